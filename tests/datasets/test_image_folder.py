@@ -1,0 +1,149 @@
+import json
+
+import pytest
+from PIL import Image
+
+from vlmlens.datasets import image_folder, load
+from vlmlens.errors import DataError, ImageError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("b.png", "a.JPG", "sub/c.webp"):
+        Image.new("RGB", (6, 4), "blue").save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "._b.png").write_bytes(b"left here by macOS")
+    return tmp_path
+
+
+def write_csv(folder, *lines, encoding="utf-8"):
+    (folder / "questions.csv").write_text("\n".join(lines) + "\n", encoding=encoding)
+
+
+def write_jsonl(folder, *rows):
+    text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (folder / "questions.jsonl").write_text(text, encoding="utf-8")
+
+
+def test_without_a_table_every_image_is_asked_the_same(folder):
+    samples = image_folder(folder, question="What is it?")
+    assert [s.id for s in samples] == ["a.JPG", "b.png", "sub/c.webp"]
+    for sample in samples:
+        assert (sample.question, sample.answer, sample.choices) == ("What is it?", None, ())
+        assert sample.pictures()[0].size == (6, 4)
+    assert image_folder(str(folder))[0].question == "Describe the image."
+
+
+def test_a_csv_table_asks_a_question_a_row(folder):
+    write_csv(
+        folder,
+        "image,question,answer,choices,category,id,note",
+        'sub/c.webp,"Is it red, or not?",no,yes | no,color,first,x',
+        "b.png,What is it?,,,,,",
+        "b.png,And why?,",
+        encoding="utf-8-sig",
+    )
+    first, second, third = image_folder(folder)
+    assert (first.question, first.answer) == ("Is it red, or not?", "no")
+    assert (first.choices, first.category, first.id) == (("yes", "no"), "color", "first")
+    assert first.images == (folder / "sub" / "c.webp",)
+    assert (second.answer, second.choices, second.category) == (None, (), "")
+    assert (second.id, third.id) == ("b.png:2", "b.png:3")
+    assert third.answer is None
+
+
+def test_a_jsonl_table_says_the_same(folder):
+    asked = {"image": "b.png", "question": "How many?\u2028", "answer": 3, "choices": ["2", 3]}
+    write_jsonl(folder, asked, {"image": "a.JPG", "question": "Why?", "answer": None})
+    first, second = image_folder(folder)
+    assert (first.question, first.answer, first.choices) == ("How many?", "3", ("2", "3"))
+    assert (second.answer, second.id) == (None, "a.JPG:2")
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["image,question"], "has no column answer; there is: image, question"),
+        ([""], "there is: nothing"),
+        (["image,question,answer"], "asks nothing"),
+        (["image,question,answer", ",Why?,"], "line 2 has an empty image"),
+        (["image,question,answer", "b.png,,yes"], "line 2 has an empty question"),
+        (["image,question,answer", "b.png,Red, or not?,no"], "line 2 has more cells.*quotes"),
+        (["image,question,answer", 'b.png,"Why?,no'], "line 2: unexpected end of data"),
+        (
+            ["image,question,answer,choices", "b.png,Red?,nope,yes|no"],
+            "line 2: the answer 'nope' is none of the choices",
+        ),
+        (
+            ["image,question,answer,id", "b.png,A?,,x", "b.png,B?,,x"],
+            "line 3 has the id 'x' of .*line 2",
+        ),
+    ],
+)
+def test_a_csv_that_cannot_serve_says_where(folder, lines, words):
+    write_csv(folder, *lines)
+    with pytest.raises(DataError, match=rf"questions\.csv.*{words}"):
+        image_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"image": "b.png"', "line 1: Expecting"),
+        ('\n["b.png", "Why?"]', "line 2 is no object"),
+        ('{"image": "b.png", "question": "Why?"}', "line 1 has no answer; there is: image"),
+        ('{"image": "b.png", "question": ["Why?"], "answer": ""}', "line 1: question is"),
+        ('{"image": "b.png", "question": "A?", "answer": "", "choices": 2}', "line 1: choices is"),
+        ("", "asks nothing"),
+    ],
+)
+def test_a_jsonl_that_cannot_serve_says_where(folder, text, words):
+    (folder / "questions.jsonl").write_text(text)
+    with pytest.raises(DataError, match=rf"questions\.jsonl.*{words}"):
+        image_folder(folder)
+
+
+def test_two_tables_or_one_in_another_encoding_are_refused(folder):
+    (folder / "questions.csv").write_bytes("image,question,answer\nb.png,où?,".encode("latin-1"))
+    with pytest.raises(DataError, match=r"questions\.csv.*UTF-8"):
+        image_folder(folder)
+    write_jsonl(folder)
+    with pytest.raises(DataError, match="keep one of them"):
+        image_folder(folder)
+
+
+def test_a_missing_image_is_named_with_its_row(folder):
+    write_csv(folder, "image,question,answer", "b.png,Why?,", "gone.png,Why?,")
+    with pytest.raises(ImageError, match=r"questions\.csv, line 3: there is no image .*gone\.png"):
+        image_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(b"", r"d\.png is empty"), (b"not a picture", r"d\.png is no readable image")],
+)
+def test_an_empty_or_damaged_image_is_named(folder, data, words):
+    (folder / "d.png").write_bytes(data)
+    with pytest.raises(ImageError, match=words):
+        image_folder(folder)
+    png = (folder / "b.png").read_bytes()
+    (folder / "d.png").write_bytes(png[:40] + b"!" + png[41:])
+    with pytest.raises(ImageError, match=r"d\.png is no readable image"):
+        image_folder(folder)
+
+
+def test_folders_that_hold_nothing_say_what_to_do(tmp_path):
+    with pytest.raises(DataError, match=r"no images \(png jpg .*questions\.csv.*put some there"):
+        image_folder(tmp_path)
+    with pytest.raises(DataError, match="no such folder"):
+        image_folder(tmp_path / "none")
+    with pytest.raises(DataError, match="it is a file"):
+        image_folder(__file__)
+
+
+def test_load_knows_a_folder_by_its_path(folder):
+    assert load(str(folder), question="Why?") == image_folder(folder, question="Why?")
+    few = load(folder, samples=2, seed=0)
+    assert len(few) == 2
+    assert [s.id for s in few] == sorted(s.id for s in few)

@@ -1,0 +1,88 @@
+"""Every error vlmlens raises on purpose.
+
+    VLMLensError
+    ├── UnknownNameError          a name that is not there, with the nearest ones that are
+    │   ├── UnknownPointError         an activation point
+    │   ├── UnknownRoleError          a role of a position
+    │   └── UnknownModelError         a model: no bundled name, no folder, no reachable hub id
+    ├── UnsupportedModelError     a model that is no vision-language model, or of no known family
+    ├── UnreachedPointError       a point that this pass never comes by
+    ├── EmptySelectionError       a selection that holds nothing, here
+    ├── InputError                images, prompts or tensors that do not fit together
+    │   └── ImageError                an image file that cannot be read
+    ├── DataError                 a data set that is empty, missing or malformed
+    ├── MissingDependencyError    an optional library, and how to install it
+    └── ClosedModelError          a ``HookedVLM`` used after it was closed
+
+Each message says what was asked, what there is, and what to do next.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class VLMLensError(Exception):
+    """The root of every error raised on purpose."""
+
+
+class UnknownNameError(VLMLensError):
+    """A name that is not there."""
+
+    kind = "name"
+
+    def __init__(self, name: str, known: Iterable[str], advice: str = ""):
+        self.name, self.known = name, sorted(set(known))
+        near = get_close_matches(name, self.known, n=3, cutoff=0.5)
+        listed = ", ".join(near) if near else ", ".join(self.known[:12])
+        there = f"did you mean {listed}?" if near else f"there is: {listed}"
+        super().__init__(f"no {self.kind} {name!r}; {there}" + (f" {advice}" if advice else ""))
+
+
+class UnknownPointError(UnknownNameError):
+    """An activation point that this model does not have."""
+
+    kind = "activation point"
+
+
+class UnknownRoleError(UnknownNameError):
+    """A role that no position can play."""
+
+    kind = "role"
+
+
+class UnknownModelError(UnknownNameError):
+    """A model that is neither bundled, nor a folder, nor within reach on the hub."""
+
+    kind = "model"
+
+
+class UnsupportedModelError(VLMLensError):
+    """A model that cannot be wired: not a vision-language model, or of no known family."""
+
+
+class UnreachedPointError(VLMLensError):
+    """A point that exists, but that this pass never comes by."""
+
+
+class EmptySelectionError(VLMLensError):
+    """A selection of layers, heads or positions that holds nothing, here."""
+
+
+class InputError(VLMLensError):
+    """Images, prompts or tensors that do not fit together."""
+
+
+class ImageError(InputError):
+    """An image file that cannot be read."""
+
+
+class DataError(VLMLensError):
+    """A data set that is empty, missing or malformed."""
+
+
+class MissingDependencyError(VLMLensError):
+    """An optional library that is not installed."""
+
+
+class ClosedModelError(VLMLensError):
+    """A ``HookedVLM`` that was used after it was closed."""

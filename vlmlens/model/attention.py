@@ -1,0 +1,186 @@
+"""The attention function, with points along the way.
+
+transformers finds an attention implementation by name. For every implementation that a model
+may have been opened with (``sdpa``, ``eager``, ...) there is one of ours, ``vlmlens_sdpa`` and so
+on, that calls it and nothing else while nobody watches. Watching computes scores and pattern
+BESIDE the implementation's own output, so that looking never changes a result; only an edit of
+scores or pattern makes our own mixture of the values the output.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from vlmlens.errors import UnsupportedModelError
+
+PREFIX = "vlmlens_"
+MASKED = torch.finfo(torch.float16).min  # an additive mask below this hides its key
+
+
+class Carrier(Protocol):
+    """What a catcher needs of a hook point."""
+
+    def carry(self, native: Tensor) -> Tensor:
+        """Show a tensor to the point's hooks; returns it, or what they made of it."""
+        ...
+
+
+@dataclass
+class RowRequest:
+    """Attention rows that somebody wants: their queries, and where to put the weights."""
+
+    queries: Int[Tensor, "batch rows"]
+    deliver: Callable[[Float[Tensor, "batch head rows key"]], None]
+
+
+@dataclass
+class Catcher:
+    """Who watches one attention module: points by step, and requests for rows."""
+
+    points: dict[str, Carrier] = field(default_factory=dict)
+    rows: list[RowRequest] = field(default_factory=list)
+
+    def catch(self, step: str, x: Tensor) -> Tensor:
+        """The tensor at one step, after whoever watches it."""
+        return self.points[step].carry(x) if step in self.points else x
+
+
+#: Attention modules that somebody watches. A module variable, since transformers calls our
+#: function by name and hands it nothing but the module.
+CATCHERS: dict[nn.Module, Catcher] = {}
+
+
+def register(base: str) -> str:
+    """Our name for an implementation; registers it, with its mask, when asked first."""
+    name = PREFIX + base
+    if name not in ALL_ATTENTION_FUNCTIONS.valid_keys():
+        # Both, or transformers passes no mask at all and attention stops being causal.
+        AttentionInterface.register(name, _watched(base))
+        AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[base])
+    return name
+
+
+def _watched(base: str) -> Callable:
+    def attention(
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **options,
+    ) -> tuple[Tensor, Tensor | None]:
+        plain = _implementation(base, module)
+        catcher = CATCHERS.get(module)
+        if catcher is None:
+            return plain(module, query, key, value, attention_mask, **options)
+        query = catcher.catch("query", query)
+        key = catcher.catch("key", key)
+        value = catcher.catch("value", value)
+        if catcher.rows or "scores" in catcher.points or "pattern" in catcher.points:
+            _refuse_what_we_cannot_compute(module, options)
+            allowed, bias = _read_mask(module, query, key, attention_mask, options)
+        for request in catcher.rows:
+            row = repeat(request.queries, "b r -> b h r d", h=query.shape[1], d=query.shape[3])
+            picked = [_pick_rows(m, request.queries) for m in (allowed, bias)]
+            asked = query.gather(2, row.to(query.device))
+            request.deliver(softmax(scores(asked, key, *picked, options)))
+        if "scores" in catcher.points or "pattern" in catcher.points:
+            before = scores(query, key, allowed, bias, options)
+            edited = catcher.catch("scores", before)
+            pattern = softmax(edited)
+            weights = catcher.catch("pattern", pattern)
+            if edited is not before or weights is not pattern:
+                return mix(weights, value), weights
+        return plain(module, query, key, value, attention_mask, **options)
+
+    return attention
+
+
+def scores(
+    query: Float[Tensor, "batch head rows d_head"],
+    key: Float[Tensor, "batch kv_head key d_head"],
+    allowed: Bool[Tensor, "..."] | None,
+    bias: Float[Tensor, "..."] | None,
+    options: dict,
+) -> Float[Tensor, "batch head rows key"]:
+    """Scaled scores, minus infinity where a key is hidden.
+
+    Minus infinity and not the lowest finite number: were all the keys that a query sees knocked
+    out, the lowest number would send its weight to the future.
+    """
+    scaling = options.get("scaling")
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    grouped = rearrange(query * scaling, "b (kv g) q d -> b kv g q d", kv=key.shape[1])
+    x = rearrange(grouped @ key[:, :, None].transpose(-1, -2), "b kv g q k -> b (kv g) q k")
+    if (cap := options.get("softcap")) is not None:
+        x = torch.tanh(x / cap) * cap
+    if bias is not None:
+        x = x + bias
+    return x if allowed is None else x.masked_fill(~allowed, -torch.inf)
+
+
+def softmax(x: Float[Tensor, "*lead key"]) -> Float[Tensor, "*lead key"]:
+    """Attention weights in the scores' dtype; all zero where every key is hidden."""
+    weights = torch.softmax(x, dim=-1, dtype=torch.float32)
+    return weights.masked_fill((x == -torch.inf).all(-1, keepdim=True), 0.0).to(x.dtype)
+
+
+def mix(
+    weights: Float[Tensor, "batch head query key"], value: Float[Tensor, "batch kv_head key d_head"]
+) -> Float[Tensor, "batch query head d_head"]:
+    """The values, mixed by the weights, as transformers lays them out."""
+    grouped = rearrange(weights, "b (kv g) q k -> b kv g q k", kv=value.shape[1])
+    return rearrange(grouped @ value[:, :, None], "b kv g q d -> b q (kv g) d")
+
+
+def _implementation(base: str, module: nn.Module) -> Callable:
+    if base == "eager":  # not registered: every modelling file has its own
+        return sys.modules[type(module).__module__].eager_attention_forward
+    return ALL_ATTENTION_FUNCTIONS[base]
+
+
+def _read_mask(
+    module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, options: dict
+) -> tuple[Tensor | None, Tensor | None]:
+    """Which keys each query may see, and what is added to their scores."""
+    queries, keys = query.shape[2], key.shape[2]
+    if mask is None:
+        causal = options.get("is_causal")
+        causal = getattr(module, "is_causal", True) if causal is None else causal
+        if not causal or queries == 1:
+            return None, None
+        grid = torch.ones(queries, keys, dtype=torch.bool, device=query.device)
+        return grid.tril()[None, None], None
+    mask = mask[..., :keys]
+    if mask.dtype == torch.bool:
+        return mask, None
+    allowed = mask > MASKED
+    return allowed, mask.masked_fill(~allowed, 0.0)
+
+
+def _pick_rows(mask: Tensor | None, queries: Int[Tensor, "batch rows"]) -> Tensor | None:
+    if mask is None or mask.shape[2] == 1:
+        return mask
+    batch = queries.shape[0]
+    index = repeat(
+        queries.to(mask.device), "b r -> b h r k", h=mask.shape[1], k=mask.shape[3]
+    )
+    return mask.expand(batch, -1, -1, -1).gather(2, index)
+
+
+def _refuse_what_we_cannot_compute(module: nn.Module, options: dict) -> None:
+    for name in ("s_aux", "position_bias"):
+        if options.get(name) is not None:
+            raise UnsupportedModelError(
+                f"{type(module).__name__} passes {name!r} to attention, which changes the pattern "
+                "in a way vlmlens does not compute; its scores and patterns cannot be watched"
+            )

@@ -1,0 +1,165 @@
+"""The chat template, and which role each of its tokens plays.
+
+The template is rendered twice: as it is, and with the text of every message between two marks
+from Unicode's private area. Where the marks end up says which characters are whose, whatever the
+template writes around them; nothing depends on the wording of any one template.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vlmlens.errors import InputError, UnsupportedModelError
+
+OPEN, CLOSE = "\ue000", "\ue001"
+PLACEHOLDER = "<image>"
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A rendered conversation.
+
+    Attributes:
+        text: what the template made of it, with one placeholder an image.
+        spans: (first character, one past the last, role) of every message's text.
+        answer: what the template makes of the assistant's turn; empty where the prompt ends.
+    """
+
+    text: str
+    spans: tuple[tuple[int, int, str], ...]
+    answer: str = ""
+
+
+def render(
+    question: str, images: int, processor: Any, system: str | None, answer: str | None = None
+) -> Chat:
+    """One question through the model's chat template, up to the answer's begin or its end.
+
+    Raises:
+        InputError: the question holds another number of placeholders than there are images, or
+            characters that we mark with, or the template changes what it is given.
+    """
+    if OPEN in question + (system or "") or CLOSE in question + (system or ""):
+        raise InputError("the text holds the private-use characters U+E000 or U+E001")
+    content = _content(question, images, getattr(processor, "image_token", PLACEHOLDER))
+    messages = [{"role": "user", "content": content}]
+    if system:
+        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
+    if not getattr(processor, "chat_template", None):
+        raise UnsupportedModelError(
+            "the processor has no chat template; set processor.chat_template to the one the model "
+            "was trained with, or use model.inputs_from(...) with tensors"
+        )
+    plain = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    marked = processor.apply_chat_template(
+        [_marked(m) for m in messages], add_generation_prompt=True, tokenize=False
+    )
+    roles = [m["role"] for m in messages for part in m["content"] if _words(part)]
+    spans, clean, at = [], [], 0
+    parts = re.split(f"({OPEN}.*?{CLOSE})", marked, flags=re.DOTALL)
+    for part in parts:
+        if part.startswith(OPEN):
+            part = part[1:-1]
+            role = roles[len(spans)] if len(spans) < len(roles) else "user"
+            spans.append((at, at + len(part), role))
+        clean.append(part)
+        at += len(part)
+    if "".join(clean) != plain or len(spans) != len(roles):
+        raise InputError(
+            "the chat template rewrites the messages it is given, so the roles of its tokens "
+            "cannot be told; use model.inputs_from(...) with tensors and roles"
+        )
+    said = ""
+    if answer is not None:
+        turn = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
+        full = processor.apply_chat_template([*messages, turn], tokenize=False)
+        if not full.startswith(plain) or answer not in full[len(plain) :]:
+            raise InputError(
+                "the chat template does not put the answer after its generation prompt, so "
+                f"{answer!r} cannot be scored; it made {full[-80:]!r}"
+            )
+        said = full[len(plain) :]
+    return Chat(plain, tuple(spans), said)
+
+
+def role_of_tokens(
+    chat: Chat,
+    ids: Sequence[int],
+    offsets: Sequence[Sequence[int]],
+    replaced: Sequence[dict],
+    tokenizer: Any,
+) -> list[str]:
+    """The role of every token, from the first character of it that is no space.
+
+    Args:
+        chat: the rendered conversation.
+        ids: the tokens of its text, placeholders already expanded.
+        offsets: each token's characters in the expanded text.
+        replaced: where the processor expanded placeholders, as transformers reports it.
+        tokenizer: for the ids of special tokens.
+
+    Raises:
+        InputError: a message's words are not found among the tokens of its role.
+    """
+    text, spans, shift = chat.text, [], 0
+    expanded, last = [], 0
+    moves = []
+    for item in replaced:
+        start, end = item["span"]
+        expanded += [text[last:start], item["replacement"]]
+        shift += len(item["replacement"]) - (end - start)
+        moves.append((end, shift))
+        last = end
+    whole = "".join([*expanded, text[last:]])
+    for start, end, role in chat.spans:
+        by = next((s for at, s in reversed(moves) if at <= start), 0)
+        spans.append((start + by, end + by, role))
+    roles = []
+    for token, (start, end) in zip(ids, offsets, strict=True):
+        lead = len(whole[start:end]) - len(whole[start:end].lstrip())
+        first = start + lead if lead < end - start else start
+        role = next((r for a, b, r in spans if a <= first < b and end > start), "template")
+        roles.append("bos" if token == tokenizer.bos_token_id and role == "template" else role)
+    for start, end, role in spans:
+        held = [i for i, (a, b), r in zip(ids, offsets, roles, strict=True) if r == role and a < end and b > start]
+        said = re.sub(r"\s", "", tokenizer.decode(held))
+        if re.sub(r"\s", "", whole[start:end]) not in said and tokenizer.unk_token_id not in held:
+            raise InputError(
+                f"the {role}'s words {whole[start:end]!r} come out of the tokenizer as {said!r}: "
+                "the roles of its tokens cannot be told"
+            )
+    return roles
+
+
+def _content(question: str, images: int, image_token: str) -> list[dict[str, str]]:
+    pieces = re.split(f"{re.escape(PLACEHOLDER)}|{re.escape(image_token)}", question)
+    found = len(pieces) - 1
+    if found and found != images:
+        raise InputError(
+            f"the prompt holds {found} image placeholder(s) ({PLACEHOLDER}), but {images} image(s) "
+            "were given; give as many, or leave the placeholders out and the images come first"
+        )
+    if not found:
+        pieces = [""] * images + [question]
+    content: list[dict[str, str]] = []
+    for number, piece in enumerate(pieces):
+        if number:
+            content.append({"type": "image"})
+        if piece.strip():
+            content.append({"type": "text", "text": piece.strip()})
+    if not any(_words(part) for part in content):
+        raise InputError("the question is empty")
+    return content
+
+
+def _words(part: dict[str, str]) -> bool:
+    return part["type"] == "text"
+
+
+def _marked(message: dict[str, Any]) -> dict[str, Any]:
+    content = [
+        part | {"text": OPEN + part["text"] + CLOSE} if _words(part) else part
+        for part in message["content"]
+    ]
+    return message | {"content": content}

@@ -1,0 +1,522 @@
+"""HookedVLM: open a model; prepare inputs; run; generate."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from PIL import Image
+from torch import Tensor, nn
+from transformer_lens.HookedRootModule import HookedRootModule
+
+from vlmlens import zoo
+from vlmlens.cache import ActivationCache, Save
+from vlmlens.errors import (
+    ClosedModelError,
+    InputError,
+    UnknownPointError,
+    UnreachedPointError,
+    UnsupportedModelError,
+)
+from vlmlens.families import FAMILIES, Family
+from vlmlens.interventions import Intervention, Site
+from vlmlens.model import generate
+from vlmlens.model.attention import CATCHERS, PREFIX, Catcher, RowRequest, register
+from vlmlens.model.inputs import Inputs, Roles, from_samples, from_tensors
+from vlmlens.model.rotary import Rope
+from vlmlens.model.run import Generation, Run
+from vlmlens.model.wiring import WiredPoint, wire
+from vlmlens.points import matching
+from vlmlens.sample import Picture, Sample
+from vlmlens.select import chosen
+
+ATTENTION = ("auto", "eager", "sdpa")
+
+
+class HookedVLM(HookedRootModule):
+    """A Hugging Face vision-language model with a hook point at every step.
+
+    transformers runs its own model, unchanged: with nobody watching, logits are its logits bit
+    for bit. ``run_with_hooks``, ``run_with_cache``, ``hooks``, ``add_hook``, ``reset_hooks`` and
+    ``hook_dict`` work as in TransformerLens; ``run`` and ``generate`` add interventions, probes'
+    rows and clean-up. Close it (or use ``with``) to leave the model as it was found.
+
+    Args:
+        hf_model: a transformers model of a known family.
+        processor: its processor; without one, use ``inputs_from``.
+        name: what results call the model.
+
+    Raises:
+        UnsupportedModelError: a model that sees no images, or of no known family.
+    """
+
+    def __init__(self, hf_model: nn.Module, processor: Any = None, name: str = ""):
+        super().__init__()
+        config: Any = hf_model.config
+        if getattr(config, "vision_config", None) is None:
+            raise UnsupportedModelError(
+                f"{type(hf_model).__name__} ({config.model_type}) is no vision-language model: its "
+                "configuration has no vision_config"
+            )
+        if config.model_type not in FAMILIES:
+            raise UnsupportedModelError(
+                f"no family for {config.model_type!r}; known are {', '.join(FAMILIES)}; "
+                "docs/add_a_family.md says how to add one"
+            )
+        if any(c._attn_implementation.startswith(PREFIX) for c in _configs(hf_model).values()):
+            raise UnsupportedModelError("another HookedVLM holds this model: close that one first")
+        # Beside the module tree: what HookedRootModule writes on its modules is not for theirs.
+        self.__dict__["hf_model"] = hf_model
+        self.processor, self.name, self.config = processor, name or config.model_type, config
+        self.family: Family = FAMILIES[config.model_type]
+        points, self.absent = wire(hf_model, self.family)
+        self.hook_dict: dict[str, WiredPoint] = points
+        self.mod_dict = dict(points)
+        self.layers = config.get_text_config().num_hidden_layers
+        self._found = {key: c._attn_implementation for key, c in _configs(hf_model).items()}
+        self._training = hf_model.training
+        self._closed = False
+        hf_model.eval()
+        self._use({key: register(base) for key, base in self._found.items()})
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | str = "auto",
+        **options: Any,
+    ) -> "HookedVLM":
+        """Open a bundled model by name, a local folder, or a model of the Hugging Face hub.
+
+        Args:
+            model: ``"shapes-base"``, a path, or a hub id such as ``"llava-hf/llava-1.5-7b-hf"``.
+            device: where to put it; by default where transformers does.
+            dtype: of the weights; by default as they were saved.
+            options: passed on to transformers, such as ``device_map="auto"`` or ``revision``.
+
+        Raises:
+            UnknownModelError: no such model, or the hub is out of reach.
+            UnsupportedModelError: a model that sees no images, or of no known family.
+        """
+        hf_model, processor = zoo.load(model, dtype=dtype, **options)
+        if device is not None:
+            hf_model.to(device)
+        return cls(hf_model, processor, name=str(model))
+
+    # ------------------------------------------------------------------ inputs
+
+    def inputs(
+        self,
+        samples: Sequence[Sample] | Sample | Sequence[Picture | Sequence[Picture]],
+        prompts: Sequence[str] | str | None = None,
+        *,
+        system: str | None = None,
+        answers: Sequence[str] | None = None,
+        padding: str = "left",
+    ) -> Inputs:
+        """Samples, or images and prompts, as tensors with the role of every position.
+
+        Args:
+            samples: samples; or, with ``prompts``, one picture a prompt, or a list of them.
+            prompts: what the user says, without chat template. ``<image>`` places the images;
+                left out, they come first.
+            system: a system prompt, for templates that know one.
+            answers: what the assistant says, one a sample, in the role ``assistant`` after each
+                prompt, as the template ends a turn; None stops where the answer begins.
+            padding: the side on which shorter samples are padded.
+
+        Raises:
+            InputError: images and placeholders differ in number, or texts cannot be traced.
+            ImageError: an image that cannot be read.
+        """
+        if self.processor is None:
+            raise InputError("this model was opened without a processor: use inputs_from(...)")
+        if prompts is not None:
+            samples = _samples(samples, prompts)
+        elif isinstance(samples, Sample):
+            samples = [samples]
+        if not all(isinstance(s, Sample) for s in samples):
+            raise InputError("pass samples, or images together with prompts")
+        made = from_samples(
+            list(samples),  # type: ignore[arg-type]
+            self.processor,
+            self.family,
+            self.config,
+            system=system,
+            answers=answers,
+            padding=padding,
+        )
+        return made.to(self.device)
+
+    def inputs_from(
+        self,
+        input_ids: Int[Tensor, "batch pos"],
+        *,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        roles: Roles | Sequence[Roles] | None = None,
+    ) -> Inputs:
+        """Raw tensors, and the role of every position.
+
+        Args:
+            input_ids: tokens, image placeholders already expanded.
+            pixel_values: the images, in order over the whole batch.
+            attention_mask: 0 where a position is padding.
+            roles: the role of every position, or half-open ranges by role
+                (``{"system": (1, 10), "user": [(10, 12), (28, 37)]}``), for all samples or one
+                each. Image and padding positions are found without; left out altogether, the
+                rest is ``user``; in a mapping, what is not named is ``template``.
+
+        Raises:
+            InputError: tensors or roles that do not fit together.
+        """
+        tokenizer = getattr(self.processor, "tokenizer", None)
+        made = from_tensors(
+            input_ids,
+            self.family,
+            self.config,
+            pixel_values=pixel_values,
+            attention_mask=attention_mask,
+            roles=roles,
+            decode=tokenizer.decode if tokenizer else None,
+        )
+        return made.to(self.device)
+
+    # ------------------------------------------------------------------ running
+
+    def forward(self, inputs: Inputs | None = None, **tensors: Any) -> Tensor:
+        """Logits (batch pos vocab), for TransformerLens's ``run_with_hooks`` and the like."""
+        self._check_open()
+        given = dict(inputs.tensors) if inputs is not None else {}
+        return self.hf_model(**given, **tensors, use_cache=False).logits
+
+    def run(
+        self,
+        inputs: Inputs,
+        interventions: Sequence[Intervention] = (),
+        save: str | Save | Sequence[str | Save] = (),
+        *,
+        attention: str = "auto",
+        grad: bool = False,
+    ) -> Run:
+        """One pass.
+
+        Args:
+            inputs: from ``inputs`` or ``inputs_from``.
+            interventions: edits, applied in order.
+            save: points to keep, as names, patterns or ``Save``.
+            attention: ``"auto"`` for the implementation that the model was opened with, or
+                ``"eager"`` or ``"sdpa"``. Compare runs of one kind only: in half precision the
+                two differ by more than many effects.
+            grad: keep the graph, for gradients with respect to what is saved.
+
+        Raises:
+            UnknownPointError: a point that the model does not have.
+            UnreachedPointError: a point that this pass never came by.
+            EmptySelectionError: an edit that would touch nothing.
+        """
+        self._check_open()
+        for intervention in interventions:
+            inputs = intervention.prepare(inputs)
+        with self.road(attention) as road, torch.set_grad_enabled(grad):
+            logits, saved = self._pass(inputs, inputs.tensors, interventions, _saves(save))
+        return Run(inputs, logits, saved, road, self.rope, self.scaling)
+
+    def generate(
+        self,
+        inputs: Inputs,
+        interventions: Sequence[Intervention] = (),
+        save: str | Save | Sequence[str | Save] = (),
+        *,
+        max_new_tokens: int = 16,
+        temperature: float = 0.0,
+        seed: int = 0,
+        stop: bool = True,
+        attention: str = "auto",
+    ) -> Generation:
+        """Continue the prompt token by token, under interventions, with the key-value cache.
+
+        Args:
+            inputs: left-padded, or of one length.
+            interventions: edits, applied in order at every step. Positions of the prompt come
+                by in step 0 only; at scores and patterns, keys of the prompt at every step.
+            save: points to keep, of every step.
+            max_new_tokens: how many tokens at most.
+            temperature: 0 takes the likeliest token; otherwise tokens are drawn.
+            seed: for drawing.
+            stop: end at the model's end token; otherwise go on to ``max_new_tokens``.
+            attention: as in ``run``.
+        """
+        self._check_open()
+        for intervention in interventions:
+            inputs = intervention.prepare(inputs)
+        with self.road(attention) as road, torch.no_grad():
+            return generate.decode(
+                inputs,
+                partial(self._pass, interventions=interventions, saves=_saves(save)),
+                lambda step, logits, saved: Run(
+                    step, logits, saved, road, self.rope, self.scaling
+                ),
+                tokenizer=getattr(self.processor, "tokenizer", None),
+                config=self.hf_model.generation_config,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                seed=seed,
+                stop=stop,
+            )
+
+    def run_with_cache(
+        self, inputs: Inputs, names_filter: Any = None, **options: Any
+    ) -> tuple[Tensor, ActivationCache]:
+        """Logits and every activation that the filter names, as in TransformerLens.
+
+        Args:
+            inputs: from ``inputs`` or ``inputs_from``.
+            names_filter: a name, a list of names, a predicate, or None for every point that
+                this pass comes by.
+            options: passed on to ``run``.
+        """
+        names = list(self.hook_dict)
+        if callable(names_filter):
+            saves = [Save(name) for name in names if names_filter(name)]
+        elif names_filter is None:
+            tower = "pixel_values" in inputs.tensors
+            saves = [Save(n) for n in names if tower or not n.startswith(("vision.", "projector."))]
+        else:
+            saves = _saves(names_filter)
+        run = self.run(inputs, save=saves, **options)
+        return run.logits, run.saved
+
+    @contextmanager
+    def road(self, attention: str) -> Iterator[str]:
+        """Attention computed in one way while this lasts; yields what that is."""
+        if attention not in ATTENTION:
+            raise InputError(f"attention={attention!r}; there is: {', '.join(ATTENTION)}")
+        usual = {key: register(base) for key, base in self._found.items()}
+        if attention == "auto":
+            yield self._found["text_config"]
+            return
+        self._use(dict.fromkeys(usual, register(attention)))
+        try:
+            yield attention
+        finally:
+            self._use(usual)
+
+    def _pass(
+        self,
+        inputs: Inputs,
+        tensors: Any,
+        interventions: Sequence[Intervention] = (),
+        saves: Sequence[Save] = (),
+        step: int = 0,
+    ) -> Any:
+        """One forward pass under interventions: (logits, saved), and the output's cache."""
+        kept: dict[str, Tensor] = {}
+        axes: dict[str, tuple[str, ...]] = {}
+        watched: list[tuple[str, str]] = []
+        with ExitStack() as stack:
+            level = self.context_level = self.context_level + 1
+            stack.callback(self._lower, level)
+            for intervention in interventions:
+                for name in self._edited(intervention):
+                    hook = partial(_edit, intervention=intervention, inputs=inputs, step=step)
+                    self.hook_dict[name].add_hook(hook, level=level)
+                    watched.append((name, str(intervention)))
+            for item in saves:
+                for name in self.matching(item.points):
+                    axes[name] = self.hook_dict[name].axes
+                    if item.rows is not None and name.endswith("attn.hook_pattern"):
+                        stack.enter_context(self._rows(name, item, inputs, tensors, kept))
+                        continue
+                    hook = partial(_keep, item=item, inputs=inputs, kept=kept)
+                    self.hook_dict[name].add_hook(hook, level=level)
+                    watched.append((name, "save"))
+            before = {name: self.hook_dict[name].fired for name, _ in watched}
+            cached = "past_key_values" in tensors
+            output = self.hf_model(**tensors, use_cache=cached)
+            for name, who in watched:
+                # While decoding, the tower and the projector have had their turn in step 0.
+                if self.hook_dict[name].fired == before[name] and step == 0:
+                    raise UnreachedPointError(
+                        f"{name} was asked for by {who}, but this pass never came by"
+                        + ("" if "pixel_values" in tensors else ": these inputs hold no image")
+                    )
+        order = {name: at for at, name in enumerate(self.hook_dict)}
+        saved = {name: kept[name] for name in sorted(kept, key=order.__getitem__)}
+        return output.logits, ActivationCache(saved, axes)
+
+    def _lower(self, level: int) -> None:
+        self.reset_hooks(clear_contexts=False, level=level)
+        self.context_level = level - 1
+
+    def _edited(self, intervention: Intervention) -> list[str]:
+        names = [
+            name
+            for name in self.matching(intervention.point)
+            if intervention.where.has_layer(self.hook_dict[name].point.layer, self.layers)
+        ]
+        if not names:
+            raise UnknownPointError(intervention.point, self.hook_dict, "in those layers")
+        return names
+
+    @contextmanager
+    def _rows(
+        self, name: str, item: Save, inputs: Inputs, tensors: Any, kept: dict[str, Tensor]
+    ) -> Iterator[None]:
+        """Have one layer's attention rows computed, and nothing else of its pattern."""
+        module = self.hf_model.get_submodule(self._attention_path(name))
+        size = tensors["input_ids"].shape[1]
+
+        def deliver(rows: Tensor) -> None:
+            kept[name] = item.reduce(rows) if item.reduce else rows
+
+        request = RowRequest(_row_index(inputs, item, size), deliver)
+        catcher = CATCHERS.setdefault(module, Catcher())
+        catcher.rows.append(request)
+        try:
+            yield
+        finally:
+            catcher.rows.remove(request)
+            if not catcher.rows and not catcher.points:
+                CATCHERS.pop(module, None)
+
+    def _attention_path(self, name: str) -> str:
+        point = self.hook_dict[name]
+        path = self.family.vision_layers if name.startswith("vision.") else self.family.lm_layers
+        return f"{path}.{point.point.layer}.{point.tap.module}"
+
+    # ------------------------------------------------------------------ the rest
+
+    def matching(self, patterns: str | Sequence[str]) -> list[str]:
+        """The points' names that match; see ``points.matching``.
+
+        Raises:
+            UnknownPointError: nothing matches; says why where the point exists in principle.
+        """
+        asked = [patterns] if isinstance(patterns, str) else list(patterns)
+        for name in asked:
+            if name in self.absent:
+                raise UnknownPointError(name, self.hook_dict, f"({self.absent[name]})")
+        return matching(asked, list(self.hook_dict))
+
+    def add_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
+        """Add a hook as TransformerLens does; a name that is not there raises."""
+        if isinstance(name, str):
+            self.matching(name)
+        super().add_hook(name, *args, **kwargs)
+
+    def _enable_hook_with_name(self, name: str, hook: Callable, dir: Any) -> None:
+        self.matching(name)
+        self.hook_dict[name].add_hook(hook, dir=dir, level=self.context_level)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        return self.hf_model.get_input_embeddings().weight.device
+
+    @property
+    def rope(self) -> Rope | None:
+        """The language model's rotation, or None."""
+        try:
+            return Rope.of(self.hf_model.get_submodule(self.family.rotary))
+        except AttributeError:
+            return None
+
+    @property
+    def scaling(self) -> float | None:
+        """What the language model's attention multiplies its scores with."""
+        block = self.hf_model.get_submodule(self.family.lm_layers)[0]
+        return getattr(getattr(block, "self_attn", None), "scaling", None)
+
+    def close(self) -> None:
+        """Take off every hook and leave the model as it was found."""
+        if self._closed:
+            return
+        self.reset_hooks(including_permanent=True)
+        self._use(self._found)
+        self.hf_model.train(self._training)
+        self._closed = True
+
+    def __enter__(self) -> "HookedVLM":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedModelError(f"{self.name} is closed; wrap or open the model again")
+
+    def _use(self, implementations: dict[str, str]) -> None:
+        """Set every part's attention implementation; ``""`` stands for the whole model."""
+        self.hf_model.set_attn_implementation(dict(implementations))
+
+    def __repr__(self) -> str:
+        return (
+            f"HookedVLM({self.name}: {self.config.model_type}, {self.layers} layers, "
+            f"{len(self.hook_dict)} points, attention {self._found['text_config']}"
+            f"{', closed' if self._closed else ''})"
+        )
+
+
+def _configs(model: nn.Module) -> dict[str, Any]:
+    config: Any = model.config
+    parts = {key: getattr(config, key) for key in config.sub_configs}
+    return {"": config} | {key: part for key, part in parts.items() if part is not None}
+
+
+def _saves(save: str | Save | Sequence[str | Save]) -> list[Save]:
+    items = [save] if isinstance(save, str | Save) else list(save)
+    return [item if isinstance(item, Save) else Save(item) for item in items]
+
+
+def _samples(images: Any, prompts: Sequence[str] | str) -> list[Sample]:
+    if isinstance(prompts, str):
+        prompts, images = [prompts], [images]
+    if isinstance(images, Image.Image) or len(images) != len(prompts):
+        given = 1 if isinstance(images, Image.Image) else len(images)
+        raise InputError(f"{given} entries of images for {len(prompts)} prompts: give one each")
+    grouped = [tuple(i) if isinstance(i, list | tuple) else (i,) for i in images]
+    return [Sample(question=p, images=i) for i, p in zip(grouped, prompts, strict=True)]
+
+
+def _edit(x: Tensor, hook: WiredPoint, intervention: Intervention, inputs: Inputs, step: int):
+    site = Site(hook.point.name, hook.axes, hook.point.layer, inputs.layouts, inputs.keys, step)
+    edited = intervention.apply(x, site)
+    return None if edited is x else edited
+
+
+def _keep(x: Tensor, hook: WiredPoint, item: Save, inputs: Inputs, kept: dict[str, Tensor]) -> None:
+    if item.rows is not None:
+        axis = "pos" if "pos" in hook.axes else "query"
+        if axis not in hook.axes or "batch" not in hook.axes:
+            raise InputError(f"{hook.point.name} has no positions of which rows could be kept")
+        at = hook.axes.index(axis)
+        index = _row_index(inputs, item, x.shape[at]).to(x.device)
+        view = [1] * x.ndim
+        view[0], view[at] = index.shape
+        shape = list(x.shape)
+        shape[at] = index.shape[1]
+        x = x.gather(at, index.reshape(view).expand(shape))
+    x = x if torch.is_grad_enabled() else x.detach()
+    kept[hook.point.name] = item.reduce(x) if item.reduce else x
+
+
+def _row_index(inputs: Inputs, item: Save, size: int) -> Int[Tensor, "batch rows"]:
+    """Each sample's chosen rows among the last ``size`` positions."""
+    assert item.rows is not None
+    rows = [chosen(layout, item.rows)[-size:].nonzero()[0] for layout in inputs.layouts]
+    if len({len(row) for row in rows}) > 1:
+        counts = ", ".join(str(len(row)) for row in rows)
+        raise InputError(
+            f"rows={item.rows!r} are {counts} positions in the samples of this batch; rows need "
+            "the same number in each: run the samples one by one"
+        )
+    return torch.tensor([row.tolist() for row in rows])
+
+
+__all__ = ["HookedVLM"]

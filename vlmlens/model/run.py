@@ -1,0 +1,55 @@
+"""Run: one pass: its inputs, its logits, what was saved."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vlmlens.cache import ActivationCache
+from vlmlens.model.inputs import Inputs
+from vlmlens.model.rotary import Rope
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One forward pass.
+
+    Attributes:
+        inputs: what went in.
+        logits: what came out.
+        saved: the activations that were asked for.
+        attention: how attention was computed, for example ``"sdpa"``.
+        rope: the language model's rotation; None for one without.
+        scaling: what attention multiplies its scores with; None for 1 / sqrt(d_head).
+    """
+
+    inputs: Inputs
+    logits: Float[Tensor, "batch pos vocab"]
+    saved: ActivationCache
+    attention: str
+    rope: Rope | None = None
+    scaling: float | None = None
+
+    @property
+    def steps(self) -> tuple["Run", ...]:
+        """The passes that this consists of: itself."""
+        return (self,)
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """A prompt and its continuation, token by token.
+
+    Attributes:
+        inputs: the prompt.
+        tokens: ids of what was generated; padded with the pad token after an end token.
+        lengths: how many tokens each sample has, the end token included.
+        texts: the tokens, decoded, special ones left out; empty without a tokenizer.
+        steps: one pass a token. Step 0 is the prompt; every later one feeds a single token.
+    """
+
+    inputs: Inputs
+    tokens: Int[Tensor, "batch step"]
+    lengths: Int[Tensor, " batch"]
+    texts: tuple[str, ...]
+    steps: tuple[Run, ...]

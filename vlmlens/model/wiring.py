@@ -1,0 +1,226 @@
+"""A HookPoint at every point of a transformers model.
+
+A torch hook is installed when a point gets its first hook and removed with its last, so a point
+that nobody watches costs nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from transformer_lens.hook_points import HookPoint, LensHandle
+
+from vlmlens.families import BLOCKS, Family, Tap
+from vlmlens.model.attention import CATCHERS, Catcher
+from vlmlens.errors import UnsupportedModelError
+from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS, Point, block_point
+
+ATTENTION_STAGES = ("query", "key", "value", "scores", "pattern")
+
+
+class WiredPoint(HookPoint):
+    """A TransformerLens HookPoint that knows its axes and wakes its wire when it is hooked.
+
+    Attributes:
+        point: its name, axes and meaning.
+        fired: how often activations came by since it was last set to 0.
+    """
+
+    def __init__(self, point: Point, tap: Tap, sizes: dict[str, int], wire: "Wire"):
+        super().__init__()
+        self.name, self.point, self.tap = point.name, point, tap
+        self.axes = tuple(point.axes.split())
+        self.fired = 0
+        self._wire = wire
+        self._native = tap.layout
+        self._sizes = {axis: size for axis, size in sizes.items() if axis in self.axes}
+
+    def add_hook(self, *args: Any, **kwargs: Any) -> LensHandle:
+        """Add a hook as TransformerLens does, and begin to watch."""
+        handle = super().add_hook(*args, **kwargs)
+        self._wire.connect(self)
+        return handle
+
+    def remove_hooks(self, *args: Any, **kwargs: Any) -> None:
+        """Remove hooks as TransformerLens does; stop watching when none is left."""
+        super().remove_hooks(*args, **kwargs)
+        if not self.has_hooks():
+            self._wire.disconnect(self)
+
+    def carry(self, native: Tensor) -> Tensor:
+        """Show a tensor to the hooks in the point's own axes.
+
+        Returns:
+            The very same tensor where no hook changed it, else the changed one in the layout
+            that it came in.
+        """
+        self.fired += 1
+        if self._native is None:
+            return self(native)
+        axes = " ".join(self.axes)
+        seen = rearrange(native, f"{self._native} -> {axes}", **self._sizes)
+        changed = self(seen)
+        if changed is seen:
+            return native
+        return rearrange(changed, f"{axes} -> {self._native}")
+
+
+class Wire:
+    """All points that lie at one module, behind at most one torch hook before and one after."""
+
+    def __init__(self, module: nn.Module):
+        self._module = [module]  # in a list: it is not ours to register
+        self._active: list[WiredPoint] = []
+        self._handles: list[Any] = []
+
+    def connect(self, point: WiredPoint) -> None:
+        """Begin to carry activations to a point."""
+        if point not in self._active:
+            self._active.append(point)
+            self._refresh()
+
+    def disconnect(self, point: WiredPoint) -> None:
+        """Stop carrying to a point; the last one takes the torch hooks with it."""
+        if point in self._active:
+            self._active.remove(point)
+            self._refresh()
+
+    def _refresh(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        (module,) = self._module
+        before = [p for p in self._active if p.tap.stage in ("in", "stream", "cos", "sin")]
+        after = [p for p in self._active if p.tap.stage in ("heads", "out")]
+        inside = {p.tap.stage: p for p in self._active if p.tap.stage in ATTENTION_STAGES}
+        if before:
+            before.sort(key=lambda p: p.point.layer is not None)  # hook_embed before block 0's
+            hook = _carry_before(before)
+            self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+        if after:
+            after.sort(key=lambda p: p.tap.stage == "out")  # the heads' writes, then their sum
+            # Prepended: transformers' own capturing hooks must see what ours made of it.
+            self._handles.append(module.register_forward_hook(_carry_after(after), prepend=True))
+        catcher = CATCHERS.get(module)
+        if inside or (catcher and catcher.rows):
+            CATCHERS.setdefault(module, Catcher()).points = dict(inside)
+        else:
+            CATCHERS.pop(module, None)
+
+
+def _carry_before(points: list[WiredPoint]) -> Callable:
+    def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        for point in points:
+            if point.tap.stage in ("cos", "sin"):
+                angles = list(kwargs["position_embeddings"])
+                side = ("cos", "sin").index(point.tap.stage)
+                angles[side] = point.carry(angles[side])
+                kwargs = kwargs | {"position_embeddings": tuple(angles)}
+                continue
+            x = args[0] if args else kwargs["hidden_states"]
+            # The residual branch holds this very tensor: hooks get a copy, and what they make
+            # of it is written into the original, where both branches read it.
+            seen = x.clone() if point.tap.stage == "stream" else x
+            changed = point.carry(seen)
+            if point.tap.stage == "stream":
+                if changed is not seen:
+                    x.copy_(changed)
+            elif args:
+                args = (changed, *args[1:])
+            else:
+                kwargs = kwargs | {"hidden_states": changed}
+        return args, kwargs
+
+    return hook
+
+
+def _carry_after(points: list[WiredPoint]) -> Callable:
+    def hook(module: nn.Module, args: tuple, output: Any) -> Any:
+        x = output[0] if isinstance(output, tuple) else output
+        for point in points:
+            if point.tap.stage == "heads":
+                writes, rest = _by_head(module, args[0], point._sizes["head"])
+                changed = point.carry(writes)
+                if changed is not writes:
+                    x = changed.sum(2) + rest
+            else:
+                x = point.carry(x)
+        return (x, *output[1:]) if isinstance(output, tuple) else x
+
+    return hook
+
+
+def _by_head(module: nn.Module, z: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Each head's own write (batch pos head d_model), and what is written whatever they say.
+
+    The projection itself is called, never its weight, which may be quantised or elsewhere.
+    """
+    rest = module.forward(torch.zeros_like(z[:1, :1]))
+    split = rearrange(z, "b p (h d) -> b p h d", h=heads)
+    writes = []
+    for head in range(heads):
+        alone = torch.zeros_like(split)
+        alone[:, :, head] = split[:, :, head]
+        writes.append(module.forward(rearrange(alone, "b p h d -> b p (h d)")) - rest)
+    return torch.stack(writes, dim=2), rest
+
+
+def wire(model: nn.Module, family: Family) -> tuple[dict[str, WiredPoint], dict[str, str]]:
+    """A point for every place that the family's tables name.
+
+    Returns:
+        The points by name, in the order of one pass; and, for names that exist in principle but
+        not here, why not.
+
+    Raises:
+        UnsupportedModelError: a stack of blocks that no table describes.
+    """
+    config: Any = model.config
+    text, vision = config.get_text_config(), config.vision_config
+    wires: dict[nn.Module, Wire] = {}
+    points: dict[str, WiredPoint] = {}
+    absent: dict[str, str] = {}
+
+    def add(point: Point, tap: Tap, root: nn.Module, sizes: dict[str, int]) -> None:
+        module = root.get_submodule(tap.module)
+        points[point.name] = WiredPoint(point, tap, sizes, wires.setdefault(module, Wire(module)))
+
+    def add_blocks(prefix: str, path: str, tower: Any, used: int) -> None:
+        table = (family.blocks or {}).get(tower.model_type) or BLOCKS.get(tower.model_type)
+        if table is None:
+            raise UnsupportedModelError(
+                f"{config.model_type} is built of {tower.model_type!r} blocks, which no table "
+                f"describes; known are {', '.join(BLOCKS)}; docs/add_a_family.md says how to add one"
+            )
+        sizes = _sizes(tower)
+        for layer, block in enumerate(model.get_submodule(path)):
+            for point in BLOCK_POINTS:
+                here = block_point(prefix, layer, point)
+                if layer >= used:
+                    absent[here.name] = (
+                        f"the projector reads the tower's first {used} blocks only, so this one "
+                        "is computed and never used"
+                    )
+                elif point.name in table:
+                    add(here, table[point.name], block, sizes)
+                else:
+                    absent[here.name] = f"{tower.model_type} blocks have no such step"
+
+    single = {point.name: point for point in SINGLE_POINTS}
+    add(single["vision.hook_embed"], Tap(f"{family.vision_layers}.0", "in"), model, {})
+    used = family.vision_used(config)
+    add_blocks("vision.", family.vision_layers, vision, used)
+    add(single["projector.hook_in"], Tap(family.projector, "in"), model, {})
+    add(single["projector.hook_out"], Tap(family.projector, "out"), model, {})
+    add(single["hook_embed"], Tap(f"{family.lm_layers}.0", "in"), model, {})
+    add_blocks("", family.lm_layers, text, text.num_hidden_layers)
+    add(single["ln_final.hook_normalized"], Tap(family.final_norm, "out"), model, {})
+    add(single["hook_logits"], Tap(family.lm_head, "out"), model, {})
+    return points, absent
+
+
+def _sizes(tower: Any) -> dict[str, int]:
+    heads = tower.num_attention_heads
+    return {"head": heads, "kv_head": getattr(tower, "num_key_value_heads", None) or heads}

@@ -1,0 +1,129 @@
+"""What figures ask of arrays: their dimensions, their names, and means with intervals."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from vlmlens.errors import InputError
+from vlmlens.plots.theme import plain
+
+DRAWS, CHUNK = 2000, 200
+
+
+def check_dims(
+    values: xr.DataArray, figure: str, needed: Sequence[str], optional: Sequence[str] = ()
+) -> None:
+    """Raise unless ``values`` has every needed dimension, and none but these and the optional.
+
+    Raises:
+        InputError: it says which dimensions there are and which the figure draws.
+    """
+    missing = [dim for dim in needed if dim not in values.dims]
+    surplus = [dim for dim in values.dims if dim not in {*needed, *optional}]
+    if not (missing or surplus):
+        return
+    also = f", and may have {', '.join(optional)}" if optional else ""
+    message = f"{figure} needs {', '.join(needed)}{also}; these values have {_dims(values)}"
+    if surplus:
+        message += f": choose one {surplus[0]} with .sel(), or average with .mean({surplus[0]!r})"
+    raise InputError(message)
+
+
+def check_variable(table: xr.Dataset, figure: str, needed: Sequence[str]) -> None:
+    """Raise unless the data set has every variable that the figure draws.
+
+    Raises:
+        InputError: it says which there are and which are needed.
+    """
+    missing = [name for name in needed if name not in table]
+    if missing:
+        there = ", ".join(map(str, table.data_vars)) or "none"
+        raise InputError(f"{figure} needs the variables {', '.join(missing)}; there are: {there}")
+
+
+def mean_interval(values: xr.DataArray, seed: int = 0) -> xr.Dataset:
+    """The mean over samples and the 95 % percentile bootstrap interval of that mean.
+
+    Whole samples are drawn again with replacement, 2000 times, the same draw for every cell, so
+    that what belongs to one sample stays together. NaN counts as absent, cell by cell.
+
+    Args:
+        values: any dimensions; without ``sample`` they are their own mean and have no interval.
+        seed: of the draws.
+
+    Returns:
+        ``mean``, ``low``, ``high`` and ``n`` without the dimension ``sample``. The interval is
+        NaN where fewer than two samples have a value: one sample cannot tell how far means vary.
+
+    Source:
+        Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
+    """
+    if "sample" not in values.dims:
+        there = values.notnull().astype(int)
+        gap = xr.full_like(values, np.nan, dtype=float)
+        return xr.Dataset({"mean": values, "low": gap, "high": gap, "n": there})
+    rows = values.transpose("sample", ...)
+    cells = rows.values.reshape(rows.sizes["sample"], -1).astype(np.float64)
+    present = ~np.isnan(cells)
+    n = present.sum(0)
+    mean = _ratio(np.where(present, cells, 0.0).sum(0), n)
+    low, high = np.where(n >= 2, _quantiles(cells, present, seed), np.nan)
+    like = rows.isel(sample=0, drop=True)
+    found = {"mean": mean, "low": low, "high": high, "n": n}
+    return xr.Dataset({name: like.copy(data=x.reshape(like.shape)) for name, x in found.items()})
+
+
+def _quantiles(cells: np.ndarray, present: np.ndarray, seed: int) -> np.ndarray:
+    if len(cells) < 2:
+        return np.full((2, cells.shape[1]), np.nan)
+    rng = np.random.default_rng(seed)
+    even = np.full(len(cells), 1 / len(cells))
+    filled, counted = np.where(present, cells, 0.0), present.astype(float)
+    means = []
+    for _ in range(DRAWS // CHUNK):  # in chunks: draws x samples can be large
+        weights = rng.multinomial(len(cells), even, size=CHUNK).astype(float)
+        means.append(_ratio(weights @ filled, weights @ counted))
+    drawn = np.concatenate(means)
+    drawn[:, ~present.any(0)] = 0.0  # nanquantile warns about cells with nothing in them
+    return np.nanquantile(drawn, [0.025, 0.975], axis=0)
+
+
+def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+
+
+def estimate(row: xr.Dataset) -> str:
+    """One cell of ``mean_interval`` as lines for a hover label."""
+    lines = [f"mean {row['mean'].item():.4g}"]
+    if not np.isnan(row["low"].item()):
+        low, high = row["low"].item(), row["high"].item()
+        lines += [f"95 % interval [{low:.4g}, {high:.4g}]", f"n = {row['n'].item():.0f}"]
+    return "<br>".join(lines)
+
+
+def title_of(values: xr.DataArray) -> str:
+    """``long name [units]``, safe in a figure."""
+    name = plain(values.attrs.get("long_name") or values.name or "value")
+    units = values.attrs.get("units")
+    return f"{name} [{plain(units)}]" if units not in (None, "", "1") else name
+
+
+def entries(values: xr.DataArray, dim: str) -> list[str]:
+    """The labels along a dimension: its coordinate, or 0, 1, 2 ... where it has none."""
+    return [str(label) for label in values[dim].values]
+
+
+def percent(values: xr.DataArray, units: str | None = None) -> xr.DataArray:
+    """The same values in per cent, whether they come as a fraction or in per cent already.
+
+    Args:
+        values: their ``units`` attribute says which; without one they are fractions.
+        units: used where the values have none of their own.
+    """
+    given = values.attrs.get("units", units)
+    return values if given in ("percent", "%") else values * 100
+
+
+def _dims(values: xr.DataArray) -> str:
+    return f"({', '.join(map(str, values.dims))})"

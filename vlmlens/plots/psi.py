@@ -1,0 +1,151 @@
+"""A forest plot of accuracies and of the Position Sensitivity Index."""
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+from plotly.subplots import make_subplots
+
+from vlmlens.plots.arrays import check_dims, check_variable, entries, percent
+from vlmlens.plots.theme import COLOURS, INK, MUTED, TEMPLATE, faded, plain
+
+LONGEST_NAME = 28
+#: What each mark is: its name, its symbol, its colour.
+MARKS = {
+    "accuracy": ("original order", "circle", COLOURS[0]),
+    "accuracy_permuted": ("shuffled vision tokens", "diamond", COLOURS[1]),
+    "psi": ("PSI", "square", INK),
+}
+
+
+def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
+    """One row for each category: both accuracies on the left, the index on the right.
+
+    A dot is the estimate, the soft bar behind it its 95 % interval, and a short upright stroke
+    the accuracy of guessing. A PSI of 0 means that the order of the vision tokens does not
+    matter, 100 that shuffling them leaves no answer right; below 0, shuffling helps.
+
+    Args:
+        table: along ``category``, the variables ``accuracy``, ``accuracy_permuted`` and ``psi``,
+            each with ``_low`` and ``_high`` where there is an interval; perhaps ``chance``,
+            ``n`` and ``p_value``. Fractions or per cent, as their ``units`` say.
+        title: above both panels.
+
+    Raises:
+        InputError: a variable or the dimension is missing.
+    """
+    check_variable(table, "a forest plot", tuple(MARKS))
+    for name in MARKS:
+        check_dims(table[name], "a forest plot", ("category",))
+    names = entries(table, "category")
+    fig = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.06, column_widths=[3, 2])
+    points = {name: _Points(table, name) for name in MARKS}
+    fig.add_trace(_joint(points), row=1, col=1)
+    if "chance" in table:
+        fig.add_trace(_chance(table), row=1, col=1)
+    for name, column in (("accuracy", 1), ("accuracy_permuted", 1), ("psi", 2)):
+        fig.add_traces(points[name].traces(names), rows=1, cols=column)
+    fig.add_vline(x=0, line={"dash": "dash", "color": MUTED, "width": 1.2}, col=2)
+    fig.update_yaxes(
+        tickvals=list(range(len(names))),
+        ticktext=[plain(_shortened(name)) for name in names],
+        range=[len(names) - 0.4, -0.6],
+        tickfont_color=INK,
+        showgrid=False,
+        ticks="",
+    )
+    fig.update_xaxes(title_text="accuracy [%]", range=[-2, 102], col=1)
+    fig.update_xaxes(title_text="PSI [%]", range=points["psi"].room(), col=2)
+    fig.update_layout(
+        template=TEMPLATE,
+        title_text=title and plain(title),
+        margin_t=80 if title else 44,
+        height=110 + 44 * max(2, len(names)),
+    )
+    return fig
+
+
+class _Points:
+    """One quantity of the table in per cent, and the dots and bars that show it."""
+
+    def __init__(self, table: xr.Dataset, name: str):
+        units = table[name].attrs.get("units", "percent" if name == "psi" else None)
+        ends = {end: table.get(f"{name}_{end}") for end in ("low", "high")}
+        gap = xr.full_like(table[name], np.nan, dtype=float)
+        self.name, self.table = name, table
+        self.value = percent(table[name], units).values
+        self.low, self.high = (
+            percent(gap if ends[end] is None else ends[end], units).values for end in ends
+        )
+
+    def traces(self, names: list[str]) -> list[go.Scatter]:
+        label, symbol, hue = MARKS[self.name]
+        known = [row for row in range(len(names)) if not np.isnan(self.low[row])]
+        bars = go.Scatter(  # three points an interval: its ends, and a gap before the next
+            x=[x for row in known for x in (self.low[row], self.high[row], None)],
+            y=[y for row in known for y in (row, row, None)],
+            mode="lines",
+            line={"width": 9, "color": faded(hue, 0.22)},
+            name=f"{label}, 95 % interval",
+            legendgroup=label,
+            showlegend=False,
+            hoverinfo="skip",
+        )
+        dots = go.Scatter(
+            x=self.value,
+            y=list(range(len(names))),
+            mode="markers",
+            marker={"color": hue, "size": 10, "symbol": symbol},
+            name=label,
+            legendgroup=label,
+            showlegend=self.name != "psi",
+            hovertext=[self._hover(row, name) for row, name in enumerate(names)],
+            hoverinfo="text",
+        )
+        return [bars, dots]
+
+    def room(self) -> list[float]:
+        """The range of an axis with 0, every dot and every bar on it, and some air."""
+        ends = [x for x in (0.0, *self.value, *self.low, *self.high) if np.isfinite(x)]
+        air = 0.05 * (max(ends) - min(ends)) or 1.0
+        return [min(ends) - air, max(ends) + air]
+
+    def _hover(self, row: int, category: str) -> str:
+        lines = [plain(category), f"{MARKS[self.name][0]}: {self.value[row]:.1f} %"]
+        if not np.isnan(self.low[row]):
+            lines.append(f"95 % interval [{self.low[row]:.1f}, {self.high[row]:.1f}]")
+        for extra, shown in (("n", "n = {:.0f}"), ("p_value", "p = {:.3g}")):
+            if extra in self.table:
+                lines.append(shown.format(self.table[extra].values[row]))
+        return "<br>".join(lines)
+
+
+def _joint(points: dict[str, _Points]) -> go.Scatter:
+    pairs = zip(points["accuracy"].value, points["accuracy_permuted"].value, strict=True)
+    both = [(row, *pair) for row, pair in enumerate(pairs)]
+    return go.Scatter(
+        x=[x for _, left, right in both for x in (left, right, None)],
+        y=[y for row, _, _ in both for y in (row, row, None)],
+        mode="lines",
+        line={"color": "#a9b1bb", "width": 2},
+        name="change",
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
+def _chance(table: xr.Dataset) -> go.Scatter:
+    chance = percent(table["chance"], table["accuracy"].attrs.get("units")).values
+    return go.Scatter(
+        x=chance,
+        y=list(range(len(chance))),
+        mode="markers",
+        marker={"symbol": "line-ns-open", "size": 16, "color": MUTED, "line": {"width": 2}},
+        name="guessing",
+        legendrank=2000,
+        hovertext=[f"guessing: {value:.1f} %" for value in chance],
+        hoverinfo="text",
+    )
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

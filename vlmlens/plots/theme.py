@@ -1,0 +1,135 @@
+"""How every figure looks: one template, the colours of roles, scales, and text that stays text."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.colors import diverging, sample_colorscale, sequential
+
+from vlmlens.errors import InputError
+
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+INK, MUTED, GRID, EMPTY = "#1f2933", "#5f6b7a", "#e6e9ed", "#f1f3f5"
+
+#: Okabe and Ito's palette, which stays apart under every common colour blindness.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+ROLE_COLOURS = {
+    "vision": COLOURS[0],
+    "user": COLOURS[1],
+    "system": COLOURS[2],
+    "assistant": COLOURS[3],
+    "template": COLOURS[4],
+    "bos": COLOURS[5],
+    "pad": "#999999",
+}
+#: Curves differ by marker as well as by colour, for prints in grey.
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
+
+#: Perceptually uniform: equal steps of value are equal steps to the eye.
+SEQUENTIAL = sequential.Viridis
+
+_AXIS = {
+    "gridcolor": GRID,
+    "linecolor": "#c3c9d1",
+    "showline": True,
+    "ticks": "outside",
+    "ticklen": 4,
+    "tickcolor": "#c3c9d1",
+    "tickfont": {"color": MUTED, "size": 12},
+    "title": {"font": {"size": 13, "color": INK}, "standoff": 8},
+    "zeroline": False,
+    "exponentformat": "power",
+    "automargin": True,
+}
+
+TEMPLATE = go.layout.Template(
+    layout={
+        "font": {"family": FONT, "size": 13, "color": INK},
+        "title": {"x": 0, "xref": "paper", "xanchor": "left", "font": {"size": 15}},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "colorway": COLOURS,
+        "margin": {"l": 16, "r": 16, "t": 56, "b": 16},
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+        "hoverlabel": {
+            "bgcolor": "white",
+            "bordercolor": "#c3c9d1",
+            "align": "left",
+            "font": {"family": FONT, "size": 12, "color": INK},
+        },
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
+        "annotationdefaults": {"font": {"size": 13, "color": INK}},
+    }
+)
+
+#: A narrow bar beside a map, its name reading along it.
+COLOUR_BAR = {
+    "thickness": 12,
+    "outlinewidth": 0,
+    "ticks": "outside",
+    "ticklen": 3,
+    "exponentformat": "power",
+    "tickfont": {"size": 11, "color": MUTED},
+}
+
+
+def plain(text: object) -> str:
+    """Text that plotly shows as it is: labels are a little HTML, and data may hold anything."""
+    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def colour(name: object, index: int) -> str:
+    """The colour of a role, or the ``index``-th of the palette for any other name."""
+    return ROLE_COLOURS.get(str(name), COLOURS[index % len(COLOURS)])
+
+
+def faded(hex_colour: str, alpha: float) -> str:
+    """A ``#rrggbb`` colour that lets ``1 - alpha`` of what is behind it through."""
+    red, green, blue = bytes.fromhex(hex_colour[1:])
+    return f"rgba({red},{green},{blue},{alpha})"
+
+
+def diverging_scale(low: float, high: float, midpoint: float) -> list[tuple[float, str]]:
+    """Colours for ``low`` to ``high`` that are neutral at ``midpoint``.
+
+    Equally far from the midpoint is equally strong on both sides, and the bar ends where the
+    values do. Plotly's own ``zmid`` would stretch the bar to values that do not occur, such as
+    negative ratios.
+    """
+    reach = max(abs(low - midpoint), abs(high - midpoint)) or 1.0
+    steps = [step / 16 for step in range(17)]
+    places = [0.5 + (low + (high - low) * step - midpoint) / (2 * reach) for step in steps]
+    return list(zip(steps, sample_colorscale(diverging.balance, places), strict=True))
+
+
+def ticks(labels: Sequence[str], most: int = 12) -> dict:
+    """Axis settings that name positions 0, 1, 2 ...: the first, the last, and at most ``most``."""
+    last = len(labels) - 1
+    steps = (few * 10**power for power in range(6) for few in (1, 2, 5))
+    step = next(step for step in steps if step * most >= len(labels))
+    shown = [place for place in range(0, last, step) if last - place >= step] + [last]
+    return {"tickvals": shown, "ticktext": [plain(labels[place]) for place in shown]}
+
+
+def log_axis(traces: Iterable[go.Scatter]) -> dict:
+    """Settings of a logarithmic axis for these curves: 1, 2 and 5 of every decade, in one size.
+
+    Plotly prints 2 and 5 in tiny type; over less than a decade its own ticks are good.
+
+    Raises:
+        InputError: a value is 0 or negative, and so has no place on the axis.
+    """
+    drawn = np.concatenate([np.asarray(trace.y, dtype=float) for trace in traces])
+    drawn = drawn[np.isfinite(drawn)]
+    axis: dict = {"type": "log"}
+    if not drawn.size:
+        return axis
+    low, high = drawn.min(), drawn.max()
+    if low <= 0:
+        raise InputError(f"a logarithmic axis has no place for {low:.4g}: draw it with log=False")
+    if 8 < high / low < 1e4:
+        marks = [mark * 10.0**power for power in range(-12, 13) for mark in (1, 2, 5)]
+        shown = [mark for mark in marks if low / 2 <= mark <= 2 * high]
+        axis |= {"tickvals": shown, "ticktext": [f"{mark:g}" for mark in shown]}
+    return axis

@@ -1,0 +1,68 @@
+"""Norms by depth: how long the residual stream's vectors are, role by role."""
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from vlmlens.cache import Save
+from vlmlens.model import Run
+from vlmlens.probes.labels import array
+
+
+def l2(x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead"]:
+    """The L2 norm of every token."""
+    return x.float().norm(dim=-1)
+
+
+NEEDS = (
+    Save("blocks.*.hook_resid_pre", reduce=l2),
+    Save("ln_final.hook_normalized", reduce=l2),
+)
+ROLES = ("system", "user", "vision")
+
+
+def hidden_norms(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.DataArray:
+    """Mean L2 norm of the hidden states by depth and role.
+
+    ``depth`` counts transformers' hidden states: 0 is what enters block 0, d what enters block d,
+    and the last one is AFTER the final norm, so it does not continue the curve; the coordinate
+    ``depth_label`` says so. The start token, whose norm is often hundreds of times larger, plays
+    a role of its own and is in none of these.
+
+    Args:
+        run: a run that saved ``NEEDS``.
+        roles: the roles to average over.
+
+    Returns:
+        (sample, depth, role), in the model's own units. NaN where a sample has no such role.
+
+    Raises:
+        UnknownPointError: the run did not save what this needs.
+
+    Source:
+        Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 4.
+    """
+    blocks = run.saved.stack(NEEDS[0])
+    norms = torch.cat([blocks, run.saved.stack(NEEDS[1]).to(blocks.device)])  # depth batch pos
+    norms = norms.cpu()
+    means = torch.full((len(run.inputs), len(norms), len(roles)), torch.nan)
+    for index, layout in enumerate(run.inputs.layouts):
+        for column, role in enumerate(roles):
+            if (mask := layout.mask(role)).any():
+                means[index, :, column] = norms[:, index, torch.from_numpy(mask)].mean(-1)
+    last = len(norms) - 1
+    labels = ["embedding", *(f"after block {d - 1}" for d in range(1, last)), "after final norm"]
+    return array(
+        means,
+        ("sample", "depth", "role"),
+        run.inputs,
+        "hidden_norm",
+        "mean L2 norm of hidden states",
+        "model units",
+        "arXiv:2503.17349",
+        depth=np.arange(last + 1),
+        role=list(roles),
+        depth_label=("depth", labels),
+    )

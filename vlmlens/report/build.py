@@ -1,0 +1,198 @@
+"""From a data set of results to one page that opens anywhere."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+import plotly.io as pio
+import xarray as xr
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from vlmlens import plots
+from vlmlens.errors import InputError
+from vlmlens.report import summary
+
+SHOWN_SAMPLES = 12
+#: The only button is the one that saves the picture; dragging is left to the page's own scrolling.
+CONFIG = {
+    "responsive": True,
+    "displaylogo": False,
+    "modeBarButtons": [["toImage"]],
+    "toImageButtonOptions": {"scale": 2},
+}
+
+
+def build(results: xr.Dataset, psi: xr.Dataset | None, path: Path) -> Path:
+    """Write the report of ``vlmlens diagnose``: figures, tables and how they came about.
+
+    The page holds everything it needs, plotly.js included, and its own policy forbids it to load
+    anything else. The same numbers give the same bytes. It is written beside its place and then
+    renamed, so that a page that exists is complete.
+
+    Args:
+        results: what ``diagnose`` measured; every variable may be absent, and its section with it.
+        psi: the table of accuracies and PSI by category, or None where there were no answers.
+        path: of the page; folders are made, a page already there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: the path is a folder.
+    """
+    if path.is_dir():
+        raise InputError(f"the report is one file, but {path} is a folder: add a name ending .html")
+    page = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            attrs={name: str(value) for name, value in results.attrs.items()},
+            plotlyjs=Markup(get_plotlyjs()),
+            figures={name: _embedded(name, fig) for name, fig in _figures(results, psi).items()},
+            sentences=summary.sentences(results, psi),
+            tiles=summary.tiles(results, psi),
+            own=summary.own_reference(results),
+            shuffles=summary.permutations(results),
+            samples=results.sizes.get("sample", 0),
+            psi_rows=[] if psi is None else _psi_rows(psi),
+            psi_notes={} if psi is None else {str(k): str(v) for k, v in psi.attrs.items()},
+            gallery=_gallery(results),
+            eq11=_equation_11(results),
+            failures=_listed(results.attrs.get("failures")),
+            versions=_mapped(results.attrs.get("versions")),
+        )
+    )
+    return _write_whole(path, page)
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("vlmlens", "report"),
+        autoescape=True,  # questions, answers and names come from anywhere
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _figures(results: xr.Dataset, psi: xr.Dataset | None) -> dict[str, go.Figure]:
+    figures = {}
+    if psi is not None:
+        figures["psi"] = plots.psi(psi)
+    if "cmb" in results:
+        cmb = results["cmb"].assign_attrs(long_name="CMB", units="fraction")
+        figures["cmb"] = plots.heads(cmb)
+        if "cmb_uniform" in results:
+            lift = (cmb / results["cmb_uniform"]).assign_attrs(long_name="CMB / even", units="")
+            figures["lift"] = plots.heads(lift, midpoint=1)
+    for name, symbol in {"alpha_v": "α", "delta_g_v": "|Δg|", "delta_alpha_v": "Δα"}.items():
+        if name in results:
+            values = abs(results[name]) if name == "delta_g_v" else results[name]
+            figures[name] = plots.depth(values.assign_attrs(long_name=symbol, units=""))
+    if "hidden_norm" in results and {"vision", "user"} <= set(results["role"].values.tolist()):
+        figures["norms"] = plots.norms(results["hidden_norm"])
+    return figures
+
+
+def _embedded(name: str, fig: go.Figure) -> Markup:
+    """A figure as a fragment of the page; plotly writes ``<`` in its data as an escape of JSON."""
+    fig.update_layout(dragmode=False, margin_t=max(36, fig.layout.margin.t))
+    config = CONFIG | {"toImageButtonOptions": {"scale": 2, "filename": name}}
+    return Markup(
+        pio.to_html(
+            fig, full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=config
+        )
+    )
+
+
+def _psi_rows(table: xr.Dataset) -> list[dict]:
+    columns = (
+        "accuracy",
+        "accuracy_permuted",
+        "psi",
+        "psi_corrected",
+        "drop_log_prob",
+        "chance",
+        "p_value",
+        "n",
+    )
+    rows = []
+    for index, category in enumerate(table["category"].values):
+        cells = {name: summary.in_category(table, name, index) for name in columns[:6]}
+        for name in columns[6:]:
+            cells[name] = float(table[name][index]) if name in table else None
+        rows.append({"category": str(category), **cells})
+    return rows
+
+
+def _gallery(results: xr.Dataset) -> list[dict]:
+    """The first samples: the question, the right answer, and the answers in order and shuffled."""
+    if "answer" not in results or "question" not in results:
+        return []
+    rows = []
+    for index in range(min(SHOWN_SAMPLES, results.sizes["sample"])):
+        one = results.isel(sample=index)
+        said = []
+        for place in range(min(2, results.sizes["permutation"])):
+            right = float(one["correct"][place]) if "correct" in one else np.nan
+            said.append({"text": _word(one["answer"].values[place]), "right": right})
+        asked = {
+            name: _word(one[name].item()) if name in one.coords or name in one else ""
+            for name in ("category", "question", "gold")
+        }
+        rows.append(asked | {"said": said})
+    return rows
+
+
+def _equation_11(results: xr.Dataset) -> dict | None:
+    if not {"eq11_residual", "delta_alpha_v"} <= set(results):
+        return None
+    return {
+        "residual": summary.over_samples(abs(results["eq11_residual"])),
+        "change": summary.over_samples(abs(results["delta_alpha_v"])),
+    }
+
+
+def _word(value: object) -> str:
+    """Text as it is; nothing for what is missing, which files hold as NaN or None."""
+    return "" if value is None or value != value else str(value)
+
+
+def _listed(text: object) -> list[dict]:
+    """The failures as ``{id, error}``; text that is no JSON list is shown as one failure."""
+    if not text:
+        return []
+    try:
+        found = json.loads(str(text))
+        return [{"id": str(each["id"]), "error": str(each["error"])} for each in found]
+    except (ValueError, TypeError, KeyError):
+        return [{"id": "?", "error": str(text)}]
+
+
+def _mapped(text: object) -> dict[str, str]:
+    """The versions by name; text that is no JSON object is shown whole."""
+    if not text:
+        return {}
+    try:
+        return {str(name): str(version) for name, version in json.loads(str(text)).items()}
+    except (ValueError, AttributeError):
+        return {"versions": str(text)}
+
+
+def _write_whole(path: Path, page: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(page)
+        Path(beside).chmod(0o644)  # mkstemp gives 0600, which a web server could not read
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    return path

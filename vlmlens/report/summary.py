@@ -1,0 +1,258 @@
+"""What the numbers say, in sentences that claim no more than their intervals do."""
+
+from dataclasses import dataclass
+from math import floor, log10
+
+import numpy as np
+import xarray as xr
+
+from vlmlens.plots.arrays import mean_interval, percent
+from vlmlens.plots.norms import vision_user_ratio
+
+#: Keeps a number and its sign or bracket on one line.
+NBSP = "\N{NO-BREAK SPACE}"
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval; the ends are NaN where there is none."""
+
+    value: float
+    low: float = np.nan
+    high: float = np.nan
+
+    @property
+    def number(self) -> str:
+        """The value, to the digit that the interval leaves uncertain."""
+        return self._write(self.value)
+
+    @property
+    def spread(self) -> str:
+        """The interval, or nothing."""
+        return f"[{self._write(self.low)},{NBSP}{self._write(self.high)}]" if self.known else ""
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return not np.isnan(self.low)
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.spread}".rstrip()
+
+    def percent(self) -> str:
+        """The same with a per cent sign, for values that are in per cent."""
+        return f"{self.number}{NBSP}% {self.spread}".rstrip()
+
+    def side(self, of: float) -> int:
+        """1 or -1 where the whole interval lies above or below a value, else 0."""
+        return int(self.low > of) - int(self.high < of)
+
+    def _write(self, value: float) -> str:
+        width, ends = self.high - self.low, (abs(self.low), abs(self.high))
+        if np.isnan(value) or not width > 0:
+            return short(value)
+        power = floor(log10(max(ends))) if max(ends) < 1e-3 else 0
+        digits = max(0, power - floor(log10(width)))
+        digits += any(0 < end < 0.5 * 10 ** (power - digits) for end in ends)  # near 0 is not 0
+        return _signed(f"{value / 10.0**power:.{digits}f}") + _times_ten_to(power)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number of the page's first row."""
+
+    name: str
+    value: str
+    spread: str
+    note: str
+
+
+def short(value: float) -> str:
+    """Up to three significant digits; a power of ten only where zeros would be hard to count."""
+    if np.isnan(value):
+        return "–"
+    if 0 < abs(value) < 1e-3:
+        digits, power = f"{value:.1e}".split("e")
+        return _signed(digits) + _times_ten_to(int(power))
+    return _signed(f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}")
+
+
+def over_samples(values: xr.DataArray) -> Estimate:
+    """The mean over everything; the interval is over samples, each averaged within itself first."""
+    inner = [dim for dim in values.dims if dim != "sample"]
+    row = mean_interval(values.mean(inner))
+    return Estimate(*(float(row[name]) for name in ("mean", "low", "high")))
+
+
+def in_category(table: xr.Dataset, name: str, row: int = 0) -> Estimate | None:
+    """One cell of the table of accuracies and PSI, in per cent; None if there is no such column."""
+    if name not in table:
+        return None
+    units = table[name].attrs.get("units", "percent" if name.startswith("psi") else None)
+    parts = [table[column] for column in (name, f"{name}_low", f"{name}_high") if column in table]
+    if name.startswith("drop"):  # nats, not per cent
+        return Estimate(*(float(part[row]) for part in parts))
+    return Estimate(*(float(percent(part, units)[row]) for part in parts))
+
+
+def sentences(results: xr.Dataset, psi: xr.Dataset | None) -> list[str]:
+    """The report's summary: one paragraph for each question that these results can answer."""
+    found = [
+        _on_order(results, psi) if psi is not None else None,
+        _on_attention(results),
+        _on_rotation(results),
+        _on_norms(results),
+    ]
+    return [paragraph for paragraph in found if paragraph]
+
+
+def tiles(results: xr.Dataset, psi: xr.Dataset | None) -> list[Tile]:
+    """The numbers to see first."""
+    found = []
+    if psi is not None:
+        index, whole, mixed = (
+            in_category(psi, name) for name in ("psi", "accuracy", "accuracy_permuted")
+        )
+        found.append(_percent_tile("PSI", index, "0: order is irrelevant"))
+        if own_reference(results):
+            found.append(_percent_tile("Same answer", mixed, "when shuffled"))
+        else:
+            found.append(_percent_tile("Accuracy", whole, "vision tokens in order"))
+            found.append(_percent_tile("Accuracy, shuffled", mixed, "same questions"))
+    if "cmb" in results:
+        share = over_samples(results["cmb"])
+        note = "of image + question attention"
+        if "cmb_uniform" in results:
+            note = f"even attention: {short(float(results['cmb_uniform'].mean()))}"
+        found.append(Tile("Balance (CMB)", share.number, share.spread, note))
+    if _has_ratio(results):
+        ratio = over_samples(vision_user_ratio(results["hidden_norm"]).isel(depth=0))
+        note = "vision / user, at input"
+        found.append(Tile("Norm ratio", f"{ratio.number}×", ratio.spread, note))
+    return found
+
+
+def own_reference(results: xr.Dataset) -> bool:
+    """Whether the model's own unshuffled answers stand in for gold answers."""
+    return results.attrs.get("reference") == "own"
+
+
+def permutations(results: xr.Dataset) -> int:
+    """How many shuffles each question was asked under."""
+    return max(0, results.sizes.get("permutation", 1) - 1)
+
+
+def _on_order(results: xr.Dataset, psi: xr.Dataset) -> str:
+    index = in_category(psi, "psi")
+    whole, mixed = in_category(psi, "accuracy"), in_category(psi, "accuracy_permuted")
+    chance = in_category(psi, "chance")
+    count = f" over {int(psi['n'][0])} questions" if "n" in psi else ""
+    shuffles = permutations(results)
+    if shuffles > 1:
+        count += f" and {shuffles} shuffles of each"
+    position = f"a Position Sensitivity Index (PSI) of {index.percent()}{count}"
+    if own_reference(results):
+        return (
+            "These data have no answers, so the reference is what the model says without "
+            f"shuffling. It gives the same answer to {mixed.percent()} of the questions when the "
+            f"vision tokens are shuffled: {position}. This tells how much order matters to the "
+            "answers, not whether they are right."
+        )
+    verb = {1: "lowers", -1: "raises", 0: "changes"}[index.side(of=0)]
+    text = (
+        f"Shuffling the vision tokens {verb} accuracy from {whole.percent()} to "
+        f"{mixed.percent()}: {position}."
+    )
+    if not index.known:
+        text += " There is no interval, so this says little beyond these questions."
+    elif index.side(of=0) == 0:
+        text += (
+            " The interval holds 0: these questions neither show that the order of the vision "
+            "tokens matters, nor that it does not."
+        )
+    if chance is not None and not np.isnan(chance.value):
+        text += f" Guessing would give {short(chance.value)}{NBSP}%."
+        if whole.side(of=chance.value) < 1 and whole.known:
+            text += (
+                " The unshuffled accuracy is itself not clearly above guessing, and a model "
+                "that guesses has no order to lose: read the PSI with that in mind."
+            )
+    return text
+
+
+def _on_attention(results: xr.Dataset) -> str | None:
+    if "cmb" not in results:
+        return None
+    share = over_samples(results["cmb"])
+    text = (
+        f"Averaged over layers and heads, {Estimate(*_hundredfold(share)).percent()} of the "
+        "attention that goes to the image and the question goes to the image"
+    )
+    if "cmb_uniform" not in results:
+        return text + "."
+    even = float(results["cmb_uniform"].mean())
+    excess = over_samples(results["cmb"] - results["cmb_uniform"])
+    verdict = {
+        1: "so a vision token draws more than an even share",
+        -1: "so a vision token draws less than an even share",
+        0: "which the interval does not tell from an even share",
+    }[excess.side(of=0)]
+    return (
+        f"{text}; attention spread evenly over the same tokens would give "
+        f"{short(100 * even)}{NBSP}%, {verdict}."
+    )
+
+
+def _on_rotation(results: xr.Dataset) -> str | None:
+    if not {"alpha_v", "delta_alpha_v"} <= set(results):
+        return None
+    share, change = over_samples(results["alpha_v"]), over_samples(results["delta_alpha_v"])
+    text = (
+        "Turning all vision keys by one position, and nothing else, changes the share of attention "
+        f"on the image by {change} on average over layers and heads, where the share is {share}."
+    )
+    if change.side(of=0) == 0 and change.known:
+        text += " The interval holds 0; heads that gain and heads that lose cancel in this mean."
+    return text
+
+
+def _on_norms(results: xr.Dataset) -> str | None:
+    if not _has_ratio(results):
+        return None
+    ratio = vision_user_ratio(results["hidden_norm"])
+    first = over_samples(ratio.isel(depth=0))
+    text = (
+        f"Where they enter the language model, vision tokens are {first} times as long as the "
+        "user's tokens"
+    )
+    if ratio.sizes["depth"] < 3:
+        return text + "."
+    last = over_samples(ratio.isel(depth=-2))  # the one after it has been through the final norm
+    return f"{text}; before the last block, {last} times."
+
+
+def _has_ratio(results: xr.Dataset) -> bool:
+    if "hidden_norm" not in results:
+        return False
+    roles = {str(role) for role in results["role"].values}
+    if not {"vision", "user"} <= roles:
+        return False
+    return bool(vision_user_ratio(results["hidden_norm"]).notnull().any())
+
+
+def _signed(digits: str) -> str:
+    """A true minus sign, and none on a zero."""
+    return digits.replace("-", "−" if float(digits) else "")
+
+
+def _times_ten_to(power: int) -> str:
+    return "×10" + str(power).translate(RAISED) if power else ""
+
+
+def _percent_tile(name: str, estimate: Estimate, note: str) -> Tile:
+    return Tile(name, f"{estimate.number}{NBSP}%", estimate.spread, note)
+
+
+def _hundredfold(share: Estimate) -> tuple[float, float, float]:
+    return 100 * share.value, 100 * share.low, 100 * share.high

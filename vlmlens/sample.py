@@ -1,0 +1,62 @@
+"""Sample: images, a question, its choices, the answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from vlmlens.errors import ImageError
+
+#: An image in memory, a file, or a function that draws one when it is asked for.
+Picture = Image.Image | str | Path | Callable[[], Image.Image]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question about zero or more images.
+
+    Attributes:
+        question: what the user asks, without any chat template.
+        images: pictures in the order of their placeholders; files and functions are read lazily.
+        answer: the right answer, or None where nobody knows it.
+        choices: the answers it is chosen from, or () for a free answer.
+        category: the group that accuracies are reported by.
+        id: names the sample in results; unique in its data set.
+    """
+
+    question: str
+    images: tuple[Picture, ...] = ()
+    answer: str | None = None
+    choices: tuple[str, ...] = ()
+    category: str = ""
+    id: str = ""
+
+    def pictures(self) -> list[Image.Image]:
+        """The images, opened, in RGB.
+
+        Raises:
+            ImageError: a file is missing, empty or no image; the message names it.
+        """
+        return [open_picture(image) for image in self.images]
+
+
+def open_picture(picture: Picture) -> Image.Image:
+    """A picture in memory and in RGB, wherever it comes from."""
+    if isinstance(picture, Image.Image):
+        return picture.convert("RGB")
+    if isinstance(picture, str | Path):
+        try:
+            with Image.open(picture) as image:
+                return image.convert("RGB")
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            path = Path(picture)
+            state = (
+                "there is no such file"
+                if not path.is_file()
+                else "the file is empty"
+                if path.stat().st_size == 0
+                else f"it is no readable image ({error})"
+            )
+            raise ImageError(f"cannot read the image {path}: {state}") from error
+    return picture().convert("RGB")

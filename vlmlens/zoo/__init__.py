@@ -1,0 +1,66 @@
+"""Checkpoints: a bundled name, a folder or a hub name in; a model and its processor out."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from vlmlens.errors import UnknownModelError, UnsupportedModelError
+
+WEIGHTS = "weights"
+
+
+def bundled() -> dict[str, Path]:
+    """The folders of the models that come with the package, by name."""
+    home = Path(str(files("vlmlens.zoo"))) / WEIGHTS
+    return {p.name: p for p in sorted(home.iterdir()) if (p / "config.json").is_file()}
+
+
+def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any, Any]:
+    """Open a model and its processor with transformers' own classes.
+
+    Args:
+        model: a bundled name, a folder, or a hub id.
+        dtype: of the weights; ``"auto"`` as they were saved.
+        options: passed on to ``from_pretrained``.
+
+    Raises:
+        UnknownModelError: none of the three, or the hub is out of reach.
+        UnsupportedModelError: a model that transformers does not open as image-text-to-text.
+    """
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+    here = bundled()
+    source = here.get(str(model), Path(model))
+    is_folder = source.is_dir()
+    if not is_folder and not _like_hub_id(str(model)):
+        raise UnknownModelError(
+            str(model), here, "(bundled names); or give a folder, or a hub id such as owner/name"
+        )
+    if is_folder and not (source / "config.json").is_file():
+        raise UnknownModelError(str(model), here, f"({source} is a folder without config.json)")
+    name = str(source) if is_folder else str(model)
+    hub = {k: options[k] for k in ("revision", "token", "cache_dir", "local_files_only") if k in options}
+    try:
+        config = AutoConfig.from_pretrained(name, **hub)
+    except OSError as error:
+        raise UnknownModelError(
+            str(model), here, "(bundled); the hub does not know it, or cannot be reached from here"
+        ) from error
+    if type(config) not in AutoModelForImageTextToText._model_mapping:
+        raise UnsupportedModelError(
+            f"{model} is a {config.model_type!r} model, which transformers does not open as "
+            "image-text-to-text: it is no vision-language model"
+        )
+    opened = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **options)
+    try:
+        processor = AutoProcessor.from_pretrained(name, **hub)
+    except (OSError, ValueError) as error:
+        raise UnsupportedModelError(
+            f"{model} has weights but no processor that opens ({error}); save one beside them, or "
+            "wrap the model yourself: HookedVLM(model), and use inputs_from(...)"
+        ) from error
+    return opened, processor
+
+
+def _like_hub_id(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and " " not in name
