@@ -10,7 +10,7 @@ scores or pattern makes our own mixture of the values the output.
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from einops import rearrange, repeat
@@ -26,6 +26,7 @@ PREFIX = "vlmlens_"
 MASKED = torch.finfo(torch.float16).min  # an additive mask below this hides its key
 
 
+@runtime_checkable
 class Carrier(Protocol):
     """What a catcher needs of a hook point."""
 

@@ -109,7 +109,7 @@ def title_of(values: xr.DataArray) -> str:
     return f"{name} [{plain(units)}]" if units not in (None, "", "1") else name
 
 
-def entries(values: xr.DataArray, dim: str) -> list[str]:
+def entries(values: xr.DataArray | xr.Dataset, dim: str) -> list[str]:
     """The labels along a dimension: its coordinate, or 0, 1, 2 ... where it has none."""
     return [str(label) for label in values[dim].values]
 

@@ -60,10 +60,10 @@ def build(results: xr.Dataset, psi: xr.Dataset | None, path: Path) -> Path:
             shuffles=summary.permutations(results),
             samples=results.sizes.get("sample", 0),
             psi_rows=[] if psi is None else _psi_rows(psi),
-            psi_notes={} if psi is None else {str(k): str(v) for k, v in psi.attrs.items()},
             gallery=_gallery(results),
             eq11=_equation_11(results),
             failures=_listed(results.attrs.get("failures")),
+            psi_method={} if psi is None else {str(k): str(v) for k, v in psi.attrs.items()},
             versions=_mapped(results.attrs.get("versions")),
         )
     )
@@ -89,7 +89,7 @@ def _figures(results: xr.Dataset, psi: xr.Dataset | None) -> dict[str, go.Figure
         figures["cmb"] = plots.heads(cmb)
         if "cmb_uniform" in results:
             lift = (cmb / results["cmb_uniform"]).assign_attrs(long_name="CMB / even", units="")
-            figures["lift"] = plots.heads(lift, midpoint=1)
+            figures["lift"] = plots.heads(lift, midpoint=1.0)
     for name, symbol in {"alpha_v": "α", "delta_g_v": "|Δg|", "delta_alpha_v": "Δα"}.items():
         if name in results:
             values = abs(results[name]) if name == "delta_g_v" else results[name]
@@ -188,7 +188,8 @@ def _write_whole(path: Path, page: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        # a file name may hold bytes that are no UTF-8, and answers anything
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(page)
         Path(beside).chmod(0o644)  # mkstemp gives 0600, which a web server could not read
         Path(beside).replace(path)

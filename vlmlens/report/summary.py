@@ -159,14 +159,14 @@ def _on_order(results: xr.Dataset, psi: xr.Dataset) -> str:
             f"vision tokens are shuffled: {position}. This tells how much order matters to the "
             "answers, not whether they are right."
         )
-    verb = {1: "lowers", -1: "raises", 0: "changes"}[index.side(of=0)]
+    verb = {1: "lowers", -1: "raises", 0: "changes"}[index.side(of=0.0)]
     text = (
         f"Shuffling the vision tokens {verb} accuracy from {whole.percent()} to "
         f"{mixed.percent()}: {position}."
     )
     if not index.known:
         text += " There is no interval, so this says little beyond these questions."
-    elif index.side(of=0) == 0:
+    elif index.side(of=0.0) == 0:
         text += (
             " The interval holds 0: these questions neither show that the order of the vision "
             "tokens matters, nor that it does not."
@@ -197,7 +197,7 @@ def _on_attention(results: xr.Dataset) -> str | None:
         1: "so a vision token draws more than an even share",
         -1: "so a vision token draws less than an even share",
         0: "which the interval does not tell from an even share",
-    }[excess.side(of=0)]
+    }[excess.side(of=0.0)]
     return (
         f"{text}; attention spread evenly over the same tokens would give "
         f"{short(100 * even)}{NBSP}%, {verdict}."
@@ -208,11 +208,13 @@ def _on_rotation(results: xr.Dataset) -> str | None:
     if not {"alpha_v", "delta_alpha_v"} <= set(results):
         return None
     share, change = over_samples(results["alpha_v"]), over_samples(results["delta_alpha_v"])
+    delta = results.attrs.get("delta")
+    step = "the same small step" if delta is None else f"{delta:g} position" + "s" * (delta != 1)
     text = (
-        "Turning all vision keys by one position, and nothing else, changes the share of attention "
-        f"on the image by {change} on average over layers and heads, where the share is {share}."
+        f"Turning all vision keys by {step}, and nothing else, changes the share of attention on "
+        f"the image by {change} on average over layers and heads, where the share is {share}."
     )
-    if change.side(of=0) == 0 and change.known:
+    if change.side(of=0.0) == 0 and change.known:
         text += " The interval holds 0; heads that gain and heads that lose cancel in this mean."
     return text
 

@@ -1,0 +1,84 @@
+import base64
+from io import BytesIO
+
+import numpy as np
+import pytest
+import xarray as xr
+from PIL import Image
+
+from vlmlens import plots
+from vlmlens.errors import InputError
+
+VALUES = xr.DataArray([[0.0, 1.0, 2.0], [3.0, 4.0, np.nan]], dims=("row", "col"), name="attention")
+
+
+def picture_in(fig):
+    (image,) = fig.layout.images
+    return Image.open(BytesIO(base64.b64decode(image.source.split(",")[1])))
+
+
+def test_row_zero_is_at_the_top_and_cells_fill_the_picture():
+    fig = plots.overlay(Image.new("RGB", (60, 40)), VALUES)
+    (heat,) = fig.data
+    np.testing.assert_array_equal(heat.z, VALUES)
+    assert fig.layout.yaxis.range == (1, 0)
+    centres = heat.x0 + heat.dx * np.arange(3)
+    np.testing.assert_allclose(centres, [1 / 6, 3 / 6, 5 / 6])
+    assert (heat.y0, heat.dy) == (0.25, 0.5)
+    (image,) = fig.layout.images
+    assert (image.x, image.y, image.sizex, image.sizey) == (0, 0, 1, 1)
+    assert 0 < heat.opacity < 1
+
+
+def test_the_picture_keeps_its_proportions_and_its_pixels():
+    picture = Image.new("RGB", (60, 40), (10, 20, 30))
+    fig = plots.overlay(picture, VALUES)
+    assert picture_in(fig).getpixel((0, 0)) == (10, 20, 30)
+    assert fig.layout.yaxis.scaleratio == pytest.approx(40 / 60)
+    assert picture.size == (60, 40)
+
+
+def test_large_pictures_are_made_smaller_in_the_figure_only():
+    picture = Image.new("RGB", (4000, 2000))
+    assert picture_in(plots.overlay(picture, VALUES)).size == (800, 400)
+    assert picture.size == (4000, 2000)
+
+
+def test_pointing_tells_row_column_and_value():
+    (heat,) = plots.overlay(Image.new("L", (6, 4)), VALUES.transpose("col", "row")).data
+    assert heat.hovertext[1][0] == "row 1, col 0<br>3"
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.full((4, 6, 3), 255, dtype=np.uint8),
+        np.full((4, 6, 4), 255, dtype=np.uint8),
+        np.full((4, 6), 255, dtype=np.uint8),
+        np.ones((4, 6, 1)),
+        np.ones((4, 6, 3), dtype=np.float32),
+    ],
+)
+def test_arrays_are_pictures_too(array):
+    picture = picture_in(plots.overlay(array, VALUES))
+    assert picture.size == (6, 4)
+    assert picture.getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((3, 4, 6), dtype=np.uint8), r"\(3, 4, 6\)"),
+        (np.zeros((0, 6), dtype=np.uint8), r"\(0, 6\)"),
+        (np.full((4, 6, 3), 200.0), "from 200.0 to 200.0"),
+        (np.zeros((4, 6, 3), dtype=np.int64), "int64"),
+    ],
+)
+def test_other_arrays_are_refused(array, said):
+    with pytest.raises(InputError, match=said):
+        plots.overlay(array, VALUES)
+
+
+def test_the_values_must_be_a_grid():
+    with pytest.raises(InputError, match="needs row, col"):
+        plots.overlay(Image.new("RGB", (6, 4)), VALUES.rename(col="patch"))

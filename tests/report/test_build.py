@@ -1,0 +1,188 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from vlmlens.errors import InputError
+from vlmlens.report import build
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+FIGURES = ["psi", "cmb", "lift", "alpha_v", "delta_g_v", "delta_alpha_v", "norms"]
+
+
+class Page(HTMLParser):
+    """The elements of a page, as a browser would find them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.words = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        if self.found and self.found[-1][0] not in ("script", "style"):
+            self.words.append(data)
+
+    def ids(self):
+        return [attrs["id"] for _, attrs in self.found if "id" in attrs]
+
+    def count(self, tag):
+        return sum(name == tag for name, _ in self.found)
+
+    @property
+    def text(self):
+        joined = " ".join(self.words).replace("\N{NO-BREAK SPACE}", " ")
+        return re.sub(r"\s+", " ", joined)
+
+
+@pytest.fixture
+def page(tmp_path):
+    def written(results, psi=None):
+        return Page(build(results, psi, tmp_path / "report.html").read_text(encoding="utf-8"))
+
+    return written
+
+
+def test_every_measurement_has_its_figure_and_section(page, results, table):
+    found = page(results, table)
+    assert [name for name in found.ids() if name.startswith("figure-")] == [
+        f"figure-{name}" for name in FIGURES
+    ]
+    assert {"psi", "cmb", "rope", "norms", "samples", "provenance"} <= set(found.ids())
+    assert len(found.ids()) == len(set(found.ids()))
+    assert "failures" not in found.ids()
+
+
+def test_it_says_how_it_came_about(page, results, table):
+    text = page(results, table).text
+    for said in ("shapes-base", "vlmlens diagnose shapes-base --seed 3", "torch 2.13.0", "3"):
+        assert said in text
+    assert "4 samples of shapes-2d" in text
+
+
+def test_the_table_holds_the_numbers(page, results, table):
+    text = page(results, table).text
+    assert "overall 200 90 % [85, 95] 60 % [55, 65] 33 % [25, 40] 46.2 %" in text
+    assert "1.2 [1.0, 1.5] 25 % 0.0001" in text
+
+
+def test_the_first_samples_are_shown_with_and_without_order(page, results, table):
+    text = page(results, table).text
+    assert "color What is 0? red ✓ red ✗ blue color What is 1? red ✓ red ✓ red" in text
+    assert "What is 3?" in text
+
+
+def test_the_absolute_value_is_taken_before_the_mean(tmp_path, results):
+    """delta_g_v is -1 in half of the samples and 1 in the others: its mean is 0."""
+    text = build(results[["delta_g_v"]], None, tmp_path / "report.html").read_text()
+    assert "mean 1\\u003cbr\\u003e95 % interval [1, 1]" in text
+
+
+def test_it_is_one_file_that_loads_nothing(tmp_path, results, table):
+    path = build(results, table, tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.stat().st_size < 8_000_000
+    text = path.read_text(encoding="utf-8")
+    for tag, attrs in Page(text).found:
+        assert tag not in ("link", "iframe", "object", "embed", "base")
+        for name in ("src", "href", "srcset", "data", "poster", "action"):
+            assert name not in attrs, (tag, attrs)
+    assert "@import" not in text.split("</style>")[0]
+    assert "default-src 'none'" in text
+    assert text.count("* plotly.js v") == 1
+
+
+def test_the_same_numbers_give_the_same_bytes(tmp_path, results, table):
+    first, second = (
+        build(results, table, tmp_path / name).read_bytes() for name in ("a.html", "b.html")
+    )
+    assert first == second
+
+
+def test_text_from_data_is_shown_and_not_obeyed(page, tmp_path, results, table):
+    plain = page(results, table)
+    hostile = results.assign_coords(
+        question=("sample", [HOSTILE] * 4),
+        gold=("sample", [HOSTILE] * 4),
+        category=("sample", [HOSTILE] * 4),
+    )
+    hostile["answer"] = (("sample", "permutation"), np.full((4, 3), HOSTILE))
+    hostile.attrs |= dict.fromkeys(("model", "command", "data", "created", "attention"), HOSTILE)
+    hostile.attrs["versions"] = json.dumps({HOSTILE: HOSTILE})
+    hostile.attrs["failures"] = json.dumps([{"id": HOSTILE, "error": HOSTILE}])
+    hostile = hostile.assign_coords(role=[HOSTILE, "user", "vision"])
+    psi = table.assign_coords(category=["overall", HOSTILE]).assign_attrs(interval=HOSTILE)
+    found = page(hostile, psi)
+    assert found.count("script") == plain.count("script")
+    assert found.count("img") == 0
+    assert found.text.count("alert(1)") > 12
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert "<img" not in text.split("</style>")[0] + text.split("<body>")[1]
+    # In figures a name is also plotly's little HTML, so it is escaped twice over.
+    assert "\\u003cimg" not in text
+    assert "&lt;\\u002fscript&gt;" in text
+
+
+@pytest.mark.parametrize("gone", ["cmb", "alpha_v", "hidden_norm", "correct", "answer", "log_prob"])
+def test_what_was_not_measured_is_left_out(page, results, table, gone):
+    found = page(results.drop_vars(gone), table)
+    assert "provenance" in found.ids()
+    missing = {"cmb": "cmb", "hidden_norm": "norms", "answer": "samples"}
+    if gone in missing:
+        assert missing[gone] not in found.ids()
+
+
+def test_there_may_be_no_psi_and_nothing_at_all(page, results):
+    assert "psi" not in page(results).ids()
+    assert "no measurement" in page(xr.Dataset()).text
+
+
+def test_a_data_set_without_answers(page, results, table):
+    results.attrs["reference"] = "own"
+    text = page(results.drop_vars("gold"), table).text
+    assert "right answer" not in text
+    assert "100 by construction" in text
+
+
+def test_failures_are_told_and_counted(page, results):
+    results.attrs["failures"] = json.dumps([{"id": "7", "error": "ImageError: 7.png is empty"}])
+    text = page(results).text
+    assert "1 sample failed It is in none of the numbers" in text
+    assert "7 ImageError: 7.png is empty" in text
+
+
+@pytest.mark.parametrize("broken", ["not json", "[1]", '{"a": 1}', "3"])
+def test_attributes_that_are_no_json_are_shown_as_they_are(page, results, broken):
+    results.attrs |= {"failures": broken, "versions": broken}
+    assert broken in page(results).text
+
+
+def test_it_survives_the_way_through_a_file(tmp_path, page, results, table):
+    results.to_netcdf(tmp_path / "results.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "results.nc", engine="h5netcdf") as opened:
+        assert page(opened, table).text == page(results, table).text
+
+
+def test_bytes_that_are_no_text_do_not_stop_it(page, results):
+    results.attrs["data"] = "folder\udcff"  # how Python spells a file name that is not UTF-8
+    assert "folder\\udcff" in page(results).text
+
+
+def test_folders_are_made_and_an_old_page_is_replaced(tmp_path, results):
+    path = tmp_path / "deep" / "report.html"
+    build(results, None, path)
+    results.attrs["model"] = "another"
+    assert build(results, None, path) == path
+    assert "another" in path.read_text(encoding="utf-8")
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_is_no_place_for_it(tmp_path, results):
+    with pytest.raises(InputError, match=r"is a folder"):
+        build(results, None, tmp_path)
