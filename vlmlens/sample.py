@@ -1,5 +1,6 @@
 """Sample: images, a question, its choices, the answer."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,12 @@ class Sample:
     category: str = ""
     id: str = ""
 
+    @property
+    def key(self) -> str:
+        """What identifies the sample: a hash of everything that a model sees of it."""
+        text = repr((self.id, self.question, self.answer, self.choices))
+        return hashlib.sha256((text + "".join(map(_trace, self.images))).encode()).hexdigest()
+
     def pictures(self) -> list[Image.Image]:
         """The images, opened, in RGB.
 
@@ -39,6 +46,16 @@ class Sample:
             ImageError: a file is missing, empty or no image; the message names it.
         """
         return [open_picture(image) for image in self.images]
+
+
+def _trace(picture: Picture) -> str:
+    """Text that changes with the picture: its pixels, its file's state, or how it is drawn."""
+    if isinstance(picture, Image.Image):
+        return hashlib.sha256(picture.tobytes()).hexdigest()
+    if isinstance(picture, str | Path):
+        state = Path(picture).stat()
+        return f"{picture} {state.st_size} {state.st_mtime_ns}"
+    return repr(picture)
 
 
 def open_picture(picture: Picture) -> Image.Image:

@@ -69,6 +69,8 @@ def test_the_table_is_read_in_per_cent_but_for_nats(table):
     assert in_category(table, "psi", 1) == Estimate(12.5, -8.0, 30.0)
     assert in_category(table, "drop_log_prob") == Estimate(1.25, 1.0, 1.5)
     assert in_category(table, "nothing") is None
+    table["accuracy"].attrs["units"] = "percent"
+    assert in_category(table, "chance") == Estimate(0.25)
 
 
 def test_a_clear_loss_is_called_one(results, table):

@@ -47,12 +47,13 @@ class HookedVLM(HookedRootModule):
         hf_model: a transformers model of a known family.
         processor: its processor; without one, use ``inputs_from``.
         name: what results call the model.
+        revision: which version of its weights this is; part of what identifies a result.
 
     Raises:
         UnsupportedModelError: a model that sees no images, or of no known family.
     """
 
-    def __init__(self, hf_model: nn.Module, processor: Any = None, name: str = ""):
+    def __init__(self, hf_model: nn.Module, processor: Any = None, name: str = "", revision: str = ""):
         super().__init__()
         config: Any = hf_model.config
         if getattr(config, "vision_config", None) is None:
@@ -70,6 +71,7 @@ class HookedVLM(HookedRootModule):
         # Beside the module tree: what HookedRootModule writes on its modules is not for theirs.
         self.__dict__["hf_model"] = hf_model
         self.processor, self.name, self.config = processor, name or config.model_type, config
+        self.revision = revision
         self.family: Family = FAMILIES[config.model_type]
         points, self.absent = wire(hf_model, self.family)
         self.hook_dict: dict[str, WiredPoint] = points
@@ -105,7 +107,7 @@ class HookedVLM(HookedRootModule):
         hf_model, processor = zoo.load(model, dtype=dtype, **options)
         if device is not None:
             hf_model.to(device)
-        return cls(hf_model, processor, name=str(model))
+        return cls(hf_model, processor, str(model), zoo.revision(str(model), hf_model))
 
     # ------------------------------------------------------------------ inputs
 
@@ -417,6 +419,11 @@ class HookedVLM(HookedRootModule):
     def device(self) -> torch.device:
         """Where inputs go."""
         return self.hf_model.get_input_embeddings().weight.device
+
+    @property
+    def attention(self) -> str:
+        """How attention is computed unless a run asks otherwise."""
+        return self._found["text_config"]
 
     @property
     def rope(self) -> Rope | None:

@@ -23,7 +23,6 @@ CONFIG = {
     "responsive": True,
     "displaylogo": False,
     "modeBarButtons": [["toImage"]],
-    "toImageButtonOptions": {"scale": 2},
 }
 
 

@@ -89,7 +89,8 @@ def in_category(table: xr.Dataset, name: str, row: int = 0) -> Estimate | None:
     """One cell of the table of accuracies and PSI, in per cent; None if there is no such column."""
     if name not in table:
         return None
-    units = table[name].attrs.get("units", "percent" if name.startswith("psi") else None)
+    units = "percent" if name.startswith("psi") else table["accuracy"].attrs.get("units")
+    units = table[name].attrs.get("units", units)
     parts = [table[column] for column in (name, f"{name}_low", f"{name}_high") if column in table]
     if name.startswith("drop"):  # nats, not per cent
         return Estimate(*(float(part[row]) for part in parts))

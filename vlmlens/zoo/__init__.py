@@ -1,5 +1,6 @@
 """Checkpoints: a bundled name, a folder or a hub name in; a model and its processor out."""
 
+import hashlib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,20 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
             "wrap the model yourself: HookedVLM(model), and use inputs_from(...)"
         ) from error
     return opened, processor
+
+
+def revision(model: str, opened: Any) -> str:
+    """Which version of the weights this is: the hub's commit, or the state of the folder's files."""
+    commit = getattr(opened.config, "_commit_hash", None)
+    if commit:
+        return commit
+    digest = hashlib.sha256()
+    for path in sorted(bundled().get(model, Path(model)).glob("*")):
+        if path.suffix in (".json", ".safetensors"):
+            digest.update(f"{path.name} {path.stat().st_size}".encode())
+            with path.open("rb") as file:  # weights of many GB are told apart by their beginning
+                digest.update(file.read(64 * 2**20))
+    return digest.hexdigest()[:16]
 
 
 def _like_hub_id(name: str) -> bool:

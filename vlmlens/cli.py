@@ -1,0 +1,169 @@
+"""The command line: each command parses, calls the library and prints."""
+
+import logging
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from vlmlens.errors import VLMLensError
+
+if TYPE_CHECKING:
+    from vlmlens.experiments import Diagnosis
+
+app = typer.Typer(
+    help="See how a vision-language model sees where things are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+
+@app.callback()
+def main() -> None:
+    """See how a vision-language model sees where things are."""
+
+
+@app.command()
+def diagnose(
+    model: Annotated[
+        str, typer.Argument(help="A bundled model, a local folder, or a hub id.")
+    ] = "shapes-base",
+    data: Annotated[
+        str,
+        typer.Option(help="shapes-2d, a folder of images, or a parquet file of questions."),
+    ] = "shapes-2d",
+    samples: Annotated[int | None, typer.Option(help="How many; by default 240, or all.")] = None,
+    folder: Annotated[Path, typer.Option("--out", help="Where results go.")] = Path(
+        "results/diagnose"
+    ),
+    question: Annotated[
+        str, typer.Option(help="Asked about a folder of images without questions of its own.")
+    ] = "Describe the image.",
+    permutations: Annotated[int, typer.Option(min=1, help="Shuffles of every image.")] = 5,
+    delta: Annotated[float, typer.Option(help="RoPE steps that vision keys are turned by.")] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of an answer.")] = 8,
+    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Samples a pass.")] = 32,
+    seed: Annotated[int, typer.Option(help="Of the data set, intervals and tests.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+) -> None:
+    """PSI, CMB, RoPE sensitivity and norms by depth, in a table and a report.
+
+    Run it again with the same --out and it goes on where it stopped.
+    """
+    from vlmlens import datasets, experiments, report
+    from vlmlens.model import HookedVLM
+
+    if samples is None and data == "shapes-2d":
+        samples = 240
+    asked = datasets.load(data, samples=samples, seed=seed, question=question)
+    err.print(f"{len(asked)} samples of {data}; opening {model}")
+    with HookedVLM.from_pretrained(model, device=device, dtype=dtype) as vlm:
+        found = experiments.diagnose(
+            vlm,
+            asked,
+            permutations=permutations,
+            delta=delta,
+            max_new_tokens=max_new_tokens,
+            system=system,
+            seed=seed,
+            batch=batch,
+            folder=folder,
+        )
+    found.results.attrs |= {"data": data, "command": f"vlmlens {shlex.join(sys.argv[1:])}"}
+    experiments.save(found, folder)
+    page = report.build(found.results, found.psi, folder / "report.html")
+    out.print(_table(found))
+    out.print(_summary(found))
+    out.print(f"report: {page}", soft_wrap=True)
+
+
+@app.command()
+def models() -> None:
+    """The models that come with the package."""
+    from vlmlens import zoo
+
+    for name in zoo.bundled():
+        out.print(name)
+
+
+@app.command()
+def families() -> None:
+    """The architectures that HookedVLM wires."""
+    from vlmlens.families import FAMILIES
+
+    for name in FAMILIES:
+        out.print(name)
+
+
+def _table(found: "Diagnosis") -> Table:
+    own = found.results.attrs["reference"] == "own"
+    table = Table(
+        title=f"{found.results.attrs['model']}: what shuffling the vision tokens does",
+        caption=(
+            "no answers in the data: measured against the model's own answers on intact images"
+            if own
+            else None
+        ),
+    )
+    table.add_column("category")
+    for name in ("n", "accuracy", "shuffled", "PSI % [95 %]", "p"):
+        table.add_column(name, justify="right")
+    psi = found.psi
+    for category in psi["category"].values:
+        row = psi.sel(category=category)
+        table.add_row(
+            str(category),
+            str(int(row["n"])),
+            f"{float(row['accuracy']):.3f}",
+            f"{float(row['accuracy_permuted']):.3f}",
+            f"{float(row['psi']):.1f} [{float(row['psi_low']):.1f}, {float(row['psi_high']):.1f}]",
+            f"{float(row['p_value']):.2g}",
+        )
+    return table
+
+
+def _summary(found: "Diagnosis") -> Table:
+    results = found.results
+    table = Table(title="inside, averaged over samples, layers and heads", show_header=False)
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    rows = {
+        "CMB, the image's share of attention to image and question": results["cmb"].mean(),
+        "the same if attention were spread evenly": results["cmb_uniform"].mean(),
+        "alpha_V, attention of an end token to the image": results["alpha_v"].mean(),
+        f"|delta g_V| for {results.attrs['delta']:g} RoPE step(s)": abs(
+            results["delta_g_v"]
+        ).mean(),
+        "delta alpha_V": results["delta_alpha_v"].mean(),
+        "vision / user norm at the embedding": _ratio(results, 0),
+        "vision / user norm before the last block": _ratio(results, -2),
+    }
+    for name, value in rows.items():
+        table.add_row(name, f"{float(value):.4g}")
+    return table
+
+
+def _ratio(results, depth: int):
+    norms = results["hidden_norm"].isel(depth=depth)
+    return (norms.sel(role="vision") / norms.sel(role="user")).mean()
+
+
+def run() -> None:
+    """The entry point: errors of ours are printed in one line, without a traceback."""
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    try:
+        app()
+    except VLMLensError as error:
+        err.print(f"[bold red]error:[/] {error}", markup=True, soft_wrap=True)
+        raise SystemExit(2) from error
+
+

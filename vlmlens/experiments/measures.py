@@ -1,0 +1,122 @@
+"""What is measured in a cell: a model, some samples and interventions in; a table out."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import xarray as xr
+
+from vlmlens import probes
+from vlmlens.cache import Save
+from vlmlens.interventions import Intervention
+from vlmlens.model import HookedVLM, Run
+from vlmlens.probes import cmb, norms, rope
+from vlmlens.sample import Sample
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A frozen value that measures: subclasses write ``__call__``.
+
+    Attributes:
+        system: a system prompt for every sample.
+    """
+
+    system: str | None = None
+
+    def __call__(
+        self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
+    ) -> xr.Dataset:
+        """A table with the dimension ``sample``."""
+        raise NotImplementedError(f"{type(self).__name__} must say what it measures")
+
+
+@dataclass(frozen=True)
+class Probing(Measure):
+    """Any probes, in one pass over the prompt.
+
+    Attributes:
+        probes: functions from a run to a DataArray, in modules that say what they NEED.
+    """
+
+    probes: tuple[Callable[[Run], xr.DataArray], ...] = ()
+
+    def __call__(
+        self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
+    ) -> xr.Dataset:
+        """Every probe's table, merged."""
+        run = model.run(model.inputs(samples, system=self.system), interventions, needs(self.probes))
+        return xr.merge([probe(run) for probe in self.probes], join="exact", compat="no_conflicts")
+
+
+@dataclass(frozen=True)
+class Answering(Measure):
+    """What the model answers, whether that is right, and how likely the right answer is.
+
+    Attributes:
+        max_new_tokens: the length of an answer at most.
+    """
+
+    max_new_tokens: int = 8
+
+    def __call__(
+        self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
+    ) -> xr.Dataset:
+        """``answer``; and, where every sample has a right one, ``correct`` and ``log_prob``."""
+        inputs = model.inputs(samples, system=self.system)
+        said = model.generate(inputs, interventions, max_new_tokens=self.max_new_tokens)
+        table = xr.Dataset({"answer": probes.answers(said)})
+        gold = [sample.answer for sample in samples]
+        if all(answer is not None for answer in gold):
+            answered = model.inputs(samples, system=self.system, answers=gold)  # type: ignore[arg-type]
+            table["correct"] = probes.accuracy(said)
+            table["log_prob"] = probes.answer_log_prob(model.run(answered, interventions))
+        return table
+
+
+@dataclass(frozen=True)
+class Diagnosing(Measure):
+    """The paper's three looks inside: CMB while answering, RoPE sensitivity, norms by depth.
+
+    Attributes:
+        max_new_tokens: how many decoding steps CMB is averaged over, at most.
+        delta: RoPE steps that the vision keys are turned by.
+    """
+
+    max_new_tokens: int = 8
+    delta: float = 1.0
+
+    def __call__(
+        self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
+    ) -> xr.Dataset:
+        """``cmb``, ``cmb_uniform``, ``hidden_norm`` and the variables of ``rope_sensitivity``."""
+        inputs = model.inputs(samples, system=self.system)
+        saves = [*cmb.NEEDS, *norms.NEEDS]
+        said = model.generate(inputs, interventions, saves, max_new_tokens=self.max_new_tokens)
+        balance = probes.cross_modality_balance(said)
+        table = xr.Dataset(
+            {
+                "cmb": balance.drop_vars("uniform"),
+                "cmb_uniform": balance["uniform"],
+                "hidden_norm": probes.hidden_norms(said.steps[0]),
+            }
+        )
+        # The paper's query: one end token after the prompt.
+        end = model.config.get_text_config().eos_token_id
+        end = end[0] if isinstance(end, list) else end
+        ended = inputs.appended(torch.full((len(inputs), 1), end))
+        turned = probes.rope_sensitivity(
+            model.run(ended, interventions, rope.NEEDS), delta=self.delta
+        )
+        return table.merge(turned, join="exact")
+
+
+def needs(chosen: Sequence[Callable]) -> list[Save]:
+    """What these probes read, as their modules say."""
+    found: list[Save] = []
+    for probe in chosen:
+        for item in getattr(sys.modules[probe.__module__], "NEEDS", ()):
+            if item not in found:
+                found.append(item)
+    return found

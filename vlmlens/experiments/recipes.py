@@ -1,0 +1,186 @@
+"""Whole experiments by name: the paper's permutation test, and the diagnosis of a model."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+import vlmlens
+from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.measures import Answering, Diagnosing
+from vlmlens.experiments.store import write
+from vlmlens.interventions import Intervention, PermuteVision
+from vlmlens.model import HookedVLM
+from vlmlens.probes import position_sensitivity_index
+from vlmlens.probes.psi import ORIGINAL
+from vlmlens.sample import Sample
+
+LIBRARIES = ("vlmlens", "torch", "transformers", "transformer-lens", "numpy", "xarray")
+
+
+def permutation_test(
+    model: HookedVLM,
+    samples: Sequence[Sample],
+    *,
+    permutations: int = 5,
+    max_new_tokens: int = 8,
+    system: str | None = None,
+    batch: int = 32,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Ask every question about intact images and about shuffled ones.
+
+    Permutation k of a sample depends on k and the sample alone: results do not change with the
+    batch size or the order of the samples.
+
+    Args:
+        model: an open model.
+        samples: questions with right answers. Where one has none, the model's own answer about
+            the intact image stands in for it in EVERY sample: PSI then says how often shuffling
+            changes the answer, not how often it makes it wrong (attribute ``reference``).
+        permutations: how many shuffles of every image.
+        max_new_tokens: the length of an answer at most.
+        system: a system prompt.
+        batch: samples a pass.
+        folder: keeps finished cells, so that a second call goes on where the first stopped.
+        progress: show a bar.
+
+    Returns:
+        ``answer``, ``correct`` and ``log_prob`` over (permutation, sample).
+
+    Source:
+        Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
+    """
+    measure = Answering(system=system, max_new_tokens=max_new_tokens)
+    reference = "gold"
+    if any(sample.answer is None for sample in samples):
+        reference = "own"
+        blank = [replace(sample, answer=None, choices=()) for sample in samples]
+        own = _run(Experiment(model, blank, measure, batch=batch), folder, progress, "own answers")
+        said = own["answer"].sel(intervention=ORIGINAL).values
+        samples = [replace(s, answer=str(a)) for s, a in zip(blank, said, strict=True)]
+    edits: dict[str, tuple[Intervention, ...]] = {ORIGINAL: ()}
+    edits |= {f"seed {k}": (PermuteVision(seed=k),) for k in range(permutations)}
+    experiment = Experiment(model, samples, measure, edits, "permutation", batch)
+    table = _run(experiment, folder, progress, "permutations")
+    table.attrs["reference"] = reference
+    return table
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """What ``diagnose`` found.
+
+    Attributes:
+        results: every measurement of every sample.
+        psi: the Position Sensitivity Index, overall and per category.
+    """
+
+    results: xr.Dataset
+    psi: xr.Dataset
+
+
+def diagnose(
+    model: HookedVLM,
+    samples: Sequence[Sample],
+    *,
+    permutations: int = 5,
+    delta: float = 1.0,
+    max_new_tokens: int = 8,
+    system: str | None = None,
+    seed: int = 0,
+    batch: int = 32,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> Diagnosis:
+    """PSI, CMB, RoPE sensitivity and norms by depth of one model on one data set.
+
+    Args:
+        model: an open model.
+        samples: questions about images.
+        permutations: how many shuffles of every image.
+        delta: RoPE steps that the vision keys are turned by.
+        max_new_tokens: the length of an answer at most.
+        system: a system prompt.
+        seed: of intervals and tests.
+        batch: samples a pass.
+        folder: keeps finished cells; run again, only what is missing is computed.
+        progress: show bars.
+    """
+    look = Diagnosing(system=system, max_new_tokens=max_new_tokens, delta=delta)
+    cells = None if folder is None else folder / "cells"
+    looked = _run(Experiment(model, samples, look, batch=batch), cells, progress, "looking inside")
+    asked = permutation_test(
+        model,
+        samples,
+        permutations=permutations,
+        max_new_tokens=max_new_tokens,
+        system=system,
+        batch=batch,
+        folder=cells,
+        progress=progress,
+    )
+    looked = looked.sel(intervention=ORIGINAL, drop=True).drop_vars("gold")
+    results = asked.transpose("sample", ...).merge(looked, join="exact", compat="override")
+    results.attrs = {
+        "model": model.name,
+        "revision": model.revision,
+        "attention": model.attention,
+        "dtype": str(model.hf_model.dtype),
+        "delta": delta,
+        "permutations": permutations,
+        "seed": seed,
+        "reference": asked.attrs["reference"],
+        "vision_tokens": int(np.prod(_grid(model, samples[0]))),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": json.dumps(versions()),
+        "failures": "[]",
+    }
+    correct = results["correct"]
+    if correct["chance"].isnull().any():
+        correct = correct.drop_vars("chance")
+    return Diagnosis(results, position_sensitivity_index(correct, results["log_prob"], seed=seed))
+
+
+def save(diagnosis: Diagnosis, folder: Path) -> dict[str, Path]:
+    """Write ``results.nc``, ``psi.nc`` and ``meta.json``, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {
+        "results": write(diagnosis.results, folder / "results.nc"),
+        "psi": write(diagnosis.psi, folder / "psi.nc"),
+        "meta": folder / "meta.json",
+    }
+    meta = dict(diagnosis.results.attrs)
+    for name in ("versions", "failures"):
+        meta[name] = json.loads(meta[name])
+    part = paths["meta"].with_suffix(".part")
+    part.write_text(json.dumps(meta, indent=1, default=str))
+    part.replace(paths["meta"])
+    return paths
+
+
+def versions() -> dict[str, str]:
+    """The versions that decide over a number."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    found = {name: version(name) for name in LIBRARIES if name != "vlmlens"}
+    return {"python": python, "vlmlens": vlmlens.__version__} | found
+
+
+def _grid(model: HookedVLM, sample: Sample) -> tuple[int, int]:
+    return model.inputs([sample]).layouts[0].grid()
+
+
+def _run(
+    experiment: Experiment, folder: Path | None, progress: bool, what: str
+) -> xr.Dataset:
+    total = len(list(experiment.cells()))
+    with tqdm(total=total, desc=what, disable=not progress, unit="batch") as bar:
+        return experiment.run(folder, progress=lambda: bar.update() and None)
