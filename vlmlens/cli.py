@@ -114,8 +114,8 @@ def _table(found: "Diagnosis") -> Table:
             else None
         ),
     )
-    table.add_column("category")
-    for name in ("n", "accuracy", "shuffled", "PSI % [95 %]", "p"):
+    table.add_column("category", no_wrap=True)
+    for name in ("n", "accuracy", "shuffled", "PSI % \\[95 %]", "p"):
         table.add_column(name, justify="right")
     psi = found.psi
     for category in psi["category"].values:
@@ -125,7 +125,7 @@ def _table(found: "Diagnosis") -> Table:
             str(int(row["n"])),
             f"{float(row['accuracy']):.3f}",
             f"{float(row['accuracy_permuted']):.3f}",
-            f"{float(row['psi']):.1f} [{float(row['psi_low']):.1f}, {float(row['psi_high']):.1f}]",
+            f"{float(row['psi']):.1f} \\[{float(row['psi_low']):.1f}, {float(row['psi_high']):.1f}]",
             f"{float(row['p_value']):.2g}",
         )
     return table

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vlmlens.datasets import counterfactual_pairs
-from vlmlens.datasets.shapes_2d import CATEGORIES, ask
+from vlmlens.datasets.shapes_2d import CATEGORIES, COLORS, Scene, Shape, ask
 from vlmlens.datasets.shapes_2d.pairs import EDITS
 from vlmlens.datasets.shapes_2d.scene import MARGIN
 from vlmlens.errors import DataError, UnknownNameError
@@ -110,6 +110,18 @@ def test_both_scenes_are_of_the_split_asked_for(kind):
     pairs = counterfactual_pairs(3, kind=kind, size=64)
     assert {scene.split for pair in pairs for scene in scenes(pair)} == {"test"}
     assert pairs[0].corrupted.pictures()[0].size == (64, 64)
+
+
+def test_recolor_makes_no_two_shapes_alike():
+    rng = np.random.default_rng(0)
+    five, six = (
+        Scene(tuple(Shape("star", color, 0.1, 0.1, 0.1) for color in list(COLORS)[:count]))
+        for count in (5, 6)
+    )
+    for _ in range(10):
+        scene, (i,) = EDITS["recolor"].apply(five, rng)
+        assert scene.shapes[i].color == list(COLORS)[5]
+        assert EDITS["recolor"].apply(six, rng) is None
 
 
 def test_pairs_are_values_of_their_seed():

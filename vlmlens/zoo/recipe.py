@@ -49,7 +49,7 @@ class Recipe:
     """Every number of a training run."""
 
     seed: int = 0
-    tower_steps: int = 2600
+    tower_steps: int = 1000
     tower_batch: int = 24
     lookup_steps: int = 6000  # look-ups only, in pictures of few shapes at first
     few_shapes_steps: int = 3500

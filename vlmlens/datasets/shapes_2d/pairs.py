@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle, islice
+from operator import eq, ne
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Edit:
     apply: Callable[[Scene, np.random.Generator], Edited]
     categories: tuple[str, ...]
     forms: tuple[str, ...]
-    keeps_promise: Callable[[str, str], bool]
+    promise: Callable[[str, str], bool]
 
 
 def counterfactual_pairs(
@@ -112,9 +113,7 @@ def _pair(
         both = [
             (q, again[q.text])
             for q in ask(scene, category)
-            if q.form == form
-            and q.text in again
-            and edit.keeps_promise(q.answer, again[q.text].answer)
+            if q.form == form and q.text in again and edit.promise(q.answer, again[q.text].answer)
         ]
         if both:
             before, after = both[rng.integers(len(both))]
@@ -146,21 +145,11 @@ def _recolor(scene: Scene, rng: np.random.Generator) -> Edited:
     return (scene.recolor(i, free[rng.integers(len(free))]), (i,)) if free else None
 
 
-def _exchanged(before: str, after: str) -> bool:
-    sides = {"left": "right", "right": "left"}
-    turned = " ".join(sides.get(word, word) for word in before.split())
-    return before != after == turned
-
-
-def _differs(before: str, after: str) -> bool:
-    return before != after
-
-
 PLACES = ("edge", "quadrant", "neighbour", "side", "yes_no")
 COLORED = ("color_abs", "color_rel", "shape_color_abs", "shape_color_rel", "object")
 EDITS: dict[str, Edit] = {
-    "swap": Edit(_swap, CATEGORIES, PLACES, _differs),
-    "mirror": Edit(_mirror, CATEGORIES, ("quadrant", "side"), _exchanged),
-    "shift": Edit(_shift, CATEGORIES, PLACES, str.__eq__),
-    "recolor": Edit(_recolor, COLORED, ("edge", "neighbour", "color_of"), _differs),
+    "swap": Edit(_swap, CATEGORIES, PLACES, ne),
+    "mirror": Edit(_mirror, CATEGORIES, ("quadrant", "side"), ne),
+    "shift": Edit(_shift, CATEGORIES, PLACES, eq),
+    "recolor": Edit(_recolor, COLORED, ("edge", "neighbour", "color_of"), ne),
 }

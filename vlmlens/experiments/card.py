@@ -1,0 +1,119 @@
+"""How good a shapes model is: ``python -m vlmlens.experiments.card FOLDER`` writes its model card.
+
+Held-out pictures, of layouts that training never showed; for every category and form of question
+the accuracy on intact images, on shuffled ones, on noise in the image's place, and what always
+saying the commonest answer would reach.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import typer
+import xarray as xr
+from jinja2 import Environment
+from PIL import Image
+
+from vlmlens.datasets.shapes_2d import CATEGORIES, CONTROLS, Entry, entries
+from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.measures import Answering
+from vlmlens.interventions import Intervention, PermuteVision
+from vlmlens.model import HookedVLM
+from vlmlens.probes.statistics import proportion_interval
+from vlmlens.sample import Sample
+
+SEED = 20_000
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A picture of uniform noise, the same whenever it is drawn.
+
+    Attributes:
+        seed: of the noise.
+        size: width and height.
+    """
+
+    seed: int
+    size: int = 224
+
+    def __call__(self) -> Image.Image:
+        """Draw it."""
+        rng = np.random.default_rng(self.seed)
+        return Image.fromarray(rng.integers(0, 256, (self.size, self.size, 3), dtype=np.uint8))
+
+
+def scores(
+    model: HookedVLM, chosen: Sequence[Entry], *, folder: Path | None = None
+) -> xr.DataArray:
+    """(condition, sample), 0 or 1: intact, shuffled, and noise in the image's place."""
+    samples = [entry.sample() for entry in chosen]
+    edits: dict[str, tuple[Intervention, ...]] = {"intact": (), "shuffled": (PermuteVision(),)}
+    asked = Experiment(model, samples, Answering(), edits, "condition").run(folder)["correct"]
+    blind = [replace(s, images=(Noise(i),)) for i, s in enumerate(samples)]
+    noise = Experiment(model, blind, Answering(), {"noise": ()}, "condition").run(folder)["correct"]
+    whole = xr.concat([asked, noise], "condition", coords="minimal", compat="override", join="exact")
+    forms = [f"{entry.question.category} / {entry.question.form}" for entry in chosen]
+    return whole.assign_coords(form=("sample", forms))
+
+
+def table(found: xr.DataArray, by: str) -> list[dict[str, str]]:
+    """One row a group: n, each condition's accuracy with its Wilson interval, the majority's."""
+    rows = []
+    for group in dict.fromkeys(map(str, found[by].values)):
+        here = found.isel(sample=found[by].values == group)
+        n = here.sizes["sample"]
+        row = {"group": group, "n": str(n)}
+        for condition in map(str, here["condition"].values):
+            right = int(here.sel(condition=condition).sum())
+            low, high = proportion_interval(right, n)
+            row[condition] = f"{right / n:.3f} [{low:.3f}, {high:.3f}]"
+        commonest = Counter(map(str, here["gold"].values)).most_common(1)[0][1]
+        row["majority"] = f"{commonest / n:.3f}"
+        rows.append(row)
+    return rows
+
+
+def write(model: HookedVLM, folder: Path, *, each: int = 300, work: Path | None = None) -> Path:
+    """Measure a model and write ``README.md`` into its folder.
+
+    Args:
+        model: the open model.
+        folder: the model's folder; with ``recipe.json`` in it, its numbers are printed.
+        each: samples a category.
+        work: keeps finished cells, to go on after an interruption.
+    """
+    categories = (*CATEGORIES, *CONTROLS)
+    chosen = entries(each * len(categories), seed=SEED, split="test", categories=categories)
+    found = scores(model, chosen, folder=work)
+    recipe = folder / "recipe.json"
+    template = Environment(autoescape=False, trim_blocks=True, lstrip_blocks=True).from_string(
+        (files("vlmlens.experiments") / "card.md").read_text()
+    )
+    text = template.render(
+        name=model.name if "/" not in model.name else folder.name,
+        each=each,
+        parameters=f"{sum(p.numel() for p in model.hf_model.parameters()):,}",
+        config=model.config,
+        categories=table(found, "category"),
+        forms=table(found, "form"),
+        recipe=json.loads(recipe.read_text()) if recipe.exists() else {},
+        seed=SEED,
+    )
+    path = folder / "README.md"
+    path.write_text(text)
+    return path
+
+
+def main(folder: Path, each: int = 300, work: Path | None = None) -> None:
+    """Write the model card of the shapes model in FOLDER."""
+    with HookedVLM.from_pretrained(str(folder)) as model:
+        typer.echo(write(model, folder, each=each, work=work))
+
+
+if __name__ == "__main__":
+    typer.run(main)
