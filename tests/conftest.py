@@ -45,9 +45,7 @@ def _processor(image_processor, patch: int, extra: int):
 def clip_llama():
     """LLaVA-1.5's parts: CLIP, whose last block is not read, and Llama without grouped heads."""
     processor = _processor(
-        CLIPImageProcessorPil(
-            size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
-        ),
+        CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
         patch=8,
         extra=1,
     )
@@ -148,6 +146,4 @@ QUESTIONS = ("What color is the circle?", "Is the red square left of the blue st
 @pytest.fixture(scope="module")
 def inputs(vlm):
     """Two samples of different length, one image each."""
-    return vlm.inputs(
-        [picture(0), picture(1)], list(QUESTIONS), system="Answer in a word or two."
-    )
+    return vlm.inputs([picture(0), picture(1)], list(QUESTIONS), system="Answer in a word or two.")

@@ -36,7 +36,7 @@ _FROM = {
 }
 _MODULES = ("datasets", "experiments", "interventions", "plots", "probes", "report", "zoo")
 
-__all__ = [*_FROM, *_MODULES]
+__all__ = [*_FROM, *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -33,6 +33,10 @@ class ActivationCache(Mapping[str, Tensor]):
     Tensors may share memory with the pass that made them; nothing in vlmlens writes into them.
     """
 
+    # Equal to itself alone: a Mapping would compare its tensors, and could not be hashed.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
+
     def __init__(self, tensors: dict[str, Tensor], axes: dict[str, tuple[str, ...]]):
         self._tensors = tensors
         self.axes = axes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from vlmlens.errors import VLMLensError
@@ -47,6 +48,9 @@ def diagnose(
         str, typer.Option(help="Asked about a folder of images without questions of its own.")
     ] = "Describe the image.",
     permutations: Annotated[int, typer.Option(min=1, help="Shuffles of every image.")] = 5,
+    scoring: Annotated[
+        str, typer.Option(help="greedy: grade what is said; likelihood: the likeliest choice.")
+    ] = "greedy",
     delta: Annotated[float, typer.Option(help="RoPE steps that vision keys are turned by.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of an answer.")] = 8,
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
@@ -65,12 +69,13 @@ def diagnose(
     if samples is None and data == "shapes-2d":
         samples = 240
     asked = datasets.load(data, samples=samples, seed=seed, question=question)
-    err.print(f"{len(asked)} samples of {data}; opening {model}")
+    err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False)
     with HookedVLM.from_pretrained(model, device=device, dtype=dtype) as vlm:
         found = experiments.diagnose(
             vlm,
             asked,
             permutations=permutations,
+            scoring=scoring,
             delta=delta,
             max_new_tokens=max_new_tokens,
             system=system,
@@ -83,7 +88,7 @@ def diagnose(
     page = report.build(found.results, found.psi, folder / "report.html")
     out.print(_table(found))
     out.print(_summary(found))
-    out.print(f"report: {page}", soft_wrap=True)
+    out.print(f"report: {page}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -107,7 +112,7 @@ def families() -> None:
 def _table(found: "Diagnosis") -> Table:
     own = found.results.attrs["reference"] == "own"
     table = Table(
-        title=f"{found.results.attrs['model']}: what shuffling the vision tokens does",
+        title=f"{escape(found.results.attrs['model'])}: what shuffling the vision tokens does",
         caption=(
             "no answers in the data: measured against the model's own answers on intact images"
             if own
@@ -120,12 +125,14 @@ def _table(found: "Diagnosis") -> Table:
     psi = found.psi
     for category in psi["category"].values:
         row = psi.sel(category=category)
+        low, high = float(row["psi_low"]), float(row["psi_high"])
         table.add_row(
-            str(category),
+            escape(str(category)),
             str(int(row["n"])),
             f"{float(row['accuracy']):.3f}",
             f"{float(row['accuracy_permuted']):.3f}",
-            f"{float(row['psi']):.1f} \\[{float(row['psi_low']):.1f}, {float(row['psi_high']):.1f}]",
+            # Escaped, or rich takes "[nan, nan]" for a style.
+            f"{float(row['psi']):.1f} \\[{low:.1f}, {high:.1f}]",
             f"{float(row['p_value']):.2g}",
         )
     return table
@@ -163,7 +170,6 @@ def run() -> None:
     try:
         app()
     except VLMLensError as error:
-        err.print(f"[bold red]error:[/] {error}", markup=True, soft_wrap=True)
+        text = escape(str(error).replace("\n", " "))
+        err.print(f"[bold red]error:[/] {text}", markup=True, soft_wrap=True)
         raise SystemExit(2) from error
-
-

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from vlmlens.errors import ImageError
 
@@ -51,11 +51,15 @@ class Sample:
 def _trace(picture: Picture) -> str:
     """Text that changes with the picture: its pixels, its file's state, or how it is drawn."""
     if isinstance(picture, Image.Image):
-        return hashlib.sha256(picture.tobytes()).hexdigest()
+        seen = open_picture(picture)
+        return f"{seen.size} {hashlib.sha256(seen.tobytes()).hexdigest()}"
     if isinstance(picture, str | Path):
+        if not Path(picture).is_file():
+            open_picture(picture)  # says what is wrong
         state = Path(picture).stat()
         return f"{picture} {state.st_size} {state.st_mtime_ns}"
-    return repr(picture)
+    # A bare function's text holds its address, another one in every process.
+    return _trace(picture()) if " at 0x" in repr(picture) else repr(picture)
 
 
 def open_picture(picture: Picture) -> Image.Image:
@@ -66,7 +70,7 @@ def open_picture(picture: Picture) -> Image.Image:
         try:
             with Image.open(picture) as image:
                 return image.convert("RGB")
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        except Exception as error:  # Pillow's readers raise whatever they stumble over
             path = Path(picture)
             state = (
                 "there is no such file"

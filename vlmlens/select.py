@@ -55,7 +55,7 @@ class Where:
 
         Raises:
             EmptySelectionError: an axis that the point lacks, a head that it lacks, a role that
-                no position of any sample plays.
+                no position of some sample plays.
         """
         asked = {
             "head": self.heads,
@@ -110,6 +110,8 @@ def chosen(layout: TokenLayout, wanted: Positions) -> Bool[np.ndarray, " pos"]:
             mask[layout.positions(item)] = True
         else:
             mask[own[_indices(item, len(own), "position")]] = True
+    if not mask.any():
+        raise EmptySelectionError("no position is selected: the selection is empty")
     return mask
 
 

@@ -35,6 +35,13 @@ def test_without_a_table_every_image_is_asked_the_same(folder):
     assert image_folder(str(folder))[0].question == "Describe the image."
 
 
+def test_images_come_in_the_order_of_their_paths(tmp_path):
+    names = [f"{letter}.png" for letter in "qwertyuiopasdfghjkl"]
+    for name in names:
+        Image.new("RGB", (1, 1)).save(tmp_path / name)
+    assert [s.id for s in image_folder(tmp_path)] == sorted(names)
+
+
 def test_a_csv_table_asks_a_question_a_row(folder):
     write_csv(
         folder,
@@ -127,8 +134,12 @@ def test_an_empty_or_damaged_image_is_named(folder, data, words):
     (folder / "d.png").write_bytes(data)
     with pytest.raises(ImageError, match=words):
         image_folder(folder)
+
+
+def test_an_image_is_checked_behind_its_header_too(folder):
     png = (folder / "b.png").read_bytes()
-    (folder / "d.png").write_bytes(png[:40] + b"!" + png[41:])
+    pixels = png.index(b"IDAT") + 6
+    (folder / "d.png").write_bytes(png[:pixels] + b"!" + png[pixels + 1 :])
     with pytest.raises(ImageError, match=r"d\.png is no readable image"):
         image_folder(folder)
 

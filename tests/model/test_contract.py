@@ -139,7 +139,9 @@ def test_patterns(vlm, inputs):
     pattern = saved.stack("blocks.*.attn.hook_pattern")
     for row, layout in enumerate(inputs.layouts):
         own = torch.from_numpy(~layout.mask("pad"))
-        close(pattern[:, row][:, :, own].sum(-1), torch.ones(()).expand_as(pattern[:, row, :, own, 0]))
+        close(
+            pattern[:, row][:, :, own].sum(-1), torch.ones(()).expand_as(pattern[:, row, :, own, 0])
+        )
         assert (pattern[:, row][:, :, own][..., ~own] == 0).all()
     future = torch.ones(pattern.shape[-2:], dtype=torch.bool).triu(1)
     assert (pattern[..., future] == 0).all()
@@ -154,7 +156,9 @@ def test_patterns(vlm, inputs):
 
 def test_knocking_out_all_keys_leaves_nothing_and_never_the_future(vlm, inputs):
     cut = KnockOut(where=vl.Where(layers=0, queries=3))
-    saved = vlm.run(inputs, [cut], save=["blocks.0.attn.hook_pattern", "blocks.0.attn.hook_z"]).saved
+    saved = vlm.run(
+        inputs, [cut], save=["blocks.0.attn.hook_pattern", "blocks.0.attn.hook_z"]
+    ).saved
     for row, layout in enumerate(inputs.layouts):
         at = int((~layout.mask("pad")).nonzero()[0][3])
         assert (saved["blocks.0.attn.hook_pattern"][row, :, at] == 0).all()
@@ -178,7 +182,10 @@ def test_rope(vlm, inputs):
             close(before[:, row, at], after[:, row, at])
         assert (before - after).abs().max() > 0.1
     turned = vlm.rope.turn(saved["blocks.0.attn.hook_rot_k"][:, :-1], 1.0)
-    again = rotate(saved["blocks.0.attn.hook_k"][0, :-1], *(saved[f"blocks.0.attn.hook_{t}"][0, 1:, None] for t in ("cos", "sin")))
+    again = rotate(
+        saved["blocks.0.attn.hook_k"][0, :-1],
+        *(saved[f"blocks.0.attn.hook_{t}"][0, 1:, None] for t in ("cos", "sin")),
+    )
     last = ~inputs.layouts[0].mask("pad")[:-1]
     close(turned[0, last], again[last])
 
@@ -357,7 +364,10 @@ def test_hooks_that_are_added_stay_until_they_are_reset(vlm, inputs):
 
 
 def test_every_block_point_is_offered_or_its_absence_explained(vlm):
-    for prefix, layers in (("", vlm.layers), ("vision.", vlm.config.vision_config.num_hidden_layers)):
+    for prefix, layers in (
+        ("", vlm.layers),
+        ("vision.", vlm.config.vision_config.num_hidden_layers),
+    ):
         for layer in range(layers):
             for point in BLOCK_POINTS:
                 name = f"{prefix}blocks.{layer}.{point.name}"

@@ -34,8 +34,8 @@ def image_folder(folder: str | Path, *, question: str = "Describe the image.") -
 
     Raises:
         DataError: no folder, nothing in it, or a table or a row that cannot be used.
-        ImageError: an image that is missing, empty or damaged. Headers are checked here, pixels
-            when the image is opened.
+        ImageError: an image that is missing, empty or damaged, as far as that shows without
+            decoding it.
     """
     folder = Path(folder)
     if not folder.is_dir():

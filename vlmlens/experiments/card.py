@@ -24,7 +24,6 @@ from vlmlens.experiments.measures import Answering
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.model import HookedVLM
 from vlmlens.probes.statistics import proportion_interval
-from vlmlens.sample import Sample
 
 SEED = 20_000
 
@@ -56,7 +55,9 @@ def scores(
     asked = Experiment(model, samples, Answering(), edits, "condition").run(folder)["correct"]
     blind = [replace(s, images=(Noise(i),)) for i, s in enumerate(samples)]
     noise = Experiment(model, blind, Answering(), {"noise": ()}, "condition").run(folder)["correct"]
-    whole = xr.concat([asked, noise], "condition", coords="minimal", compat="override", join="exact")
+    whole = xr.concat(
+        [asked, noise], "condition", coords="minimal", compat="override", join="exact"
+    )
     forms = [f"{entry.question.category} / {entry.question.form}" for entry in chosen]
     return whole.assign_coords(form=("sample", forms))
 
@@ -88,14 +89,14 @@ def write(model: HookedVLM, folder: Path, *, each: int = 300, work: Path | None 
         work: keeps finished cells, to go on after an interruption.
     """
     categories = (*CATEGORIES, *CONTROLS)
-    chosen = entries(each * len(categories), seed=SEED, split="test", categories=categories)
+    chosen = list(entries(each * len(categories), seed=SEED, split="test", categories=categories))
     found = scores(model, chosen, folder=work)
     recipe = folder / "recipe.json"
     template = Environment(autoescape=False, trim_blocks=True, lstrip_blocks=True).from_string(
         (files("vlmlens.experiments") / "card.md").read_text()
     )
     text = template.render(
-        name=model.name if "/" not in model.name else folder.name,
+        name=folder.name,
         each=each,
         parameters=f"{sum(p.numel() for p in model.hf_model.parameters()):,}",
         config=model.config,

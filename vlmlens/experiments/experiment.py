@@ -13,6 +13,7 @@ from vlmlens.errors import DataError
 from vlmlens.experiments.executors import Local
 from vlmlens.experiments.measures import Measure
 from vlmlens.experiments.store import Store
+from vlmlens.experiments.trace import trace
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
@@ -42,8 +43,8 @@ class Cell:
             self.model.revision,
             str(self.model.hf_model.dtype),
             *(sample.key for sample in self.samples),
-            *(repr(i) for i in self.interventions),
-            repr(self.measure),
+            trace(self.interventions),
+            trace(self.measure),
             vlmlens.__version__,
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
@@ -100,25 +101,34 @@ class Experiment:
         store = None if folder is None else Store(folder)
         cells = list(self.cells())
         found: dict[str, list[xr.Dataset]] = {label: [] for label in self.interventions}
-        missing = [cell for _, cell in cells if store is None or not store.has(cell.key)]
+        # Decided once: another process may finish some of these while this one runs.
+        keys = ["" if store is None else cell.key for _, cell in cells]
+        done = [store is not None and store.has(key) for key in keys]
+        missing = [cell for (_, cell), ready in zip(cells, done, strict=True) if not ready]
         fresh = Local().map(Cell.run, missing)
-        for label, cell in cells:
-            if store is not None and store.has(cell.key):
-                result = store.read(cell.key)
+        for (label, _), key, ready in zip(cells, keys, done, strict=True):
+            if store is not None and ready:
+                result = store.read(key)
             else:
                 result = next(fresh)
                 if store is not None:
-                    store.write(cell.key, result)
+                    store.write(key, result)
             found[label].append(result)
             progress()
         names = [s.id or str(n) for n, s in enumerate(self.samples)]
         tables = [
-            xr.concat(parts, "sample", join="exact", data_vars="all", coords="minimal", compat="override")
-            .assign_coords(sample=names)
+            xr.concat(
+                parts, "sample", join="exact", data_vars="all", coords="minimal", compat="override"
+            ).assign_coords(sample=names)
             for parts in found.values()
         ]
         whole = xr.concat(
-            tables, self.dimension, join="exact", data_vars="all", coords="minimal", compat="override"
+            tables,
+            self.dimension,
+            join="exact",
+            data_vars="all",
+            coords="minimal",
+            compat="override",
         )
         return whole.assign_coords(
             {

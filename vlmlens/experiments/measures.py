@@ -9,6 +9,7 @@ import xarray as xr
 
 from vlmlens import probes
 from vlmlens.cache import Save
+from vlmlens.errors import DataError
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, Run
 from vlmlens.probes import cmb, norms, rope
@@ -46,7 +47,9 @@ class Probing(Measure):
         self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
     ) -> xr.Dataset:
         """Every probe's table, merged."""
-        run = model.run(model.inputs(samples, system=self.system), interventions, needs(self.probes))
+        run = model.run(
+            model.inputs(samples, system=self.system), interventions, needs(self.probes)
+        )
         return xr.merge([probe(run) for probe in self.probes], join="exact", compat="no_conflicts")
 
 
@@ -73,6 +76,52 @@ class Answering(Measure):
             table["correct"] = probes.accuracy(said)
             table["log_prob"] = probes.answer_log_prob(model.run(answered, interventions))
         return table
+
+
+@dataclass(frozen=True)
+class Choosing(Measure):
+    """Which of its choices the model finds likeliest; needs no generation and no grading.
+
+    Attributes:
+        rows: how many (sample, choice) pairs go through the model at once.
+    """
+
+    rows: int = 128
+
+    def __call__(
+        self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
+    ) -> xr.Dataset:
+        """``answer``, the choice of the highest log p; ``correct``; ``log_prob`` of the right one.
+
+        Raises:
+            DataError: a sample without choices, or whose answer is none of them.
+        """
+        for sample in samples:
+            if sample.answer not in sample.choices:
+                raise DataError(
+                    f"likelihood scoring needs choices with the answer among them; sample "
+                    f"{sample.id or sample.question!r} has {sample.choices} and {sample.answer!r}"
+                )
+        pairs = [(sample, choice) for sample in samples for choice in sample.choices]
+        found: list[float] = []
+        for start in range(0, len(pairs), self.rows):
+            asked, said = zip(*pairs[start : start + self.rows], strict=True)
+            inputs = model.inputs(asked, system=self.system, answers=said)
+            found += probes.answer_log_prob(model.run(inputs, interventions)).values.tolist()
+        best, gold = [], []
+        for sample in samples:
+            own, found = found[: len(sample.choices)], found[len(sample.choices) :]
+            best.append(sample.choices[max(range(len(own)), key=own.__getitem__)])
+            gold.append(own[sample.choices.index(sample.answer or "")])
+        right = [float(a == s.answer) for a, s in zip(best, samples, strict=True)]
+        return xr.Dataset(
+            {
+                "answer": ("sample", best),
+                "correct": ("sample", right),
+                "log_prob": ("sample", gold),
+            },
+            coords={"sample": [s.id or str(i) for i, s in enumerate(samples)]},
+        )
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 import vlmlens
+from vlmlens.errors import InputError
 from vlmlens.experiments.experiment import Experiment
-from vlmlens.experiments.measures import Answering, Diagnosing
+from vlmlens.experiments.measures import Answering, Choosing, Diagnosing, Measure
 from vlmlens.experiments.store import write
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.model import HookedVLM
@@ -22,6 +23,7 @@ from vlmlens.probes import position_sensitivity_index
 from vlmlens.probes.psi import ORIGINAL
 from vlmlens.sample import Sample
 
+SCORING = ("greedy", "likelihood")
 LIBRARIES = ("vlmlens", "torch", "transformers", "transformer-lens", "numpy", "xarray")
 
 
@@ -30,6 +32,7 @@ def permutation_test(
     samples: Sequence[Sample],
     *,
     permutations: int = 5,
+    scoring: str = "greedy",
     max_new_tokens: int = 8,
     system: str | None = None,
     batch: int = 32,
@@ -47,6 +50,8 @@ def permutation_test(
             the intact image stands in for it in EVERY sample: PSI then says how often shuffling
             changes the answer, not how often it makes it wrong (attribute ``reference``).
         permutations: how many shuffles of every image.
+        scoring: ``"greedy"`` grades what the model says by a fixed rule; ``"likelihood"`` takes
+            the choice that it finds likeliest.
         max_new_tokens: the length of an answer at most.
         system: a system prompt.
         batch: samples a pass.
@@ -59,9 +64,13 @@ def permutation_test(
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
     """
-    measure = Answering(system=system, max_new_tokens=max_new_tokens)
+    if scoring not in SCORING:
+        raise InputError(f"scoring={scoring!r}; there is: {', '.join(SCORING)}")
+    measure: Measure = Answering(system=system, max_new_tokens=max_new_tokens)
+    if scoring == "likelihood":
+        measure = Choosing(system=system)
     reference = "gold"
-    if any(sample.answer is None for sample in samples):
+    if scoring == "greedy" and any(sample.answer is None for sample in samples):
         reference = "own"
         blank = [replace(sample, answer=None, choices=()) for sample in samples]
         own = _run(Experiment(model, blank, measure, batch=batch), folder, progress, "own answers")
@@ -71,7 +80,7 @@ def permutation_test(
     edits |= {f"seed {k}": (PermuteVision(seed=k),) for k in range(permutations)}
     experiment = Experiment(model, samples, measure, edits, "permutation", batch)
     table = _run(experiment, folder, progress, "permutations")
-    table.attrs["reference"] = reference
+    table.attrs |= {"reference": reference, "scoring": scoring}
     return table
 
 
@@ -93,6 +102,7 @@ def diagnose(
     samples: Sequence[Sample],
     *,
     permutations: int = 5,
+    scoring: str = "greedy",
     delta: float = 1.0,
     max_new_tokens: int = 8,
     system: str | None = None,
@@ -107,6 +117,7 @@ def diagnose(
         model: an open model.
         samples: questions about images.
         permutations: how many shuffles of every image.
+        scoring: ``"greedy"`` or ``"likelihood"``, as in ``permutation_test``.
         delta: RoPE steps that the vision keys are turned by.
         max_new_tokens: the length of an answer at most.
         system: a system prompt.
@@ -122,6 +133,7 @@ def diagnose(
         model,
         samples,
         permutations=permutations,
+        scoring=scoring,
         max_new_tokens=max_new_tokens,
         system=system,
         batch=batch,
@@ -139,6 +151,7 @@ def diagnose(
         "permutations": permutations,
         "seed": seed,
         "reference": asked.attrs["reference"],
+        "scoring": scoring,
         "vision_tokens": int(np.prod(_grid(model, samples[0]))),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": json.dumps(versions()),
@@ -178,9 +191,11 @@ def _grid(model: HookedVLM, sample: Sample) -> tuple[int, int]:
     return model.inputs([sample]).layouts[0].grid()
 
 
-def _run(
-    experiment: Experiment, folder: Path | None, progress: bool, what: str
-) -> xr.Dataset:
+def _run(experiment: Experiment, folder: Path | None, progress: bool, what: str) -> xr.Dataset:
     total = len(list(experiment.cells()))
     with tqdm(total=total, desc=what, disable=not progress, unit="batch") as bar:
-        return experiment.run(folder, progress=lambda: bar.update() and None)
+
+        def advance() -> None:
+            bar.update()
+
+        return experiment.run(folder, progress=advance)

@@ -50,7 +50,9 @@ def read(path: Path) -> xr.Dataset:
     try:
         return xr.load_dataset(path, engine="h5netcdf")
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} does not open as a result ({error}); delete it and run again") from error
+        raise DataError(
+            f"{path} does not open as a result ({error}); delete it and run again"
+        ) from error
 
 
 def write(data: xr.Dataset, path: Path) -> Path:

@@ -73,7 +73,7 @@ class Intervention:
         for item in fields(self):
             value = getattr(self, item.name)
             plain = item.default_factory() if callable(item.default_factory) else item.default
-            if item.name == "point" or value == plain:
+            if value is plain or value == plain:
                 continue
             if isinstance(value, Where):
                 value = ", ".join(

@@ -32,6 +32,11 @@ class PermuteVision(Intervention):
         """The activation with its vision positions permuted."""
         if site.step > 0:  # nothing of the image comes by again
             return x
+        if site.axes[:2] != ("batch", "pos"):
+            raise InputError(
+                f"{site.name} has the axes {' '.join(site.axes)}; vision tokens are permuted among "
+                "the positions of a sequence, for example at hook_embed"
+            )
         out = x.clone()
         for row, (layout, key) in enumerate(zip(site.layouts, site.keys, strict=True)):
             if layout.images == 0:

@@ -86,21 +86,25 @@ def _watched(base: str) -> Callable:
         query = catcher.catch("query", query)
         key = catcher.catch("key", key)
         value = catcher.catch("value", value)
-        if catcher.rows or "scores" in catcher.points or "pattern" in catcher.points:
-            _refuse_what_we_cannot_compute(module, options)
-            allowed, bias = _read_mask(module, query, key, attention_mask, options)
-        for request in catcher.rows:
-            row = repeat(request.queries, "b r -> b h r d", h=query.shape[1], d=query.shape[3])
-            picked = [_pick_rows(m, request.queries) for m in (allowed, bias)]
-            asked = query.gather(2, row.to(query.device))
-            request.deliver(softmax(scores(asked, key, *picked, options)))
-        if "scores" in catcher.points or "pattern" in catcher.points:
+        whole = "scores" in catcher.points or "pattern" in catcher.points
+        if not (whole or catcher.rows):
+            return plain(module, query, key, value, attention_mask, **options)
+        _refuse_what_we_cannot_compute(module, options)
+        allowed, bias = _read_mask(module, query, key, attention_mask, options)
+        if whole:
             before = scores(query, key, allowed, bias, options)
             edited = catcher.catch("scores", before)
             pattern = softmax(edited)
             weights = catcher.catch("pattern", pattern)
+            for request in catcher.rows:  # what the edits made of them
+                request.deliver(weights.gather(2, _index(request, weights)))
             if edited is not before or weights is not pattern:
                 return mix(weights, value), weights
+        else:
+            for request in catcher.rows:
+                asked = query.gather(2, _index(request, query))
+                seen, added = _pick_rows(allowed, request), _pick_rows(bias, request)
+                request.deliver(softmax(scores(asked, key, seen, added, options)))
         return plain(module, query, key, value, attention_mask, **options)
 
     return attention
@@ -168,14 +172,17 @@ def _read_mask(
     return allowed, mask.masked_fill(~allowed, 0.0)
 
 
-def _pick_rows(mask: Tensor | None, queries: Int[Tensor, "batch rows"]) -> Tensor | None:
+def _pick_rows(mask: Tensor | None, request: RowRequest) -> Tensor | None:
     if mask is None or mask.shape[2] == 1:
         return mask
-    batch = queries.shape[0]
-    index = repeat(
-        queries.to(mask.device), "b r -> b h r k", h=mask.shape[1], k=mask.shape[3]
-    )
-    return mask.expand(batch, -1, -1, -1).gather(2, index)
+    whole = mask.expand(request.queries.shape[0], -1, -1, -1)
+    return whole.gather(2, _index(request, whole))
+
+
+def _index(request: RowRequest, x: Tensor) -> Int[Tensor, "batch head rows last"]:
+    """The wanted rows, as ``gather`` takes them along the third axis of x."""
+    rows = request.queries.to(x.device)
+    return repeat(rows, "b r -> b h r d", h=x.shape[1], d=x.shape[3])
 
 
 def _refuse_what_we_cannot_compute(module: nn.Module, options: dict) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
+
 from vlmlens.errors import InputError, UnsupportedModelError
 
 OPEN, CLOSE = "\ue000", "\ue001"
@@ -42,7 +44,11 @@ def render(
     """
     if OPEN in question + (system or "") or CLOSE in question + (system or ""):
         raise InputError("the text holds the private-use characters U+E000 or U+E001")
-    content = _content(question, images, getattr(processor, "image_token", PLACEHOLDER))
+    image_token = getattr(processor, "image_token", PLACEHOLDER)
+    for name, text in (("system prompt", system), ("answer", answer)):
+        if image_token in (text or ""):
+            raise InputError(f"the {name} {text!r} holds {image_token}; images go in the question")
+    content = _content(question, images, image_token)
     messages = [{"role": "user", "content": content}]
     if system:
         messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
@@ -51,29 +57,28 @@ def render(
             "the processor has no chat template; set processor.chat_template to the one the model "
             "was trained with, or use model.inputs_from(...) with tensors"
         )
-    plain = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    marked = processor.apply_chat_template(
-        [_marked(m) for m in messages], add_generation_prompt=True, tokenize=False
-    )
-    roles = [m["role"] for m in messages for part in m["content"] if _words(part)]
-    spans, clean, at = [], [], 0
+    plain = _rendered(processor, messages, add_generation_prompt=True)
+    marked = _rendered(processor, [_marked(m) for m in messages], add_generation_prompt=True)
+    given = [(m["role"], part["text"]) for m in messages for part in m["content"] if _words(part)]
+    spans, clean, at, texts = [], [], 0, []
     parts = re.split(f"({OPEN}.*?{CLOSE})", marked, flags=re.DOTALL)
     for part in parts:
         if part.startswith(OPEN):
             part = part[1:-1]
-            role = roles[len(spans)] if len(spans) < len(roles) else "user"
+            role = given[len(spans)][0] if len(spans) < len(given) else "user"
             spans.append((at, at + len(part), role))
+            texts.append(part)
         clean.append(part)
         at += len(part)
-    if "".join(clean) != plain or len(spans) != len(roles):
+    if "".join(clean) != plain or texts != [text for _, text in given]:
         raise InputError(
-            "the chat template rewrites the messages it is given, so the roles of its tokens "
+            "the chat template rewrites or moves what it is given, so the roles of its tokens "
             "cannot be told; use model.inputs_from(...) with tensors and roles"
         )
     said = ""
     if answer is not None:
         turn = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
-        full = processor.apply_chat_template([*messages, turn], tokenize=False)
+        full = _rendered(processor, [*messages, turn])
         if not full.startswith(plain) or answer not in full[len(plain) :]:
             raise InputError(
                 "the chat template does not put the answer after its generation prompt, so "
@@ -122,7 +127,11 @@ def role_of_tokens(
         role = next((r for a, b, r in spans if a <= first < b and end > start), "template")
         roles.append("bos" if token == tokenizer.bos_token_id and role == "template" else role)
     for start, end, role in spans:
-        held = [i for i, (a, b), r in zip(ids, offsets, roles, strict=True) if r == role and a < end and b > start]
+        held = [
+            i
+            for i, (a, b), r in zip(ids, offsets, roles, strict=True)
+            if r == role and a < end and b > start
+        ]
         said = re.sub(r"\s", "", tokenizer.decode(held))
         if re.sub(r"\s", "", whole[start:end]) not in said and tokenizer.unk_token_id not in held:
             raise InputError(
@@ -151,6 +160,13 @@ def _content(question: str, images: int, image_token: str) -> list[dict[str, str
     if not any(_words(part) for part in content):
         raise InputError("the question is empty")
     return content
+
+
+def _rendered(processor: Any, messages: list[dict[str, Any]], **options: Any) -> str:
+    try:
+        return processor.apply_chat_template(messages, tokenize=False, **options)
+    except TemplateError as error:
+        raise InputError(f"the model's chat template refuses these messages: {error}") from error
 
 
 def _words(part: dict[str, str]) -> bool:

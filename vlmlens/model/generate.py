@@ -60,7 +60,10 @@ def decode(
         grown = step_inputs.appended(token[:, None])
         newest = {name: grown.tensors[name][:, -1:] for name in ("input_ids", "position_ids")}
         mask = grown.tensors["attention_mask"]
-        kept = {"input_ids": grown.tensors["input_ids"], "position_ids": grown.tensors["position_ids"]}
+        kept = {
+            "input_ids": grown.tensors["input_ids"],
+            "position_ids": grown.tensors["position_ids"],
+        }
         step_inputs = replace(grown, tensors=kept | {"attention_mask": mask})
         tensors = newest | {"attention_mask": mask, "past_key_values": cache}
     ids = torch.stack(tokens, dim=1)

@@ -17,7 +17,7 @@ def patch_boxes(
     Args:
         processor: the image processor, whose settings are read.
         original: width and height of the original image.
-        pixels: height and width of what the tower sees.
+        pixels: height and width of what the patches cover.
         grid: rows and columns of patches on it.
     """
     width, height = original

@@ -5,10 +5,11 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from transformer_lens.HookedRootModule import HookedRootModule
 
 from vlmlens import zoo
@@ -53,7 +54,10 @@ class HookedVLM(HookedRootModule):
         UnsupportedModelError: a model that sees no images, or of no known family.
     """
 
-    def __init__(self, hf_model: nn.Module, processor: Any = None, name: str = "", revision: str = ""):
+    hf_model: Any
+    hook_dict: dict[str, WiredPoint]
+
+    def __init__(self, hf_model: Any, processor: Any = None, name: str = "", revision: str = ""):
         super().__init__()
         config: Any = hf_model.config
         if getattr(config, "vision_config", None) is None:
@@ -74,11 +78,11 @@ class HookedVLM(HookedRootModule):
         self.revision = revision
         self.family: Family = FAMILIES[config.model_type]
         points, self.absent = wire(hf_model, self.family)
-        self.hook_dict: dict[str, WiredPoint] = points
+        self.hook_dict = points  # pyright: ignore[reportIncompatibleVariableOverride]
         self.mod_dict = dict(points)
         self.layers = config.get_text_config().num_hidden_layers
         self._found = {key: c._attn_implementation for key, c in _configs(hf_model).items()}
-        self._training = hf_model.training
+        self._training = {module: module.training for module in hf_model.modules()}
         self._closed = False
         hf_model.eval()
         self._use({key: register(base) for key, base in self._found.items()})
@@ -103,17 +107,21 @@ class HookedVLM(HookedRootModule):
         Raises:
             UnknownModelError: no such model, or the hub is out of reach.
             UnsupportedModelError: a model that sees no images, or of no known family.
+            InputError: a device or dtype that is not there.
         """
         hf_model, processor = zoo.load(model, dtype=dtype, **options)
         if device is not None:
-            hf_model.to(device)
+            try:
+                hf_model.to(device)
+            except (RuntimeError, AssertionError) as error:
+                raise InputError(f"cannot put the model on device={device!r}: {error}") from error
         return cls(hf_model, processor, str(model), zoo.revision(str(model), hf_model))
 
     # ------------------------------------------------------------------ inputs
 
     def inputs(
         self,
-        samples: Sequence[Sample] | Sample | Sequence[Picture | Sequence[Picture]],
+        samples: Sequence[Sample] | Sample | Picture | Sequence[Picture | Sequence[Picture]],
         prompts: Sequence[str] | str | None = None,
         *,
         system: str | None = None,
@@ -137,14 +145,12 @@ class HookedVLM(HookedRootModule):
         """
         if self.processor is None:
             raise InputError("this model was opened without a processor: use inputs_from(...)")
-        if prompts is not None:
-            samples = _samples(samples, prompts)
-        elif isinstance(samples, Sample):
-            samples = [samples]
-        if not all(isinstance(s, Sample) for s in samples):
+        given: Any = samples if prompts is None else _samples(samples, prompts)
+        given = list(given) if isinstance(given, Sequence) else [given]
+        if not all(isinstance(item, Sample) for item in given):
             raise InputError("pass samples, or images together with prompts")
         made = from_samples(
-            list(samples),  # type: ignore[arg-type]
+            given,
             self.processor,
             self.family,
             self.config,
@@ -260,9 +266,7 @@ class HookedVLM(HookedRootModule):
             return generate.decode(
                 inputs,
                 partial(self._pass, interventions=interventions, saves=_saves(save)),
-                lambda step, logits, saved: Run(
-                    step, logits, saved, road, self.rope, self.scaling
-                ),
+                lambda step, logits, saved: Run(step, logits, saved, road, self.rope, self.scaling),
                 tokenizer=getattr(self.processor, "tokenizer", None),
                 config=self.hf_model.generation_config,
                 max_new_tokens=max_new_tokens,
@@ -271,7 +275,7 @@ class HookedVLM(HookedRootModule):
                 stop=stop,
             )
 
-    def run_with_cache(
+    def run_with_cache(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, inputs: Inputs, names_filter: Any = None, **options: Any
     ) -> tuple[Tensor, ActivationCache]:
         """Logits and every activation that the filter names, as in TransformerLens.
@@ -331,6 +335,8 @@ class HookedVLM(HookedRootModule):
             for item in saves:
                 for name in self.matching(item.points):
                     axes[name] = self.hook_dict[name].axes
+                    if item.rows is not None:
+                        _refuse_rows(self.hook_dict[name])
                     if item.rows is not None and name.endswith("attn.hook_pattern"):
                         stack.enter_context(self._rows(name, item, inputs, tensors, kept))
                         continue
@@ -359,11 +365,16 @@ class HookedVLM(HookedRootModule):
         names = [
             name
             for name in self.matching(intervention.point)
-            if intervention.where.has_layer(self.hook_dict[name].point.layer, self.layers)
+            if intervention.where.has_layer(self.hook_dict[name].point.layer, self._depth(name))
         ]
         if not names:
             raise UnknownPointError(intervention.point, self.hook_dict, "in those layers")
         return names
+
+    def _depth(self, name: str) -> int:
+        """How many blocks the point's own stack offers: the tower's, or the language model's."""
+        stack = "vision.blocks." if name.startswith("vision.") else "blocks."
+        return 1 + max(p.point.layer or 0 for n, p in self.hook_dict.items() if n.startswith(stack))
 
     @contextmanager
     def _rows(
@@ -445,7 +456,8 @@ class HookedVLM(HookedRootModule):
             return
         self.reset_hooks(including_permanent=True)
         self._use(self._found)
-        self.hf_model.train(self._training)
+        for module, training in self._training.items():
+            module.training = training
         self._closed = True
 
     def __enter__(self) -> "HookedVLM":
@@ -470,7 +482,7 @@ class HookedVLM(HookedRootModule):
         )
 
 
-def _configs(model: nn.Module) -> dict[str, Any]:
+def _configs(model: Any) -> dict[str, Any]:
     config: Any = model.config
     parts = {key: getattr(config, key) for key in config.sub_configs}
     return {"": config} | {key: part for key, part in parts.items() if part is not None}
@@ -499,10 +511,7 @@ def _edit(x: Tensor, hook: WiredPoint, intervention: Intervention, inputs: Input
 
 def _keep(x: Tensor, hook: WiredPoint, item: Save, inputs: Inputs, kept: dict[str, Tensor]) -> None:
     if item.rows is not None:
-        axis = "pos" if "pos" in hook.axes else "query"
-        if axis not in hook.axes or "batch" not in hook.axes:
-            raise InputError(f"{hook.point.name} has no positions of which rows could be kept")
-        at = hook.axes.index(axis)
+        at = hook.axes.index("pos" if "pos" in hook.axes else "query")
         index = _row_index(inputs, item, x.shape[at]).to(x.device)
         view = [1] * x.ndim
         view[0], view[at] = index.shape
@@ -511,6 +520,14 @@ def _keep(x: Tensor, hook: WiredPoint, item: Save, inputs: Inputs, kept: dict[st
         x = x.gather(at, index.reshape(view).expand(shape))
     x = x if torch.is_grad_enabled() else x.detach()
     kept[hook.point.name] = item.reduce(x) if item.reduce else x
+
+
+def _refuse_rows(point: WiredPoint) -> None:
+    if "batch" not in point.axes:
+        raise InputError(
+            f"{point.point.name} has no positions of which rows could be kept: rows are positions "
+            "of the language model's sequence"
+        )
 
 
 def _row_index(inputs: Inputs, item: Save, size: int) -> Int[Tensor, "batch rows"]:
@@ -523,7 +540,7 @@ def _row_index(inputs: Inputs, item: Save, size: int) -> Int[Tensor, "batch rows
             f"rows={item.rows!r} are {counts} positions in the samples of this batch; rows need "
             "the same number in each: run the samples one by one"
         )
-    return torch.tensor([row.tolist() for row in rows])
+    return torch.from_numpy(np.stack(rows))
 
 
 __all__ = ["HookedVLM"]

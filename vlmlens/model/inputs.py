@@ -152,10 +152,13 @@ def _one(
     grids, boxes = [], []
     if pictures:
         height, width = tensors["pixel_values"].shape[-2:]
+        grid = family.image_grid(config, height, width)
+        # Whole patches only: a tower leaves out the rest at the right and at the bottom.
+        patch = config.vision_config.patch_size
+        seen = height // patch * patch, width // patch * patch
         for picture in pictures:
-            grid = family.image_grid(config, height, width)
             grids.append(grid)
-            boxes.append(patch_boxes(processor.image_processor, picture.size, (height, width), grid))
+            boxes.append(patch_boxes(processor.image_processor, picture.size, seen, grid))
     if chat.answer:
         extra = tokenizer(chat.answer, add_special_tokens=False)["input_ids"]
         ids, roles = ids + extra, roles + ["assistant"] * len(extra)
@@ -180,6 +183,10 @@ def from_tensors(
         raise InputError(f"input_ids must be (batch, pos), not {tuple(input_ids.shape)}")
     batch, length = input_ids.shape
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    if mask.shape != input_ids.shape:
+        raise InputError(
+            f"attention_mask is {tuple(mask.shape)}, but input_ids are {(batch, length)}"
+        )
     per_sample: list[Any] = [roles] * batch
     if isinstance(roles, Sequence) and roles and not isinstance(roles[0], str):
         per_sample = list(roles)

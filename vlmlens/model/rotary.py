@@ -37,9 +37,11 @@ class Rope:
 
 
 def rotate(
-    x: Float[Tensor, "*lead d_head"], cos: Float[Tensor, "*#lead trig"], sin: Float[Tensor, "*#lead trig"]
+    x: Float[Tensor, "*lead d_head"],
+    cos: Float[Tensor, "*#lead trig"],
+    sin: Float[Tensor, "*#lead trig"],
 ) -> Float[Tensor, "*lead d_head"]:
-    """x turned by angles: ``x cos + half(x) sin``, half(x) = (-second half, first half)."""
+    """X turned by angles: ``x cos + half(x) sin``, half(x) = (-second half, first half)."""
     turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
     first, second = turned.chunk(2, dim=-1)
     half = torch.cat((-second, first), dim=-1)
@@ -47,9 +49,11 @@ def rotate(
 
 
 def unrotate(
-    x: Float[Tensor, "*lead d_head"], cos: Float[Tensor, "*#lead trig"], sin: Float[Tensor, "*#lead trig"]
+    x: Float[Tensor, "*lead d_head"],
+    cos: Float[Tensor, "*#lead trig"],
+    sin: Float[Tensor, "*#lead trig"],
 ) -> Float[Tensor, "*lead d_head"]:
-    """The inverse of ``rotate``; also undoes the scale that some RoPE variants put on cos and sin."""
+    """The inverse of ``rotate``; undoes the scale that some RoPE variants have, too."""
     scale = cos**2 + sin**2
     back = rotate(x, cos, -sin)
     return torch.cat((back[..., : cos.shape[-1]] / scale, back[..., cos.shape[-1] :]), dim=-1)

@@ -12,9 +12,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint, LensHandle
 
+from vlmlens.errors import UnsupportedModelError
 from vlmlens.families import BLOCKS, Family, Tap
 from vlmlens.model.attention import CATCHERS, Catcher
-from vlmlens.errors import UnsupportedModelError
 from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS, Point, block_point
 
 ATTENTION_STAGES = ("query", "key", "value", "scores", "pattern")
@@ -167,7 +167,7 @@ def _by_head(module: nn.Module, z: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     return torch.stack(writes, dim=2), rest
 
 
-def wire(model: nn.Module, family: Family) -> tuple[dict[str, WiredPoint], dict[str, str]]:
+def wire(model: Any, family: Family) -> tuple[dict[str, WiredPoint], dict[str, str]]:
     """A point for every place that the family's tables name.
 
     Returns:
@@ -192,7 +192,7 @@ def wire(model: nn.Module, family: Family) -> tuple[dict[str, WiredPoint], dict[
         if table is None:
             raise UnsupportedModelError(
                 f"{config.model_type} is built of {tower.model_type!r} blocks, which no table "
-                f"describes; known are {', '.join(BLOCKS)}; docs/add_a_family.md says how to add one"
+                f"describes; known are {', '.join(BLOCKS)}; see docs/add_a_family.md"
             )
         sizes = _sizes(tower)
         for layer, block in enumerate(model.get_submodule(path)):

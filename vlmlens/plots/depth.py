@@ -1,6 +1,7 @@
 """Curves along the layers of a model."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import plotly.graph_objects as go
 import xarray as xr
@@ -34,7 +35,8 @@ def depth(
     for index, (name, part) in enumerate(_parts(values, by)):
         fig.add_traces(curve(part, along, name=name, index=index))
     fig.update_xaxes(**depth_axis(values, along))
-    fig.update_yaxes(title_text=title_of(values), **(log_axis(fig.data) if log else {}))
+    drawn: Any = fig.data
+    fig.update_yaxes(title_text=title_of(values), **(log_axis(drawn) if log else {}))
     fig.update_layout(
         template=TEMPLATE,
         title_text=title and plain(title),

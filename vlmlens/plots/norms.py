@@ -1,5 +1,7 @@
 """How long the vectors of the residual stream are, by role and depth."""
 
+from typing import Any
+
 import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
@@ -37,10 +39,10 @@ def norms(hidden_norm: xr.DataArray, *, title: str | None = None) -> go.Figure:
     lines = curve(vision_user_ratio(hidden_norm), "depth", name="vision / user", index=6)
     fig.add_traces(lines, rows=1, cols=2)
     fig.update_traces(showlegend=False, col=2)
-    fig.add_hline(y=1, line={"dash": "dash", "color": MUTED, "width": 1.2}, col=2)
+    fig.add_hline(y=1, line={"dash": "dash", "color": MUTED, "width": 1.2}, row=1, col=2)  # pyright: ignore[reportArgumentType]
     fig.update_xaxes(**depth_axis(hidden_norm, "depth"))
     for col, name in ((1, "L2 norm of the hidden state"), (2, "norm of vision / norm of user")):
-        drawn = list(fig.select_traces(col=col))
+        drawn: list[Any] = list(fig.select_traces(col=col))
         fig.update_yaxes(title_text=name, **log_axis(drawn), col=col)
     fig.update_layout(
         template=TEMPLATE,

@@ -44,7 +44,7 @@ def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
         fig.add_trace(_chance(table), row=1, col=1)
     for name, column in (("accuracy", 1), ("accuracy_permuted", 1), ("psi", 2)):
         fig.add_traces(points[name].traces(names), rows=1, cols=column)
-    fig.add_vline(x=0, line={"dash": "dash", "color": MUTED, "width": 1.2}, col=2)
+    fig.add_vline(x=0, line={"dash": "dash", "color": MUTED, "width": 1.2}, row=1, col=2)  # pyright: ignore[reportArgumentType]
     fig.update_yaxes(
         tickvals=list(range(len(names))),
         ticktext=[plain(_shortened(name)) for name in names],
@@ -74,7 +74,7 @@ class _Points:
         self.name, self.table = name, table
         self.value = percent(table[name], units).values
         self.low, self.high = (
-            percent(gap if ends[end] is None else ends[end], units).values for end in ends
+            percent(gap if found is None else found, units).values for found in ends.values()
         )
 
     def traces(self, names: list[str]) -> list[go.Scatter]:

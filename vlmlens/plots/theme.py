@@ -1,6 +1,7 @@
 """How every figure looks: one template, the colours of roles, scales, and text that stays text."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -90,7 +91,7 @@ def faded(hex_colour: str, alpha: float) -> str:
     return f"rgba({red},{green},{blue},{alpha})"
 
 
-def diverging_scale(low: float, high: float, midpoint: float) -> list[tuple[float, str]]:
+def diverging_scale(low: float, high: float, midpoint: float) -> list[tuple[float, Any]]:
     """Colours for ``low`` to ``high`` that are neutral at ``midpoint``.
 
     Equally far from the midpoint is equally strong on both sides, and the bar ends where the
@@ -112,7 +113,7 @@ def ticks(labels: Sequence[str], most: int = 12) -> dict:
     return {"tickvals": shown, "ticktext": [plain(labels[place]) for place in shown]}
 
 
-def log_axis(traces: Iterable[go.Scatter]) -> dict:
+def log_axis(traces: Iterable[Any]) -> dict:
     """Settings of a logarithmic axis for these curves: 1, 2 and 5 of every decade, in one size.
 
     Plotly prints 2 and 5 in tiny type; over less than a decade its own ticks are good.

@@ -50,19 +50,29 @@ def accuracy(run: Generation, gold: Sequence[str] | None = None) -> xr.DataArray
     Raises:
         InputError: a sample without an answer, or a generation without a tokenizer.
     """
-    gold = [s.answer for s in run.inputs.samples] if gold is None else list(gold)  # type: ignore[misc]
-    if not run.texts or len(gold) != len(run.texts) or any(g is None for g in gold):
+    known = [s.answer for s in run.inputs.samples] if gold is None else list(gold)
+    right_answers = [answer for answer in known if answer is not None]
+    if not run.texts or len(right_answers) != len(run.texts):
         raise InputError("accuracy needs generated texts and a right answer for every sample")
     choices = [s.choices for s in run.inputs.samples]
-    right = [float(grade(t, g, c)) for t, g, c in zip(run.texts, gold, choices, strict=True)]
+    rows = zip(run.texts, right_answers, choices, strict=True)
+    right = [float(grade(said, answer, among)) for said, answer, among in rows]
     return array(
-        torch.tensor(right), ("sample",), run.inputs, "correct", "answer is right", "0 or 1", "grade"
+        torch.tensor(right),
+        ("sample",),
+        run.inputs,
+        "correct",
+        "answer is right",
+        "0 or 1",
+        "grade",
     )
 
 
 def answers(run: Generation) -> xr.DataArray:
     """What was generated, as text: (sample,)."""
-    return xr.DataArray(list(run.texts), dims=("sample",), coords=samples(run.inputs), name="answer")
+    return xr.DataArray(
+        list(run.texts), dims=("sample",), coords=samples(run.inputs), name="answer"
+    )
 
 
 def answer_log_prob(run: Run) -> xr.DataArray:

@@ -26,7 +26,9 @@ def array(
     **coords: Any,
 ) -> xr.DataArray:
     """A DataArray on the CPU, with a coordinate for each sample and layer."""
-    numbered = {d: range(n) for d, n in zip(dims, values.shape, strict=True) if d in ("layer", "head")}
+    numbered = {
+        d: range(n) for d, n in zip(dims, values.shape, strict=True) if d in ("layer", "head")
+    }
     return xr.DataArray(
         values.detach().float().cpu().numpy(),
         dims=dims,

@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -122,7 +123,10 @@ def _psi_rows(table: xr.Dataset) -> list[dict]:
     )
     rows = []
     for index, category in enumerate(table["category"].values):
-        cells = {name: summary.in_category(table, name, index) for name in columns[:6]}
+        cells: dict[str, Any] = {
+            name: summary.in_category(table, name, index) if name in table else None
+            for name in columns[:6]
+        }
         for name in columns[6:]:
             cells[name] = float(table[name][index]) if name in table else None
         rows.append({"category": str(category), **cells})

@@ -85,10 +85,10 @@ def over_samples(values: xr.DataArray) -> Estimate:
     return Estimate(*(float(row[name]) for name in ("mean", "low", "high")))
 
 
-def in_category(table: xr.Dataset, name: str, row: int = 0) -> Estimate | None:
-    """One cell of the table of accuracies and PSI, in per cent; None if there is no such column."""
+def in_category(table: xr.Dataset, name: str, row: int = 0) -> Estimate:
+    """One cell of the table of accuracies and PSI, in per cent; NaN if there is no such column."""
     if name not in table:
-        return None
+        return Estimate(float("nan"))
     units = "percent" if name.startswith("psi") else table["accuracy"].attrs.get("units")
     units = table[name].attrs.get("units", units)
     parts = [table[column] for column in (name, f"{name}_low", f"{name}_high") if column in table]
@@ -172,7 +172,7 @@ def _on_order(results: xr.Dataset, psi: xr.Dataset) -> str:
             " The interval holds 0: these questions neither show that the order of the vision "
             "tokens matters, nor that it does not."
         )
-    if chance is not None and not np.isnan(chance.value):
+    if not np.isnan(chance.value):
         text += f" Guessing would give {short(chance.value)}{NBSP}%."
         if whole.side(of=chance.value) < 1 and whole.known:
             text += (

@@ -5,7 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from vlmlens.errors import UnknownModelError, UnsupportedModelError
+from vlmlens.errors import InputError, UnknownModelError, UnsupportedModelError
 
 WEIGHTS = "weights"
 
@@ -27,9 +27,14 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     Raises:
         UnknownModelError: none of the three, or the hub is out of reach.
         UnsupportedModelError: a model that transformers does not open as image-text-to-text.
+        InputError: a dtype that does not exist.
     """
+    import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
+    if isinstance(dtype, str) and dtype != "auto" and not hasattr(torch, dtype):
+        raise InputError(f"dtype={dtype!r}; there is: auto, float32, bfloat16, float16")
     here = bundled()
     source = here.get(str(model), Path(model))
     is_folder = source.is_dir()
@@ -40,10 +45,16 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     if is_folder and not (source / "config.json").is_file():
         raise UnknownModelError(str(model), here, f"({source} is a folder without config.json)")
     name = str(source) if is_folder else str(model)
-    hub = {k: options[k] for k in ("revision", "token", "cache_dir", "local_files_only") if k in options}
+    hub = {
+        k: options[k]
+        for k in ("revision", "token", "cache_dir", "local_files_only")
+        if k in options
+    }
     try:
         config = AutoConfig.from_pretrained(name, **hub)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        if is_folder:
+            raise UnsupportedModelError(f"{model} does not open as a model: {error}") from error
         raise UnknownModelError(
             str(model), here, "(bundled); the hub does not know it, or cannot be reached from here"
         ) from error
@@ -52,7 +63,10 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
             f"{model} is a {config.model_type!r} model, which transformers does not open as "
             "image-text-to-text: it is no vision-language model"
         )
-    opened = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **options)
+    try:
+        opened = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **options)
+    except (OSError, SafetensorError) as error:
+        raise UnsupportedModelError(f"{model} has no weights that open: {error}") from error
     try:
         processor = AutoProcessor.from_pretrained(name, **hub)
     except (OSError, ValueError) as error:
@@ -64,7 +78,7 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
 
 
 def revision(model: str, opened: Any) -> str:
-    """Which version of the weights this is: the hub's commit, or the state of the folder's files."""
+    """Which version of the weights this is: the hub's commit, or a hash of the folder's files."""
     commit = getattr(opened.config, "_commit_hash", None)
     if commit:
         return commit

@@ -36,7 +36,7 @@ from vlmlens.datasets.shapes_2d.questions import (
 from vlmlens.datasets.shapes_2d.scene import COLORS, SHAPES, Scene, random_scene
 from vlmlens.zoo.shapes import GRID, IMAGE_SIZE, SYSTEM, shapes_config, shapes_processor
 
-LOOKUPS = {"object": 4.0, "exist": 2.0, "count": 0.5, "color_abs": 1.0, "shape_color_abs": 1.0}
+LOOKUPS = {"object": 4.0, "exist": 2.0, "count": 0.5, "color_abs": 0.5, "shape_color_abs": 0.5}
 EVERYTHING = (
     {"object": 1.5, "exist": 1.0, "count": 0.5, LESSON: 0.5}
     | dict.fromkeys(ABSOLUTE, 1.0)
@@ -51,14 +51,14 @@ class Recipe:
     seed: int = 0
     tower_steps: int = 1000
     tower_batch: int = 24
-    lookup_steps: int = 6000  # look-ups only, in pictures of few shapes at first
-    few_shapes_steps: int = 3500
+    lookup_steps: int = 5000  # look-ups only, in pictures of few shapes at first
+    few_shapes_steps: int = 3000
     lookup_batch: int = 4  # steps count more than samples until the look-ups are learned
-    steps: int = 18000
+    steps: int = 14500
     batch: int = 6
     questions: int = 6
-    captions: float = 0.25
-    decay: float = 0.45  # the share of the steps over which the rate falls to zero
+    captions: float = 1.0
+    decay: float = 0.4  # the share of the steps over which the rate falls to zero
     learning_rate: float = 1e-3
     warmup: int = 200
     clip: float = 1.0
@@ -136,7 +136,9 @@ class Lessons(Dataset):
             pixels.append(draw_pixels(scene, rng))
             forms += [f"{q.category}/{q.form}" for q in asked]
         length = max(len(row[0]) for row in rows)
-        padded = [np.pad(np.array(r), ((0, 0), (0, length - len(r[0]))), constant_values=-1) for r in rows]
+        padded = [
+            np.pad(np.array(r), ((0, 0), (0, length - len(r[0]))), constant_values=-1) for r in rows
+        ]
         ids, segments, positions, learn = torch.from_numpy(np.stack(padded)).unbind(1)
         return {
             "input_ids": ids.clamp(min=0),
@@ -245,7 +247,7 @@ def train_tower(model: LlavaForConditionalGeneration, normalize, recipe: Recipe,
     if done.exists():
         tower.load_state_dict(torch.load(done))
         return
-    read = TowerLessons(model.config.vision_config.hidden_size)
+    read = TowerLessons(model.model.vision_tower.config.hidden_size)
     trained = [*tower.parameters(), *read.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
@@ -367,7 +369,10 @@ def train(recipe: Recipe, folder: Path) -> Path:
     processor = shapes_processor(corpus())
     model = LlavaForConditionalGeneration(shapes_config(processor.tokenizer))
     # Plain nn.Linear initialisation, as LLaVA's projector has it.
-    for layer in (model.model.multi_modal_projector.linear_1, model.model.multi_modal_projector.linear_2):
+    for layer in (
+        model.model.multi_modal_projector.linear_1,
+        model.model.multi_modal_projector.linear_2,
+    ):
         layer.reset_parameters()
     pixels = processor.image_processor
     mean, std = (torch.tensor(v)[:, None, None] for v in (pixels.image_mean, pixels.image_std))

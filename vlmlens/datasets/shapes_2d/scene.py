@@ -158,6 +158,9 @@ def _draw(pen: ImageDraw.ImageDraw, shape: Shape, size: int) -> None:
             turns = [2 * math.pi * i / points - math.pi / 2 for i in range(points)]
             radii = [r if i % 2 == 0 else r * inner for i in range(points)]
             pen.polygon(
-                [(x + q * math.cos(t), y + q * math.sin(t)) for t, q in zip(turns, radii, strict=True)],
+                [
+                    (x + q * math.cos(t), y + q * math.sin(t))
+                    for t, q in zip(turns, radii, strict=True)
+                ],
                 fill=fill,
             )

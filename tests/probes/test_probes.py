@@ -1,0 +1,431 @@
+"""Probes on runs made by hand, and against what they stand for on tiny models."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import QUESTIONS, picture
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+import vlmlens as vl
+from vlmlens import probes
+from vlmlens.errors import EmptySelectionError, InputError, UnknownPointError
+from vlmlens.layout import TokenLayout
+from vlmlens.model import Rope
+from vlmlens.probes import cmb, norms, rope
+from vlmlens.probes.accuracy import plain
+
+ROLES = {
+    "b": "bos",
+    "s": "system",
+    "t": "template",
+    "v": "vision",
+    "u": "user",
+    "a": "assistant",
+    ".": "pad",
+}
+
+
+def layout(letters: str) -> TokenLayout:
+    """A layout from one letter a position; ``.`` is padding."""
+    roles = tuple(ROLES[letter] for letter in letters)
+    vision = np.array([role == "vision" for role in roles])
+    column = np.where(vision, vision.cumsum() - 1, -1)
+    zero = np.where(vision, 0, -1)
+    return TokenLayout(roles, tuple(letters), zero, zero, column, np.full((len(roles), 4), np.nan))
+
+
+def run_saving(letters, tensors, **more):
+    """A run of one sample a word, whose saved tensors are these, one a layer."""
+    layouts = tuple(layout(word) for word in letters)
+    size = len(layouts[0])
+    inputs = vl.Inputs({"input_ids": torch.zeros(len(layouts), size, dtype=torch.long)}, layouts)
+    saved = {
+        f"blocks.{number}.{site}": tensor
+        for site, layers in tensors.items()
+        for number, tensor in enumerate(layers)
+    }
+    logits = torch.zeros(len(layouts), size, 5)
+    return vl.Run(inputs, logits, vl.ActivationCache(saved, {}), "sdpa", **more)
+
+
+def attending(letters, *layers):
+    """A run whose last rows are these weights: layer, then sample, then head, then key."""
+    rows = [torch.tensor(layer, dtype=torch.float)[:, :, None] for layer in layers]
+    return run_saving(letters, {"attn.hook_pattern": rows})
+
+
+# Cross-modality balance.
+
+
+@pytest.mark.parametrize(
+    ("weights", "balance"),
+    [
+        ([0.0, 0.0, 0.2, 0.2, 0.2, 0.4, 0.0], 0.4),
+        ([0.9, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0], np.nan),  # neither image nor question
+        ([0.7, 0.1, 0.1, 0.0, 0.0, 0.0, 0.1], 1.0),  # start, system and template do not count
+        ([0.0, 0.0, 0.0, 0.0, 0.3, 0.7, 0.0], 0.0),
+        ([0.2, 0.1, 0.1, 0.2, 0.1, 0.0, 0.3], 0.75),
+    ],
+)
+def test_balance_is_the_images_share_of_image_and_question(weights, balance):
+    found = probes.cross_modality_balance(attending(["bsvvuut"], [[weights]]))
+    assert found.dims == ("sample", "layer", "head")
+    assert found.item() == pytest.approx(balance, nan_ok=True)
+    assert found["uniform"].item() == 0.5
+    assert found.attrs["units"] == "fraction"
+
+
+def test_balance_of_every_sample_layer_and_head():
+    run = attending(
+        [".bvvu", "bvuut"],
+        [
+            [[0, 0, 0.2, 0.2, 0.6], [0, 0.5, 0.1, 0.1, 0.3]],
+            [[0, 0.3, 0.1, 0, 0.6], [1, 0, 0, 0, 0]],
+        ],
+        [[[0, 0, 0, 0, 1], [0, 0, 1, 0, 0]], [[0, 1, 0, 0, 0], [0, 0, 0.5, 0.5, 0]]],
+    )
+    found = probes.cross_modality_balance(run)
+    expected = [[[0.4, 0.4], [0.0, 1.0]], [[0.75, np.nan], [1.0, 0.0]]]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found["uniform"], [2 / 3, 1 / 3])
+    assert found["layer"].values.tolist() == [0, 1]
+    assert found["head"].values.tolist() == [0, 1]
+
+
+def test_which_text_it_is_balanced_against():
+    run = attending(["bsvut"], [[[0.1, 0.3, 0.3, 0.1, 0.2]]])
+    assert probes.cross_modality_balance(run).item() == pytest.approx(0.75)
+    roles = {("system",): 0.5, ("user", "template"): 0.5, ("user", "system", "template"): 1 / 3}
+    for text, balance in roles.items():
+        assert probes.cross_modality_balance(run, text=text).item() == pytest.approx(balance)
+
+
+def test_a_generation_is_averaged_over_each_samples_own_steps():
+    """Two samples; the second ends after its first token, and nothing it does later counts."""
+    one, two = [0.0, 0.8, 0.2], [0.0, 0.5, 0.5]
+    steps = [
+        attending(["bvu", "bvu"], [[one], [two]]),
+        attending(["bvua", "bvua"], [[[0, 0.1, 0.3, 0.6]], [[0.0, 0.9, 0.1, 0.0]]]),
+        attending(["bvuaa", "bvuaa"], [[[0, 0.3, 0.3, 0.4, 0]], [[0.0, 0.0, 0.0, 0.0, 1.0]]]),
+    ]
+    tokens, lengths = torch.tensor([[5, 6, 2], [2, 0, 0]]), torch.tensor([3, 1])
+    generation = vl.Generation(steps[0].inputs, tokens, lengths, (), tuple(steps))
+    found = probes.cross_modality_balance(generation)
+    np.testing.assert_allclose(found.squeeze(), [(0.8 + 0.25 + 0.5) / 3, 0.5], atol=1e-6)
+    np.testing.assert_allclose(found["uniform"], [0.5, 0.5])  # of the prompt
+
+
+def test_balance_needs_an_image_and_words():
+    for letters in ("bsuut", "bvvst"):
+        with pytest.raises(EmptySelectionError, match="sample 0 has no vision tokens, or no user"):
+            probes.cross_modality_balance(attending([letters], [[[0.2] * 5]]))
+    with pytest.raises(EmptySelectionError, match="or no system text"):
+        probes.cross_modality_balance(attending(["bvvut"], [[[0.2] * 5]]), text=("system",))
+    with pytest.raises(UnknownPointError):
+        probes.cross_modality_balance(run_saving(["bvu"], {}))
+
+
+def test_balance_of_whole_patterns(vlm, inputs):
+    whole = vlm.run(inputs, save="blocks.*.attn.hook_pattern", attention="eager").saved
+    last = whole.stack("blocks.*.attn.hook_pattern")[..., -1, :]
+    found = probes.cross_modality_balance(vlm.run(inputs, save=cmb.NEEDS))
+    for row, own in enumerate(inputs.layouts):
+        image, words = (last[:, row][..., own.mask(role)].sum(-1) for role in ("vision", "user"))
+        np.testing.assert_allclose(found[row], image / (image + words), atol=1e-5)
+
+
+# RoPE sensitivity.
+
+
+def test_rope_sensitivity_worked_out_on_paper():
+    """One plane, one head: q = (1, 0), a vision key (1, 0) that turns, a text key (0, 1)."""
+    delta = 0.5
+    keys = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [3.0, 3.0]])[None, :, None]
+    query = torch.tensor([1.0, 0.0])[None, None, None]
+    tensors = {"attn.hook_rot_q": [query], "attn.hook_rot_k": [keys]}
+    made = {"rope": Rope(torch.tensor([1.0])), "scaling": 1.0}
+    found = probes.rope_sensitivity(run_saving(["bvut"], tensors, **made), delta=delta)
+    alpha = np.e / (np.e + 2)  # scores 0, 1, 0; the last key is the query's own
+    turned = np.exp(np.cos(delta)) / (np.exp(np.cos(delta)) + 2)
+    gain = (np.cos(delta) - 1) / delta
+    assert found["alpha_v"].item() == pytest.approx(alpha)
+    assert found["delta_g_v"].item() == pytest.approx(gain)
+    assert found["delta_alpha_v"].item() == pytest.approx(turned - alpha, abs=1e-6)
+    first_order = alpha * (1 - alpha) * delta * gain
+    assert found["eq11_residual"].item() == pytest.approx(turned - alpha - first_order, abs=1e-6)
+    assert found["alpha_v"].dims == ("sample", "layer", "head")
+    assert found.attrs["delta"] == delta
+    own = probes.rope_sensitivity(run_saving(["bvut"], tensors, **made), delta=delta, keys="all")
+    assert own["alpha_v"].item() == pytest.approx(np.e / (np.e + 2 + np.exp(3)))
+
+
+@pytest.fixture(scope="module")
+def turning(vlm, inputs):
+    return vlm.run(inputs, save=rope.NEEDS)
+
+
+def values(found, name):
+    return torch.from_numpy(found[name].values.astype(np.float64))
+
+
+def rows_of(run, index):
+    """One sample's (layer head d) query and (layer head key d) keys, padding left out."""
+    own = torch.from_numpy(~run.inputs.layouts[index].mask("pad"))
+    query = run.saved.stack(rope.NEEDS[0])[:, index, -1].double()
+    keys = run.saved.stack(rope.NEEDS[1])[:, index, own].double().movedim(1, 2)
+    keys = keys.repeat_interleave(query.shape[1] // keys.shape[1], dim=1)
+    return (
+        query,
+        keys[:, :, :-1],
+        torch.from_numpy(run.inputs.layouts[index].mask("vision"))[own][:-1],
+    )
+
+
+def attention(query, keys, scaling):
+    return (torch.einsum("lhd,lhkd->lhk", query, keys) * scaling).softmax(-1)
+
+
+@pytest.mark.parametrize("delta", [1.0, -1.0, 0.25, -7.0])
+def test_the_exact_identity_of_the_change(turning, delta):
+    """delta_alpha = alpha (1 - alpha) (S - 1) / (alpha S + 1 - alpha), S = sum w exp(e)."""
+    found = probes.rope_sensitivity(turning, delta=delta)
+    for index in range(len(turning.inputs)):
+        query, keys, vision = rows_of(turning, index)
+        before = attention(query, keys, turning.scaling)
+        turned = turning.rope.turn(keys.float(), delta).double()
+        change = torch.einsum("lhd,lhkd->lhk", query, turned - keys)[..., vision] * turning.scaling
+        alpha = before[..., vision].sum(-1)
+        weights = before[..., vision] / alpha[..., None]
+        s = (weights * change.exp()).sum(-1)
+        expected = alpha * (1 - alpha) * (s - 1) / (alpha * s + 1 - alpha)
+        torch.testing.assert_close(values(found, "alpha_v")[index], alpha, rtol=0, atol=1e-5)
+        gain = (weights * change).sum(-1) / delta
+        torch.testing.assert_close(values(found, "delta_g_v")[index], gain, rtol=0, atol=1e-5)
+        change = values(found, "delta_alpha_v")[index]
+        torch.testing.assert_close(change, expected, rtol=0, atol=1e-5)
+
+
+def test_equation_11_holds_as_delta_vanishes(turning):
+    residual = {
+        delta: np.abs(probes.rope_sensitivity(turning, delta=delta)["eq11_residual"]).max().item()
+        for delta in (1.0, 0.1, 0.01)
+    }
+    assert residual[1.0] > 1e-3
+    assert residual[0.1] < 0.03 * residual[1.0]  # it falls as delta squared
+    assert residual[0.01] < 1e-3 * residual[1.0]
+
+
+def test_turning_back_and_forth(turning):
+    forth, back = (probes.rope_sensitivity(turning, delta=delta) for delta in (0.01, -0.01))
+    # The same slope from either side, and changes of opposite sign.
+    assert np.abs(forth["delta_g_v"]).max() > 0.1
+    np.testing.assert_allclose(forth["delta_g_v"], back["delta_g_v"], atol=0.03)
+    np.testing.assert_allclose(forth["delta_alpha_v"], -back["delta_alpha_v"], atol=5e-5)
+    assert np.abs(forth["delta_alpha_v"]).max() > 2e-4
+    np.testing.assert_allclose(forth["alpha_v"], back["alpha_v"])
+
+
+@pytest.mark.parametrize("delta", [1, -2])
+def test_turning_is_what_moving_the_vision_keys_would_do(vlm, inputs, delta):
+    """Keys before RoPE, turned by transformers' own function at positions moved by delta."""
+    saves = ["blocks.*.attn.hook_k", *rope.NEEDS]
+    run = vlm.run(inputs, save=saves)
+    found = probes.rope_sensitivity(run, delta=float(delta))
+    rotary = vlm.hf_model.get_submodule(vlm.family.rotary)
+    for index, own in enumerate(inputs.layouts):
+        moved = inputs.tensors["position_ids"][index].clone()
+        moved[torch.from_numpy(own.mask("vision"))] += delta
+        keys = run.saved.stack("blocks.*.attn.hook_k")[:, index].movedim(1, 2)
+        angles = rotary(keys, moved[None])
+        keys = apply_rotary_pos_emb(keys, keys, *angles)[1].double()
+        query, before, vision = rows_of(run, index)
+        seen = torch.from_numpy(~own.mask("pad"))
+        after = keys.repeat_interleave(query.shape[1] // keys.shape[1], dim=1)[:, :, seen][
+            :, :, :-1
+        ]
+        share = [attention(query, k, run.scaling)[..., vision].sum(-1) for k in (before, after)]
+        expected = share[1] - share[0]
+        assert expected.abs().max() > 1e-3
+        change = values(found, "delta_alpha_v")[index]
+        torch.testing.assert_close(change, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["left", "right"])
+def test_a_batch_agrees_with_one_by_one(vlm, padding):
+    pictures = [picture(0), picture(1)]
+    needs = [*rope.NEEDS, *cmb.NEEDS, *norms.NEEDS]
+    batch = vlm.run(vlm.inputs(pictures, list(QUESTIONS), padding=padding), save=needs)
+    for row, (image, question) in enumerate(zip(pictures, QUESTIONS, strict=True)):
+        alone = vlm.run(vlm.inputs([image], [question]), save=needs)
+        for probe in (probes.cross_modality_balance, probes.hidden_norms):
+            np.testing.assert_allclose(probe(batch)[row], probe(alone)[0], rtol=1e-4, atol=1e-5)
+        together, own = (probes.rope_sensitivity(run) for run in (batch, alone))
+        for name in own:
+            np.testing.assert_allclose(together[name][row], own[name][0], rtol=1e-4, atol=1e-5)
+
+
+def test_grouped_heads_are_heads_that_share_their_keys(turning):
+    keys = turning.saved.stack(rope.NEEDS[1])
+    groups = turning.saved.stack(rope.NEEDS[0]).shape[-2] // keys.shape[-2]
+    own = {
+        name: x.repeat_interleave(groups, dim=2) if name.endswith("rot_k") else x
+        for name, x in turning.saved.items()
+    }
+    single = replace(turning, saved=vl.ActivationCache(own, {}))
+    grouped, repeated = (probes.rope_sensitivity(run) for run in (turning, single))
+    for name in grouped:
+        np.testing.assert_allclose(grouped[name], repeated[name], atol=1e-6)
+
+
+def test_what_cannot_be_turned(turning):
+    with pytest.raises(InputError, match="delta=0 turns nothing"):
+        probes.rope_sensitivity(turning, delta=0.0)
+    with pytest.raises(InputError, match="there is: past, all"):
+        probes.rope_sensitivity(turning, keys="future")
+    with pytest.raises(InputError, match="no rotary embedding"):
+        probes.rope_sensitivity(replace(turning, rope=None))
+    with pytest.raises(UnknownPointError):
+        probes.rope_sensitivity(replace(turning, saved=vl.ActivationCache({}, {})))
+
+
+def test_turning_needs_vision_tokens(vlm):
+    text = vlm.run(vlm.inputs([[]], ["What color is the circle?"]), save=rope.NEEDS)
+    with pytest.raises(EmptySelectionError, match="sample 0 has no vision tokens"):
+        probes.rope_sensitivity(text)
+
+
+# Norms.
+
+
+def test_norms_are_those_of_transformers_hidden_states(vlm, inputs):
+    found = probes.hidden_norms(vlm.run(inputs, save=norms.NEEDS), roles=("user", "vision", "bos"))
+    with torch.no_grad():
+        states = vlm.hf_model(**inputs.tensors, output_hidden_states=True).hidden_states
+    assert found.sizes["depth"] == len(states) == vlm.layers + 1
+    for depth, state in enumerate(states):
+        lengths = state.norm(dim=-1)
+        for row, own in enumerate(inputs.layouts):
+            for role in ("user", "vision", "bos"):
+                expected = lengths[row, own.mask(role)].mean().item()
+                value = found.sel(role=role, depth=depth)[row].item()
+                assert value == pytest.approx(expected, rel=1e-5)
+    labels = found["depth_label"].values.tolist()
+    assert labels[0] == "embedding"
+    assert labels[-1] == "after final norm"
+    assert labels[1] == "after block 0"
+
+
+def test_a_role_that_nobody_plays_has_no_norm(vlm):
+    found = probes.hidden_norms(vlm.run(vlm.inputs([[]], ["What color?"]), save=norms.NEEDS))
+    assert found.sel(role=["vision", "system"]).isnull().all()
+    assert found.sel(role="user").notnull().all()
+
+
+def test_norms_by_hand():
+    """Lengths 3, 4, 12 and 5; the start token's 1000 is in no mean."""
+    lengths = torch.tensor([[1000.0, 3.0, 4.0, 12.0, 5.0]])
+    run = run_saving(["bsvvu"], {"hook_resid_pre": [lengths]})
+    saved = dict(run.saved) | {"ln_final.hook_normalized": lengths / 2}
+    found = probes.hidden_norms(replace(run, saved=vl.ActivationCache(saved, {})))
+    assert found.sel(role="system").values.tolist() == [[3.0, 1.5]]
+    assert found.sel(role="vision").values.tolist() == [[8.0, 4.0]]
+    assert found.sel(role="user").values.tolist() == [[5.0, 2.5]]
+    assert norms.l2(torch.tensor([[3.0, 4.0], [5.0, 12.0]])).tolist() == [5.0, 13.0]
+
+
+# Accuracy.
+
+
+@pytest.mark.parametrize(
+    ("said", "gold", "choices", "right"),
+    [
+        ("red", "red", (), True),
+        ("Red.", "red", (), True),
+        (" the RED\n", "red", (), True),
+        ("a red circle", "red circle", (), True),
+        ("It is on the left.", "left", ("left", "right"), True),
+        ("left or right", "left", ("left", "right"), False),  # it names another choice too
+        ("right", "left", ("left", "right"), False),
+        ("The circle is red.", "red", (), True),
+        ("It is bright.", "right", ("left", "right"), False),  # words, not letters
+        ("no", "yes", ("yes", "no"), False),
+        ("yes", "yes", ("yes", "no"), True),
+        ("", "red", ("red", "blue"), False),
+        ("", "", (), True),
+        ("anything", "", (), False),
+        ("the red circle, not the blue one", "red circle", ("red circle", "blue square"), True),
+        ("red circle and blue square", "red circle", ("red circle", "blue square"), False),
+        ("blue square", "blue", ("blue", "blue square"), True),
+        ("3", "3", ("2", "3"), True),
+        ("13", "3", ("2", "3"), False),
+        ("Yes, a dog.", "yes", (), True),
+    ],
+)
+def test_answers_are_graded_by_a_fixed_rule(said, gold, choices, right):
+    assert probes.grade(said, gold, choices) is right
+
+
+def test_plain_answers():
+    assert plain("  The Red, RED-ish  circle! ") == "red red ish circle"
+    assert plain("An a the") == ""
+
+
+def said_of(samples, texts):
+    layouts = tuple(layout("bvu") for _ in samples)
+    ids = torch.zeros(len(layouts), 3, dtype=torch.long)
+    inputs = vl.Inputs({"input_ids": ids}, layouts, tuple(samples))
+    ones = torch.ones(len(layouts), dtype=torch.long)
+    return vl.Generation(inputs, ids[:, :1], ones, tuple(texts), ())
+
+
+def test_accuracy_is_one_number_a_sample():
+    samples = [
+        vl.Sample("What color?", answer="red", choices=("red", "blue"), id="one"),
+        vl.Sample("Which side?", answer="left", choices=("left", "right"), id="two"),
+    ]
+    generation = said_of(samples, ["Red", "the right one"])
+    found = probes.accuracy(generation)
+    assert found.values.tolist() == [1.0, 0.0]
+    assert found["sample"].values.tolist() == ["one", "two"]
+    assert probes.accuracy(generation, gold=["blue", "right"]).values.tolist() == [0.0, 1.0]
+    assert probes.answers(generation).values.tolist() == ["Red", "the right one"]
+
+
+def test_accuracy_needs_answers_and_texts():
+    nameless = [vl.Sample("What color?", answer="red"), vl.Sample("Which side?")]
+    with pytest.raises(InputError, match="a right answer for every sample"):
+        probes.accuracy(said_of(nameless, ["red", "left"]))
+    with pytest.raises(InputError):
+        probes.accuracy(said_of(nameless[:1], []))  # no tokenizer, no texts
+    with pytest.raises(InputError):
+        probes.accuracy(said_of(nameless[:1], ["red"]), gold=["red", "blue"])
+
+
+@pytest.mark.parametrize("padding", ["left", "right"])
+def test_the_answers_log_probability_is_the_loss_of_training_on_it(vlm, padding):
+    pictures, answers = [picture(0), picture(1)], ["red", "to the left of it"]
+    inputs = vlm.inputs(pictures, list(QUESTIONS), answers=answers, padding=padding)
+    found = probes.answer_log_prob(vlm.run(inputs))
+    for row, (image, question, answer) in enumerate(zip(pictures, QUESTIONS, answers, strict=True)):
+        alone = vlm.inputs([image], [question], answers=[answer])
+        said = torch.from_numpy(alone.layouts[0].mask("assistant"))
+        labels = alone.tensors["input_ids"].masked_fill(~said, -100)
+        with torch.no_grad():
+            loss = vlm.hf_model(**alone.tensors, labels=labels).loss.item()
+        assert found[row].item() == pytest.approx(-loss * int(said.sum()), rel=1e-4)
+
+
+def test_a_prompt_holds_no_answer(vlm, inputs):
+    with pytest.raises(EmptySelectionError, match="sample 0 holds no answer"):
+        probes.answer_log_prob(vlm.run(inputs))
+
+
+def test_samples_are_named_by_their_ids_where_they_have_them(vlm):
+    named = [vl.Sample("What?", (picture(n),), id=f"n{n}") for n in range(2)]
+    found = probes.hidden_norms(vlm.run(vlm.inputs(named), save=norms.NEEDS))
+    assert found["sample"].values.tolist() == ["n0", "n1"]
+    twice = [replace(sample, id="same") for sample in named]
+    found = probes.hidden_norms(vlm.run(vlm.inputs(twice), save=norms.NEEDS))
+    assert found["sample"].values.tolist() == [0, 1]
