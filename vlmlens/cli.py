@@ -41,9 +41,9 @@ def diagnose(
         typer.Option(help="shapes-2d, a folder of images, or a parquet file of questions."),
     ] = "shapes-2d",
     samples: Annotated[int | None, typer.Option(help="How many; by default 240, or all.")] = None,
-    folder: Annotated[Path, typer.Option("--out", help="Where results go.")] = Path(
-        "results/diagnose"
-    ),
+    folder: Annotated[
+        Path, typer.Option("--out", file_okay=False, help="Where results go.")
+    ] = Path("results/diagnose"),
     question: Annotated[
         str, typer.Option(help="Asked about a folder of images without questions of its own.")
     ] = "Describe the image.",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import QUESTIONS, build, picture
+from tokenizers.processors import TemplateProcessing
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 import vlmlens as vl
@@ -295,6 +296,23 @@ def test_other_templates(vlm, monkeypatch, template, before, around, end, starts
     assert words(said(vlm, inputs, "assistant")) == "red" + end
     assert inputs.layouts[0].roles.count("bos") == starts
     assert inputs.layouts[0].images == 1
+
+
+@pytest.mark.parametrize("by_template", [True, False])
+def test_the_start_token_is_written_once_whoever_writes_it(vlm, monkeypatch, by_template):
+    """Llama's tokenizer begins every text with it, and so do some models' templates."""
+    processor = copy.deepcopy(vlm.processor)
+    start = ("<s>", processor.tokenizer.bos_token_id)
+    begins = TemplateProcessing(single="<s> $A", special_tokens=[start])
+    processor.tokenizer.backend_tokenizer.post_processor = begins
+    if not by_template:
+        processor.chat_template = processor.chat_template.replace("{{ bos_token }}", "")
+    monkeypatch.setattr(vlm, "processor", processor)
+    inputs = vlm.inputs([picture(0)], ["What color?"], system=SYSTEM, answers=["red"])
+    assert inputs.layouts[0].roles.index("bos") == 0
+    assert inputs.tensors["input_ids"][0].tolist().count(start[1]) == 1
+    assert words(said(vlm, inputs, "user")) == "Whatcolor?"
+    assert said(vlm, inputs, "assistant") == " red</s>"
 
 
 TURN = "{% for m in messages %}{{ m.role }}: {% for p in m.content %}"

@@ -105,10 +105,10 @@ def simulated(seed, n=80):
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     truth = {"psi": 37.5, "accuracy": 0.8, "accuracy_permuted": 0.5}
-    found = [psi_of(simulated(seed)).sel(category="overall") for seed in range(40)]
+    found = [psi_of(simulated(seed)).sel(category="overall") for seed in range(20)]
     for name, value in truth.items():
         held = [row[f"{name}_low"].item() <= value <= row[f"{name}_high"].item() for row in found]
-        assert np.mean(held) >= 0.85, name  # 95 %, of 40 draws
+        assert np.mean(held) >= 0.85, name  # 95 %, of 20 draws
         widths = [row[f"{name}_high"].item() - row[f"{name}_low"].item() for row in found]
         assert 0 < np.mean(widths) < (30 if name == "psi" else 0.3)
 

@@ -45,6 +45,16 @@ def test_what_never_varies_has_an_interval_of_no_width():
     assert bootstrap(mean, np.ones(5)) == (1.0, 1.0)
 
 
+def test_resamples_in_which_nothing_is_defined_are_left_out():
+    def ratio(x, y, axis):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(mean(x, axis) > 0, mean(y, axis) / mean(x, axis), np.nan)
+
+    x = np.array([1.0, 0.0, 0.0, 0.0])  # a third of the resamples hold no 1
+    assert bootstrap(ratio, x, 0.5 * x) == (0.5, 0.5)
+    assert np.isnan(bootstrap(ratio, np.zeros(4), x)).all()
+
+
 def test_columns_are_drawn_together():
     x = np.random.default_rng(0).normal(0, 10, 50)
     low, high = bootstrap(difference, x + 1, x)

@@ -18,6 +18,8 @@ def bootstrap(
 ) -> tuple[float, float]:
     """95 % percentile bootstrap interval; samples are drawn whole, so columns stay paired.
 
+    Resamples in which the statistic is undefined (a ratio to no right answers) are left out.
+
     Args:
         statistic: of the columns and ``axis``, vectorised.
         columns: one value a sample each.
@@ -41,8 +43,11 @@ def bootstrap(
             confidence_level=LEVEL,
             method="percentile",
             rng=np.random.default_rng(seed),
-        ).confidence_interval
-    return float(found.low), float(found.high)
+        )
+        tails = (50 * (1 - LEVEL), 50 * (1 + LEVEL))
+        # Not scipy's own interval, which one undefined resample makes NaN altogether.
+        low, high = np.nanpercentile(found.bootstrap_distribution, tails)
+    return float(low), float(high)
 
 
 def proportion_interval(right: int, n: int) -> tuple[float, float]:

@@ -13,7 +13,7 @@ WEIGHTS = "weights"
 def bundled() -> dict[str, Path]:
     """The folders of the models that come with the package, by name."""
     home = Path(str(files("vlmlens.zoo"))) / WEIGHTS
-    return {p.name: p for p in sorted(home.iterdir()) if (p / "config.json").is_file()}
+    return {p.parent.name: p.parent for p in sorted(home.glob("*/config.json"))}
 
 
 def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any, Any]:

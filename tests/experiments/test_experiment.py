@@ -1,0 +1,425 @@
+"""The table, its keys, and going on where one stopped."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from conftest import QUESTIONS, build, picture
+from PIL import Image
+from torch import Tensor
+
+import vlmlens as vl
+from vlmlens import probes
+from vlmlens.errors import DataError, ImageError
+from vlmlens.experiments import (
+    Answering,
+    Cell,
+    Diagnosing,
+    Experiment,
+    Measure,
+    Probing,
+    Store,
+    permutation_test,
+    read,
+)
+from vlmlens.experiments.measures import needs
+from vlmlens.experiments.trace import trace
+from vlmlens.interventions import Intervention, KnockOut, PatchFrom, PermuteVision, Scale
+
+
+@pytest.fixture(scope="module")
+def model():
+    with vl.HookedVLM(*build("llava-clip-llama"), name="tiny", revision="one") as opened:
+        yield opened
+
+
+def asked(count=5, **more):
+    return [
+        vl.Sample(QUESTIONS[n % 2], (picture(n),), answer="red", id=str(n), **more)
+        for n in range(count)
+    ]
+
+
+CALLS: list[str] = []
+
+
+@dataclass(frozen=True)
+class Counting(Measure):
+    """Measures a sample's number, and writes down whom it was asked about."""
+
+    factor: float = 1.0
+
+    def __call__(self, model, samples, interventions):
+        CALLS.append(" ".join([*(s.id for s in samples), *map(str, interventions)]))
+        values = [self.factor * (int(s.id) + 100 * len(interventions)) for s in samples]
+        return xr.Dataset({"x": ("sample", values)}, coords={"sample": [s.id for s in samples]})
+
+
+@pytest.fixture(autouse=True)
+def no_calls():
+    CALLS.clear()
+
+
+EDITS = {"original": (), "seed 0": (PermuteVision(seed=0),)}
+
+
+def counting(model, **more):
+    given = {"samples": asked(), "interventions": EDITS, "batch": 2} | more
+    return Experiment(model, measure=Counting(), **given)
+
+
+# The table.
+
+
+def test_every_sample_under_every_intervention(model):
+    samples = [replace(s, category=f"c{s.id}", choices=("red", "blue")) for s in asked(4)]
+    samples.append(replace(asked()[4], answer=None))
+    found = counting(model, samples=samples, dimension="permutation").run()
+    expected = [[0, 1, 2, 3, 4], [100, 101, 102, 103, 104]]
+    assert found["x"].transpose("permutation", "sample").values.tolist() == expected
+    assert found["permutation"].values.tolist() == ["original", "seed 0"]
+    assert found["sample"].values.tolist() == ["0", "1", "2", "3", "4"]
+    assert found["category"].values.tolist() == ["c0", "c1", "c2", "c3", ""]
+    assert found["question"].values.tolist() == [s.question for s in samples]
+    assert found["gold"].values.tolist() == ["red"] * 4 + [""]
+    np.testing.assert_array_equal(found["chance"], [0.5] * 4 + [np.nan])
+    assert CALLS[:3] == ["0 1", "2 3", "4"]
+    assert len(CALLS) == 6
+
+
+def test_no_samples_are_no_experiment(model):
+    with pytest.raises(DataError, match="the data set is empty"):
+        counting(model, samples=[]).run()
+    with pytest.raises(DataError):
+        permutation_test(model, [], permutations=1, progress=False)
+
+
+def test_progress_is_told_after_every_cell(model, tmp_path):
+    told = []
+    counting(model).run(tmp_path, progress=lambda: told.append(1))
+    assert len(told) == 6
+    counting(model).run(tmp_path, progress=lambda: told.append(1))
+    assert len(told) == 12
+
+
+# Resuming.
+
+
+def test_what_is_done_is_not_done_again(model, tmp_path):
+    alone = counting(model).run()
+    first = counting(model).run(tmp_path)
+    xr.testing.assert_identical(first, alone)
+    assert len(list(tmp_path.iterdir())) == 6
+    CALLS.clear()
+    xr.testing.assert_identical(counting(model).run(tmp_path), alone)
+    assert CALLS == []
+    cells = [cell for _, cell in counting(model).cells()]
+    Store(tmp_path).path(cells[4].key).unlink()
+    xr.testing.assert_identical(counting(model).run(tmp_path), alone)
+    assert CALLS == ["2 3 PermuteVision()"]
+
+
+def test_other_samples_and_edits_add_to_what_there_is(model, tmp_path):
+    counting(model, interventions={"original": ()}, samples=asked(4)).run(tmp_path)
+    CALLS.clear()
+    more = counting(model).run(tmp_path)
+    assert CALLS == ["4", "0 1 PermuteVision()", "2 3 PermuteVision()", "4 PermuteVision()"]
+    xr.testing.assert_identical(more, counting(model).run())
+
+
+@dataclass(frozen=True)
+class Stumbling(Counting):
+    """Fails at one sample while the power is off."""
+
+    def __call__(self, model, samples, interventions):
+        if "3" in [s.id for s in samples] and POWER["off"]:
+            raise KeyboardInterrupt
+        return super().__call__(model, samples, interventions)
+
+
+POWER = {"off": True}
+
+
+def test_a_run_that_breaks_off_keeps_what_it_has(model, tmp_path):
+    experiment = Experiment(model, asked(), Stumbling(), EDITS, batch=1)
+    POWER["off"] = True
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(tmp_path)
+    assert CALLS == ["0", "1", "2"]
+    CALLS.clear()
+    POWER["off"] = False
+    found = experiment.run(tmp_path)
+    assert CALLS[0] == "3"
+    assert len(CALLS) == 7
+    xr.testing.assert_identical(found, Experiment(model, asked(), Counting(), EDITS).run())
+
+
+def test_a_file_is_written_whole_or_not_at_all(model, tmp_path, monkeypatch):
+    write = xr.Dataset.to_netcdf
+
+    def break_off(self, path, **options):
+        write(self, path, **options)
+        half = Path(path).read_bytes()[:200]
+        Path(path).write_bytes(half)
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(xr.Dataset, "to_netcdf", break_off)
+        with pytest.raises(OSError, match="no space left"):
+            counting(model).run(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    # As if the machine had gone down while it wrote: what is left is never read.
+    key = next(iter(counting(model).cells()))[1].key
+    (tmp_path / f".{key}.nc.123.part").write_bytes(b"half")
+    assert not Store(tmp_path).has(key)
+    CALLS.clear()
+    xr.testing.assert_identical(counting(model).run(tmp_path), counting(model).run())
+    assert CALLS[0] == "0 1"
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "abc.nc").write_bytes(b"no netCDF")
+    with pytest.raises(DataError, match=r"abc\.nc does not open .* delete it and run again"):
+        Store(tmp_path).read("abc")
+    with pytest.raises(DataError, match=r"nowhere\.nc"):
+        read(tmp_path / "nowhere.nc")
+
+
+def test_the_same_cell_twice_is_itself_twice(model, tmp_path):
+    twice = [asked()[0], asked()[0], asked()[3]]
+    edits = {"one": (), "same": (), "other": (PermuteVision(),)}
+    found = Experiment(model, twice, Counting(), edits, batch=1).run(tmp_path)
+    assert found["x"].values.tolist() == [[0, 0, 3], [0, 0, 3], [100, 100, 103]]
+
+
+@dataclass(frozen=True)
+class Visited(Counting):
+    """While the first sample is measured, somebody else finishes the second one."""
+
+    folder: str = ""
+
+    def __call__(self, model, samples, interventions):
+        if samples[0].id == "0":
+            cell = Cell(model, (asked()[1],), (), self)
+            Store(Path(self.folder)).write(cell.key, cell.run())
+        return super().__call__(model, samples, interventions)
+
+
+def test_another_process_may_fill_the_same_folder(model, tmp_path):
+    measure = Visited(folder=str(tmp_path))
+    found = Experiment(model, asked(4), measure, batch=1).run(tmp_path)
+    assert found["x"].values.tolist() == [[0, 1, 2, 3]]
+
+
+# Keys.
+
+
+@dataclass(frozen=True, eq=False)
+class Steer(Intervention):
+    point: str = "hook_embed"
+    vector: Tensor | None = None
+
+
+def key(model, samples=None, edits=(), measure=None):
+    return Cell(model, tuple(samples or asked(2)), tuple(edits), measure or Answering()).key
+
+
+def long_vector(at, value):
+    vector = torch.zeros(2000)
+    vector[at] = value
+    return vector
+
+
+def cache(value):
+    return vl.ActivationCache({"hook_embed": torch.full((1, 2, 3), value)}, {})
+
+
+def test_the_same_asked_again_has_the_same_key(model):
+    def everything():
+        edits = [
+            KnockOut(where=vl.Where(layers=(0, 1))),
+            Steer(vector=long_vector(1000, 1.0)),
+            PatchFrom(point="hook_embed", source=cache(1.0)),
+        ]
+        measure = Probing(probes=(partial(probes.rope_sensitivity, delta=0.5), probes.hidden_norms))
+        return key(model, asked(2), edits, measure)
+
+    assert everything() == everything()
+    assert "0x" not in trace(Probing(probes=(probes.hidden_norms, len)))
+
+
+def test_whatever_could_change_the_result_changes_the_key(model, monkeypatch):
+    one, two = asked(2)
+    keys = {
+        "as it is": key(model),
+        "question": key(model, [replace(one, question="Where?"), two]),
+        "picture": key(model, [replace(one, images=(picture(9),)), two]),
+        "two pictures": key(model, [replace(one, images=(picture(0),) * 2), two]),
+        "answer": key(model, [replace(one, answer="blue"), two]),
+        "choices": key(model, [replace(one, choices=("red",)), two]),
+        "id": key(model, [replace(one, id="7"), two]),
+        "order": key(model, [two, one]),
+        "fewer": key(model, [one]),
+        "edit": key(model, edits=[PermuteVision()]),
+        "seed": key(model, edits=[PermuteVision(seed=1)]),
+        "point": key(model, edits=[PermuteVision(point="blocks.1.hook_resid_pre")]),
+        "where": key(model, edits=[Scale(point="hook_embed", where=vl.Where(heads=1))]),
+        "where else": key(model, edits=[Scale(point="hook_embed", where=vl.Where(layers=1))]),
+        "by": key(model, edits=[Scale(point="hook_embed", where=vl.Where(layers=1), by=2.0)]),
+        "two edits": key(model, edits=[PermuteVision(), PermuteVision(seed=1)]),
+        "turned edits": key(model, edits=[PermuteVision(seed=1), PermuteVision()]),
+        "vector": key(model, edits=[Steer(vector=long_vector(1000, 1.0))]),
+        "its middle": key(model, edits=[Steer(vector=long_vector(1001, 1.0))]),
+        "source": key(model, edits=[PatchFrom(source=cache(1.0))]),
+        "other source": key(model, edits=[PatchFrom(source=cache(2.0))]),
+        "system": key(model, measure=Answering(system="Be brief.")),
+        "tokens": key(model, measure=Answering(max_new_tokens=3)),
+        "measure": key(model, measure=Diagnosing()),
+        "probe": key(model, measure=Probing(probes=(probes.hidden_norms,))),
+        "probes": key(
+            model, measure=Probing(probes=(probes.hidden_norms, probes.rope_sensitivity))
+        ),
+        "delta": key(model, measure=Probing(probes=(partial(probes.rope_sensitivity, delta=2.0),))),
+        "lambda": key(model, measure=Probing(probes=(lambda run: run.logits,))),
+        "other lambda": key(model, measure=Probing(probes=(lambda run: -run.logits,))),
+    }
+    for name, value in {"name": "other", "revision": "two"}.items():
+        with monkeypatch.context() as patched:
+            patched.setattr(model, name, value)
+            keys[f"model's {name}"] = key(model)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(model.hf_model), "dtype", torch.bfloat16)
+        keys["dtype"] = key(model)
+    with monkeypatch.context() as patched:
+        patched.setattr(vl, "__version__", "9.9.9")
+        keys["version"] = key(model)
+    assert len(set(keys.values())) == len(keys), sorted(keys, key=keys.__getitem__)
+
+
+def test_a_category_changes_no_result_and_no_key(model):
+    assert key(model, [replace(s, category="new") for s in asked(2)]) == key(model)
+
+
+def bound(number):
+    def probe(run):
+        return number
+
+    return probe
+
+
+def test_functions_made_in_functions_are_told_apart_by_what_they_hold():
+    assert trace(bound(1)) == trace(bound(1))
+    assert trace(bound(1)) != trace(bound(2))
+
+
+class Opaque:
+    pass
+
+
+def test_what_only_an_address_tells_apart_is_refused(model, tmp_path):
+    measure = Probing(probes=(partial(probes.rope_sensitivity, delta=Opaque()),))
+    with pytest.raises(DataError, match="known by its address alone"):
+        key(model, measure=measure)
+
+
+def test_a_picture_is_known_by_its_pixels(tmp_path):
+    def of(image):
+        return vl.Sample("What?", (image,)).key
+
+    assert of(picture(0)) == of(picture(0).copy())
+    assert of(picture(0)) == of(lambda: picture(0)) == of(partial(picture, 0))
+    assert of(lambda: picture(0)) != of(lambda: picture(1))
+    wide, tall = (Image.new("RGB", size) for size in ((8, 2), (2, 8)))
+    assert of(wide) != of(tall)  # the same bytes
+    red, blue = (Image.new("P", (4, 4)) for _ in range(2))
+    red.putpalette([255, 0, 0])
+    blue.putpalette([0, 0, 255])
+    assert of(red) != of(blue)  # the same indices
+    path = tmp_path / "picture.png"
+    picture(0).save(path)
+    before = of(path)
+    assert of(path) == before
+    picture(1, (30, 30)).save(path)
+    assert of(path) != before
+    path.unlink()
+    with pytest.raises(ImageError, match=r"picture\.png: there is no such file"):
+        of(path)
+
+
+# What is measured.
+
+
+def test_probing_merges_its_probes_in_one_pass(model):
+    chosen = (probes.cross_modality_balance, probes.hidden_norms)
+    found = Experiment(model, asked(3), Probing(probes=chosen), batch=2).run()
+    assert {"cmb", "hidden_norm"} <= set(found)
+    run = model.run(model.inputs(asked(3)), save=needs(chosen))
+    original = found.sel(intervention="original")
+    np.testing.assert_allclose(original["cmb"], chosen[0](run), atol=1e-5)
+    np.testing.assert_allclose(original["hidden_norm"], chosen[1](run), rtol=1e-5)
+    assert len(needs((*chosen, *chosen))) == 3
+
+
+def test_answering_grades_where_there_is_something_to_grade_by(model):
+    measure = Answering(max_new_tokens=2, system="Answer in a word or two.")
+    found = measure(model, asked(2), ())
+    assert set(found) == {"answer", "correct", "log_prob"}
+    said = found["answer"].values.tolist()
+    right = [replace(s, answer=text) for s, text in zip(asked(2), said, strict=True)]
+    assert measure(model, right, ())["correct"].values.tolist() == [1.0, 1.0]
+    assert (found["log_prob"] < 0).all()
+    assert set(measure(model, [replace(asked()[0], answer=None)], ())) == {"answer"}
+
+
+def test_edits_reach_every_part_of_a_measure(model):
+    measure = Answering(max_new_tokens=2)
+    edit = (Scale(point="hook_embed", where=vl.Where(positions="vision"), by=30.0),)
+    clean, edited = (measure(model, asked(2), edits) for edits in ((), edit))
+    assert (np.abs(clean["log_prob"] - edited["log_prob"]) > 1e-3).all()
+    cut = (KnockOut(where=vl.Where(keys="vision")),)
+    assert (Diagnosing(max_new_tokens=2)(model, asked(2), cut)["cmb"] == 0).all()
+
+
+# The permutation test.
+
+
+def test_answers_do_not_depend_on_the_batch(model):
+    samples = asked(4)
+    one, three, all_of_them = (
+        permutation_test(
+            model, samples, permutations=2, max_new_tokens=2, batch=batch, progress=False
+        )
+        for batch in (1, 3, 32)
+    )
+    assert one["permutation"].values.tolist() == ["original", "seed 0", "seed 1"]
+    for other in (three, all_of_them):
+        assert (one["answer"] == other["answer"]).all()
+        assert (one["correct"] == other["correct"]).all()
+        np.testing.assert_allclose(one["log_prob"], other["log_prob"], atol=1e-4)
+    turned = permutation_test(
+        model, samples[::-1], permutations=2, max_new_tokens=2, progress=False
+    ).sel(sample=one["sample"])
+    np.testing.assert_allclose(one["log_prob"], turned["log_prob"], atol=1e-4)
+    spread = one["log_prob"].std("permutation")
+    assert (spread > 1e-3).all()  # each permutation is another one
+    assert one.attrs["reference"] == "gold"
+
+
+def test_without_answers_the_models_own_stand_in(model, tmp_path):
+    samples = asked(3)
+    samples[1] = replace(samples[1], answer=None)
+    found = permutation_test(
+        model, samples, permutations=1, max_new_tokens=2, folder=tmp_path, progress=False
+    )
+    assert found.attrs["reference"] == "own"
+    original = found.sel(permutation="original")
+    assert (original["correct"] == 1).all()  # its own answers are right by definition
+    assert (found["gold"] == original["answer"]).all()  # of EVERY sample, also of those with one
+    again = permutation_test(
+        model, samples, permutations=1, max_new_tokens=2, folder=tmp_path, progress=False
+    )
+    xr.testing.assert_identical(found, again)

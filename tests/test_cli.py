@@ -1,0 +1,200 @@
+"""The command line: what it writes, what it prints, and how it fails."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import xarray as xr
+from conftest import build, picture
+from typer.testing import CliRunner
+
+import vlmlens
+from vlmlens import cli
+from vlmlens.errors import DataError
+from vlmlens.experiments import Cell
+
+HEAVY = ("torch", "transformers", "transformer_lens", "xarray", "plotly", "scipy")
+
+
+def loaded_by(code: str) -> set[str]:
+    """Which heavy libraries are loaded after this code ran in a Python of its own."""
+    code += f"\nimport sys; print(*[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_help_loads_nothing_heavy():
+    help_of = """
+import sys
+from vlmlens import cli
+sys.argv = ["vlmlens", "diagnose", "--help"]
+try:
+    cli.run()
+except SystemExit as end:
+    assert not end.code
+"""
+    assert loaded_by(help_of) == set()
+
+
+@pytest.mark.parametrize("command", [[], ["diagnose"], ["models"], ["families"]])
+def test_every_command_has_help(command):
+    found = CliRunner().invoke(cli.app, [*command, "--help"])
+    assert found.exit_code == 0
+    assert "Usage" in found.output
+
+
+def test_what_there_is():
+    families = CliRunner().invoke(cli.app, ["families"])
+    assert "llava" in families.output.split()
+    assert CliRunner().invoke(cli.app, ["models"]).exit_code == 0
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    model, processor = build("llava-clip-llama")
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def vlmlens_says(monkeypatch, capsys):
+    """Run the entry point; its exit code, what it printed, and what it complained of."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["vlmlens", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            cli.run()
+        said = capsys.readouterr()
+        return end.value.code or 0, said.out, said.err
+
+    return run
+
+
+SMALL = ("--permutations", 1, "--max-new-tokens", 1)
+
+
+def test_a_diagnosis_is_written_printed_and_resumed(saved, tmp_path, vlmlens_says, monkeypatch):
+    out = tmp_path / "results"
+    words = ("diagnose", saved, "--samples", 12, "--out", out, "--batch", 8, *SMALL)
+    code, said, _ = vlmlens_says(*words)
+    assert code == 0
+    assert "overall" in said
+    assert "PSI % [95 %]" in said
+    assert str(out / "report.html") in said
+    assert {p.name for p in out.iterdir()} == {
+        "results.nc",
+        "psi.nc",
+        "report.html",
+        "meta.json",
+        "cells",
+    }
+    results, psi = (xr.load_dataset(out / f"{name}.nc") for name in ("results", "psi"))
+    assert results.sizes["sample"] == 12
+    assert results["permutation"].values.tolist() == ["original", "seed 0"]
+    variables = {"cmb", "alpha_v", "delta_g_v", "delta_alpha_v", "hidden_norm", "correct"}
+    assert variables <= set(results)
+    assert psi["category"].values[0] == "overall"
+    assert psi["n"].values[0] == 12
+    meta = json.loads((out / "meta.json").read_text())
+    assert meta["model"] == str(saved)
+    assert meta["reference"] == "gold"
+    assert meta["vision_tokens"] == 16
+    assert meta["versions"]["vlmlens"] == vlmlens.__version__
+    assert meta["command"].startswith("vlmlens diagnose")
+    assert "<html" in (out / "report.html").read_text()[:500]
+
+    def not_again(cell):
+        raise AssertionError("this cell is done")
+
+    monkeypatch.setattr(Cell, "run", not_again)
+    code, again, _ = vlmlens_says(*words)
+    assert code == 0
+    assert again == said
+    for name, before in (("results", results), ("psi", psi)):
+        xr.testing.assert_equal(xr.load_dataset(out / f"{name}.nc"), before)
+
+
+def test_a_folder_of_ones_own_images(saved, tmp_path, vlmlens_says):
+    photos = tmp_path / "photos [2024]"
+    photos.mkdir()
+    for n in range(3):
+        picture(n, (50, 30)).save(photos / f"{n}.png")
+    out = tmp_path / "results"
+    question = "What color is the circle?"
+    words = ("diagnose", saved, "--data", photos, "--question", question, "--out", out)
+    code, said, told = vlmlens_says(*words, *SMALL)
+    assert code == 0
+    assert "own answers" in " ".join(said.split())
+    assert f"3 samples of {photos}" in told.replace("\n", "")
+    results = xr.load_dataset(out / "results.nc")
+    assert results["sample"].values.tolist() == ["0.png", "1.png", "2.png"]
+    assert results["question"].values.tolist() == [question] * 3
+    assert (results["correct"].sel(permutation="original") == 1).all()
+    assert results.attrs["reference"] == "own"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{model}", "--data", "{here}/nothing"], "no data set"),
+        (["{model}", "--data", "{here}/[/red] [odd]"], "[/red] [odd]"),
+        (["{model}", "--samples", "0"], "0 samples asked for"),
+        (["no-such-model", "--samples", "2"], "no model 'no-such-model'"),
+        (["{here}", "--samples", "2"], "without config.json"),
+        (["{model}", "--samples", "2", "--dtype", "float33"], "dtype='float33'"),
+        (["{model}", "--samples", "2", "--device", "nowhere"], "device='nowhere'"),
+        (["{model}", "--samples", "2", "--delta", "0", *map(str, SMALL)], "delta=0"),
+        (["{model}", "--data", "{here}/damaged"], "0.png"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(saved, tmp_path, vlmlens_says, words, message):
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "0.png").write_bytes(b"")
+    words = [word.format(model=saved, here=tmp_path) for word in words]
+    out = tmp_path / "results"
+    code, said, told = vlmlens_says("diagnose", *words, "--out", out)
+    assert code == 2
+    assert said == ""
+    lines = [line for line in told.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert told.splitlines()[-1] == lines[0]
+    assert "Traceback" not in told
+    assert not list(tmp_path.glob("results/*.*"))
+
+
+def test_a_message_of_several_lines_is_told_in_one(vlmlens_says, monkeypatch):
+    def fail(*args, **kwargs):
+        raise DataError("first [line]\nsecond [/] line")
+
+    monkeypatch.setattr("vlmlens.datasets.load", fail)
+    code, _, told = vlmlens_says("diagnose")
+    assert code == 2
+    assert told == "error: first [line] second [/] line\n"
+
+
+def test_errors_that_are_not_ours_keep_their_traceback(vlmlens_says, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("vlmlens.datasets.load", fail)
+    monkeypatch.setattr(sys, "argv", ["vlmlens", "diagnose"])
+    with pytest.raises(ZeroDivisionError):
+        cli.app(standalone_mode=False)
+
+
+def test_results_go_into_a_folder(vlmlens_says, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    code, _, told = vlmlens_says("diagnose", "--out", tmp_path / "file")
+    assert code == 2
+    assert "is a file" in " ".join(told.replace("│", " ").split())
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_unknown_options_are_refused(vlmlens_says):
+    code, _, told = vlmlens_says("diagnose", "--permutatoins", "3")
+    assert code == 2
+    assert "permutatoins" in told

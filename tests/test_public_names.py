@@ -1,0 +1,111 @@
+"""The public page is true, and every table lists every file of its folder."""
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import vlmlens
+from vlmlens.datasets import DATASETS
+from vlmlens.errors import VLMLensError
+from vlmlens.families import FAMILIES
+from vlmlens.families.family import Family
+from vlmlens.interventions import INTERVENTIONS, Intervention
+from vlmlens.plots import PLOTS
+from vlmlens.probes import PROBES
+
+#: Folder -> its table, and the files that are no members but what members share.
+TABLES = {
+    "families": (FAMILIES, {"family", "towers"}),
+    "interventions": (INTERVENTIONS, {"base"}),
+    "probes": (PROBES, {"labels", "statistics"}),
+    "datasets": (DATASETS, set()),
+    "plots": (PLOTS, {"arrays", "theme"}),
+}
+
+
+@pytest.mark.parametrize("name", vlmlens.__all__)
+def test_every_public_name_is_there(name):
+    found = getattr(vlmlens, name)
+    assert found is not None
+    assert name in dir(vlmlens)
+    assert inspect.getdoc(found), f"{name} says nothing of itself"
+
+
+def test_a_name_that_is_not_there():
+    with pytest.raises(AttributeError, match="HookedVLM"):
+        vlmlens.HookedVML  # noqa: B018
+    with pytest.raises(ImportError):
+        from vlmlens import nothing  # noqa: F401
+
+
+def test_type_checkers_see_the_same_names():
+    """The names under TYPE_CHECKING are those that ``__getattr__`` knows."""
+    source = inspect.getsource(vlmlens).split("if TYPE_CHECKING:")[1].split("\n\n")[0]
+    seen = [
+        word.strip(" ,")
+        for line in source.splitlines()
+        if " import " in line
+        for word in line.split(" import ")[1].split(",")
+    ]
+    assert sorted(seen) == sorted(vlmlens.__all__)
+
+
+@pytest.mark.parametrize("folder", TABLES)
+def test_every_table_lists_every_file_of_its_folder(folder):
+    table, shared = TABLES[folder]
+    package = importlib.import_module(f"vlmlens.{folder}")
+    files = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert shared <= files
+    for name in files - shared:
+        module = importlib.import_module(f"vlmlens.{folder}.{name}")
+        own = [
+            value
+            for value in table.values()
+            if any(value is other for other in vars(module).values())
+        ]
+        assert own, f"{folder}/{name}.py is in no table: add it to vlmlens/{folder}/__init__.py"
+
+
+@pytest.mark.parametrize("folder", TABLES)
+def test_every_member_is_exported_by_its_folder(folder):
+    table, _ = TABLES[folder]
+    package = importlib.import_module(f"vlmlens.{folder}")
+    assert table, folder
+    for name, member in table.items():
+        assert inspect.getdoc(member), name
+        if not isinstance(member, Family):
+            assert member.__name__ in package.__all__, name
+            assert getattr(package, member.__name__) is member
+    for name in package.__all__:
+        assert hasattr(package, name), name
+
+
+def test_tables_call_things_by_their_names():
+    assert all(name == family.model_type for name, family in FAMILIES.items())
+    assert all(name == kind.__name__ for name, kind in INTERVENTIONS.items())
+    assert all(name == probe.__name__ for name, probe in PROBES.items())
+    assert all(name == plot.__name__ for name, plot in PLOTS.items())
+    assert all(issubclass(kind, Intervention) for kind in INTERVENTIONS.values())
+
+
+def test_every_error_of_ours_has_one_root():
+    module = importlib.import_module("vlmlens.errors")
+    kinds = [kind for kind in vars(module).values() if inspect.isclass(kind)]
+    kinds = [kind for kind in kinds if kind.__module__ == module.__name__]
+    assert len(kinds) > 5
+    assert all(issubclass(kind, VLMLensError) for kind in kinds)
+    assert all(kind.__name__ in module.__doc__ for kind in kinds), "the tree on the page is whole"
+
+
+def test_importing_it_loads_nothing_heavy():
+    code = (
+        "import sys, vlmlens; dir(vlmlens); vlmlens.__version__; vlmlens.VLMLensError;"
+        "print(*[m for m in ('torch', 'transformers', 'transformer_lens', 'xarray', 'plotly',"
+        " 'numpy', 'PIL') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
