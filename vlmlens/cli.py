@@ -120,7 +120,7 @@ def _table(found: "Diagnosis") -> Table:
         ),
     )
     table.add_column("category", no_wrap=True)
-    for name in ("n", "accuracy", "shuffled", "PSI % \\[95 %]", "p"):
+    for name in ("n", "same answer" if own else "accuracy", "shuffled", "PSI % \\[95 %]", "p"):
         table.add_column(name, justify="right")
     psi = found.psi
     for category in psi["category"].values:

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,16 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.layouts)
 
-    @property
+    @cached_property
     def keys(self) -> tuple[int, ...]:
-        """A stable number for every sample, whatever batch it is in; seeds random edits."""
+        """A number for every sample that seeds random edits.
+
+        It is the sample's own, by its id or by everything in it, whatever batch it is in. Raw
+        tensors have nothing but their row in the batch.
+        """
         if not self.samples:
             return tuple(range(len(self)))
-        return tuple(
-            zlib.crc32(repr((s.id, s.question if not s.id else "")).encode()) for s in self.samples
-        )
+        return tuple(zlib.crc32((sample.id or sample.key).encode()) for sample in self.samples)
 
     def to(self, device: torch.device | str) -> "Inputs":
         """The same inputs on another device."""
