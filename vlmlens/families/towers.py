@@ -45,7 +45,6 @@ CLIP_BLOCK: Block = {
 BLOCKS: dict[str, Block] = {
     "llama": LLAMA_BLOCK,
     "qwen2": LLAMA_BLOCK,
-    "mistral": LLAMA_BLOCK,
     "clip_vision_model": CLIP_BLOCK,
     "siglip_vision_model": CLIP_BLOCK,
 }
