@@ -11,7 +11,6 @@
     ├── InputError                images, prompts or tensors that do not fit together
     │   └── ImageError                an image file that cannot be read
     ├── DataError                 a data set that is empty, missing or malformed
-    ├── MissingDependencyError    an optional library, and how to install it
     └── ClosedModelError          a ``HookedVLM`` used after it was closed
 
 Each message says what was asked, what there is, and what to do next.
@@ -78,10 +77,6 @@ class ImageError(InputError):
 
 class DataError(VLMLensError):
     """A data set that is empty, missing or malformed."""
-
-
-class MissingDependencyError(VLMLensError):
-    """An optional library that is not installed."""
 
 
 class ClosedModelError(VLMLensError):

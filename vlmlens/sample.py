@@ -35,7 +35,7 @@ class Sample:
 
     @property
     def key(self) -> str:
-        """What identifies the sample: a hash of everything that a model sees of it."""
+        """What identifies the sample: a hash of everything in it."""
         text = repr((self.id, self.question, self.answer, self.choices))
         return hashlib.sha256((text + "".join(map(_trace, self.images))).encode()).hexdigest()
 

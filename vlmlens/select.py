@@ -22,7 +22,8 @@ class Where:
     """Which part of an activation is meant; None means all of an axis.
 
     Attributes:
-        layers: blocks, counted from 0; negative counts from the last.
+        layers: blocks, counted from 0; negative counts from the last. Points outside the blocks
+            (``hook_embed``) belong to no layer and are edited whatever this says.
         heads: heads (or key-value heads, at points that have those), counted from 0.
         positions: along ``pos``: roles (``"vision"``), ``"last"``, indices, or a tuple of these.
         queries: the same along ``query``, at scores and patterns.

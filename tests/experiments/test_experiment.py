@@ -287,7 +287,7 @@ def test_whatever_could_change_the_result_changes_the_key(model, monkeypatch):
         "lambda": key(model, measure=Probing(probes=(lambda run: run.logits,))),
         "other lambda": key(model, measure=Probing(probes=(lambda run: -run.logits,))),
     }
-    for name, value in {"name": "other", "revision": "two"}.items():
+    for name, value in {"name": "other", "_revision": "two"}.items():
         with monkeypatch.context() as patched:
             patched.setattr(model, name, value)
             keys[f"model's {name}"] = key(model)

@@ -384,3 +384,22 @@ def test_edits_and_probes_on_a_gpu(name):
             vl.probes.rope_sensitivity(run)["delta_alpha_v"],
         ):
             assert table.notnull().all()
+
+
+def test_the_holder_moves_and_casts_what_it_holds():
+    copied, _ = build("llava-clip-llama")
+    with vl.HookedVLM(copied) as model:
+        assert model.to(torch.float64) is model
+        assert copied.dtype == torch.float64
+
+
+def test_models_in_memory_are_told_apart_by_their_weights():
+    copied, _ = build("llava-clip-llama")
+    with vl.HookedVLM(copied) as model:
+        before = model.revision
+    with vl.HookedVLM(copied) as model:
+        assert model.revision == before
+    with torch.no_grad():
+        copied.lm_head.weight[0, 0] += 1
+    with vl.HookedVLM(copied) as model:
+        assert model.revision != before

@@ -41,6 +41,7 @@ class Cell:
         parts = [
             self.model.name,
             self.model.revision,
+            self.model.attention,
             str(self.model.hf_model.dtype),
             *(sample.key for sample in self.samples),
             trace(self.interventions),

@@ -155,12 +155,13 @@ def diagnose(
         "vision_tokens": int(np.prod(_grid(model, samples[0]))),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": json.dumps(versions()),
-        "failures": "[]",
     }
     correct = results["correct"]
     if correct["chance"].isnull().any():
         correct = correct.drop_vars("chance")
-    return Diagnosis(results, position_sensitivity_index(correct, results["log_prob"], seed=seed))
+    psi = position_sensitivity_index(correct, results["log_prob"], seed=seed)
+    psi.attrs = results.attrs | psi.attrs
+    return Diagnosis(results, psi)
 
 
 def save(diagnosis: Diagnosis, folder: Path) -> dict[str, Path]:
@@ -172,8 +173,7 @@ def save(diagnosis: Diagnosis, folder: Path) -> dict[str, Path]:
         "meta": folder / "meta.json",
     }
     meta = dict(diagnosis.results.attrs)
-    for name in ("versions", "failures"):
-        meta[name] = json.loads(meta[name])
+    meta["versions"] = json.loads(meta["versions"])
     part = paths["meta"].with_suffix(".part")
     part.write_text(json.dumps(meta, indent=1, default=str))
     part.replace(paths["meta"])

@@ -11,7 +11,7 @@ from vlmlens.interventions.base import Intervention, Site
 
 @dataclass(frozen=True)
 class PatchFrom(Intervention):
-    """Put the activations that another run saved into this one.
+    """Put the activations that another run saved into this one, while the prompt goes by.
 
     Source: Meng et al. 2022, "Locating and Editing Factual Associations", arXiv:2202.05262.
 
@@ -25,6 +25,8 @@ class PatchFrom(Intervention):
         """The other run's activation."""
         if self.source is None:
             raise InputError("PatchFrom needs source=run.saved of the run to patch from")
+        if site.step > 0:  # the prompt has had its turn
+            return x
         other = self.source[site.name]
         if other.shape != x.shape:
             raise InputError(

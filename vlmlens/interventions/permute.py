@@ -30,6 +30,11 @@ class PermuteVision(Intervention):
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """The activation with its vision positions permuted."""
+        if self.where.positions is not None:
+            raise InputError(
+                "PermuteVision moves all of an image's tokens: with where.positions some would be "
+                "doubled and others lost; leave positions out"
+            )
         if site.step > 0:  # nothing of the image comes by again
             return x
         if site.axes[:2] != ("batch", "pos"):

@@ -1,5 +1,6 @@
 """HookedVLM: open a model; prepare inputs; run; generate."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -48,7 +49,8 @@ class HookedVLM(HookedRootModule):
         hf_model: a transformers model of a known family.
         processor: its processor; without one, use ``inputs_from``.
         name: what results call the model.
-        revision: which version of its weights this is; part of what identifies a result.
+        revision: which version of its weights this is, part of what identifies a result; by
+            default a hash of them, made when it is first needed.
 
     Raises:
         UnsupportedModelError: a model that sees no images, or of no known family.
@@ -75,7 +77,7 @@ class HookedVLM(HookedRootModule):
         # Beside the module tree: what HookedRootModule writes on its modules is not for theirs.
         self.__dict__["hf_model"] = hf_model
         self.processor, self.name, self.config = processor, name or config.model_type, config
-        self.revision = revision
+        self._revision = revision
         self.family: Family = FAMILIES[config.model_type]
         points, self.absent = wire(hf_model, self.family)
         self.hook_dict = points  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -225,7 +227,8 @@ class HookedVLM(HookedRootModule):
         Raises:
             UnknownPointError: a point that the model does not have.
             UnreachedPointError: a point that this pass never came by.
-            EmptySelectionError: an edit that would touch nothing.
+            EmptySelectionError: a selection that is empty.
+            ClosedModelError: the model was closed.
         """
         self._check_open()
         for intervention in interventions:
@@ -430,6 +433,22 @@ class HookedVLM(HookedRootModule):
     def device(self) -> torch.device:
         """Where inputs go."""
         return self.hf_model.get_input_embeddings().weight.device
+
+    @property
+    def revision(self) -> str:
+        """Which version of the weights this is: as given, else a hash of all of them."""
+        if not self._revision:
+            digest = hashlib.sha256()
+            for name, tensor in self.hf_model.state_dict().items():
+                digest.update(name.encode())
+                digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            self._revision = digest.hexdigest()[:16]
+        return self._revision
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "HookedVLM":
+        """``to``, ``cuda``, ``half`` and the like, done to the model that this holds."""
+        self.hf_model._apply(fn, recurse)
+        return self
 
     @property
     def attention(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from vlmlens.errors import InputError, UnknownModelError, UnsupportedModelError
 
 WEIGHTS = "weights"
+WHOLE = 64 * 2**20  # files up to this many bytes are hashed whole
 
 
 def bundled() -> dict[str, Path]:
@@ -85,9 +86,12 @@ def revision(model: str, opened: Any) -> str:
     digest = hashlib.sha256()
     for path in sorted(bundled().get(model, Path(model)).glob("*")):
         if path.suffix in (".json", ".safetensors"):
-            digest.update(f"{path.name} {path.stat().st_size}".encode())
-            with path.open("rb") as file:  # weights of many GB are told apart by their beginning
-                digest.update(file.read(64 * 2**20))
+            state = path.stat()
+            digest.update(f"{path.name} {state.st_size}".encode())
+            if state.st_size > WHOLE:  # many GB are told apart by their beginning and their date
+                digest.update(str(state.st_mtime_ns).encode())
+            with path.open("rb") as file:
+                digest.update(file.read(WHOLE))
     return digest.hexdigest()[:16]
 
 

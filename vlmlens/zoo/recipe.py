@@ -54,11 +54,11 @@ class Recipe:
     lookup_steps: int = 4000  # look-ups only, in pictures of few shapes at first
     few_shapes_steps: int = 3000
     lookup_batch: int = 4  # steps count more than samples until the look-ups are learned
-    steps: int = 13000
+    steps: int = 14000
     batch: int = 6
     questions: int = 6
     captions: float = 1.0
-    decay: float = 0.25  # the share of the steps over which the rate falls to zero
+    decay: float = 0.28  # the share of the steps over which the rate falls to zero
     learning_rate: float = 1e-3
     warmup: int = 200
     clip: float = 1.0

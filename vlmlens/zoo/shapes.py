@@ -95,8 +95,8 @@ def shapes_config(tokenizer: Any) -> LlavaConfig:
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=1024,
-        # 1 / sqrt(width). With the default of 0.02, made for wide models, attention starts out so
-        # even that it had not learned to look things up after 4,500 steps.
+        # About 1 / sqrt(width). With the default of 0.02, made for wide models, attention starts
+        # out so even that it had not learned to look things up after 4,500 steps.
         initializer_range=0.08,
         rms_norm_eps=1e-6,
         tie_word_embeddings=False,
