@@ -20,6 +20,7 @@ from vlmlens.interventions import (
     Site,
     ZeroAblate,
 )
+from vlmlens.model.watch import depth
 
 PATTERN = "blocks.*.attn.hook_pattern"
 
@@ -270,7 +271,7 @@ def test_what_is_not_meant_stays_bit_for_bit(vlm, inputs, edit, point):
     names = [
         n
         for n in vlm.matching(edit.point)
-        if edit.where.has_layer(vlm.hook_dict[n].point.layer, vlm._depth(n))
+        if edit.where.has_layer(vlm.hook_dict[n].point.layer, depth(vlm, n))
     ]
     before = vlm.run(inputs, save=names).saved
     after = vlm.run(inputs, [edit], save=names[:1]).saved

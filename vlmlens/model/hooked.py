@@ -2,11 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Int
 from PIL import Image
@@ -19,20 +18,19 @@ from vlmlens.errors import (
     ClosedModelError,
     InputError,
     UnknownPointError,
-    UnreachedPointError,
     UnsupportedModelError,
 )
 from vlmlens.families import FAMILIES, Family
-from vlmlens.interventions import Intervention, Site
+from vlmlens.interventions import Intervention
 from vlmlens.model import generate
-from vlmlens.model.attention import CATCHERS, PREFIX, Catcher, RowRequest, register
+from vlmlens.model.attention import PREFIX, register
 from vlmlens.model.inputs import Inputs, Roles, from_samples, from_tensors
 from vlmlens.model.rotary import Rope
 from vlmlens.model.run import Generation, Run
+from vlmlens.model.watch import as_saves, one_pass
 from vlmlens.model.wiring import WiredPoint, wire
 from vlmlens.points import matching
 from vlmlens.sample import Picture, Sample
-from vlmlens.select import chosen
 
 ATTENTION = ("auto", "eager", "sdpa")
 
@@ -234,7 +232,7 @@ class HookedVLM(HookedRootModule):
         for intervention in interventions:
             inputs = intervention.prepare(inputs)
         with self.road(attention) as road, torch.set_grad_enabled(grad):
-            logits, saved = self._pass(inputs, inputs.tensors, interventions, _saves(save))
+            logits, saved = one_pass(self, inputs, inputs.tensors, interventions, as_saves(save))
         return Run(inputs, logits, saved, road, self.rope, self.scaling)
 
     def generate(
@@ -268,7 +266,7 @@ class HookedVLM(HookedRootModule):
         with self.road(attention) as road, torch.no_grad():
             return generate.decode(
                 inputs,
-                partial(self._pass, interventions=interventions, saves=_saves(save)),
+                partial(one_pass, self, interventions=interventions, saves=as_saves(save)),
                 lambda step, logits, saved: Run(step, logits, saved, road, self.rope, self.scaling),
                 tokenizer=getattr(self.processor, "tokenizer", None),
                 config=self.hf_model.generation_config,
@@ -296,7 +294,7 @@ class HookedVLM(HookedRootModule):
             tower = "pixel_values" in inputs.tensors
             saves = [Save(n) for n in names if tower or not n.startswith(("vision.", "projector."))]
         else:
-            saves = _saves(names_filter)
+            saves = as_saves(names_filter)
         run = self.run(inputs, save=saves, **options)
         return run.logits, run.saved
 
@@ -314,96 +312,6 @@ class HookedVLM(HookedRootModule):
             yield attention
         finally:
             self._use(usual)
-
-    def _pass(
-        self,
-        inputs: Inputs,
-        tensors: Any,
-        interventions: Sequence[Intervention] = (),
-        saves: Sequence[Save] = (),
-        step: int = 0,
-    ) -> Any:
-        """One forward pass under interventions: (logits, saved), and the output's cache."""
-        kept: dict[str, Tensor] = {}
-        axes: dict[str, tuple[str, ...]] = {}
-        watched: list[tuple[str, str]] = []
-        with ExitStack() as stack:
-            level = self.context_level = self.context_level + 1
-            stack.callback(self._lower, level)
-            for intervention in interventions:
-                for name in self._edited(intervention):
-                    hook = partial(_edit, intervention=intervention, inputs=inputs, step=step)
-                    self.hook_dict[name].add_hook(hook, level=level)
-                    watched.append((name, str(intervention)))
-            for item in saves:
-                for name in self.matching(item.points):
-                    axes[name] = self.hook_dict[name].axes
-                    if item.rows is not None:
-                        _refuse_rows(self.hook_dict[name])
-                    if item.rows is not None and name.endswith("attn.hook_pattern"):
-                        stack.enter_context(self._rows(name, item, inputs, tensors, kept))
-                        continue
-                    hook = partial(_keep, item=item, inputs=inputs, kept=kept)
-                    self.hook_dict[name].add_hook(hook, level=level)
-                    watched.append((name, "save"))
-            before = {name: self.hook_dict[name].fired for name, _ in watched}
-            cached = "past_key_values" in tensors
-            output = self.hf_model(**tensors, use_cache=cached)
-            for name, who in watched:
-                # While decoding, the tower and the projector have had their turn in step 0.
-                if self.hook_dict[name].fired == before[name] and step == 0:
-                    raise UnreachedPointError(
-                        f"{name} was asked for by {who}, but this pass never came by"
-                        + ("" if "pixel_values" in tensors else ": these inputs hold no image")
-                    )
-        order = {name: at for at, name in enumerate(self.hook_dict)}
-        saved = {name: kept[name] for name in sorted(kept, key=order.__getitem__)}
-        return output.logits, ActivationCache(saved, axes)
-
-    def _lower(self, level: int) -> None:
-        self.reset_hooks(clear_contexts=False, level=level)
-        self.context_level = level - 1
-
-    def _edited(self, intervention: Intervention) -> list[str]:
-        names = [
-            name
-            for name in self.matching(intervention.point)
-            if intervention.where.has_layer(self.hook_dict[name].point.layer, self._depth(name))
-        ]
-        if not names:
-            raise UnknownPointError(intervention.point, self.hook_dict, "in those layers")
-        return names
-
-    def _depth(self, name: str) -> int:
-        """How many blocks the point's own stack offers: the tower's, or the language model's."""
-        stack = "vision.blocks." if name.startswith("vision.") else "blocks."
-        return 1 + max(p.point.layer or 0 for n, p in self.hook_dict.items() if n.startswith(stack))
-
-    @contextmanager
-    def _rows(
-        self, name: str, item: Save, inputs: Inputs, tensors: Any, kept: dict[str, Tensor]
-    ) -> Iterator[None]:
-        """Have one layer's attention rows computed, and nothing else of its pattern."""
-        module = self.hf_model.get_submodule(self._attention_path(name))
-        size = tensors["input_ids"].shape[1]
-
-        def deliver(rows: Tensor) -> None:
-            kept[name] = item.reduce(rows) if item.reduce else rows
-
-        request = RowRequest(_row_index(inputs, item, size), deliver)
-        catcher = CATCHERS.setdefault(module, Catcher())
-        catcher.rows.append(request)
-        try:
-            yield
-        finally:
-            catcher.rows.remove(request)
-            if not catcher.rows and not catcher.points:
-                CATCHERS.pop(module, None)
-
-    def _attention_path(self, name: str) -> str:
-        point = self.hook_dict[name]
-        path = self.family.vision_layers if name.startswith("vision.") else self.family.lm_layers
-        return f"{path}.{point.point.layer}.{point.tap.module}"
 
     # ------------------------------------------------------------------ the rest
 
@@ -507,11 +415,6 @@ def _configs(model: Any) -> dict[str, Any]:
     return {"": config} | {key: part for key, part in parts.items() if part is not None}
 
 
-def _saves(save: str | Save | Sequence[str | Save]) -> list[Save]:
-    items = [save] if isinstance(save, str | Save) else list(save)
-    return [item if isinstance(item, Save) else Save(item) for item in items]
-
-
 def _samples(images: Any, prompts: Sequence[str] | str) -> list[Sample]:
     if isinstance(prompts, str):
         prompts, images = [prompts], [images]
@@ -520,46 +423,3 @@ def _samples(images: Any, prompts: Sequence[str] | str) -> list[Sample]:
         raise InputError(f"{given} entries of images for {len(prompts)} prompts: give one each")
     grouped = [tuple(i) if isinstance(i, list | tuple) else (i,) for i in images]
     return [Sample(question=p, images=i) for i, p in zip(grouped, prompts, strict=True)]
-
-
-def _edit(x: Tensor, hook: WiredPoint, intervention: Intervention, inputs: Inputs, step: int):
-    site = Site(hook.point.name, hook.axes, hook.point.layer, inputs.layouts, inputs.keys, step)
-    edited = intervention.apply(x, site)
-    return None if edited is x else edited
-
-
-def _keep(x: Tensor, hook: WiredPoint, item: Save, inputs: Inputs, kept: dict[str, Tensor]) -> None:
-    if item.rows is not None:
-        at = hook.axes.index("pos" if "pos" in hook.axes else "query")
-        index = _row_index(inputs, item, x.shape[at]).to(x.device)
-        view = [1] * x.ndim
-        view[0], view[at] = index.shape
-        shape = list(x.shape)
-        shape[at] = index.shape[1]
-        x = x.gather(at, index.reshape(view).expand(shape))
-    x = x if torch.is_grad_enabled() else x.detach()
-    kept[hook.point.name] = item.reduce(x) if item.reduce else x
-
-
-def _refuse_rows(point: WiredPoint) -> None:
-    if "batch" not in point.axes:
-        raise InputError(
-            f"{point.point.name} has no positions of which rows could be kept: rows are positions "
-            "of the language model's sequence"
-        )
-
-
-def _row_index(inputs: Inputs, item: Save, size: int) -> Int[Tensor, "batch rows"]:
-    """Each sample's chosen rows among the last ``size`` positions."""
-    assert item.rows is not None
-    rows = [chosen(layout, item.rows)[-size:].nonzero()[0] for layout in inputs.layouts]
-    if len({len(row) for row in rows}) > 1:
-        counts = ", ".join(str(len(row)) for row in rows)
-        raise InputError(
-            f"rows={item.rows!r} are {counts} positions in the samples of this batch; rows need "
-            "the same number in each: run the samples one by one"
-        )
-    return torch.from_numpy(np.stack(rows))
-
-
-__all__ = ["HookedVLM"]

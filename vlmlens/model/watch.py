@@ -1,0 +1,176 @@
+"""One pass under interventions: hooks on, forward, hooks off, whatever happens."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from vlmlens.cache import ActivationCache, Save
+from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
+from vlmlens.interventions import Intervention, Site
+from vlmlens.model.attention import CATCHERS, Catcher, RowRequest
+from vlmlens.model.inputs import Inputs
+from vlmlens.model.wiring import WiredPoint
+from vlmlens.select import chosen
+
+if TYPE_CHECKING:
+    from vlmlens.model.hooked import HookedVLM
+
+
+def as_saves(save: str | Save | Sequence[str | Save]) -> list[Save]:
+    """What to keep, as a list of ``Save``."""
+    items = [save] if isinstance(save, str | Save) else list(save)
+    return [item if isinstance(item, Save) else Save(item) for item in items]
+
+
+def one_pass(
+    vlm: "HookedVLM",
+    inputs: Inputs,
+    tensors: Any,
+    interventions: Sequence[Intervention] = (),
+    saves: Sequence[Save] = (),
+    step: int = 0,
+) -> tuple[Tensor, ActivationCache]:
+    """One forward pass under interventions.
+
+    Args:
+        vlm: the open model.
+        inputs: what every position is, up to the newest.
+        tensors: what transformers' forward takes; with ``past_key_values``, the newest tokens only.
+        interventions: edits, applied in order.
+        saves: what to keep.
+        step: the decoding step; 0 is the prompt.
+
+    Returns:
+        Logits (batch pos vocab), and what was saved.
+    """
+    kept: dict[str, Tensor] = {}
+    axes: dict[str, tuple[str, ...]] = {}
+    watched: list[tuple[str, str]] = []
+    with ExitStack() as stack:
+        level = vlm.context_level = vlm.context_level + 1
+        stack.callback(_lower, vlm, level)
+        for intervention in interventions:
+            for name in _edited(vlm, intervention):
+                hook = partial(_edit, intervention=intervention, inputs=inputs, step=step)
+                vlm.hook_dict[name].add_hook(hook, level=level)
+                watched.append((name, str(intervention)))
+        for item in saves:
+            for name in vlm.matching(item.points):
+                axes[name] = vlm.hook_dict[name].axes
+                if item.rows is not None:
+                    _refuse_rows(vlm.hook_dict[name])
+                if item.rows is not None and name.endswith("attn.hook_pattern"):
+                    stack.enter_context(_rows(vlm, name, item, inputs, tensors, kept))
+                    continue
+                hook = partial(_keep, item=item, inputs=inputs, kept=kept)
+                vlm.hook_dict[name].add_hook(hook, level=level)
+                watched.append((name, "save"))
+        before = {name: vlm.hook_dict[name].fired for name, _ in watched}
+        cached = "past_key_values" in tensors
+        output = vlm.hf_model(**tensors, use_cache=cached)
+        for name, who in watched:
+            # While decoding, the tower and the projector have had their turn in step 0.
+            if vlm.hook_dict[name].fired == before[name] and step == 0:
+                raise UnreachedPointError(
+                    f"{name} was asked for by {who}, but this pass never came by"
+                    + ("" if "pixel_values" in tensors else ": these inputs hold no image")
+                )
+    order = {name: at for at, name in enumerate(vlm.hook_dict)}
+    saved = {name: kept[name] for name in sorted(kept, key=order.__getitem__)}
+    return output.logits, ActivationCache(saved, axes)
+
+
+def _lower(vlm: "HookedVLM", level: int) -> None:
+    vlm.reset_hooks(clear_contexts=False, level=level)
+    vlm.context_level = level - 1
+
+
+def _edited(vlm: "HookedVLM", intervention: Intervention) -> list[str]:
+    names = [
+        name
+        for name in vlm.matching(intervention.point)
+        if intervention.where.has_layer(vlm.hook_dict[name].point.layer, depth(vlm, name))
+    ]
+    if not names:
+        raise UnknownPointError(intervention.point, vlm.hook_dict, "in those layers")
+    return names
+
+
+def depth(vlm: "HookedVLM", name: str) -> int:
+    """How many blocks the point's own stack offers: the tower's, or the language model's."""
+    stack = "vision.blocks." if name.startswith("vision.") else "blocks."
+    return 1 + max(p.point.layer or 0 for n, p in vlm.hook_dict.items() if n.startswith(stack))
+
+
+@contextmanager
+def _rows(
+    vlm: "HookedVLM", name: str, item: Save, inputs: Inputs, tensors: Any, kept: dict[str, Tensor]
+) -> Iterator[None]:
+    """Have one layer's attention rows computed, and nothing else of its pattern."""
+    module = vlm.hf_model.get_submodule(_attention_path(vlm, name))
+    size = tensors["input_ids"].shape[1]
+
+    def deliver(rows: Tensor) -> None:
+        kept[name] = item.reduce(rows) if item.reduce else rows
+
+    request = RowRequest(_row_index(inputs, item, size), deliver)
+    catcher = CATCHERS.setdefault(module, Catcher())
+    catcher.rows.append(request)
+    try:
+        yield
+    finally:
+        catcher.rows.remove(request)
+        if not catcher.rows and not catcher.points:
+            CATCHERS.pop(module, None)
+
+
+def _attention_path(vlm: "HookedVLM", name: str) -> str:
+    point = vlm.hook_dict[name]
+    path = vlm.family.vision_layers if name.startswith("vision.") else vlm.family.lm_layers
+    return f"{path}.{point.point.layer}.{point.tap.module}"
+
+
+def _edit(x: Tensor, hook: WiredPoint, intervention: Intervention, inputs: Inputs, step: int):
+    site = Site(hook.point.name, hook.axes, hook.point.layer, inputs.layouts, inputs.keys, step)
+    edited = intervention.apply(x, site)
+    return None if edited is x else edited
+
+
+def _keep(x: Tensor, hook: WiredPoint, item: Save, inputs: Inputs, kept: dict[str, Tensor]) -> None:
+    if item.rows is not None:
+        at = hook.axes.index("pos" if "pos" in hook.axes else "query")
+        index = _row_index(inputs, item, x.shape[at]).to(x.device)
+        view = [1] * x.ndim
+        view[0], view[at] = index.shape
+        shape = list(x.shape)
+        shape[at] = index.shape[1]
+        x = x.gather(at, index.reshape(view).expand(shape))
+    x = x if torch.is_grad_enabled() else x.detach()
+    kept[hook.point.name] = item.reduce(x) if item.reduce else x
+
+
+def _refuse_rows(point: WiredPoint) -> None:
+    if "batch" not in point.axes:
+        raise InputError(
+            f"{point.point.name} has no positions of which rows could be kept: rows are positions "
+            "of the language model's sequence"
+        )
+
+
+def _row_index(inputs: Inputs, item: Save, size: int) -> Int[Tensor, "batch rows"]:
+    """Each sample's chosen rows among the last ``size`` positions."""
+    assert item.rows is not None
+    rows = [chosen(layout, item.rows)[-size:].nonzero()[0] for layout in inputs.layouts]
+    if len({len(row) for row in rows}) > 1:
+        counts = ", ".join(str(len(row)) for row in rows)
+        raise InputError(
+            f"rows={item.rows!r} are {counts} positions in the samples of this batch; rows need "
+            "the same number in each: run the samples one by one"
+        )
+    return torch.from_numpy(np.stack(rows))
