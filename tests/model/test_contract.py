@@ -55,7 +55,7 @@ def close(a, b, atol=1e-5):
 def plain_logits(vlm, inputs):
     """Plain transformers, from a copy of the model that vlmlens never saw."""
     model = type(vlm.hf_model)(copy.deepcopy(vlm.hf_model.config))
-    model.set_attn_implementation("sdpa")
+    model.set_attn_implementation(dict(vlm._found))  # Gemma 2 knows no sdpa
     model.load_state_dict(vlm.hf_model.state_dict())
     with torch.no_grad():
         return model.eval()(**inputs.tensors, use_cache=False).logits
@@ -289,7 +289,8 @@ def test_rope_in_the_tower(vlm, inputs):
 def test_rows_equal_eager(vlm, inputs):
     whole = vlm.run(inputs, save="blocks.*.attn.hook_pattern", attention="eager")
     assert whole.attention == "eager"
-    rows = vlm.run(inputs, save=vl.Save("blocks.*.attn.hook_pattern", rows=("last", 2))).saved
+    wanted = vl.Save("blocks.*.attn.hook_pattern", rows=("last", 2))
+    rows = vlm.run(inputs, save=wanted, attention="eager").saved
     got = rows.stack("blocks.*.attn.hook_pattern")
     for row, layout in enumerate(inputs.layouts):
         own = (~layout.mask("pad")).nonzero()[0]

@@ -1,6 +1,6 @@
 """Aya Vision: SigLIP in tiles, pixels shuffled into depth; Cohere 2, whose block is parallel."""
 
-from vlmlens.families.family import Family, Pictures
+from vlmlens.families.family import Family, Pictures, Tap
 from vlmlens.families.internvl import tiled
 from vlmlens.families.llava import deepest_selected
 from vlmlens.layout import View
@@ -12,4 +12,13 @@ def _views(pictures: Pictures) -> list[tuple[View, ...]]:
     return tiled(pictures, side)
 
 
-AYA_VISION = Family(model_type="aya_vision", views=_views, vision_used=deepest_selected)
+AYA_VISION = Family(
+    model_type="aya_vision",
+    views=_views,
+    vision_used=deepest_selected,
+    points={
+        "projector.hook_out": Tap(
+            "model.multi_modal_projector", "out", axes="image row column d_model"
+        )
+    },
+)

@@ -99,6 +99,7 @@ class Family:
             every other token of a prompt has 0.
         per_sample: inputs whose first axis counts samples, not images.
         positions: (model, tensors) -> position ids.
+        chat_template: for checkpoints that come without one.
     """
 
     model_type: str
@@ -116,3 +117,4 @@ class Family:
     per_token: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     per_sample: tuple[str, ...] = ()
     positions: Callable[[Any, Mapping[str, Any]], Any] = count
+    chat_template: str = ""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import partial
 from typing import Any
 
 from jinja2 import TemplateError
@@ -35,9 +36,22 @@ class Chat:
 
 
 def render(
-    question: str, images: int, processor: Any, system: str | None, answer: str | None = None
+    question: str,
+    images: int,
+    processor: Any,
+    system: str | None,
+    answer: str | None = None,
+    fallback: str = "",
 ) -> Chat:
     """One question through the model's chat template, up to the answer's begin or its end.
+
+    Args:
+        question: what the user says.
+        images: how many images come with it.
+        processor: whose chat template is used.
+        system: a system prompt.
+        answer: what the assistant says.
+        fallback: the template, where the processor has none.
 
     Raises:
         InputError: the question holds another number of placeholders than there are images, or
@@ -53,13 +67,15 @@ def render(
     messages = [{"role": "user", "content": content}]
     if system:
         messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-    if not getattr(processor, "chat_template", None):
+    template = getattr(processor, "chat_template", None) or fallback
+    if not template:
         raise UnsupportedModelError(
             "the processor has no chat template; set processor.chat_template to the one the model "
             "was trained with, or use model.inputs_from(...) with tensors"
         )
-    plain = _rendered(processor, messages, add_generation_prompt=True)
-    marked = _rendered(processor, [_marked(m) for m in messages], add_generation_prompt=True)
+    rendered = partial(_rendered, processor, template)
+    plain = rendered(messages, add_generation_prompt=True)
+    marked = rendered([_marked(m) for m in messages], add_generation_prompt=True)
     given = [(m["role"], part["text"]) for m in messages for part in m["content"] if _words(part)]
     spans, clean, at, texts = [], [], 0, []
     parts = re.split(f"({OPEN}.*?{CLOSE})", marked, flags=re.DOTALL)
@@ -79,7 +95,7 @@ def render(
     said = ""
     if answer is not None:
         turn = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
-        full = _rendered(processor, [*messages, turn])
+        full = rendered([*messages, turn])
         if not full.startswith(plain) or answer not in full[len(plain) :]:
             raise InputError(
                 "the chat template does not put the answer after its generation prompt, so "
@@ -192,9 +208,10 @@ def _content(question: str, images: int, image_token: str) -> list[dict[str, str
     return content
 
 
-def _rendered(processor: Any, messages: list[dict[str, Any]], **options: Any) -> str:
+def _rendered(processor: Any, template: Any, messages: list[dict[str, Any]], **options: Any) -> str:
     try:
-        return processor.apply_chat_template(messages, tokenize=False, **options)
+        known = None if template is getattr(processor, "chat_template", None) else template
+        return processor.apply_chat_template(messages, known, tokenize=False, **options)
     except TemplateError as error:
         raise InputError(f"the model's chat template refuses these messages: {error}") from error
 

@@ -170,7 +170,9 @@ def _one(
     answer: str | None,
 ) -> tuple[dict[str, Tensor], TokenLayout]:
     pictures = sample.pictures()
-    chat = render(sample.question, len(pictures), processor, system, answer)
+    chat = render(
+        sample.question, len(pictures), processor, system, answer, family.chat_template
+    )
     tokenizer = processor.tokenizer
     made, text, replaced = _processed(processor, chat.text, pictures)
     offsets = made.pop("offset_mapping")[0].tolist()
@@ -212,15 +214,16 @@ def _processed(
         return expand(given, *args, **kwargs)
 
     processor.get_text_with_replacements = recorded
+    # A template that writes the start token itself must not get a second one.
+    options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
     try:
         made = processor(
             text=[text],
-            images=pictures or None,
+            images=[pictures] if pictures else None,
             return_tensors="pt",
-            # A template that writes the start token itself must not get a second one.
-            add_special_tokens=not (bos and text.startswith(bos)),
             return_offsets_mapping=True,
             return_text_replacement_offsets=True,
+            **options,
         )
     except ValueError as error:
         raise InputError(f"the model's processor refuses this sample: {error}") from error

@@ -31,6 +31,8 @@ class Tiny:
         tokens: special tokens by the attribute that the processor looks for.
         plain: further special tokens.
         ids: configuration fields that hold a token's id.
+        bos: whether the chat template writes the start token; PaliGemma's processor does.
+        seed: of the weights, such that what is generated holds no image token.
     """
 
     config: Mapping[str, Any]
@@ -40,6 +42,8 @@ class Tiny:
     tokens: Mapping[str, str] = field(default_factory=dict)
     plain: tuple[str, ...] = ()
     ids: Mapping[str, str] = field(default_factory=lambda: {"image_token_id": "<image>"})
+    bos: bool = True
+    seed: int = 0
 
 
 def _tower(kind: str, **settings: Any) -> dict[str, Any]:
@@ -286,6 +290,7 @@ TINY: dict[str, Tiny] = {
             "projection_dim": 32,
         },
         pixels=("SiglipImageProcessorPil", _square(32) | {"image_seq_length": 16}),
+        bos=False,
     ),
     # PaliGemma 2: soft caps on scores and logits, sliding windows, norms on both sides.
     "paligemma/gemma2": Tiny(
@@ -297,6 +302,7 @@ TINY: dict[str, Tiny] = {
             "projection_dim": 32,
         },
         pixels=("SiglipImageProcessorPil", _square(32) | {"image_seq_length": 16}),
+        bos=False,
     ),
     "idefics3": _idefics("idefics3_vision"),
     "smolvlm": _idefics(
@@ -362,16 +368,16 @@ TINY: dict[str, Tiny] = {
             *(f"TILE_{number}" for number in range(1, 5)),
         ),
         ids={"image_token_id": "<|IMG_PATCH|>"},
+        seed=1,
     ),
 }
 
 
-def build(name: str, seed: int = 0) -> tuple[Any, Any]:
+def build(name: str) -> tuple[Any, Any]:
     """A tiny random model of a family, and its processor.
 
     Args:
         name: a family, or ``family/variant``: a key of ``TINY``.
-        seed: of the weights.
 
     Raises:
         UnknownModelError: no such tiny model.
@@ -394,7 +400,7 @@ def build(name: str, seed: int = 0) -> tuple[Any, Any]:
     ids = {key: tokenizer.convert_tokens_to_ids(token) for key, token in tiny.ids.items()}
     at = getattr(config_class, "attribute_map", {})
     config = config_class(**settings, **{at.get(key, key): value for key, value in ids.items()})
-    torch.manual_seed(seed)
+    torch.manual_seed(tiny.seed)
     model = AutoModelForImageTextToText.from_config(config).eval()
     for part in special:
         setattr(model.generation_config, part, special[part])
@@ -422,9 +428,10 @@ def _processor(tiny: Tiny, model_type: str) -> Any:
         setattr(tokenizer, attribute, token)
         setattr(tokenizer, f"{attribute}_id", tokenizer.convert_tokens_to_ids(token))
     kind, settings = tiny.pixels
+    template = CHAT_TEMPLATE.replace("<image>", tiny.image)
     return stills(model_type)(
         image_processor=getattr(transformers, kind)(**settings),
         tokenizer=tokenizer,
-        chat_template=CHAT_TEMPLATE.replace("<image>", tiny.image),
+        chat_template=template if tiny.bos else template.removeprefix("{{ bos_token }}"),
         **tiny.processor,
     )
