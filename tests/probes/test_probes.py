@@ -145,7 +145,7 @@ def test_rope_sensitivity_worked_out_on_paper():
     keys = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [3.0, 3.0]])[None, :, None]
     query = torch.tensor([1.0, 0.0])[None, None, None]
     tensors = {"attn.hook_rot_q": [query], "attn.hook_rot_k": [keys]}
-    made = {"rope": Rope(torch.tensor([1.0])), "scaling": 1.0}
+    made = {"rope": Rope(torch.tensor([[[1.0]]])), "scaling": 1.0}
     found = probes.rope_sensitivity(run_saving(["bvut"], tensors, **made), delta=delta)
     alpha = np.e / (np.e + 2)  # scores 0, 1, 0; the last key is the query's own
     turned = np.exp(np.cos(delta)) / (np.exp(np.cos(delta)) + 2)
