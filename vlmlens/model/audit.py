@@ -1,9 +1,9 @@
 """What a model offers and which laws hold on it, measured on the model itself."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -81,7 +81,10 @@ class Audit:
         model: what results call it.
         family: its ``model_type``.
         recognised: whether its points were guessed, for want of a family.
-        versions: of transformers and torch, the dtype, and how attention was computed.
+        transformers: its version.
+        torch: its version.
+        dtype: of the weights.
+        attention: how the language model computes it.
         points: every kind of point.
         laws: what was measured.
     """
@@ -89,7 +92,10 @@ class Audit:
     model: str
     family: str
     recognised: bool
-    versions: str
+    transformers: str
+    torch: str
+    dtype: str
+    attention: str
     points: tuple[PointReport, ...]
     laws: tuple[Law, ...]
 
@@ -106,6 +112,10 @@ class Audit:
             edits = f"{p.edited}/{p.tried}" if p.tried else ""
             yield p.name, p.axes, there, fires, edits
 
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in it, as plain values."""
+        return asdict(self) | {"holds": self.holds}
+
     def __str__(self) -> str:
         heads = ("point", "axes", "present", "fires", "editable")
         table = [heads, *self.rows()]
@@ -115,7 +125,12 @@ class Audit:
             for row in table
         ]
         guessed = ", points recognised without a family" if self.recognised else ""
-        lines += ["", f"{self.model} ({self.family}{guessed}); {self.versions}", ""]
+        lines += [
+            "",
+            f"{self.model} ({self.family}{guessed}); transformers {self.transformers}, "
+            f"torch {self.torch}, {self.dtype}, attention {self.attention}",
+            "",
+        ]
         for law in self.laws:
             told = law.note or f"{law.difference:.1e}, bound {law.bound:.0e}"
             lines.append(f"{'ok  ' if law.holds else 'FAIL'}  {law.name}: {told}")
@@ -141,13 +156,17 @@ def audit(vlm: "HookedVLM", inputs: Inputs | None = None) -> Audit:
         _batch(vlm, inputs, bound),
     ]
     points = tuple(_points(vlm, inputs, set(whole[1]), plain))
-    first = next(vlm.hf_model.parameters())
-    versions = (
-        f"transformers {transformers.__version__}, torch {torch.__version__}, "
-        f"{str(first.dtype).removeprefix('torch.')}, attention {vlm.attention}"
+    return Audit(
+        model=vlm.name,
+        family=vlm.config.model_type,
+        recognised=vlm.recognised,
+        transformers=transformers.__version__,
+        torch=torch.__version__,
+        dtype=str(next(vlm.hf_model.parameters()).dtype).removeprefix("torch."),
+        attention=vlm.attention,
+        points=points,
+        laws=tuple(laws),
     )
-    kind = vlm.config.model_type
-    return Audit(vlm.name, kind, vlm.recognised, versions, points, tuple(laws))
 
 
 def own_inputs(vlm: "HookedVLM") -> Inputs:

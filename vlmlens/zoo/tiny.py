@@ -189,7 +189,7 @@ TINY: dict[str, Tiny] = {
         config={
             "vision_config": CLIP,
             "text_config": _text("llama"),
-            "vision_feature_layer": [-2, 1],
+            "vision_feature_layers": [-2, 1],
         },
         pixels=("CLIPImageProcessorPil", CLIP_PIXELS),
         processor=WITH_CLS,
