@@ -282,10 +282,13 @@ def _points(
 ) -> Iterable[PointReport]:
     single = [p.name for p in SINGLE_POINTS]
     blocks = [p.name for p in BLOCK_POINTS]
+    deeper = ["projector.deepstack.*.hook_out"] if vlm.family.deepstack else []
     order = [
         *single[:1],
         *(f"vision.blocks.*.{name}" for name in blocks),
-        *single[1:4],
+        *single[1:3],
+        *deeper,
+        *single[3:4],
         *(f"blocks.*.{name}" for name in blocks),
         *single[4:],
     ]

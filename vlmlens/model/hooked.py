@@ -23,6 +23,7 @@ from vlmlens.families import FAMILIES, Family
 from vlmlens.interventions import Intervention
 from vlmlens.model import generate
 from vlmlens.model.audit import Audit, audit
+from vlmlens.model.device import device_of
 from vlmlens.model.inputs import Inputs, Roles, from_samples, from_tensors
 from vlmlens.model.recognise import recognise
 from vlmlens.model.roads import Roads
@@ -347,7 +348,7 @@ class HookedVLM(HookedRootModule):
     @property
     def device(self) -> torch.device:
         """Where inputs go."""
-        return self.hf_model.get_input_embeddings().weight.device
+        return device_of(self.hf_model.get_input_embeddings())
 
     @property
     def revision(self) -> str:
@@ -355,6 +356,11 @@ class HookedVLM(HookedRootModule):
         if not self._revision:
             digest = hashlib.sha256()
             for name, tensor in self.hf_model.state_dict().items():
+                if tensor.is_meta:
+                    raise InputError(
+                        f"{name} is offloaded, so its weights cannot be told by a hash: wrap the "
+                        "model with HookedVLM(..., revision='a name for this version of it')"
+                    )
                 digest.update(name.encode())
                 digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
             self._revision = digest.hexdigest()[:16]
