@@ -168,7 +168,9 @@ def families() -> None:
                 for part in ("vision.blocks", "blocks")
             ]
             kinds = [
-                config.model_type.removesuffix("_model").removesuffix("_vision").removesuffix("_text")
+                config.model_type.removesuffix("_model")
+                .removesuffix("_vision")
+                .removesuffix("_text")
                 for config in (vlm.config.vision_config, vlm.config.get_text_config())
             ]
             axes = "none" if vlm.rope is None else ", ".join(vlm.rope.axes)

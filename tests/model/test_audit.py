@@ -10,7 +10,6 @@ from vlmlens.errors import UnsupportedModelError
 from vlmlens.families import FAMILIES
 from vlmlens.model import wiring
 
-
 #: A fixed grid, a packed tower with three axes, tiles, norms on both sides, parallel sublayers.
 RECOGNISED = ("llava", "qwen2_5_vl", "qwen3_vl", "idefics3", "gemma3", "aya_vision", "internvl")
 
@@ -66,7 +65,10 @@ def test_a_dead_point_is_found(monkeypatch):
     monkeypatch.setattr(
         wiring, "_carry_before", lambda points: lambda module, args, kwargs: (args, kwargs)
     )
-    with vl.HookedVLM(*build("llava")) as vlm, pytest.raises(vl.VLMLensError, match="never came by"):
+    with (
+        vl.HookedVLM(*build("llava")) as vlm,
+        pytest.raises(vl.VLMLensError, match="never came by"),
+    ):
         vlm.audit()
 
 
@@ -83,7 +85,9 @@ def test_the_audit_on_inputs_of_ones_own(vlm, inputs):
     )
     found = vlm.audit(raw)
     assert found.holds, str(found)
-    assert [law.name for law in found.laws if law.note] == ["a padded batch: its samples one by one"]
+    assert [law.name for law in found.laws if law.note] == [
+        "a padded batch: its samples one by one"
+    ]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -21,7 +21,9 @@ def expected(name):
     with vl.HookedVLM(*build(name)) as vlm:
         given = made(vlm)
         run = vlm.run(given, save="*")
-        cut = vlm.run(given, [ZeroAblate(point="blocks.*.attn.hook_result", where=vl.Where(heads=0))])
+        cut = vlm.run(
+            given, [ZeroAblate(point="blocks.*.attn.hook_result", where=vl.Where(heads=0))]
+        )
     return run, cut.logits
 
 

@@ -119,7 +119,9 @@ class Audit:
     def __str__(self) -> str:
         heads = ("point", "axes", "present", "fires", "editable")
         table = [heads, *self.rows()]
-        widths = [max(len(row[i]) for row in table if not row[2].startswith("no")) for i in range(5)]
+        widths = [
+            max(len(row[i]) for row in table if not row[2].startswith("no")) for i in range(5)
+        ]
         lines = [
             "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
             for row in table
@@ -147,7 +149,9 @@ def audit(vlm: "HookedVLM", inputs: Inputs | None = None) -> Audit:
     whole = vlm.run_with_cache(inputs)
     bound = BOUNDS.get(plain.dtype, 1e-1)
     laws = [
-        Law("nobody watching: plain transformers' logits", _off(vlm.run(inputs).logits, plain), 0.0),
+        Law(
+            "nobody watching: plain transformers' logits", _off(vlm.run(inputs).logits, plain), 0.0
+        ),
         Law("every point saved: plain transformers' logits", _off(whole[0], plain), 0.0),
         *(_stream(vlm, whole[1], part, bound) for part in ("vision.blocks", "blocks")),
         _causal(vlm, inputs),
@@ -157,7 +161,7 @@ def audit(vlm: "HookedVLM", inputs: Inputs | None = None) -> Audit:
     ]
     points = tuple(_points(vlm, inputs, set(whole[1]), plain))
     return Audit(
-        model=vlm.name,
+        model=str(vlm.name),
         family=vlm.config.model_type,
         recognised=vlm.recognised,
         transformers=transformers.__version__,
@@ -175,7 +179,9 @@ def own_inputs(vlm: "HookedVLM") -> Inputs:
     sizes = ((96, 96), (160, 72))
     pictures = []
     for (width, height), tone in zip(sizes, (60, 180), strict=True):
-        ramp = [(x * 255 // width, y * 255 // height, tone) for y in range(height) for x in range(width)]
+        ramp = [
+            (x * 255 // width, y * 255 // height, tone) for y in range(height) for x in range(width)
+        ]
         picture = Image.new("RGB", (width, height))
         picture.putdata(ramp)
         pictures.append(picture)

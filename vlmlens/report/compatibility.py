@@ -1,7 +1,7 @@
 """The page of families: what each offers and how far each law is missed, from audits on file.
 
-    vlmlens check --tiny all --json audits.json
-    python -m vlmlens.report.compatibility audits.json > docs/compatibility.md
+vlmlens check --tiny all --json audits.json
+python -m vlmlens.report.compatibility audits.json > docs/compatibility.md
 """
 
 import json
@@ -15,23 +15,24 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 HEAD = """\
 # Compatibility
 
-Measured, not promised: every figure on this page comes from `vlmlens check --tiny all`, which builds a tiny random model
-of each family from its configuration and audits it. `make compatibility` writes the page anew. On a checkpoint of
-your own, `vlmlens check MODEL` does the same.
+Measured, not promised: every figure on this page comes from `vlmlens check --tiny all`, which
+builds a tiny random model of each family from its configuration and audits it. `make
+compatibility` writes the page anew. On a checkpoint of your own, `vlmlens check MODEL` does the
+same.
 
 """
 LAWS = """\
 ## How far the laws are missed
 
-The largest difference between two ways of computing one thing, relative to the largest entry, in float32 on the CPU. 0 is
-bit for bit. `n/a` does not apply: the number is a reason below.
+The largest difference between two ways of computing one thing, relative to the largest entry, in
+float32 on the CPU. 0 is bit for bit. `n/a` does not apply: the number is a reason below.
 
 """
 POINTS = """\
 ## What a block offers
 
-Kinds of points in the vision tower and in the language model; `●` is there in every layer, fires, and an edit of it reaches
-the logits; `◐` is there in some layers; a number is a reason below.
+Kinds of points in the vision tower and in the language model; `●` is there in every layer, fires,
+and an edit of it reaches the logits; `◐` is there in some layers; a number is a reason below.
 
 """
 

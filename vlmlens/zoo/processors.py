@@ -36,11 +36,9 @@ def stills(model_type: str) -> Any:
     Raises:
         UnsupportedModelError: transformers knows no processor of this model type.
     """
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
-
-    if model_type not in PROCESSOR_MAPPING_NAMES:
+    if model_type not in _names():
         raise UnsupportedModelError(f"transformers has no processor for {model_type!r}")
-    whole = _class(PROCESSOR_MAPPING_NAMES[model_type], model_type)
+    whole = _class(_names()[model_type], model_type)
     if "video_processor" not in whole.get_attributes():
         return whole
 
@@ -98,7 +96,10 @@ def _module(folder: str) -> Any:
 
 def _folders(name: str) -> list[str]:
     """Other model types whose processor has this name: families share them."""
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
-
-    sharing = [kind for kind, other in PROCESSOR_MAPPING_NAMES.items() if other == name]
+    sharing = [kind for kind, other in _names().items() if other == name]
     return [*sharing, name.removesuffix("Processor").lower()]
+
+
+def _names() -> dict[str, str]:
+    """Processor classes by model type, as transformers lists them."""
+    return dict(import_module("transformers.models.auto.processing_auto").PROCESSOR_MAPPING_NAMES)
