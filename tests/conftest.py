@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 from transformers import (
     CLIPImageProcessorPil,
@@ -18,6 +19,10 @@ from transformers import (
 
 import vlmlens as vl
 from vlmlens.zoo.shapes import shapes_processor
+
+# Every example is a pass or two of a model; the same ones each time.
+settings.register_profile("models", max_examples=8, deadline=None, derandomize=True)
+settings.load_profile("models")
 
 WORDS = [
     "Answer in a word or two. USER: \nWhat color is the circle? ASSISTANT: red",

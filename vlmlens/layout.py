@@ -73,8 +73,8 @@ class TokenLayout:
         return int(self.image.max(initial=-1)) + 1
 
     def vision(self, image: int) -> Int[np.ndarray, " patch"]:
-        """The positions of one image's tokens, row by row."""
-        found = np.flatnonzero((self.image == image) & (self.row >= 0))
+        """The positions of one image's tokens, row by row; dropped ones are padding now."""
+        found = np.flatnonzero((self.image == image) & (self.row >= 0) & ~self.mask("pad"))
         return found[np.lexsort((self.column[found], self.row[found]))]
 
     def grid(self, image: int = 0) -> tuple[int, int]:

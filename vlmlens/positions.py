@@ -16,7 +16,7 @@ from vlmlens.layout import ROLES, TokenLayout
 
 #: A number, several, or a fraction of the axis (0.5 is its middle, ``(0.25, 0.75)`` the middle
 #: half); negative numbers count from the end.
-Indices: TypeAlias = int | float | range | tuple[int | float, ...]
+Indices: TypeAlias = int | float | range | tuple[int | float, ...] | list[int | float]
 
 #: Words for positions beside the roles.
 WORDS = {"answer": "assistant"}
@@ -72,7 +72,7 @@ class Selection:
 
 #: What a user may write for positions: a selection, a role or ``"last"``, an index into the
 #: sample's own positions (padding does not count), or several of these.
-Positions: TypeAlias = Selection | str | int | float | range | tuple
+Positions: TypeAlias = Selection | str | int | float | range | tuple | list
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,12 +99,9 @@ class Role(Selection):
     def of(self, layout: TokenLayout) -> Mask:
         found = self.mask(layout)
         if not found.any():
-            later = ""
-            if WORDS.get(self.name, self.name) == "assistant":
-                later = "; while generating, add steps='decode' to mean what is generated"
-            raise EmptySelectionError(
-                f"no position plays the role {self.name}; {_there(layout)}{later}"
-            )
+            role = WORDS.get(self.name, self.name)
+            later = "; what is generated is meant by steps='decode'" if role == "assistant" else ""
+            raise EmptySelectionError(f"no position plays the role {role}; {_there(layout)}{later}")
         return found
 
 
@@ -326,7 +323,7 @@ def chosen(layout: TokenLayout, wanted: Positions) -> Mask:
     return as_selection(wanted).of(layout)
 
 
-def indices(wanted: Indices | list, size: int, what: str) -> list[int]:
+def indices(wanted: Indices, size: int, what: str) -> list[int]:
     """Numbers, ranges and fractions along an axis, as numbers from 0.
 
     A fraction f is index ``int(f * size)``, 1.0 the last; a pair of fractions is every index i

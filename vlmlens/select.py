@@ -14,7 +14,7 @@ from vlmlens.layout import TokenLayout
 from vlmlens.positions import Indices, Positions, chosen, indices
 
 #: ``"prefill"`` is the pass over the prompt, ``"decode"`` every later one; or numbers, prefill 0.
-Steps: TypeAlias = str | int | range | tuple[str | int, ...]
+Steps: TypeAlias = str | int | range | tuple[str | int, ...] | list[str | int]
 
 
 @dataclass(frozen=True, repr=False)
@@ -158,7 +158,7 @@ def _rows(part: Tensor, axes: list[str], shape: Sequence[int], layouts: Sequence
     if int(counts.sum()) != shape[0]:
         raise EmptySelectionError(
             f"this selects samples, but {shape[0]} pictures come by here for {int(counts.sum())} "
-            "images, so whose they are cannot be told; select samples at a point with the axis batch"
+            "images, so whose they are cannot be told; select samples at points with a batch axis"
         )
     return part.repeat_interleave(counts)
 

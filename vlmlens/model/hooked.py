@@ -27,7 +27,7 @@ from vlmlens.model.attention import PREFIX, register
 from vlmlens.model.inputs import Inputs, Roles, from_samples, from_tensors
 from vlmlens.model.rotary import Rope
 from vlmlens.model.run import Generation, Run
-from vlmlens.model.watch import as_saves, one_pass
+from vlmlens.model.watch import as_saves, one_pass, refuse_idle
 from vlmlens.model.wiring import WiredPoint, wire
 from vlmlens.points import matching
 from vlmlens.sample import Picture, Sample
@@ -229,6 +229,7 @@ class HookedVLM(HookedRootModule):
             ClosedModelError: the model was closed.
         """
         self._check_open()
+        refuse_idle(interventions, steps=1)
         for intervention in interventions:
             inputs = intervention.prepare(inputs)
         with self.road(attention) as road, torch.set_grad_enabled(grad):
@@ -261,6 +262,7 @@ class HookedVLM(HookedRootModule):
             attention: as in ``run``.
         """
         self._check_open()
+        refuse_idle(interventions, steps=max_new_tokens)
         for intervention in interventions:
             inputs = intervention.prepare(inputs)
         with self.road(attention) as road, torch.no_grad():

@@ -32,8 +32,21 @@ class Rope:
 
     def turn(self, x: Float[Tensor, "*lead d_head"], delta: float) -> Float[Tensor, "*lead d_head"]:
         """Rotated queries or keys, as if ``delta`` positions further on."""
-        angles = repeat(self.step.to(x.device) * delta, "plane -> (two plane)", two=2)
-        return rotate(x, angles.cos().to(x.dtype), angles.sin().to(x.dtype))
+        return self.turn_by(x, self.step.to(x.device) * delta)
+
+    def turn_by(
+        self, x: Float[Tensor, "*lead d_head"], angles: Float[Tensor, "*#lead plane"]
+    ) -> Float[Tensor, "*lead d_head"]:
+        """Queries or keys, each plane turned by its own angle in radians."""
+        both = repeat(angles, "... plane -> ... (two plane)", two=2)
+        return rotate(x, both.cos().to(x.dtype), both.sin().to(x.dtype))
+
+    @staticmethod
+    def angles(
+        cos: Float[Tensor, "*lead trig"], sin: Float[Tensor, "*lead trig"]
+    ) -> Float[Tensor, "*lead plane"]:
+        """The angles in radians that these cosines and sines are of, one a plane."""
+        return torch.atan2(sin.float(), cos.float()).chunk(2, dim=-1)[0]
 
 
 def rotate(
