@@ -90,10 +90,9 @@ class SetPattern(Intervention):
         made = torch.zeros_like(x)
         queries, keys = x.shape[-2:]
         if self.to == "self":
-            at = torch.arange(queries, device=x.device) + keys - queries
-            return made.index_put(
-                (..., torch.arange(queries, device=x.device), at), made.new_ones(())
-            )
+            own = torch.arange(queries, device=x.device)
+            made[..., own, own + keys - queries] = 1
+            return made
         for row, layout in enumerate(site.layouts):
             first = next(i for i, role in enumerate(layout.roles) if role != "pad")
             at = first - (len(layout) - keys)
