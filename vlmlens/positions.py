@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Bool
 
-from vlmlens.errors import EmptySelectionError, UnknownRoleError
+from vlmlens.errors import EmptySelectionError, InputError, UnknownRoleError
 from vlmlens.layout import ROLES, TokenLayout
 
 #: A number, several, or a fraction of the axis (0.5 is its middle, ``(0.25, 0.75)`` the middle
@@ -191,16 +191,17 @@ class Box(Selection):
         image: which of the sample's images; None for each of them.
     """
 
-    left: float
-    top: float
-    right: float
-    bottom: float
+    left: int | float
+    top: int | float
+    right: int | float
+    bottom: int | float
     image: int | None = None
 
     def mask(self, layout: TokenLayout) -> Mask:
         found = np.zeros(len(layout), dtype=bool)
+        edges = tuple(map(float, (self.left, self.top, self.right, self.bottom)))
         for image in _images(layout, self.image):
-            found[layout.within((self.left, self.top, self.right, self.bottom), image)] = True
+            found[layout.within(edges, image)] = True
         return found
 
     def of(self, layout: TokenLayout) -> Mask:
@@ -293,12 +294,12 @@ class Not(Selection):
         return f"~{_bracketed(self.part)}"
 
 
-def as_selection(wanted: Positions) -> Selection:
+def as_selection(wanted: Any) -> Selection:
     """What a user wrote for positions, as a value.
 
     Raises:
         UnknownRoleError: a word that is no role.
-        TypeError: what is none of these.
+        InputError: what is none of these.
     """
     if isinstance(wanted, Selection):
         return wanted
@@ -310,7 +311,7 @@ def as_selection(wanted: Positions) -> Selection:
         if len(wanted) == 2 and all(isinstance(item, float) for item in wanted):
             return At(tuple(wanted))
         return AnyOf(tuple(as_selection(item) for item in wanted))
-    raise TypeError(f"positions are roles, indices or selections, not {wanted!r}")
+    raise InputError(f"positions are roles, indices or selections, not {wanted!r}")
 
 
 def chosen(layout: TokenLayout, wanted: Positions) -> Mask:
