@@ -283,6 +283,38 @@ def test_samples_that_are_not_meant_stay_as_they_are(vlm, inputs, sample, by):
     assert not torch.equal(found[sample], clean[sample])
 
 
+@given(
+    point=st.sampled_from(
+        ["hook_embed", "blocks.0.hook_mlp_out", "blocks.1.attn.hook_z", "blocks.0.attn.hook_q"]
+    ),
+    positions=st.sampled_from(
+        ["vision", "last", Region(0), ~Region(columns=0), Role("user") | Region(1, 1), (0, -2)]
+    ),
+    samples=st.sampled_from([None, 0, 1]),
+    heads=st.sampled_from([None, 0, (1, 2)]),
+)
+def test_what_is_outside_stays_bit_for_bit(vlm, inputs, point, positions, samples, heads):
+    heads = heads if "attn" in point else None
+    where = vl.Where(positions=positions, samples=samples, heads=heads)
+    before = vlm.run(inputs, save=point).saved
+    after = vlm.run(inputs, [Scale(point=point, where=where, by=3.0)], save=point).saved
+    x, y = before[point], after[point]
+    mask = where.mask(before.axes[point], x.shape, inputs.layouts).expand_as(x)
+    assert torch.equal(y[~mask], x[~mask])
+    assert torch.equal(y[mask], x[mask] * 3.0)
+
+
+def test_rows_are_saved_of_any_selection(vlm, inputs):
+    whole = vlm.run(inputs, save=[PATTERN, MID]).saved
+    saves = [vl.Save(point, rows=Region(0) & ~Region(columns=0)) for point in (PATTERN, MID)]
+    rows = vlm.run(inputs, save=saves).saved
+    for sample, layout in enumerate(inputs.layouts):
+        here = layout.vision(0)
+        meant = torch.from_numpy(here[(layout.row[here] == 0) & (layout.column[here] > 0)])
+        assert_close(rows[PATTERN][sample], whole[PATTERN][sample, :, meant])
+        assert torch.equal(rows[MID][sample], whole[MID][sample, meant])
+
+
 def test_cells_are_chosen_at_the_projector_too(vlm, inputs):
     where = vl.Where(positions=Region(rows=0), samples=1)
     late, early = (
