@@ -110,3 +110,13 @@ def test_ones_own_intervention_is_a_class_of_ten_lines(found):
     body = own[own.index("@dataclass") :].split("\n\n\n")[0].splitlines()
     assert 0 < len([line for line in body if line.strip()]) <= 10
     assert not torch.equal(names["run"].logits, found["model"].run(found["inputs"]).logits)
+
+
+def test_the_concepts_examples_of_selections_and_interventions_run(found):
+    page = (DOCS / "concepts.md").read_text()
+    part = page[page.index("## Selections") : page.index("## Probes")]
+    names = {"model": found["model"], "inputs": found["inputs"]}
+    for block in BLOCK.findall(part):
+        exec(compile(block.replace("blocks.3", "blocks.1"), "concepts.md", "exec"), names)
+    said = "RotateRope(positions='vision', delta=0.5) + PermuteVision(seed=3)"
+    assert names["label"](names["edits"]) == said
