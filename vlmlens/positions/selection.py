@@ -1,8 +1,4 @@
-"""Which positions of a sequence: small values that combine with ``|``, ``&`` and ``~``.
-
-``Role("vision") & ~Row(0)`` is every vision token but those of the top row. Each value says of one
-sample's layout which positions it means; what means nothing there raises and says what there is.
-"""
+"""What a selection is: roles, indices, and how selections combine."""
 
 from dataclasses import dataclass, fields
 from functools import reduce
@@ -41,7 +37,7 @@ class Selection:
         """
         found = self.mask(layout)
         if not found.any():
-            raise EmptySelectionError(f"{self!r} means no position here; {_there(layout)}")
+            raise EmptySelectionError(f"{self!r} means no position here; {there(layout)}")
         return found
 
     def __or__(self, other: Any) -> "Selection":
@@ -101,7 +97,7 @@ class Role(Selection):
         if not found.any():
             role = WORDS.get(self.name, self.name)
             later = "; what is generated is meant by steps='decode'" if role == "assistant" else ""
-            raise EmptySelectionError(f"no position plays the role {role}; {_there(layout)}{later}")
+            raise EmptySelectionError(f"no position plays the role {role}; {there(layout)}{later}")
         return found
 
 
@@ -115,141 +111,6 @@ class At(Selection):
         own = _own(layout)
         found = np.zeros(len(layout), dtype=bool)
         found[own[indices(self.index, len(own), "position")]] = True
-        return found
-
-
-@dataclass(frozen=True, repr=False)
-class Region(Selection):
-    """Vision tokens in chosen rows and columns of the grid, both counted from 0 at the top left.
-
-    Attributes:
-        rows: which rows; None for all.
-        columns: which columns; None for all.
-        image: which of the sample's images; None for each of them.
-    """
-
-    rows: Indices | None = None
-    columns: Indices | None = None
-    image: int | None = None
-
-    def mask(self, layout: TokenLayout) -> Mask:
-        found = np.zeros(len(layout), dtype=bool)
-        for image in _images(layout, self.image):
-            here = layout.vision(image)
-            row, column = layout.row[here], layout.column[here]
-            meant = np.ones(len(here), dtype=bool)
-            for lines, asked, what in ((row, self.rows, "row"), (column, self.columns, "column")):
-                if asked is not None:
-                    meant &= np.isin(lines, indices(asked, int(lines.max()) + 1, what))
-            found[here[meant]] = True
-        return found
-
-
-@dataclass(frozen=True, repr=False)
-class Row(Selection):
-    """Vision tokens of one row or several, from the top; see ``Region``."""
-
-    index: Indices
-    image: int | None = None
-
-    def mask(self, layout: TokenLayout) -> Mask:
-        return Region(self.index, None, self.image).mask(layout)
-
-
-@dataclass(frozen=True, repr=False)
-class Column(Selection):
-    """Vision tokens of one column or several, from the left; see ``Region``."""
-
-    index: Indices
-    image: int | None = None
-
-    def mask(self, layout: TokenLayout) -> Mask:
-        return Region(None, self.index, self.image).mask(layout)
-
-
-@dataclass(frozen=True, repr=False)
-class Cell(Selection):
-    """The vision token at one row and column; see ``Region``."""
-
-    row: int
-    column: int
-    image: int | None = None
-
-    def mask(self, layout: TokenLayout) -> Mask:
-        return Region(self.row, self.column, self.image).mask(layout)
-
-
-@dataclass(frozen=True, repr=False)
-class Box(Selection):
-    """Vision tokens that look at a box of the original image, in its pixels.
-
-    Attributes:
-        left: its left edge.
-        top: its upper edge.
-        right: its right edge.
-        bottom: its lower edge.
-        image: which of the sample's images; None for each of them.
-    """
-
-    left: int | float
-    top: int | float
-    right: int | float
-    bottom: int | float
-    image: int | None = None
-
-    def mask(self, layout: TokenLayout) -> Mask:
-        found = np.zeros(len(layout), dtype=bool)
-        edges = tuple(map(float, (self.left, self.top, self.right, self.bottom)))
-        for image in _images(layout, self.image):
-            found[layout.within(edges, image)] = True
-        return found
-
-    def of(self, layout: TokenLayout) -> Mask:
-        found = self.mask(layout)
-        if not found.any():
-            seen = layout.box[layout.row >= 0]
-            low, high = np.nanmin(seen[:, :2], 0), np.nanmax(seen[:, 2:], 0)
-            raise EmptySelectionError(
-                f"no vision token looks at {self!r}; they see pixels "
-                f"{low[0]:g}..{high[0]:g} across and {low[1]:g}..{high[1]:g} down"
-            )
-        return found
-
-
-@dataclass(frozen=True, repr=False)
-class Text(Selection):
-    """Tokens that spell a text, wherever it stands: ``Text("left of")``.
-
-    Spaces do not count, and case does. The text begins where a token begins and ends where one
-    ends, so ``Text("is")`` does not mean a part of ``this``.
-    """
-
-    text: str
-
-    def mask(self, layout: TokenLayout) -> Mask:
-        wanted = "".join(self.text.split())
-        found = np.zeros(len(layout), dtype=bool)
-        words = [
-            "" if role in ("pad", "vision") else "".join(token.split())
-            for role, token in zip(layout.roles, layout.tokens, strict=True)
-        ]
-        for start, first in enumerate(words):
-            said, end = first, start
-            while said and len(said) < len(wanted) and end + 1 < len(words):
-                end += 1
-                said += words[end]
-            if wanted and said == wanted:
-                found[start : end + 1] = [bool(word) for word in words[start : end + 1]]
-        return found
-
-    def of(self, layout: TokenLayout) -> Mask:
-        found = self.mask(layout)
-        if not found.any():
-            if not any(layout.tokens):
-                raise EmptySelectionError(f"{self!r}: these inputs came without the tokens' text")
-            roles = zip(layout.roles, layout.tokens, strict=True)
-            said = " ".join(t.strip() for r, t in roles if r not in ("pad", "vision"))
-            raise EmptySelectionError(f"no tokens spell {self.text!r}; there is: {said}")
         return found
 
 
@@ -360,13 +221,8 @@ def _own(layout: TokenLayout) -> np.ndarray:
     return np.flatnonzero(~layout.mask("pad"))
 
 
-def _images(layout: TokenLayout, image: int | None) -> list[int]:
-    if layout.images == 0:
-        raise EmptySelectionError(f"this sample holds no image; {_there(layout)}")
-    return list(range(layout.images)) if image is None else indices(image, layout.images, "image")
-
-
-def _there(layout: TokenLayout) -> str:
+def there(layout: TokenLayout) -> str:
+    """What a layout holds, for messages."""
     return "this input has: " + ", ".join(role for role in ROLES if role in layout.roles)
 
 
