@@ -2,6 +2,7 @@
 
 import pytest
 from conftest import picture
+from test_decoding import test_what_is_said_token_by_token_is_what_one_pass_says  # noqa: F401
 from test_designs import (  # noqa: F401
     test_position_ids_may_move_in_place_of_content,
     test_the_projector_and_the_sequence_are_two_views_of_one,
@@ -21,7 +22,6 @@ from test_replace import (  # noqa: F401
 )
 from test_rope import (  # noqa: F401
     test_a_turn_is_a_shift_of_position_ids,
-    test_they_hold_while_decoding,
     test_turning_everything_by_the_same_changes_nothing,
     test_turns_add_up,
     test_without_rope_every_position_is_the_first,

@@ -102,19 +102,6 @@ def test_a_head_that_shares_its_keys_is_not_guessed_at(vlm, inputs):
         vlm.run(inputs, [RotateRope(of="keys", where=vl.Where(heads=3))])
 
 
-@pytest.mark.parametrize(
-    "edit", [RotateRope(where=VISION), AblateRope(of="keys"), MovePositions(to="constant")], ids=str
-)
-def test_they_hold_while_decoding(vlm, inputs, edit):
-    told = vlm.generate(inputs, [edit], max_new_tokens=4, stop=False)
-    clean = vlm.generate(inputs, max_new_tokens=4, stop=False)
-    whole = vlm.run(inputs.appended(told.tokens), [edit])
-    start = len(inputs.layouts[0]) - 1
-    for number, step in enumerate(told.steps):
-        assert_close(step.logits[:, -1], whole.logits[:, start + number], rtol=1e-3, atol=1e-4)
-    assert difference(told.steps[0].logits, clean.steps[0].logits) > 1e-4
-
-
 # MovePositions.
 
 

@@ -83,8 +83,7 @@ class CompressVision(Intervention):
         """The activation with every vision token its cell's mean."""
         out = x.clone()
         for own in images(x, site):
-            # Those that dropped out are pooled too; they are still known by image and row.
-            every = np.flatnonzero((own.layout.image == own.image) & (own.layout.row >= 0))
+            every = np.union1d(own.positions, _gone(own.layout, own.image))
             for tile in tiles(own.layout, every) if self.repeat else [np.arange(len(every))]:
                 here = every[tile]
                 cell = self._cells(own.layout, here)
@@ -102,6 +101,12 @@ class CompressVision(Intervention):
                 f"a grid of {high} x {wide} cannot be pooled to {self.rows} x {self.columns}"
             )
         return row * self.rows // high * self.columns + column * self.columns // wide
+
+
+def _gone(layout: TokenLayout, image: int) -> np.ndarray:
+    """An image's tokens that ``prepare`` took out: padding by now, but known by image and row."""
+    known = (layout.image == image) & (layout.row >= 0)
+    return np.flatnonzero(known & layout.mask("pad"))
 
 
 def refuse_ids(position_ids: str) -> None:

@@ -1,7 +1,7 @@
 """RoPE turned further, or taken away."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ class _Turning(Intervention):
             kept = torch.zeros(angles.shape[-1], dtype=torch.bool, device=angles.device)
             kept[indices(self.planes, angles.shape[-1], "plane")] = True
             angles = angles * kept
-        return site.model.rope.turn_by(x.float(), angles.to(x.device)).to(x.dtype)
+        return _rope(self, site).turn_by(x.float(), angles.to(x.device)).to(x.dtype)
 
     def _refuse_shared_keys(self, site: Site) -> None:
         text = site.model.config.get_text_config()
@@ -60,9 +60,11 @@ class _Turning(Intervention):
             )
 
 
-def _refuse_no_rope(edit: Intervention, site: Site) -> None:
+def _rope(edit: Intervention, site: Site) -> Any:
+    """The rotation of the layer that is edited."""
     if site.model.rope is None:
         raise InputError(f"{edit}: this model has no rotary embedding to turn")
+    return site.model.rope
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,7 @@ class RotateRope(_Turning):
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """Queries or keys, turned on."""
-        _refuse_no_rope(self, site)
-        return self._turn(x, site, site.model.rope.step.to(x.device) * self.delta)
+        return self._turn(x, site, _rope(self, site).step.to(x.device) * self.delta)
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,5 @@ class AblateRope(_Turning):
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """Queries or keys, turned back by what RoPE is about to turn them by."""
-        _refuse_no_rope(self, site)
         cos, sin = (site.read(point) for point in self.reads)
-        return self._turn(x, site, -site.model.rope.angles(cos, sin)[:, :, None])
+        return self._turn(x, site, -_rope(self, site).angles(cos, sin)[:, :, None])
