@@ -1,6 +1,6 @@
 """One pass under interventions: hooks on, forward, hooks off, whatever happens."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -53,13 +53,8 @@ def one_pass(
     axes: dict[str, tuple[str, ...]] = {}
     watched: list[tuple[str, str]] = []
     with ExitStack() as stack:
-        level = vlm.context_level = vlm.context_level + 1
-        stack.callback(_lower, vlm, level)
-        for intervention in interventions:
-            for name in _edited(vlm, intervention):
-                hook = partial(_edit, intervention=intervention, inputs=inputs, step=step)
-                vlm.hook_dict[name].add_hook(hook, level=level)
-                watched.append((name, str(intervention)))
+        level = stack.enter_context(new_level(vlm))
+        watched += add_edits(vlm, inputs, interventions, level, step)
         for item in saves:
             for name in vlm.matching(item.points):
                 axes[name] = vlm.hook_dict[name].axes
@@ -74,21 +69,51 @@ def one_pass(
         before = {name: vlm.hook_dict[name].fired for name, _ in watched}
         cached = "past_key_values" in tensors
         output = vlm.hf_model(**tensors, use_cache=cached)
-        for name, who in watched:
-            # While decoding, the tower and the projector have had their turn in step 0.
-            if vlm.hook_dict[name].fired == before[name] and step == 0:
-                raise UnreachedPointError(
-                    f"{name} was asked for by {who}, but this pass never came by"
-                    + ("" if "pixel_values" in tensors else ": these inputs hold no image")
-                )
+        if step == 0:  # while decoding, the tower and the projector have had their turn
+            refuse_unreached(vlm, watched, before, tensors)
     order = {name: at for at, name in enumerate(vlm.hook_dict)}
     saved = {name: kept[name] for name in sorted(kept, key=order.__getitem__)}
     return output.logits, ActivationCache(saved, axes)
 
 
-def _lower(vlm: "HookedVLM", level: int) -> None:
-    vlm.reset_hooks(clear_contexts=False, level=level)
-    vlm.context_level = level - 1
+@contextmanager
+def new_level(vlm: "HookedVLM") -> Iterator[int]:
+    """A context level whose hooks are taken off when it ends, whatever happens."""
+    level = vlm.context_level = vlm.context_level + 1
+    try:
+        yield level
+    finally:
+        vlm.reset_hooks(clear_contexts=False, level=level)
+        vlm.context_level = level - 1
+
+
+def add_edits(
+    vlm: "HookedVLM",
+    inputs: Inputs,
+    interventions: Sequence[Intervention],
+    level: int,
+    step: int = 0,
+) -> list[tuple[str, str]]:
+    """Put every intervention's hooks on its points; returns the points and who asked for them."""
+    watched = []
+    for intervention in interventions:
+        for name in _edited(vlm, intervention):
+            hook = partial(_edit, intervention=intervention, inputs=inputs, step=step)
+            vlm.hook_dict[name].add_hook(hook, level=level)
+            watched.append((name, str(intervention)))
+    return watched
+
+
+def refuse_unreached(
+    vlm: "HookedVLM", watched: Sequence[tuple[str, str]], before: Mapping[str, int], tensors: Any
+) -> None:
+    """Raise where a point that was asked for has not been passed since ``before``."""
+    for name, who in watched:
+        if vlm.hook_dict[name].fired == before[name]:
+            raise UnreachedPointError(
+                f"{name} was asked for by {who}, but this pass never came by"
+                + ("" if "pixel_values" in tensors else ": these inputs hold no image")
+            )
 
 
 def _edited(vlm: "HookedVLM", intervention: Intervention) -> list[str]:
