@@ -20,7 +20,7 @@ from torch import Tensor
 from vlmlens.errors import InputError, UnreachedPointError
 from vlmlens.interventions import Intervention, Site
 from vlmlens.model import HookedVLM, Inputs
-from vlmlens.model.watch import add_edits, new_level, refuse_unreached
+from vlmlens.model.watch import add_edits, in_the_graph, new_level, refuse_unreached
 
 PREFIX = "vlmlens."
 
@@ -76,6 +76,7 @@ class TracedVLM(NNsight):
             if STATE not in module.__dict__
         }
         super().__init__(vlm.hf_model)
+        self._hook = partial(_hand_over, interleaver=self.interleaver)
 
     def at(self, name: str) -> "TracedPoint":
         """A point, to be read and written inside a trace.
@@ -139,9 +140,9 @@ class TracedVLM(NNsight):
             try:
                 # Now, and not when they are asked for: torch does not see hooks that are put on
                 # a module while it runs, if it had none.
-                for name, point in vlm.hook_dict.items():
+                for point in vlm.hook_dict.values():
                     if point.tap.stage not in COSTLY:
-                        self._serve(name)
+                        point.add_hook(self._hook, level=level)
                 output = super().interleave(fn, *args, **kwargs)
             except OutOfOrderError as error:
                 raise _explained(error, vlm, before) from error
@@ -171,9 +172,8 @@ class TracedVLM(NNsight):
         """Hand a point's activations to nnsight, in the pass that is being traced."""
         vlm = self._vlm
         point = vlm.hook_dict[name]
-        if not any(_is_ours(h.user_hook, self.interleaver) for h in point.fwd_hooks):
-            hook = partial(_hand_over, interleaver=self.interleaver)
-            point.add_hook(hook, level=vlm.context_level)
+        if not any(handle.user_hook is self._hook for handle in point.fwd_hooks):
+            point.add_hook(self._hook, level=vlm.context_level)
 
 
 class TracedPoint:
@@ -231,22 +231,15 @@ def _hand_over(x: Tensor, hook: Any, interleaver: Interleaver) -> Tensor | None:
         return None
     # A copy: some of these tensors are shared (a layer's angles are every layer's), and an edit
     # in place has to be this point's alone.
-    seen = x.clone()
+    grad = torch.is_grad_enabled()
+    seen = in_the_graph(x) if grad else x.clone()
     given = interleaver.handle(location, seen)
     if not isinstance(given, Tensor) or given.shape != x.shape:
         shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
         raise InputError(f"{hook.name} is {tuple(x.shape)}; what was written there is {shape}")
-    if torch.is_grad_enabled():
-        return given.to(x)  # in the graph, also when it was only read
-    return None if given is seen and seen._version == 0 else given.to(x)
-
-
-def _is_ours(hook: Any, interleaver: Interleaver) -> bool:
-    return (
-        isinstance(hook, partial)
-        and hook.func is _hand_over
-        and hook.keywords["interleaver"] is interleaver
-    )
+    # With a graph, also what was only read is given back, so that gradients reach it.
+    looked = given is seen and seen._version == 0 and not grad
+    return None if looked else given.to(x)
 
 
 def _explained(error: Exception, vlm: HookedVLM, before: dict[str, int]) -> Exception:

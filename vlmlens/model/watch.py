@@ -167,7 +167,18 @@ def _edit(x: Tensor, hook: WiredPoint, intervention: Intervention, inputs: Input
     return None if edited is x else edited
 
 
-def _keep(x: Tensor, hook: WiredPoint, item: Save, inputs: Inputs, kept: dict[str, Tensor]) -> None:
+def in_the_graph(x: Tensor) -> Tensor:
+    """The same values as a tensor of their own, that gradients can be taken with respect to.
+
+    It has to be given back to the pass: what lies beside the path to the logits has no gradient.
+    """
+    return x.clone() if x.requires_grad else x.detach().clone().requires_grad_()
+
+
+def _keep(
+    x: Tensor, hook: WiredPoint, item: Save, inputs: Inputs, kept: dict[str, Tensor]
+) -> Tensor | None:
+    whole = x = in_the_graph(x) if torch.is_grad_enabled() else x
     if item.rows is not None:
         at = hook.axes.index("pos" if "pos" in hook.axes else "query")
         index = _row_index(inputs, item, x.shape[at]).to(x.device)
@@ -178,6 +189,7 @@ def _keep(x: Tensor, hook: WiredPoint, item: Save, inputs: Inputs, kept: dict[st
         x = x.gather(at, index.reshape(view).expand(shape))
     x = x if torch.is_grad_enabled() else x.detach()
     kept[hook.point.name] = item.reduce(x) if item.reduce else x
+    return whole if torch.is_grad_enabled() else None
 
 
 def _refuse_rows(point: WiredPoint) -> None:

@@ -57,6 +57,9 @@ class WiredPoint(HookPoint):
             that it came in.
         """
         self.fired += 1
+        if self.bwd_hooks and torch.is_grad_enabled() and not native.requires_grad:
+            # Angles, or a model whose weights are frozen: torch would not call the hooks.
+            native = native.detach().clone().requires_grad_()
         if self._native is None:
             return self(native)
         axes = " ".join(self.axes)
