@@ -76,7 +76,7 @@ class TracedVLM(NNsight):
             if STATE not in module.__dict__
         }
         super().__init__(vlm.hf_model)
-        self._hook = partial(_hand_over, interleaver=self.interleaver)
+        self._hook: Any = partial(_hand_over, interleaver=self.interleaver)
 
     def at(self, name: str) -> "TracedPoint":
         """A point, to be read and written inside a trace.
@@ -258,5 +258,3 @@ def _explained(error: Exception, vlm: HookedVLM, before: dict[str, int]) -> Exce
 
 def _used_by_others(state: Any, ours: Interleaver) -> bool:
     return any(ref() is not None and ref() is not ours for ref, *_ in state.routes)
-
-

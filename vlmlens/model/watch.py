@@ -63,7 +63,7 @@ def one_pass(
                 if item.rows is not None and name.endswith("attn.hook_pattern"):
                     stack.enter_context(_rows(vlm, name, item, inputs, tensors, kept))
                     continue
-                hook = partial(_keep, item=item, inputs=inputs, kept=kept)
+                hook: Any = partial(_keep, item=item, inputs=inputs, kept=kept)
                 vlm.hook_dict[name].add_hook(hook, level=level)
                 watched.append((name, "save"))
         before = {name: vlm.hook_dict[name].fired for name, _ in watched}
@@ -98,7 +98,7 @@ def add_edits(
     watched = []
     for intervention in interventions:
         for name in _edited(vlm, intervention):
-            hook = partial(_edit, intervention=intervention, inputs=inputs, step=step)
+            hook: Any = partial(_edit, intervention=intervention, inputs=inputs, step=step)
             vlm.hook_dict[name].add_hook(hook, level=level)
             watched.append((name, str(intervention)))
     return watched
