@@ -28,6 +28,7 @@ UNREACHABLE = {
     "and attn.hook_rot_k and compute the rows that are needed, or edit attn.hook_z",
     "heads": "each head's own write is computed by vlmlens beside the model, which holds only "
     "their sum; read or edit attn.hook_z",
+    "pieces": "attention is called once an image or window, and a trace would see the first alone",
 }
 _ARGUMENTS = {"query": 1, "key": 2, "value": 3}
 
@@ -95,7 +96,9 @@ class Places:
 
     def _place(self, name: str) -> Place:
         if name in self.reasons:
-            raise UnreachedPointError(f"{name} cannot be reached from nnsight: {self.reasons[name]}")
+            raise UnreachedPointError(
+                f"{name} cannot be reached from nnsight: {self.reasons[name]}"
+            )
         if name not in self.table:
             raise UnknownPointError(name, self.table)
         return self.table[name]
@@ -111,6 +114,8 @@ def places(vlm: Any) -> Places:
     table, reasons = {}, dict(vlm.absent)
     for name, point in vlm.hook_dict.items():
         stage = point.tap.stage
+        if getattr(point.tap, "pieces", False):
+            stage = "pieces"
         if stage in UNREACHABLE:
             reasons[name] = UNREACHABLE[stage]
             continue

@@ -84,10 +84,17 @@ class TracedVLM(NNsight):
         Raises:
             UnknownPointError: a point that the model does not have; says why where it exists in
                 principle.
+            UnreachedPointError: a point that nnsight would see a part of.
         """
         if name not in self._vlm.hook_dict:
             self._vlm.matching([name])
             raise InputError(f"{name!r} is a pattern; a trace comes by one point at a time")
+        if getattr(self._vlm.hook_dict[name].tap, "pieces", False):
+            raise UnreachedPointError(
+                f"{name} comes by several times in one pass, with one image or window each, and a "
+                "trace would see the first alone; save it with HookedVLM.run, or edit it with an "
+                "intervention"
+            )
         return TracedPoint(self, name)
 
     def trace(  # pyright: ignore[reportIncompatibleMethodOverride]
