@@ -16,9 +16,8 @@ from einops import rearrange
 
 from vlmlens.errors import UnknownPointError, UnreachedPointError
 
-# A server has no vlmlens: nnsight sends the source of what a trace uses of these two.
-nnsight.register("vlmlens.interop.native")
-nnsight.register("vlmlens.errors")
+# A server has no vlmlens: nnsight sends the source of what a trace uses of it.
+nnsight.register("vlmlens")
 
 #: Why a step has no place among the values of a model that vlmlens does not run.
 UNREACHABLE = {
@@ -81,7 +80,7 @@ class Places:
             UnreachedPointError: a point that cannot be reached there; says why.
             UnknownPointError: a point that the model does not have.
         """
-        place = self._place(name)
+        place = self._place(name, model)
         return place.to_point(_get(model.get(place.module), place))
 
     def write(self, model: Any, name: str, x: Any) -> None:
@@ -91,17 +90,29 @@ class Places:
             UnreachedPointError: a point that cannot be reached there; says why.
             UnknownPointError: a point that the model does not have.
         """
-        place = self._place(name)
+        place = self._place(name, model)
         _set(model.get(place.module), place, place.from_point(x))
 
-    def _place(self, name: str) -> Place:
+    def _place(self, name: str, model: Any) -> Place:
         if name in self.reasons:
             raise UnreachedPointError(
                 f"{name} cannot be reached from nnsight: {self.reasons[name]}"
             )
         if name not in self.table:
             raise UnknownPointError(name, self.table)
+        self._open(model)
         return self.table[name]
+
+    def _open(self, model: Any) -> None:
+        """Have nnsight look inside every attention module, before the first of them runs.
+
+        A forward that is under way when it is asked for goes on as it was, unseen.
+        """
+        if "_vlmlens_opened" in vars(model):
+            return
+        for path in {p.module for p in self.table.values() if p.stage in _ARGUMENTS}:
+            _ = model.get(path).source
+        model._vlmlens_opened = True
 
 
 def places(vlm: Any) -> Places:
