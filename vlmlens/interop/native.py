@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import nnsight
+import torch
 from einops import rearrange
 
 from vlmlens.errors import UnknownPointError, UnreachedPointError
@@ -42,6 +43,7 @@ class Place:
         axes: the point's axes.
         layout: the tensor's axes there, as einops writes them; None where they are the point's.
         sizes: the sizes of axes that the layout does not tell.
+        part: (which, of how many) equal parts of the last axis, at fused projections.
     """
 
     module: str
@@ -49,16 +51,25 @@ class Place:
     axes: str
     layout: str | None = None
     sizes: tuple[tuple[str, int], ...] = ()
+    part: tuple[int, int] | None = None
 
     def to_point(self, x: Any) -> Any:
-        """A tensor in the point's own axes."""
+        """Transformers' tensor in the point's own axes."""
+        if self.part is not None:
+            x = x.chunk(self.part[1], dim=-1)[self.part[0]]
         if self.layout is None:
             return x
         return rearrange(x, f"{self.layout} -> {self.axes}", **dict(self.sizes))
 
-    def from_point(self, x: Any) -> Any:
-        """A tensor as transformers lays it out."""
-        return x if self.layout is None else rearrange(x, f"{self.axes} -> {self.layout}")
+    def from_point(self, x: Any, whole: Any) -> Any:
+        """The point's tensor as transformers lays it out; ``whole`` is what it had there."""
+        if self.layout is not None:
+            x = rearrange(x, f"{self.axes} -> {self.layout}")
+        if self.part is None:
+            return x
+        parts = list(whole.chunk(self.part[1], dim=-1))
+        parts[self.part[0]] = x
+        return torch.cat(parts, dim=-1)
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,9 @@ class Places:
             UnknownPointError: a point that the model does not have.
         """
         place = self._place(name, model)
-        _set(model.get(place.module), place, place.from_point(x))
+        envoy = model.get(place.module)
+        whole = _get(envoy, place) if place.part is not None else None
+        _set(envoy, place, place.from_point(x, whole))
 
     def _place(self, name: str, model: Any) -> Place:
         if name in self.reasons:
@@ -132,7 +145,8 @@ def places(vlm: Any) -> Places:
             continue
         (module,) = point._wire._module
         sizes = tuple(point._sizes.items())
-        table[name] = Place(paths[module], stage, " ".join(point.axes), point._native, sizes)
+        part = getattr(point.tap, "part", None)
+        table[name] = Place(paths[module], stage, " ".join(point.axes), point._native, sizes, part)
     return Places(table, reasons)
 
 
