@@ -23,7 +23,7 @@ def plain(vlm):
     """A copy of the model that vlmlens never saw, as nnsight's users have it."""
     config = copy.deepcopy(vlm.hf_model.config)
     model = type(vlm.hf_model)(config)
-    model.set_attn_implementation("sdpa")
+    model.set_attn_implementation(dict(vlm._found))
     model.load_state_dict(vlm.hf_model.state_dict())
     return nnsight.NNsight(model.eval().requires_grad_(False))
 
@@ -100,7 +100,7 @@ def test_the_same_places_from_a_model_without_weights(vlm):
     with torch.device("meta"):
         config = copy.deepcopy(vlm.hf_model.config)
         empty = type(vlm.hf_model)(config)
-    empty.set_attn_implementation("sdpa")
+    empty.set_attn_implementation(dict(vlm._found))
     with type(vlm)(empty) as opened:
         assert places(opened) == places(vlm)
 

@@ -92,14 +92,14 @@ def test_several_edits_and_readings_in_one_trace(vlm, traced, inputs):
     with traced.trace(inputs) as tracer:
         traced.at("hook_embed").value[:, 3] = 0
         pattern = traced.at("blocks.0.attn.hook_pattern").value.save()
-        traced.at("blocks.0.hook_resid_mid").value *= 2
+        traced.at("blocks.0.attn.hook_z").value *= 2
         post = traced.at("blocks.1.hook_resid_post").value.save()
         logits = tracer.result.logits.save()
 
     def zero(x, hook):
         return torch.cat([x[:, :3], torch.zeros_like(x[:, 3:4]), x[:, 4:]], 1)
 
-    with vlm.hooks([("hook_embed", zero), ("blocks.0.hook_resid_mid", lambda x, hook: x * 2)]):
+    with vlm.hooks([("hook_embed", zero), ("blocks.0.attn.hook_z", lambda x, hook: x * 2)]):
         run = vlm.run(inputs, save=["blocks.0.attn.hook_pattern", "blocks.1.hook_resid_post"])
     assert torch.equal(logits, run.logits)
     assert torch.equal(pattern, run.saved["blocks.0.attn.hook_pattern"])
@@ -198,7 +198,7 @@ def test_what_a_trace_refuses(vlm, traced, inputs, order):
     with pytest.raises(UnreachedPointError, match="order"), traced.trace(inputs):
         traced.at("blocks.1.hook_resid_pre").value.save()
         traced.at("hook_embed").value.save()
-    text_only = vlm.inputs([[]], ["What color is the circle?"])
+    text_only = vlm.inputs_from(torch.tensor([[41, 42, 43]]))
     with pytest.raises(UnreachedPointError, match="never came by"), traced.trace(text_only):
         traced.at("projector.hook_out").value.save()
     with pytest.raises(UnreachedPointError, match="no image"):

@@ -14,25 +14,31 @@ from vlmlens.errors import UnknownPointError
 from vlmlens.interventions import ZeroAblate
 
 #: Points that the toy and every model have, in the order of a pass.
-FIRST, SECOND, LAST = "hook_embed", "blocks.0.hook_resid_mid", "hook_logits"
+FIRST, SECOND, LAST = "hook_embed", "blocks.0.attn.hook_z", "hook_logits"
 
 
-class Half(nn.Module):
+class Attention(nn.Module):
     def __init__(self):
         super().__init__()
-        self.hook_resid_mid = HookPoint()
+        self.hook_z = HookPoint()
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attn = Attention()
 
 
 class Toy(HookedRootModule):
     def __init__(self):
         super().__init__()
         self.hook_embed, self.hook_logits = HookPoint(), HookPoint()
-        self.blocks = nn.ModuleList([Half()])
+        self.blocks = nn.ModuleList([Block()])
         self.weight = nn.Parameter(torch.ones(3))
         self.setup()
 
     def forward(self, x):
-        return self.hook_logits(self.blocks[0].hook_resid_mid(self.hook_embed(x * self.weight)))
+        return self.hook_logits(self.blocks[0].attn.hook_z(self.hook_embed(x * self.weight)))
 
 
 def note(log, word):
@@ -188,7 +194,8 @@ def edits_in_order(model, x, log):
     model.add_hook(LAST, lambda x, hook: torch.zeros_like(x))
     model.add_hook(LAST, lambda x, hook: x + 1)
     model.add_hook(LAST, lambda x, hook: x + 2, prepend=True)
-    log.append(bool((model(x) == 1).all()))
+    model.add_hook(LAST, lambda x, hook: log.append(bool((x == 1).all())))
+    model(x)
     model.reset_hooks()
 
 
@@ -249,13 +256,12 @@ def permanent_backward_hooks(model, x, log):
 def caching_hooks(model, x, log):
     cache = model.add_caching_hooks([FIRST, LAST], incl_bwd=True)
     log.append(model.is_caching)
-    out = model(x)
-    out.sum().backward()
+    model(x).sum().backward()
     model.reset_hooks()
     log.append((sorted(cache), model.is_caching))
-    log.append(torch.equal(cache[LAST], out))
-    log.append(bool((cache[f"{LAST}_grad"] == 1).all()))
-    log.append(cache[f"{FIRST}_grad"].shape == cache[FIRST].shape)
+    log.append([cache[f"{name}_grad"].shape == cache[name].shape for name in (FIRST, LAST)])
+    log.append([bool(cache[f"{name}_grad"].abs().max() > 0) for name in (FIRST, LAST)])
+    log.append(torch.equal(cache[LAST], model.run_with_cache(x, names_filter=LAST)[1][LAST]))
 
 
 def hooks_on_a_point_itself(model, x, log):
@@ -356,7 +362,7 @@ def test_a_condition_that_names_nothing_raises(vlm, inputs):
     with pytest.raises(UnknownPointError), vlm.hooks([(lambda name: False, note([], "a"))]):
         pass
     with pytest.raises(UnknownPointError, match="condition"):
-        vlm.add_hook("blocks.*.hook_resid_mid", note([], "a"))
+        vlm.add_hook("blocks.*.hook_resid_pre", note([], "a"))
     assert not vlm.list_hooks()
 
 
@@ -429,7 +435,7 @@ def test_gradients_stop_at_an_edit(vlm, inputs):
     """Of what was overwritten nothing reaches the loss."""
     run = vlm.run(inputs, [ZeroAblate(point="blocks.1.hook_mlp_out")], save="*", grad=True)
     loss = run.logits.square().mean()
-    wanted = [run.saved[name] for name in ("blocks.1.mlp.hook_post", "blocks.1.hook_resid_mid")]
+    wanted = [run.saved[name] for name in ("blocks.1.mlp.hook_post", "blocks.1.hook_resid_pre")]
     before, after = torch.autograd.grad(loss, wanted, allow_unused=True)
     assert before is None or (before == 0).all()
     assert after.abs().max() > 0
