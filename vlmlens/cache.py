@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ class ActivationCache(Mapping[str, Tensor]):
             raise UnknownPointError(found, self._tensors, "in what this run saved")
         return self._tensors[found]
 
-    def _long_name(self, short: str | int, layer: int = 0, part: str | int = "") -> str:
+    def _long_name(self, short: Any, layer: Any = 0, part: Any = "") -> str:
         """The name of a block's point from its last word, the layer and, if need be, its part.
 
         Negative layers count from the last of the language model's that was saved.
@@ -57,7 +58,7 @@ class ActivationCache(Mapping[str, Tensor]):
         if layer < 0:
             saved = [re.match(r"blocks\.(\d+)\.", name) for name in self._tensors]
             layer += 1 + max((int(match[1]) for match in saved if match), default=-1)
-        word = str(short) if str(short).startswith("hook_") else f"hook_{short}"
+        word = short if short.startswith("hook_") else f"hook_{short}"
         places = [f"{part}."] if part else ["", "attn.", "mlp."]
         names = [f"blocks.{layer}.{place}{word}" for place in places]
         return next((name for name in names if name in self._tensors), names[0])

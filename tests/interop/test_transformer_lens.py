@@ -139,6 +139,17 @@ def test_the_residual_stream_is_taken_apart_alike(llava):
     close(saved.stack_activation("pattern"), theirs.stack_activation("pattern"))
 
 
+def test_its_tools_on_weights_work(llava):
+    """Folded and centred weights give the same probabilities; scores between all heads."""
+    inputs = llava.inputs_from(torch.tensor([[41, 42, 43, 44, 45]]))
+    bridge = to_bridge(llava)
+    bridge.enable_compatibility_mode(disable_warnings=True)
+    ours = llava.run(inputs, attention="eager").logits.log_softmax(-1)
+    close(bridge_logits(bridge, inputs.tensors).log_softmax(-1), ours)
+    layers, heads = bridge.cfg.n_layers, bridge.cfg.n_heads
+    assert bridge.all_composition_scores("V").shape == (layers, heads, layers, heads)
+
+
 # Refusals.
 
 

@@ -1,4 +1,5 @@
 """vlmlens beside other libraries: one file each, imported only when it is asked for.
 
-``vlmlens.interop.nnsight`` needs the extra ``vlmlens[nnsight]``.
+``nnsight`` and ``native`` need the extra ``vlmlens[nnsight]``: the first traces a model that is
+open here, the second is for models on a server. ``transformer_lens`` makes a bridge.
 """

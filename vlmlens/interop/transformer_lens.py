@@ -110,7 +110,7 @@ def _adapter(vlm: HookedVLM, model: Any) -> Any:
 
 def _config(vlm: HookedVLM, config: Any, architecture: str) -> Any:
     dtype = next(vlm.hf_model.parameters()).dtype
-    return build_bridge_config_from_hf(config, architecture, vlm.name, dtype)
+    return build_bridge_config_from_hf(config, architecture, vlm.name or "", dtype)
 
 
 def _refuse_other_logits(vlm: HookedVLM, bridge: TransformerBridge) -> None:

@@ -5,15 +5,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from accelerate.utils import align_module_device
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from transformer_lens.utilities import Slice
+from transformer_lens.utilities.slice import Slice
 
 from vlmlens.cache import ActivationCache
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.model.norm import Norm
+from vlmlens.model.unembed import Tokens, directions
 from vlmlens.model.wiring import _by_head
 
 if TYPE_CHECKING:
@@ -28,11 +28,9 @@ RESIDUAL = (
     "blocks.*.attn.hook_z",
 )
 
-#: Token ids: one for all, one a sample, or one for every sample and position; or a token's text.
-Tokens = str | int | Tensor
-#: Which positions or samples, as TransformerLens takes it: an index, ``(start, end)``, a slice, or
-#: a list of indices. One index takes the axis away.
-Which = int | tuple[int, ...] | slice | list[int] | Tensor | Slice | None
+#: Which positions or samples, as TransformerLens takes it: an index, ``(start, end)`` or a list of
+#: indices. One index takes the axis away.
+Which = int | tuple[int, ...] | list[int] | Tensor | Slice | None
 Stack = Float[Tensor, "component *lead d_model"]
 Kept = Float[Tensor, "component *kept d_model"]
 Attributions = Float[Tensor, "component *kept"]
@@ -237,9 +235,9 @@ class ResidualStream:
         Returns:
             (component batch pos), in logits.
         """
-        direction = self._directions(tokens)
+        direction = directions(self._vlm, tokens)
         if incorrect_tokens is not None:
-            other = self._directions(incorrect_tokens)
+            other = directions(self._vlm, incorrect_tokens)
             if other.shape != direction.shape:
                 raise InputError("tokens and incorrect_tokens must be of one shape")
             direction = direction - other
@@ -270,27 +268,6 @@ class ResidualStream:
         self._vlm.matching(name)
         (module,) = self._vlm.hook_dict[name]._wire._module
         return module
-
-    def _directions(self, tokens: Tokens) -> Float[Tensor, "*lead d_model"]:
-        head = self._vlm.hf_model.get_submodule(self._vlm.family.lm_head)
-        with align_module_device(head):
-            if not head.weight.is_floating_point() or head.weight.is_meta:
-                raise UnsupportedModelError(
-                    "the unembedding's weights are quantised or not at hand, so a token has no "
-                    "direction; open the model with the unembedding in floating point"
-                )
-            return head.weight.detach()[self._ids(tokens).to(head.weight.device)]
-
-    def _ids(self, tokens: Tokens) -> Int[Tensor, "*lead"]:
-        if isinstance(tokens, str):
-            tokenizer = getattr(self._vlm.processor, "tokenizer", None)
-            if tokenizer is None:
-                raise InputError("this model was opened without a tokenizer: pass token ids")
-            ids = tokenizer.encode(tokens, add_special_tokens=False)
-            if len(ids) != 1:
-                raise InputError(f"{tokens!r} is {len(ids)} tokens, not one")
-            (tokens,) = ids
-        return torch.as_tensor(tokens)
 
     # ------------------------------------------------------------------ the run
 
@@ -334,4 +311,5 @@ class ResidualStream:
 
 
 def _slice(x: Tensor, wanted: Which, dim: int) -> Tensor:
-    return (wanted if isinstance(wanted, Slice) else Slice(wanted)).apply(x, dim=dim)
+    given: Any = wanted
+    return (given if isinstance(given, Slice) else Slice(given)).apply(x, dim=dim)
