@@ -1,10 +1,12 @@
 """ActivationCache: what a run saved."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,13 +65,29 @@ class ActivationCache(Mapping[str, Tensor]):
             whole.update(f"{name} {contents(tensor)}".encode())
         return whole.hexdigest()[:8]
 
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._tensors:
-            raise UnknownPointError(name, self._tensors, "in what this run saved")
-        return self._tensors[name]
+    def __getitem__(self, name: str | tuple[str | int, ...]) -> Tensor:
+        """An activation by its point's name, or as TransformerLens has it, ``"pattern", 3``."""
+        found = name if isinstance(name, str) else self._long_name(*name)
+        if found not in self._tensors:
+            raise UnknownPointError(found, self._tensors, "in what this run saved")
+        return self._tensors[found]
+
+    def _long_name(self, short: Any, layer: Any = 0, part: Any = "") -> str:
+        """The name of a block's point from its last word, the layer and, if need be, its part.
+
+        Negative layers count from the last of the language model's that was saved.
+        """
+        if layer < 0:
+            saved = [re.match(r"blocks\.(\d+)\.", name) for name in self._tensors]
+            layer += 1 + max((int(match[1]) for match in saved if match), default=-1)
+        word = short if short.startswith("hook_") else f"hook_{short}"
+        places = [f"{part}."] if part else ["", "attn.", "mlp."]
+        names = [f"blocks.{layer}.{place}{word}" for place in places]
+        return next((name for name in names if name in self._tensors), names[0])
 
     def __contains__(self, name: object) -> bool:
-        return name in self._tensors
+        found = self._long_name(*name) if isinstance(name, tuple) else name
+        return found in self._tensors
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
@@ -92,6 +110,25 @@ class ActivationCache(Mapping[str, Tensor]):
             raise UnknownPointError(pattern, self, "in what this run saved")
         first = self[names[0]].device
         return torch.stack([self[name].to(first) for name in names])
+
+    def stack_activation(
+        self, activation_name: str, layer: int | None = -1, sublayer_type: str | None = None
+    ) -> Tensor:
+        """The same activation of the language model's first blocks, as TransformerLens stacks it.
+
+        Args:
+            activation_name: the last word of the point's name, such as ``"pattern"``.
+            layer: blocks before this one; -1 or None for all that were saved.
+            sublayer_type: ``"attn"`` or ``"mlp"``, where both have such a point.
+
+        Raises:
+            UnknownPointError: a block of which it was not saved.
+        """
+        if layer is None or layer == -1:
+            last = self._long_name(activation_name, -1, sublayer_type or "")
+            layer = int(last.split(".")[1]) + 1
+        part = sublayer_type or ""
+        return torch.stack([self[activation_name, at, part] for at in range(layer)])
 
     def __repr__(self) -> str:
         size = sum(t.numel() * t.element_size() for t in self._tensors.values())

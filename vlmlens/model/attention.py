@@ -135,8 +135,10 @@ def scores(
 
 def softmax(x: Float[Tensor, "*lead key"]) -> Float[Tensor, "*lead key"]:
     """Attention weights in the scores' dtype; all zero where every key is hidden."""
-    weights = torch.softmax(x, dim=-1, dtype=torch.float32)
-    return weights.masked_fill((x == -torch.inf).all(-1, keepdim=True), 0.0).to(x.dtype)
+    dead = (x == -torch.inf).all(-1, keepdim=True)
+    # Filled before as well: softmax of nothing is NaN, and its gradient would be, for every key.
+    weights = torch.softmax(x.masked_fill(dead, 0.0), dim=-1, dtype=torch.float32)
+    return weights.masked_fill(dead, 0.0).to(x.dtype)
 
 
 def mix(

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from transformer_lens.hook_points import HookPoint, LensHandle
+from torch.utils.hooks import RemovableHandle
+from transformer_lens.hook_points import HookPoint
 
 from vlmlens.errors import UnsupportedModelError
 from vlmlens.families import BLOCKS, Family, Tap, block_table
@@ -38,16 +39,35 @@ class WiredPoint(HookPoint):
         self._native = tap.layout
         self._sizes = {axis: size for axis, size in sizes.items() if axis in self.axes}
 
-    def add_hook(self, *args: Any, **kwargs: Any) -> LensHandle:
-        """Add a hook as TransformerLens does, and begin to watch."""
-        handle = super().add_hook(*args, **kwargs)
+    def register_forward_hook(self, *args: Any, **kwargs: Any) -> RemovableHandle:
+        """Add a hook as torch does (TransformerLens's ``add_hook`` calls this); begin to watch."""
         self._wire.connect(self)
-        return handle
+        return super().register_forward_hook(*args, **kwargs)
+
+    def register_forward_pre_hook(self, *args: Any, **kwargs: Any) -> RemovableHandle:
+        """The same, for hooks that see what comes in."""
+        self._wire.connect(self)
+        return super().register_forward_pre_hook(*args, **kwargs)
+
+    def register_full_backward_hook(self, *args: Any, **kwargs: Any) -> RemovableHandle:
+        """The same, for hooks on gradients."""
+        self._wire.connect(self)
+        return super().register_full_backward_hook(*args, **kwargs)
+
+    def register_full_backward_pre_hook(self, *args: Any, **kwargs: Any) -> RemovableHandle:
+        """The same, for hooks on gradients before the others."""
+        self._wire.connect(self)
+        return super().register_full_backward_pre_hook(*args, **kwargs)
 
     def remove_hooks(self, *args: Any, **kwargs: Any) -> None:
         """Remove hooks as TransformerLens does; stop watching when none is left."""
         super().remove_hooks(*args, **kwargs)
-        if not self.has_hooks():
+        if not (
+            self._forward_hooks
+            or self._forward_pre_hooks
+            or self._backward_hooks
+            or self._backward_pre_hooks
+        ):
             self._wire.disconnect(self)
 
     def carry(self, native: Tensor) -> Tensor:
@@ -69,6 +89,10 @@ class WiredPoint(HookPoint):
         return torch.cat(parts, dim=-1)
 
     def _carry(self, native: Tensor) -> Tensor:
+        backward = self._backward_hooks or self._backward_pre_hooks
+        if backward and torch.is_grad_enabled() and not native.requires_grad:
+            # Angles, or a model whose weights are frozen: torch would not call the hooks.
+            native = native.detach().clone().requires_grad_()
         if self._native is None:
             return self(native)
         axes = " ".join(self.axes)
