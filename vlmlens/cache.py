@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -56,14 +55,17 @@ class ActivationCache(Mapping[str, Tensor]):
         self._tensors = tensors
         self.axes = axes
         self.layouts = tuple(layouts)
+        self._digest = ""
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """Eight characters that change with anything that was saved: the cache's name."""
-        whole = hashlib.sha256()
-        for name, tensor in self._tensors.items():
-            whole.update(f"{name} {contents(tensor)}".encode())
-        return whole.hexdigest()[:8]
+        if not self._digest:
+            whole = hashlib.sha256()
+            for name, tensor in self._tensors.items():
+                whole.update(f"{name} {contents(tensor)}".encode())
+            self._digest = whole.hexdigest()[:8]
+        return self._digest
 
     def __getitem__(self, name: str | tuple[str | int, ...]) -> Tensor:
         """An activation by its point's name, or as TransformerLens has it, ``"pattern", 3``."""

@@ -116,7 +116,9 @@ def test_several_edits_and_readings_in_one_trace(vlm, traced, inputs):
 
 
 def test_every_intervention_can_be_applied(vlm, traced, inputs):
-    other = vlm.run(vlm.inputs([picture(2), picture(3)], list(QUESTIONS)), save="projector.*")
+    said = {"system": "Answer in a word or two."}  # as in the inputs, or the prompts do not align
+    others = vlm.inputs([picture(2), picture(3)], list(QUESTIONS), **said)
+    other = vlm.run(others, save="projector.*")
     for interventions in (
         [KnockOut(where=vl.Where(layers=(0, 1), heads=1, keys="vision"))],
         [PermuteVision(seed=3), Scale(point="hook_embed", by=2.0)],
