@@ -19,6 +19,12 @@ from vlmlens.interop.native import UNREACHABLE, places  # noqa: E402
 
 
 @pytest.fixture(scope="module")
+def vlm(any_vlm):
+    """Models of different kinds, in place of the two LLaVAs."""
+    return any_vlm
+
+
+@pytest.fixture(scope="module")
 def plain(vlm):
     """A copy of the model that vlmlens never saw, as nnsight's users have it."""
     config = copy.deepcopy(vlm.hf_model.config)

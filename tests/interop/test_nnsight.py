@@ -22,6 +22,12 @@ from vlmlens.interop.nnsight import TracedVLM  # noqa: E402
 
 
 @pytest.fixture(scope="module")
+def vlm(any_vlm):
+    """Models of different kinds, in place of the two LLaVAs."""
+    return any_vlm
+
+
+@pytest.fixture(scope="module")
 def traced(vlm):
     with TracedVLM(vlm) as opened:
         yield opened

@@ -24,6 +24,12 @@ def close(a, b):
 
 
 @pytest.fixture(scope="module")
+def vlm(any_vlm):
+    """Models of different kinds, in place of the two LLaVAs."""
+    return any_vlm
+
+
+@pytest.fixture(scope="module")
 def bridge(vlm):
     return to_bridge(vlm)
 

@@ -13,6 +13,13 @@ from transformer_lens.HookedRootModule import HookedRootModule
 from vlmlens.errors import UnknownPointError
 from vlmlens.interventions import ZeroAblate
 
+
+@pytest.fixture(scope="module")
+def vlm(any_vlm):
+    """Models of different kinds, in place of the two LLaVAs."""
+    return any_vlm
+
+
 #: Points that the toy and every model have, in the order of a pass.
 FIRST, SECOND, LAST = "hook_embed", "blocks.0.attn.hook_z", "hook_logits"
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import EVERY, build
 from torch import nn
 
 import vlmlens as vl
@@ -10,6 +11,13 @@ from vlmlens.model import Norm, ResidualStream
 from vlmlens.model.residual import RESIDUAL
 
 MORE = ("blocks.*.attn.*", "blocks.*.mlp.hook_pre")
+
+
+@pytest.fixture(scope="module", params=EVERY)
+def vlm(request):
+    """Every tiny model."""
+    with vl.HookedVLM(*build(request.param)) as model:
+        yield model
 
 
 @pytest.fixture(scope="module")

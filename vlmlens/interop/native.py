@@ -138,14 +138,14 @@ def places(vlm: Any) -> Places:
     table, reasons = {}, dict(vlm.absent)
     for name, point in vlm.hook_dict.items():
         stage = point.tap.stage
-        if getattr(point.tap, "pieces", False):
+        if point.tap.pieces:
             stage = "pieces"
         if stage in UNREACHABLE:
             reasons[name] = UNREACHABLE[stage]
             continue
         (module,) = point._wire._module
         sizes = tuple(point._sizes.items())
-        part = getattr(point.tap, "part", None)
+        part = point.tap.part
         table[name] = Place(paths[module], stage, " ".join(point.axes), point._native, sizes, part)
     return Places(table, reasons)
 

@@ -89,7 +89,7 @@ class TracedVLM(NNsight):
         if name not in self._vlm.hook_dict:
             self._vlm.matching([name])
             raise InputError(f"{name!r} is a pattern; a trace comes by one point at a time")
-        if getattr(self._vlm.hook_dict[name].tap, "pieces", False):
+        if self._vlm.hook_dict[name].tap.pieces:
             raise UnreachedPointError(
                 f"{name} comes by several times in one pass, with one image or window each, and a "
                 "trace would see the first alone; save it with HookedVLM.run, or edit it with an "
