@@ -118,10 +118,10 @@ def test_a_generation_is_averaged_over_each_samples_own_steps():
 
 
 def test_balance_needs_an_image_and_words():
-    for letters in ("bsuut", "bvvst"):
-        with pytest.raises(EmptySelectionError, match="sample 0 has no vision tokens, or no user"):
+    for letters, missing in {"bsuut": "vision", "bvvst": "user"}.items():
+        with pytest.raises(EmptySelectionError, match=f"sample 0 has no {missing} tokens"):
             probes.cross_modality_balance(attending([letters], [[[0.2] * 5]]))
-    with pytest.raises(EmptySelectionError, match="or no system text"):
+    with pytest.raises(EmptySelectionError, match="no system tokens"):
         probes.cross_modality_balance(attending(["bvvut"], [[[0.2] * 5]]), text=("system",))
     with pytest.raises(UnknownPointError):
         probes.cross_modality_balance(run_saving(["bvu"], {}))
@@ -144,7 +144,8 @@ def test_rope_sensitivity_worked_out_on_paper():
     delta = 0.5
     keys = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [3.0, 3.0]])[None, :, None]
     query = torch.tensor([1.0, 0.0])[None, None, None]
-    tensors = {"attn.hook_rot_q": [query], "attn.hook_rot_k": [keys]}
+    row = torch.tensor([0.0, 1.0, 0.0, 3.0]).softmax(-1)[None, None, None]
+    tensors = {"attn.hook_rot_q": [query], "attn.hook_rot_k": [keys], "attn.hook_pattern": [row]}
     made = {"rope": Rope(torch.tensor([1.0])), "scaling": 1.0}
     found = probes.rope_sensitivity(run_saving(["bvut"], tensors, **made), delta=delta)
     alpha = np.e / (np.e + 2)  # scores 0, 1, 0; the last key is the query's own
@@ -280,7 +281,7 @@ def test_grouped_heads_are_heads_that_share_their_keys(turning):
 
 
 def test_what_cannot_be_turned(turning):
-    with pytest.raises(InputError, match="delta=0 turns nothing"):
+    with pytest.raises(InputError, match="a turn by 0 changes nothing"):
         probes.rope_sensitivity(turning, delta=0.0)
     with pytest.raises(InputError, match="there is: past, all"):
         probes.rope_sensitivity(turning, keys="future")
