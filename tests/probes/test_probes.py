@@ -6,54 +6,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import QUESTIONS, picture
+from hand import attending, layout, rope_of, run_saving
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 import vlmlens as vl
 from vlmlens import probes
 from vlmlens.errors import EmptySelectionError, InputError, UnknownPointError
-from vlmlens.layout import TokenLayout
-from vlmlens.model import Rope
 from vlmlens.probes import cmb, norms, rope
 from vlmlens.probes.accuracy import plain
-
-ROLES = {
-    "b": "bos",
-    "s": "system",
-    "t": "template",
-    "v": "vision",
-    "u": "user",
-    "a": "assistant",
-    ".": "pad",
-}
-
-
-def layout(letters: str) -> TokenLayout:
-    """A layout from one letter a position; ``.`` is padding."""
-    roles = tuple(ROLES[letter] for letter in letters)
-    vision = np.array([role == "vision" for role in roles])
-    column = np.where(vision, vision.cumsum() - 1, -1)
-    zero = np.where(vision, 0, -1)
-    return TokenLayout(roles, tuple(letters), zero, zero, column, np.full((len(roles), 4), np.nan))
-
-
-def run_saving(letters, tensors, **more):
-    """A run of one sample a word, whose saved tensors are these, one a layer."""
-    layouts = tuple(layout(word) for word in letters)
-    size = len(layouts[0])
-    inputs = vl.Inputs({"input_ids": torch.zeros(len(layouts), size, dtype=torch.long)}, layouts)
-    saved = {
-        f"blocks.{number}.{site}": tensor
-        for site, layers in tensors.items()
-        for number, tensor in enumerate(layers)
-    }
-    logits = torch.zeros(len(layouts), size, 5)
-    return vl.Run(inputs, logits, vl.ActivationCache(saved, {}), "sdpa", **more)
-
-
-def attending(letters, *layers):
-    """A run whose last rows are these weights: layer, then sample, then head, then key."""
-    rows = [torch.tensor(layer, dtype=torch.float)[:, :, None] for layer in layers]
-    return run_saving(letters, {"attn.hook_pattern": rows})
 
 
 # Cross-modality balance.
@@ -146,7 +106,7 @@ def test_rope_sensitivity_worked_out_on_paper():
     query = torch.tensor([1.0, 0.0])[None, None, None]
     row = torch.tensor([0.0, 1.0, 0.0, 3.0]).softmax(-1)[None, None, None]
     tensors = {"attn.hook_rot_q": [query], "attn.hook_rot_k": [keys], "attn.hook_pattern": [row]}
-    made = {"rope": Rope(torch.tensor([1.0])), "scaling": 1.0}
+    made = {"rope": rope_of([1.0]), "scaling": 1.0}
     found = probes.rope_sensitivity(run_saving(["bvut"], tensors, **made), delta=delta)
     alpha = np.e / (np.e + 2)  # scores 0, 1, 0; the last key is the query's own
     turned = np.exp(np.cos(delta)) / (np.exp(np.cos(delta)) + 2)
