@@ -21,7 +21,7 @@ from vlmlens.probes import PROBES
 TABLES = {
     "families": (FAMILIES, {"family", "towers"}),
     "interventions": (INTERVENTIONS, {"base"}),
-    "probes": (PROBES, {"labels", "statistics", "steps"}),
+    "probes": (PROBES, {"grids", "labels", "statistics", "steps"}),
     "datasets": (DATASETS, set()),
     "plots": (PLOTS, {"arrays", "theme"}),
 }

@@ -9,7 +9,7 @@ from hand import attending, generation, run_saving
 from vlmlens import probes
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.probes import sinks
-from vlmlens.probes.attention_entropy import entropy
+from vlmlens.probes.entropy import entropy
 from vlmlens.probes.sinks import peak
 from vlmlens.probes.steps import LAST_ROWS
 

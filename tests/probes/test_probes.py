@@ -15,7 +15,6 @@ from vlmlens.errors import EmptySelectionError, InputError, UnknownPointError
 from vlmlens.probes import cmb, norms, rope
 from vlmlens.probes.accuracy import plain
 
-
 # Cross-modality balance.
 
 

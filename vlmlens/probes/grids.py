@@ -1,0 +1,40 @@
+"""From positions to the image's rows and columns."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from vlmlens.layout import TokenLayout
+
+
+def patches(layout: TokenLayout, image: int = 0, tile: int = 0) -> Int[np.ndarray, " patch"]:
+    """The positions of one image's tokens, row by row (on one of its tiles, where it has several).
+
+    Raises:
+        EmptySelectionError: the sample holds no such image.
+    """
+    layout.grid(image)  # says what is there, if this is not
+    return layout.vision(image)
+
+
+def on_grid(
+    layout: TokenLayout,
+    values: Float[np.ndarray, "*lead patch"],
+    image: int = 0,
+    tile: int = 0,
+) -> Float[np.ndarray, "*lead row column"]:
+    """One number a patch, as rows and columns."""
+    return values.reshape(*values.shape[:-1], *layout.grid(image))
+
+
+def side_by_side(
+    maps: Sequence[Float[np.ndarray, "*lead row column"]],
+) -> Float[np.ndarray, "sample *lead row column"]:
+    """Samples' maps in one array; those on smaller grids get NaN at the right and at the bottom."""
+    rows = max(m.shape[-2] for m in maps)
+    columns = max(m.shape[-1] for m in maps)
+    whole = np.full((len(maps), *maps[0].shape[:-2], rows, columns), np.nan)
+    for index, m in enumerate(maps):
+        whole[index, ..., : m.shape[-2], : m.shape[-1]] = m
+    return whole
