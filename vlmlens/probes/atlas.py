@@ -14,6 +14,7 @@ from vlmlens.errors import EmptySelectionError
 from vlmlens.layout import TokenLayout
 from vlmlens.model import Inputs, Run
 from vlmlens.probes.attention_maps import image_attention, normalised_entropy, object_overlap
+from vlmlens.probes.grids import Box
 from vlmlens.probes.labels import array, layer_numbers
 from vlmlens.probes.steps import LAST_ROWS
 
@@ -31,7 +32,7 @@ LONG = {
 
 
 def head_atlas(
-    run: Run, boxes: Sequence[Sequence[Sequence[float]]] | None = None, *, image: int = 0
+    run: Run, boxes: Sequence[Sequence[Box]] | None = None, *, image: int = 0
 ) -> xr.Dataset:
     """Where each head looks when the next token is predicted.
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.model import Generation, Run
-from vlmlens.probes.grids import on_grid, patches, side_by_side
+from vlmlens.probes.grids import Box, on_grid, patches, side_by_side
 from vlmlens.probes.labels import array, layer_numbers
 from vlmlens.probes.steps import LAST_ROWS
 
@@ -128,9 +128,7 @@ def word_steps(run: Generation, tokenizer: Any, word: str, sample: int = 0) -> l
     ]
 
 
-def object_overlap(
-    run: Run, boxes: Sequence[Sequence[Sequence[float]]], *, image: int = 0
-) -> xr.Dataset:
+def object_overlap(run: Run, boxes: Sequence[Sequence[Box]], *, image: int = 0) -> xr.Dataset:
     """How much of a head's attention to the image lies on objects.
 
     With p the last row's weights on the image's patches divided by their sum, and O the patches

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from vlmlens.layout import TokenLayout
+
+#: Left, top, right, bottom, in pixels of the original image.
+Box = Sequence[int | float]
 
 
 def patches(layout: TokenLayout, image: int = 0, tile: int = 0) -> Int[np.ndarray, " patch"]:
@@ -20,10 +23,10 @@ def patches(layout: TokenLayout, image: int = 0, tile: int = 0) -> Int[np.ndarra
 
 def on_grid(
     layout: TokenLayout,
-    values: Float[np.ndarray, "*lead patch"],
+    values: Shaped[np.ndarray, "*lead patch"],
     image: int = 0,
     tile: int = 0,
-) -> Float[np.ndarray, "*lead row column"]:
+) -> Shaped[np.ndarray, "*lead row column"]:
     """One number a patch, as rows and columns."""
     return values.reshape(*values.shape[:-1], *layout.grid(image))
 

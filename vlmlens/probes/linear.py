@@ -11,6 +11,7 @@ from vlmlens.cache import Save
 from vlmlens.errors import InputError
 from vlmlens.layout import TokenLayout
 from vlmlens.model import Run
+from vlmlens.probes.grids import Box
 from vlmlens.probes.labels import layer_numbers
 from vlmlens.probes.statistics import mean_map
 
@@ -31,8 +32,8 @@ def linear_probe(
 
     At every layer, a ridge classifier on standardised activations, cross-validated: the pictures
     are dealt into folds, so that no picture is in both halves. The control is the same thing with
-    the labels dealt out anew among the tokens of each picture, in training only: what it reaches is
-    what the classes' frequencies alone give.
+    the labels dealt out anew among the tokens of each picture, in training only: what it reaches
+    can be told from the picture as a whole (which colours it holds), not from the patch.
 
     A label that can be read is not therefore used: see the interventions for that. Patches of one
     picture are no independent draws; intervals are over pictures.
@@ -118,9 +119,7 @@ def linear_probe(
     return made
 
 
-def labels_in_boxes(
-    layout: TokenLayout, boxes: Mapping[str, Sequence[float]], *, image: int = 0
-) -> list[str]:
+def labels_in_boxes(layout: TokenLayout, boxes: Mapping[str, Box], *, image: int = 0) -> list[str]:
     """The name of the box that each vision token lies in, ``""`` for none or several.
 
     Args:
