@@ -53,7 +53,7 @@ def test_what_there_is():
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    model, processor = build("llava-clip-llama")
+    model, processor = build("llava")
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder

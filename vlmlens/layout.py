@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -12,6 +13,48 @@ from vlmlens.errors import EmptySelectionError, InputError, UnknownRoleError
 #: ``template`` is what the chat template writes around the messages: role tags and line ends.
 ROLES = ("bos", "system", "template", "user", "vision", "assistant", "pad")
 
+#: What a position can be of an image: nothing; a patch of it, or of a small copy of all of it;
+#: a learned token that ends a row; a word of the template between rows, tiles or images.
+KINDS = ("", "patch", "thumbnail", "newline", "separator")
+
+
+@dataclass(frozen=True)
+class View:
+    """One grid of vision tokens: all of an image, or one tile of it.
+
+    Attributes:
+        rows: of tokens.
+        columns: of tokens.
+        box: left, top, right, bottom of what the grid covers, in pixels of the ORIGINAL image;
+            None where the original's size is unknown. Padding lies outside the image.
+        thumbnail: whether it is a small copy of the whole image, beside tiles of it.
+        newlines: learned tokens that end rows: after ``"each"`` row, after the ``"last"``, or none.
+    """
+
+    rows: int
+    columns: int
+    box: tuple[float, float, float, float] | None = None
+    thumbnail: bool = False
+    newlines: Literal["each", "last", ""] = ""
+
+    @property
+    def size(self) -> int:
+        """How many positions it takes, newlines included."""
+        extra = {"each": self.rows, "last": 1, "": 0}[self.newlines]
+        return self.rows * self.columns + extra
+
+    def boxes(self, original: tuple[int, int] | None) -> Float[np.ndarray, "patch 4"]:
+        """What each patch covers, row by row, cut off at the edges of the original image."""
+        if self.box is None or original is None:
+            return np.full((self.rows * self.columns, 4), np.nan)
+        left, top, right, bottom = self.box
+        xs = np.clip(np.linspace(left, right, self.columns + 1), 0, original[0])
+        ys = np.clip(np.linspace(top, bottom, self.rows + 1), 0, original[1])
+        boxes = np.empty((self.rows, self.columns, 4))
+        boxes[..., 0], boxes[..., 2] = xs[:-1], xs[1:]
+        boxes[..., 1], boxes[..., 3] = ys[:-1, None], ys[1:, None]
+        return boxes.reshape(-1, 4)
+
 
 @dataclass(frozen=True, eq=False)
 class TokenLayout:
@@ -21,8 +64,11 @@ class TokenLayout:
         roles: the role of every position, one of ``ROLES``.
         tokens: every position's token as text; empty strings without a tokenizer.
         image: index of the image among the sample's, -1 for what is no vision token.
-        row: the token's row on that image's grid, from the top; -1 elsewhere.
+        tile: index of the grid among the image's, in the order of the tokens; -1 elsewhere.
+        row: the token's row on that grid, from the top; -1 elsewhere.
         column: its column, from the left; -1 elsewhere.
+        kind: what the position is of its image, one of ``KINDS``. Newlines play the role
+            ``vision`` and have no row; separators play the role ``template``.
         box: left, top, right, bottom in pixels of the ORIGINAL image; NaN elsewhere, and where
             the original's size is unknown.
     """
@@ -30,9 +76,11 @@ class TokenLayout:
     roles: tuple[str, ...]
     tokens: tuple[str, ...]
     image: Int[np.ndarray, " pos"]
+    tile: Int[np.ndarray, " pos"]
     row: Int[np.ndarray, " pos"]
     column: Int[np.ndarray, " pos"]
     box: Float[np.ndarray, "pos 4"]
+    kind: tuple[str, ...]
 
     def __post_init__(self):
         for role in set(self.roles) - set(ROLES):
@@ -72,20 +120,28 @@ class TokenLayout:
         """How many images the sample holds."""
         return int(self.image.max(initial=-1)) + 1
 
-    def vision(self, image: int) -> Int[np.ndarray, " patch"]:
-        """The positions of one image's tokens, row by row."""
-        found = np.flatnonzero((self.image == image) & (self.row >= 0))
-        return found[np.lexsort((self.column[found], self.row[found]))]
+    def vision(self, image: int, tile: int | None = None) -> Int[np.ndarray, " patch"]:
+        """The positions of one image's patches, tile by tile and row by row; no newlines."""
+        here = (self.image == image) & (self.row >= 0)
+        found = np.flatnonzero(here if tile is None else here & (self.tile == tile))
+        return found[np.lexsort((self.column[found], self.row[found], self.tile[found]))]
 
-    def grid(self, image: int = 0) -> tuple[int, int]:
-        """Rows and columns of one image's tokens.
+    def tiles(self, image: int = 0) -> int:
+        """How many grids an image's tokens lie on: its tiles, and its thumbnail."""
+        return int(self.tile[self.image == image].max(initial=-1)) + 1
+
+    def grid(self, image: int = 0, tile: int = 0) -> tuple[int, int]:
+        """Rows and columns of one image's tokens, on one of its tiles.
 
         Raises:
-            EmptySelectionError: the sample holds no such image.
+            EmptySelectionError: the sample holds no such image, or the image no such tile.
         """
-        here = self.vision(image)
+        here = self.vision(image, tile)
         if not len(here):
-            raise EmptySelectionError(f"no image {image}: this sample holds {self.images}")
+            raise EmptySelectionError(
+                f"no tile {tile} of image {image}: this sample holds {self.images} image(s), with "
+                f"{', '.join(str(self.tiles(i)) for i in range(self.images)) or 'no'} tile(s)"
+            )
         return int(self.row[here].max()) + 1, int(self.column[here].max()) + 1
 
     def within(self, box: Iterable[float], image: int = 0) -> Int[np.ndarray, " chosen"]:
@@ -112,24 +168,32 @@ class TokenLayout:
             tokens=self.tokens + tokens,
             **{
                 name: np.concatenate([getattr(self, name), [-1] * len(tokens)]).astype(int)
-                for name in ("image", "row", "column")
+                for name in ("image", "tile", "row", "column")
             },
             box=np.concatenate([self.box, np.full((len(tokens), 4), np.nan)]),
+            kind=self.kind + ("",) * len(tokens),
         )
 
     def padded(self, length: int, side: str) -> "TokenLayout":
         """The layout with padding on the left or right, ``length`` positions in all."""
         extra = length - len(self)
-        around = (extra, 0) if side == "left" else (0, extra)
-        before, after = ("pad",) * around[0], ("pad",) * around[1]
-        blank_before, blank_after = ("",) * around[0], ("",) * around[1]
+        before, after = (extra, 0) if side == "left" else (0, extra)
+
+        def texts(own: tuple[str, ...], blank: str = "") -> tuple[str, ...]:
+            return (blank,) * before + own + (blank,) * after
+
+        def numbers(own: np.ndarray) -> np.ndarray:
+            return np.pad(own, (before, after), constant_values=-1)
+
         return TokenLayout(
-            before + self.roles + after,
-            blank_before + self.tokens + blank_after,
-            np.pad(self.image, around, constant_values=-1),
-            np.pad(self.row, around, constant_values=-1),
-            np.pad(self.column, around, constant_values=-1),
-            np.pad(self.box, (around, (0, 0)), constant_values=np.nan),
+            texts(self.roles, "pad"),
+            texts(self.tokens),
+            numbers(self.image),
+            numbers(self.tile),
+            numbers(self.row),
+            numbers(self.column),
+            np.pad(self.box, ((before, after), (0, 0)), constant_values=np.nan),
+            texts(self.kind),
         )
 
     def __repr__(self) -> str:

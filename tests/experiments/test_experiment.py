@@ -33,7 +33,7 @@ from vlmlens.interventions import Intervention, KnockOut, PatchFrom, PermuteVisi
 
 @pytest.fixture(scope="module")
 def model():
-    with vl.HookedVLM(*build("llava-clip-llama"), name="tiny", revision="one") as opened:
+    with vl.HookedVLM(*build("llava"), name="tiny", revision="one") as opened:
         yield opened
 
 

@@ -1,14 +1,17 @@
 """What HookedVLM promises of every family."""
 
 import copy
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from conftest import QUESTIONS, picture
+from conftest import EVERY, QUESTIONS, build, picture
 
 import vlmlens as vl
 from vlmlens.errors import (
     EmptySelectionError,
+    InputError,
     UnknownPointError,
     UnknownRoleError,
     UnreachedPointError,
@@ -16,6 +19,30 @@ from vlmlens.errors import (
 from vlmlens.interventions import KnockOut, PatchFrom, Scale, ZeroAblate
 from vlmlens.model.rotary import rotate, unrotate
 from vlmlens.points import BLOCK_POINTS
+
+
+@pytest.fixture(scope="module", params=EVERY)
+def vlm(request):
+    with vl.HookedVLM(*build(request.param), name=request.param) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def images(vlm):
+    """What plain tensors hold of one picture."""
+    made = vlm.inputs([picture(0)], [QUESTIONS[0]])
+    per_token = ("input_ids", "attention_mask", "position_ids", *vlm.family.per_token)
+    return made, {k: v for k, v in made.tensors.items() if k not in per_token}
+
+
+def heads_of(vlm):
+    text = vlm.config.get_text_config()
+    return text.num_attention_heads, text.num_key_value_heads
+
+
+def bidirectional(vlm):
+    """Families in which an image's positions see each other both ways."""
+    return vlm.config.model_type in ("gemma3", "paligemma")
 
 
 def close(a, b, atol=1e-5):
@@ -28,7 +55,7 @@ def close(a, b, atol=1e-5):
 def plain_logits(vlm, inputs):
     """Plain transformers, from a copy of the model that vlmlens never saw."""
     model = type(vlm.hf_model)(copy.deepcopy(vlm.hf_model.config))
-    model.set_attn_implementation("sdpa")
+    model.set_attn_implementation(dict(vlm._found))  # Gemma 2 knows no sdpa
     model.load_state_dict(vlm.hf_model.state_dict())
     with torch.no_grad():
         return model.eval()(**inputs.tensors, use_cache=False).logits
@@ -44,7 +71,8 @@ def test_logits_are_those_of_plain_transformers_bit_for_bit(vlm, inputs):
 
 def test_one_sample_alone_is_plain_transformers_with_its_own_defaults(vlm):
     alone = vlm.inputs([picture(0)], [QUESTIONS[0]])
-    tensors = {k: alone.tensors[k] for k in ("input_ids", "pixel_values")}
+    own = ("attention_mask", "position_ids")
+    tensors = {k: v for k, v in alone.tensors.items() if k not in own}
     with torch.no_grad():
         plain = vlm.hf_model(**tensors, use_cache=False).logits
     assert torch.equal(vlm.run(alone).logits, plain)
@@ -62,6 +90,9 @@ def test_the_image_matters(vlm):
 def test_every_point_has_the_axes_it_declares(vlm, inputs):
     _, cache = vlm.run_with_cache(inputs)
     text = vlm.config.get_text_config()
+    heads, kv_heads = heads_of(vlm)
+    vision = vlm.config.vision_config
+    tower_heads = getattr(vision, "num_attention_heads", None) or vision.num_heads
     for name, tensor in cache.items():
         axes = vlm.hook_dict[name].axes
         assert tensor.ndim == len(axes), name
@@ -69,12 +100,12 @@ def test_every_point_has_the_axes_it_declares(vlm, inputs):
         if "batch" in size:
             assert size["batch"] == 2, name
             assert size.get("pos", len(inputs.layouts[0])) == len(inputs.layouts[0]), name
-            assert size.get("head", text.num_attention_heads) == text.num_attention_heads, name
-            assert size.get("kv_head", text.num_key_value_heads) == text.num_key_value_heads, name
+            assert size.get("head", heads) == heads, name
+            assert size.get("kv_head", kv_heads) == kv_heads, name
             assert size.get("d_model", text.hidden_size) == text.hidden_size, name
-        if "image" in size:
-            vision = vlm.config.vision_config
-            assert size.get("head", vision.num_attention_heads) == vision.num_attention_heads
+        elif name.startswith("vision."):
+            assert size.get("head", tower_heads) == tower_heads, name
+            assert size.get("kv_head", tower_heads) == tower_heads, name
 
 
 def test_every_point_is_alive(vlm, inputs):
@@ -87,7 +118,8 @@ def test_every_point_is_alive(vlm, inputs):
 
 def test_a_point_that_nothing_reads_is_not_offered(vlm):
     used = vlm.family.vision_used(vlm.config)
-    if used == vlm.config.vision_config.num_hidden_layers:
+    tower = vlm.hf_model.get_submodule(vlm.family.vision_layers)
+    if used is None or used == len(tower):
         return
     with pytest.raises(UnknownPointError, match="never used"):
         vlm.matching(f"vision.blocks.{used}.hook_resid_pre")
@@ -103,12 +135,27 @@ def test_the_residual_stream_adds_up(vlm, inputs, part):
     def every(site):
         return saved.stack(f"{part}.*.{site}")
 
-    close(every("hook_resid_pre") + every("hook_attn_out"), every("hook_resid_mid"))
-    close(every("hook_resid_mid") + every("hook_mlp_out"), every("hook_resid_post"))
-    close(every("hook_resid_post")[:-1], every("hook_resid_pre")[1:])
+    pre, post = every("hook_resid_pre"), every("hook_resid_post")
+    if f"{part}.0.hook_attn_out" not in vlm.hook_dict:  # said to be absent, and why
+        assert "bare parameter" in vlm.absent[f"{part}.0.hook_attn_out"]
+    elif f"{part}.0.hook_resid_mid" in vlm.hook_dict:
+        close(pre + every("hook_attn_out"), every("hook_resid_mid"))
+        close(every("hook_resid_mid") + every("hook_mlp_out"), post)
+    else:  # attention and MLP side by side
+        close(pre + every("hook_attn_out") + every("hook_mlp_out"), post)
+    between = pre[1:] - post[:-1]
+    deep = getattr(vlm.config.vision_config, "deepstack_visual_indexes", ())
+    if part == "blocks" and deep:  # features of the tower enter after the first blocks
+        vision = torch.from_numpy(np.stack([lay.mask("vision") for lay in inputs.layouts]))
+        assert (between[: len(deep), vision].abs() > 1e-3).any()
+        assert between[: len(deep), ~vision].abs().max() < 1e-6
+        between = between[len(deep) :]
+    close(between, torch.zeros(()).expand_as(between))
 
 
 def test_an_edit_of_the_stream_reaches_both_branches(vlm, inputs):
+    if "blocks.0.hook_resid_mid" not in vlm.hook_dict:
+        return
     zeroed = vlm.run(
         inputs,
         [ZeroAblate(point="blocks.0.hook_resid_mid")],
@@ -117,9 +164,19 @@ def test_an_edit_of_the_stream_reaches_both_branches(vlm, inputs):
     assert torch.equal(zeroed["blocks.0.hook_mlp_out"], zeroed["blocks.0.hook_resid_post"])
 
 
-def test_the_heads_writes_sum_to_what_attention_adds(vlm, inputs):
-    saved = vlm.run(inputs, save=["blocks.*.attn.hook_result", "blocks.*.hook_attn_out"]).saved
-    close(saved.stack("blocks.*.attn.hook_result").sum(-2), saved.stack("blocks.*.hook_attn_out"))
+@pytest.mark.parametrize("part", ["vision.blocks", "blocks"])
+def test_the_heads_writes_sum_to_what_the_projection_writes(vlm, inputs, part):
+    written = {}
+    projection = vlm.hook_dict[f"{part}.0.attn.hook_result"].tap.module
+    path = vlm.family.vision_layers if part == "vision.blocks" else vlm.family.lm_layers
+    module = vlm.hf_model.get_submodule(f"{path}.0.{projection}")
+    handle = module.register_forward_hook(lambda m, args, out: written.update(out=out))
+    saved = vlm.run(inputs, save=f"{part}.0.attn.hook_result").saved
+    handle.remove()
+    summed = saved[f"{part}.0.attn.hook_result"].sum(-2)
+    with torch.no_grad():
+        zeros = torch.zeros(1, module.in_features)
+        close(summed.reshape(written["out"].shape) + module(zeros), written["out"])
 
 
 def test_editing_the_heads_writes(vlm, inputs):
@@ -144,7 +201,15 @@ def test_patterns(vlm, inputs):
         )
         assert (pattern[:, row][:, :, own][..., ~own] == 0).all()
     future = torch.ones(pattern.shape[-2:], dtype=torch.bool).triu(1)
-    assert (pattern[..., future] == 0).all()
+    if bidirectional(vlm):
+        for row, layout in enumerate(inputs.layouts):
+            vision = torch.from_numpy(layout.mask("vision"))
+            inside = vision[:, None] & vision[None, :] & future
+            assert (pattern[:, row][..., inside] > 0).any()
+            if vlm.config.model_type == "gemma3":  # PaliGemma's whole prompt sees itself
+                assert (pattern[:, row][..., future & ~inside] == 0).all()
+    else:
+        assert (pattern[..., future] == 0).all()
     values = saved.stack("blocks.*.attn.hook_v")
     group = pattern.shape[2] // values.shape[3]
     mixed = torch.einsum("lbhqk,lbkhd->lbqhd", pattern, values.repeat_interleave(group, 3))
@@ -171,23 +236,51 @@ def test_knocking_out_all_keys_leaves_nothing_and_never_the_future(vlm, inputs):
 
 def test_rope(vlm, inputs):
     saved = vlm.run(inputs, save=["blocks.*.attn.*"]).saved
+    rope = vlm.rope
+    for layer in range(vlm.layers):
+        name = f"blocks.{layer}.attn.hook_"
+        for side in "qk":
+            before, after = saved[name + side], saved[f"{name}rot_{side}"]
+            if name + "cos" not in vlm.hook_dict:  # a layer that turns nothing
+                assert torch.equal(before, after)
+                assert (rope.step[layer] == 0).all()
+                continue
+            cos, sin = (saved[name + t][:, :, None] for t in ("cos", "sin"))
+            close(before.norm(dim=-1), after.norm(dim=-1))
+            close(rotate(before, cos, sin, rope.pairing), after)
+            close(unrotate(after, cos, sin, rope.pairing), before)
+            assert (before - after).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("axis", [None, "time", "height", "width"])
+def test_a_turn_is_a_move_of_the_position_ids(vlm, inputs, axis):
+    if axis is not None and axis not in vlm.rope.axes:
+        with pytest.raises(InputError, match="position"):
+            vlm.rope.angles(1.0, axis)
+        return
+    ids = inputs.tensors["position_ids"].clone()
+    if axis is None:
+        ids += 3
+    else:
+        ids[vlm.rope.axes.index(axis)] += 3
+    moved = replace(inputs, tensors=dict(inputs.tensors) | {"position_ids": ids})
+    point = "blocks.0.attn.hook_rot_k"
+    before, after = (vlm.run(given, save=point).saved[point] for given in (inputs, moved))
+    close(vlm.rope[0].turn(before, 3.0, axis), after)
+    assert (before - after).abs().max() > 1e-3
+
+
+def test_rope_in_the_tower(vlm, inputs):
+    name = "vision.blocks.0.attn.hook_"
+    if name + "cos" not in vlm.hook_dict:
+        return
+    saved = vlm.run(inputs, save="vision.blocks.0.attn.*").saved
+    cos, sin = (saved[name + t][:, None] for t in ("cos", "sin"))
     for side in "qk":
-        before, after = (saved.stack(f"blocks.*.attn.hook_{name}{side}") for name in ("", "rot_"))
-        cos, sin = (saved.stack(f"blocks.*.attn.hook_{t}")[:, :, :, None] for t in ("cos", "sin"))
-        close(before.norm(dim=-1), after.norm(dim=-1))
+        before, after = saved[name + side], saved[f"{name}rot_{side}"]
         close(rotate(before, cos, sin), after)
         close(unrotate(after, cos, sin), before)
-        first = [int((~lay.mask("pad")).nonzero()[0][0]) for lay in inputs.layouts]
-        for row, at in enumerate(first):
-            close(before[:, row, at], after[:, row, at])
         assert (before - after).abs().max() > 0.1
-    turned = vlm.rope.turn(saved["blocks.0.attn.hook_rot_k"][:, :-1], 1.0)
-    again = rotate(
-        saved["blocks.0.attn.hook_k"][0, :-1],
-        *(saved[f"blocks.0.attn.hook_{t}"][0, 1:, None] for t in ("cos", "sin")),
-    )
-    last = ~inputs.layouts[0].mask("pad")[:-1]
-    close(turned[0, last], again[last])
 
 
 # 6. Rows computed from rotated q and k equal the eager pattern.
@@ -196,7 +289,8 @@ def test_rope(vlm, inputs):
 def test_rows_equal_eager(vlm, inputs):
     whole = vlm.run(inputs, save="blocks.*.attn.hook_pattern", attention="eager")
     assert whole.attention == "eager"
-    rows = vlm.run(inputs, save=vl.Save("blocks.*.attn.hook_pattern", rows=("last", 2))).saved
+    wanted = vl.Save("blocks.*.attn.hook_pattern", rows=("last", 2))
+    rows = vlm.run(inputs, save=wanted, attention="eager").saved
     got = rows.stack("blocks.*.attn.hook_pattern")
     for row, layout in enumerate(inputs.layouts):
         own = (~layout.mask("pad")).nonzero()[0]
@@ -212,7 +306,7 @@ def test_eager_patterns_are_transformers_own(vlm):
     model.load_state_dict(vlm.hf_model.state_dict())
     model.set_attn_implementation("eager")
     with torch.no_grad():
-        theirs = model.eval()(**alone.tensors, output_attentions=True).attentions
+        theirs = model.eval()(**alone.tensors, output_attentions=True, use_cache=False).attentions
     for layer, attention in enumerate(theirs):
         close(ours[f"blocks.{layer}.attn.hook_pattern"], attention, atol=1e-6)
 
@@ -221,8 +315,8 @@ def test_eager_patterns_are_transformers_own(vlm):
 
 
 @pytest.mark.parametrize("padding", ["left", "right"])
-def test_a_batch_agrees_with_one_by_one(vlm, padding):
-    pictures = [picture(0), picture(1)]
+def test_a_batch_of_different_sizes_agrees_with_one_by_one(vlm, padding):
+    pictures = [picture(0), picture(1, (90, 40))]
     batch = vlm.inputs(pictures, list(QUESTIONS), padding=padding)
     logits = vlm.run(batch).logits
     for row, (image, question) in enumerate(zip(pictures, QUESTIONS, strict=True)):
@@ -230,15 +324,26 @@ def test_a_batch_agrees_with_one_by_one(vlm, padding):
         close(logits[row, torch.from_numpy(~batch.layouts[row].mask("pad"))], alone, atol=1e-4)
 
 
+def landed(vlm, given):
+    """What is at the images' patches when the language model begins."""
+    saved = vlm.run(given, save="hook_embed").saved["hook_embed"]
+    return [
+        [saved[row, torch.from_numpy(layout.vision(image))] for image in range(layout.images)]
+        for row, layout in enumerate(given.layouts)
+    ]
+
+
 def test_two_images_land_where_their_layout_says(vlm):
-    two = [picture(0), picture(1)]
-    both = vlm.inputs([two], ["<image>\nWhat is left of <image>?"])
-    layout = both.layouts[0]
-    assert layout.images == 2
-    embedded = vlm.run(both, save=["hook_embed", "projector.hook_out"]).saved
-    for image in (0, 1):
-        here = torch.from_numpy(layout.vision(image))
-        assert torch.equal(embedded["hook_embed"][0, here], embedded["projector.hook_out"][image])
+    one, two = picture(0), picture(1, (90, 40))
+    both = vlm.inputs([[one, two]], ["<image>\nWhat is left of <image>?"])
+    assert both.layouts[0].images == 2
+    (found,) = landed(vlm, both)
+    if vlm.config.model_type == "llava_onevision":  # several images are not cut into tiles
+        assert [len(tokens) for tokens in found] == [16, 16]
+        return
+    for tokens, image in zip(found, (one, two), strict=True):
+        ((alone,),) = landed(vlm, vlm.inputs([image], ["What?"]))
+        close(tokens, alone, atol=1e-4)
 
 
 def test_decoding_with_the_cache_agrees_with_one_pass(vlm, inputs):
@@ -276,13 +381,16 @@ def test_edits_hold_while_decoding(vlm, inputs):
 # 8. Layouts: vision positions are where the image features land; grids match.
 
 
-def test_vision_positions_hold_the_projected_image(vlm, inputs):
-    saved = vlm.run(inputs, save=["hook_embed", "projector.hook_out"]).saved
-    for row, layout in enumerate(inputs.layouts):
-        here = torch.from_numpy(layout.vision(0))
-        assert torch.equal(saved["hook_embed"][row, here], saved["projector.hook_out"][row])
-        rows, columns = layout.grid()
-        assert rows * columns == len(here) == layout.roles.count("vision")
+def test_raw_tensors_are_laid_out_like_samples(vlm, images):
+    made, pixels = images
+    raw = vlm.inputs_from(made.tensors["input_ids"], sizes=[(40, 40)], **pixels)
+    assert set(raw.tensors) == set(made.tensors)
+    for name, tensor in made.tensors.items():
+        assert torch.equal(raw.tensors[name], tensor), name
+    (one,), (other,) = raw.layouts, made.layouts
+    for name in ("image", "tile", "row", "column"):
+        assert (getattr(one, name) == getattr(other, name)).all(), name
+    assert np.array_equal(one.box, other.box, equal_nan=True)
 
 
 def test_roles_hold_the_words_they_should(vlm, inputs):
@@ -310,8 +418,8 @@ def test_errors_name_what_there_is(vlm, inputs):
         vlm.run_with_hooks(inputs, fwd_hooks=[("blocks.9.hook_resid_pre", lambda x, hook: x)])
     with pytest.raises(EmptySelectionError, match="no layer 9"):
         vlm.run(inputs, [KnockOut(where=vl.Where(layers=9))])
-    with pytest.raises(EmptySelectionError, match="no head 4"):
-        vlm.run(inputs, [KnockOut(where=vl.Where(heads=4))])
+    with pytest.raises(EmptySelectionError, match="no head 64"):
+        vlm.run(inputs, [KnockOut(where=vl.Where(heads=64))])
     with pytest.raises(UnknownRoleError, match="vision"):
         vlm.run(inputs, [KnockOut(where=vl.Where(keys="visoin"))])
     with pytest.raises(EmptySelectionError, match="this input has"):
@@ -323,7 +431,10 @@ def test_errors_name_what_there_is(vlm, inputs):
 
 
 def test_a_point_that_is_never_reached(vlm):
-    text_only = vlm.inputs([[]], ["What color is the circle?"])
+    if vlm.config.model_type == "paligemma":
+        with pytest.raises(InputError, match="images"):
+            vlm.inputs([[]], ["What color is the circle?"])
+    text_only = vlm.inputs_from(torch.tensor([[1, 50, 60, 70]]))
     assert text_only.layouts[0].images == 0
     with pytest.raises(UnreachedPointError, match="no image"):
         vlm.run(text_only, save="vision.blocks.0.hook_resid_pre")
@@ -366,7 +477,7 @@ def test_hooks_that_are_added_stay_until_they_are_reset(vlm, inputs):
 def test_every_block_point_is_offered_or_its_absence_explained(vlm):
     for prefix, layers in (
         ("", vlm.layers),
-        ("vision.", vlm.config.vision_config.num_hidden_layers),
+        ("vision.", len(vlm.hf_model.get_submodule(vlm.family.vision_layers))),
     ):
         for layer in range(layers):
             for point in BLOCK_POINTS:

@@ -37,10 +37,10 @@ def leave_a_rest(processor):  # 33 pixels hold three patches of 10 pixels and 3 
 
 
 KINDS = {
-    "resize the shorter side and crop": ("llava-clip-llama", None),
-    "resize both sides": ("llava-siglip-qwen2", None),
-    "pad to a square": ("llava-clip-llama", pad_to_square),
-    "no whole number of patches": ("llava-siglip-qwen2", leave_a_rest),
+    "resize the shorter side and crop": ("llava", None),
+    "resize both sides": ("llava/siglip-qwen2", None),
+    "pad to a square": ("llava", pad_to_square),
+    "no whole number of patches": ("llava/siglip-qwen2", leave_a_rest),
 }
 
 
@@ -132,7 +132,7 @@ def test_what_the_crop_cuts_away_no_token_sees(vlm):
 
 
 def test_the_padding_of_a_wide_picture_has_empty_boxes():
-    model, processor = build("llava-clip-llama")
+    model, processor = build("llava")
     pad_to_square(processor)
     with vl.HookedVLM(model, processor) as vlm:
         layout, _ = seen(vlm, picture(0, (80, 40)))

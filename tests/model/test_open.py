@@ -20,7 +20,7 @@ from vlmlens.families import BLOCKS
 from vlmlens.interventions import Scale
 from vlmlens.model.attention import CATCHERS
 
-NAMES = ["llava-clip-llama", "llava-siglip-qwen2"]
+NAMES = ["llava", "llava/siglip-qwen2"]
 
 
 def made(vlm):
@@ -387,14 +387,14 @@ def test_edits_and_probes_on_a_gpu(name):
 
 
 def test_the_holder_moves_and_casts_what_it_holds():
-    copied, _ = build("llava-clip-llama")
+    copied, _ = build("llava")
     with vl.HookedVLM(copied) as model:
         assert model.to(torch.float64) is model
         assert copied.dtype == torch.float64
 
 
 def test_models_in_memory_are_told_apart_by_their_weights():
-    copied, _ = build("llava-clip-llama")
+    copied, _ = build("llava")
     with vl.HookedVLM(copied) as model:
         before = model.revision
     with vl.HookedVLM(copied) as model:

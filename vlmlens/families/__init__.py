@@ -1,10 +1,43 @@
 """One architecture per file, as data."""
 
-from vlmlens.families.family import Block, Family, Stage, Tap
+from vlmlens.families.aya_vision import AYA_VISION
+from vlmlens.families.family import Block, Family, Pictures, Stage, Tap
+from vlmlens.families.gemma3 import GEMMA3
+from vlmlens.families.glm4v import GLM4V
+from vlmlens.families.idefics3 import IDEFICS3, SMOLVLM
+from vlmlens.families.internvl import INTERNVL
 from vlmlens.families.llava import LLAVA
-from vlmlens.families.towers import BLOCKS
+from vlmlens.families.llava_next import LLAVA_NEXT
+from vlmlens.families.llava_onevision import LLAVA_ONEVISION
+from vlmlens.families.mistral3 import MISTRAL3
+from vlmlens.families.paligemma import PALIGEMMA
+from vlmlens.families.qwen2_5_vl import QWEN2_5_VL
+from vlmlens.families.qwen2_vl import QWEN2_VL
+from vlmlens.families.qwen3_vl import QWEN3_VL, QWEN3_VL_MOE
+from vlmlens.families.towers import BLOCKS, block_table
+from vlmlens.families.vipllava import VIPLLAVA
 
 #: model_type -> family.
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (LLAVA,)}
+FAMILIES: dict[str, Family] = {
+    family.model_type: family
+    for family in (
+        LLAVA,
+        LLAVA_NEXT,
+        LLAVA_ONEVISION,
+        VIPLLAVA,
+        QWEN2_VL,
+        QWEN2_5_VL,
+        QWEN3_VL,
+        QWEN3_VL_MOE,
+        GEMMA3,
+        PALIGEMMA,
+        IDEFICS3,
+        SMOLVLM,
+        MISTRAL3,
+        INTERNVL,
+        AYA_VISION,
+        GLM4V,
+    )
+}
 
-__all__ = ["BLOCKS", "FAMILIES", "Block", "Family", "Stage", "Tap"]
+__all__ = ["BLOCKS", "FAMILIES", "Block", "Family", "Pictures", "Stage", "Tap", "block_table"]

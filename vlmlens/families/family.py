@@ -1,8 +1,10 @@
-"""What a family is: where an architecture keeps its points."""
+"""What a family is: where an architecture keeps its points, and how it lays out an image."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from vlmlens.layout import View
 
 #: Where at a module a point lies. ``in`` and ``out`` are its first input and its output;
 #: ``stream`` is an input that the residual stream shares; ``cos`` and ``sin`` are the angles
@@ -31,15 +33,49 @@ class Tap:
         module: path from the block (or from the model, for points that exist once).
         stage: where at that module.
         layout: the tensor's axes there, as einops writes them; None where they are the point's.
+        axes: the point's axes in this stack, where they are not the usual ones: a tower that
+            packs all images into one row of patches has ``patch`` for ``image pos``.
+        part: (which, of how many) equal parts of the last axis, at fused projections.
+        pieces: whether one pass comes by several times, with one image or window each.
     """
 
     module: str
     stage: Stage
     layout: str | None = None
+    axes: str | None = None
+    part: tuple[int, int] | None = None
+    pieces: bool = False
 
 
-#: Everything a block offers: point name -> tap.
-Block = Mapping[str, Tap]
+#: Everything a block offers: point name -> tap, or why there is no such point.
+Block = Mapping[str, Tap | str]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images as a processor made them, told to ``Family.views``.
+
+    Attributes:
+        config: the model's configuration.
+        tensors: the images' tensors: ``pixel_values`` and what belongs to it.
+        processor: the image processor; None for raw tensors.
+        sizes: width and height of every original; None where unknown.
+    """
+
+    config: Any
+    tensors: Mapping[str, Any]
+    processor: Any
+    sizes: Sequence[tuple[int, int] | None]
+
+
+def count(model: Any, tensors: Mapping[str, Any]) -> Any:
+    """Position ids: every sample counts its own tokens from 0, wherever the padding is."""
+    return (tensors["attention_mask"].long().cumsum(-1) - 1).clamp(min=0)
+
+
+def every_block(config: Any) -> int | None:
+    """The projector reads the tower's last block."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -48,24 +84,37 @@ class Family:
 
     Attributes:
         model_type: transformers' name of it, as in ``config.model_type``.
+        views: ``Pictures`` -> for each image, the grids of its tokens, in the tokens' order.
         vision_layers: path of the tower's list of blocks.
         projector: path of the module that maps the tower's output to vision tokens.
         lm_layers: path of the language model's list of blocks.
         final_norm: path of the norm after the last block.
         lm_head: path of the unembedding.
         rotary: path of the module that computes RoPE's angles.
-        image_grid: (config, pixel height, pixel width) -> rows and columns of vision tokens.
-        vision_used: config -> how many of the tower's blocks the projector reads from.
-        blocks: point tables of towers that ``towers.py`` lacks, by ``model_type``.
+        axes: what the rows of the position ids count.
+        vision_used: config -> how many of the tower's blocks the projector reads; None for all.
+        points: points that lie elsewhere than is usual, or the reason why there is none.
+        blocks: point tables of stacks that ``towers.py`` lacks, by ``model_type``.
+        per_token: inputs with a number for every token -> (an image token's, a generated one's);
+            every other token of a prompt has 0.
+        per_sample: inputs whose first axis counts samples, not images.
+        positions: (model, tensors) -> position ids.
+        chat_template: for checkpoints that come without one.
     """
 
     model_type: str
-    vision_layers: str
-    projector: str
-    lm_layers: str
-    image_grid: Callable[[Any, int, int], tuple[int, int]]
-    vision_used: Callable[[Any], int]
+    views: Callable[[Pictures], list[tuple[View, ...]]]
+    vision_layers: str = "model.vision_tower.encoder.layers"
+    projector: str = "model.multi_modal_projector"
+    lm_layers: str = "model.language_model.layers"
     final_norm: str = "model.language_model.norm"
     lm_head: str = "lm_head"
     rotary: str = "model.language_model.rotary_emb"
-    blocks: Mapping[str, Block] | None = None
+    axes: tuple[str, ...] = ("position",)
+    vision_used: Callable[[Any], int | None] = every_block
+    points: Mapping[str, Tap | str] = field(default_factory=dict)
+    blocks: Mapping[str, Block] = field(default_factory=dict)
+    per_token: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    per_sample: tuple[str, ...] = ()
+    positions: Callable[[Any, Mapping[str, Any]], Any] = count
+    chat_template: str = ""

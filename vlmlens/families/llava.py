@@ -2,27 +2,28 @@
 
 from typing import Any
 
-from vlmlens.families.family import Family
+from vlmlens.families.family import Family, Pictures
+from vlmlens.families.geometry import covered
+from vlmlens.layout import View
 
 
-def _grid(config: Any, height: int, width: int) -> tuple[int, int]:
-    patch = config.vision_config.patch_size
-    return height // patch, width // patch
+def one_grid(pictures: Pictures) -> list[tuple[View, ...]]:
+    """Every image is one grid of the tower's patches; whole patches only."""
+    patch = pictures.config.vision_config.patch_size
+    height, width = pictures.tensors["pixel_values"].shape[-2:]
+    rows, columns = height // patch, width // patch
+    seen = rows * patch, columns * patch
+    return [
+        (View(rows, columns, covered(pictures.processor, size, seen)),) for size in pictures.sizes
+    ]
 
 
-def _used(config: Any) -> int:
+def deepest_selected(config: Any) -> int:
     """Blocks up to the deepest layer that is selected; ``hidden_states[0]`` is the embedding."""
-    count = config.vision_config.num_hidden_layers
+    depth = config.vision_config.num_hidden_layers
     chosen = config.vision_feature_layer
     layers = [chosen] if isinstance(chosen, int) else chosen
-    return max(layer if layer >= 0 else count + 1 + layer for layer in layers)
+    return max(layer if layer >= 0 else depth + 1 + layer for layer in layers)
 
 
-LLAVA = Family(
-    model_type="llava",
-    vision_layers="model.vision_tower.encoder.layers",
-    projector="model.multi_modal_projector",
-    lm_layers="model.language_model.layers",
-    image_grid=_grid,
-    vision_used=_used,
-)
+LLAVA = Family(model_type="llava", views=one_grid, vision_used=deepest_selected)

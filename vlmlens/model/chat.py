@@ -8,6 +8,8 @@ template writes around them; nothing depends on the wording of any one template.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import partial
 from typing import Any
 
 from jinja2 import TemplateError
@@ -34,9 +36,22 @@ class Chat:
 
 
 def render(
-    question: str, images: int, processor: Any, system: str | None, answer: str | None = None
+    question: str,
+    images: int,
+    processor: Any,
+    system: str | None,
+    answer: str | None = None,
+    fallback: str = "",
 ) -> Chat:
     """One question through the model's chat template, up to the answer's begin or its end.
+
+    Args:
+        question: what the user says.
+        images: how many images come with it.
+        processor: whose chat template is used.
+        system: a system prompt.
+        answer: what the assistant says.
+        fallback: the template, where the processor has none.
 
     Raises:
         InputError: the question holds another number of placeholders than there are images, or
@@ -52,13 +67,15 @@ def render(
     messages = [{"role": "user", "content": content}]
     if system:
         messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-    if not getattr(processor, "chat_template", None):
+    template = getattr(processor, "chat_template", None) or fallback
+    if not template:
         raise UnsupportedModelError(
             "the processor has no chat template; set processor.chat_template to the one the model "
             "was trained with, or use model.inputs_from(...) with tensors"
         )
-    plain = _rendered(processor, messages, add_generation_prompt=True)
-    marked = _rendered(processor, [_marked(m) for m in messages], add_generation_prompt=True)
+    rendered = partial(_rendered, processor, template)
+    plain = rendered(messages, add_generation_prompt=True)
+    marked = rendered([_marked(m) for m in messages], add_generation_prompt=True)
     given = [(m["role"], part["text"]) for m in messages for part in m["content"] if _words(part)]
     spans, clean, at, texts = [], [], 0, []
     parts = re.split(f"({OPEN}.*?{CLOSE})", marked, flags=re.DOTALL)
@@ -78,7 +95,7 @@ def render(
     said = ""
     if answer is not None:
         turn = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
-        full = _rendered(processor, [*messages, turn])
+        full = rendered([*messages, turn])
         if not full.startswith(plain) or answer not in full[len(plain) :]:
             raise InputError(
                 "the chat template does not put the answer after its generation prompt, so "
@@ -90,24 +107,29 @@ def render(
 
 def role_of_tokens(
     chat: Chat,
+    text: str,
     ids: Sequence[int],
     offsets: Sequence[Sequence[int]],
     replaced: Sequence[dict],
     tokenizer: Any,
-) -> list[str]:
+) -> tuple[list[str], list[bool]]:
     """The role of every token, from the first character of it that is no space.
 
     Args:
         chat: the rendered conversation.
+        text: the same as the processor saw it, which may have written something around it.
         ids: the tokens of its text, placeholders already expanded.
         offsets: each token's characters in the expanded text.
         replaced: where the processor expanded placeholders, as transformers reports it.
         tokenizer: for the ids of special tokens.
 
+    Returns:
+        The roles; and which tokens an image's placeholder was expanded to.
+
     Raises:
         InputError: a message's words are not found among the tokens of its role.
     """
-    text, spans, shift = chat.text, [], 0
+    spans, shift = [], 0
     expanded, last = [], 0
     moves = []
     for item in replaced:
@@ -117,11 +139,13 @@ def role_of_tokens(
         moves.append((end, shift))
         last = end
     whole = "".join([*expanded, text[last:]])
-    for start, end, role in chat.spans:
+    images = [tuple(item["new_span"]) for item in replaced]
+    for start, end, role in _moved(chat, text):
         by = next((s for at, s in reversed(moves) if at <= start), 0)
         spans.append((start + by, end + by, role))
-    roles = []
+    roles, inside = [], []
     for token, (start, end) in zip(ids, offsets, strict=True):
+        inside.append(any(a <= start and end <= b for a, b in images) and end > start)
         lead = len(whole[start:end]) - len(whole[start:end].lstrip())
         first = start + lead if lead < end - start else start
         role = next((r for a, b, r in spans if a <= first < b and end > start), "template")
@@ -138,7 +162,29 @@ def role_of_tokens(
                 f"the {role}'s words {whole[start:end]!r} come out of the tokenizer as {said!r}: "
                 "the roles of its tokens cannot be told"
             )
-    return roles
+    return roles, inside
+
+
+def _moved(chat: Chat, text: str) -> list[tuple[int, int, str]]:
+    """The messages' spans in a text that a processor has written something into.
+
+    Raises:
+        InputError: the processor took something away.
+    """
+    if text == chat.text:
+        return list(chat.spans)
+    kept = SequenceMatcher(None, chat.text, text, autojunk=False).get_opcodes()
+    if any(tag not in ("equal", "insert") for tag, *_ in kept):
+        raise InputError(
+            f"the processor rewrites {chat.text!r} to {text!r}, so the roles of its tokens cannot "
+            "be told; use model.inputs_from(...) with tensors and roles"
+        )
+    moves = [(start, to - start) for tag, start, _, to, _ in kept if tag == "equal"]
+
+    def moved(at: int) -> int:
+        return at + [by for start, by in moves if start <= at][-1]
+
+    return [(moved(start), moved(end - 1) + 1, role) for start, end, role in chat.spans]
 
 
 def _content(question: str, images: int, image_token: str) -> list[dict[str, str]]:
@@ -162,9 +208,10 @@ def _content(question: str, images: int, image_token: str) -> list[dict[str, str
     return content
 
 
-def _rendered(processor: Any, messages: list[dict[str, Any]], **options: Any) -> str:
+def _rendered(processor: Any, template: Any, messages: list[dict[str, Any]], **options: Any) -> str:
     try:
-        return processor.apply_chat_template(messages, tokenize=False, **options)
+        known = None if template is getattr(processor, "chat_template", None) else template
+        return processor.apply_chat_template(messages, known, tokenize=False, **options)
     except TemplateError as error:
         raise InputError(f"the model's chat template refuses these messages: {error}") from error
 

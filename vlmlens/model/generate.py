@@ -58,7 +58,7 @@ def decode(
         if done.all() or step == max_new_tokens - 1:
             break
         grown = step_inputs.appended(token[:, None])
-        newest = {name: grown.tensors[name][:, -1:] for name in ("input_ids", "position_ids")}
+        newest = {name: grown.tensors[name][..., -1:] for name in ("input_ids", "position_ids")}
         mask = grown.tensors["attention_mask"]
         kept = {
             "input_ids": grown.tensors["input_ids"],

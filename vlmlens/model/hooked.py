@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -149,50 +149,52 @@ class HookedVLM(HookedRootModule):
         given = list(given) if isinstance(given, Sequence) else [given]
         if not all(isinstance(item, Sample) for item in given):
             raise InputError("pass samples, or images together with prompts")
-        made = from_samples(
+        return from_samples(
             given,
             self.processor,
             self.family,
-            self.config,
+            self.hf_model,
             system=system,
             answers=answers,
             padding=padding,
         )
-        return made.to(self.device)
 
     def inputs_from(
         self,
         input_ids: Int[Tensor, "batch pos"],
         *,
-        pixel_values: Tensor | None = None,
         attention_mask: Tensor | None = None,
         roles: Roles | Sequence[Roles] | None = None,
+        sizes: Sequence[tuple[int, int]] | None = None,
+        **images: Tensor,
     ) -> Inputs:
         """Raw tensors, and the role of every position.
 
         Args:
             input_ids: tokens, image placeholders already expanded.
-            pixel_values: the images, in order over the whole batch.
             attention_mask: 0 where a position is padding.
             roles: the role of every position, or half-open ranges by role
                 (``{"system": (1, 10), "user": [(10, 12), (28, 37)]}``), for all samples or one
                 each. Image and padding positions are found without; left out altogether, the
                 rest is ``user``; in a mapping, what is not named is ``template``.
+            sizes: width and height of every original image, for boxes in its pixels.
+            images: ``pixel_values`` and whatever else the model takes of images
+                (``image_grid_thw``, ``image_sizes``, ...), in order over the whole batch.
 
         Raises:
             InputError: tensors or roles that do not fit together.
         """
-        tokenizer = getattr(self.processor, "tokenizer", None)
-        made = from_tensors(
+        given = {name: tensor for name, tensor in images.items() if tensor is not None}
+        return from_tensors(
             input_ids,
             self.family,
-            self.config,
-            pixel_values=pixel_values,
+            self.hf_model,
             attention_mask=attention_mask,
             roles=roles,
-            decode=tokenizer.decode if tokenizer else None,
+            sizes=sizes,
+            images=given,
+            processor=self.processor,
         )
-        return made.to(self.device)
 
     # ------------------------------------------------------------------ running
 
@@ -363,13 +365,16 @@ class HookedVLM(HookedRootModule):
         """How attention is computed unless a run asks otherwise."""
         return self._found["text_config"]
 
-    @property
+    @cached_property
     def rope(self) -> Rope | None:
-        """The language model's rotation, or None."""
-        try:
-            return Rope.of(self.hf_model.get_submodule(self.family.rotary))
-        except AttributeError:
+        """The language model's rotation, layer by layer; None for one that does not turn."""
+        turning = [f"blocks.{layer}.attn.hook_cos" in self.hook_dict for layer in range(self.layers)]
+        if not any(turning):
             return None
+        types = getattr(self.config.get_text_config(), "layer_types", None) or [""] * self.layers
+        kinds = [kind if turns else None for kind, turns in zip(types, turning, strict=True)]
+        rotary = self.hf_model.get_submodule(self.family.rotary)
+        return Rope.of(rotary, self.family.axes, kinds)
 
     @property
     def scaling(self) -> float | None:

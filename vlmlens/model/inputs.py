@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,11 +12,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vlmlens.errors import InputError, UnsupportedModelError
-from vlmlens.families import Family
-from vlmlens.layout import TokenLayout
+from vlmlens.families import Family, Pictures
+from vlmlens.layout import TokenLayout, View
 from vlmlens.model.chat import render, role_of_tokens
-from vlmlens.model.geometry import patch_boxes
 from vlmlens.sample import Sample
+
+#: What a processor may return with a number for every token; families say which they take.
+PER_TOKEN = ("token_type_ids", "mm_token_type_ids", "labels")
 
 #: Role of every position, or ranges (half open) of positions by role.
 Roles = Sequence[str] | Mapping[str, Any]
@@ -31,11 +33,13 @@ class Inputs:
             2-D ``attention_mask``, without which permuted positions read as packed sequences.
         layouts: one ``TokenLayout`` a sample.
         samples: where they came from; empty for raw tensors.
+        per_token: further tensors with a number for every token, and a generated token's number.
     """
 
     tensors: Mapping[str, Tensor]
     layouts: tuple[TokenLayout, ...]
     samples: tuple[Sample, ...] = ()
+    per_token: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.layouts)
@@ -66,13 +70,15 @@ class Inputs:
         old = self.tensors
         ids = ids.to(old["input_ids"].device)
         new = ids.shape[1]
-        last = old["position_ids"][:, -1:]
+        last = old["position_ids"][..., -1:]
         steps = torch.arange(1, new + 1, device=last.device)
         tensors = dict(old) | {
             "input_ids": torch.cat([old["input_ids"], ids], 1),
-            "attention_mask": torch.cat([old["attention_mask"], torch.ones_like(ids)], 1),
-            "position_ids": torch.cat([old["position_ids"], last + steps], 1),
+            "position_ids": torch.cat([old["position_ids"], last + steps], -1),
         }
+        for name, fill in {"attention_mask": 1, **self.per_token}.items():
+            if name in old:
+                tensors[name] = torch.cat([old[name], torch.full_like(ids, fill)], 1)
         names = tuple(tokens) or ("",) * new
         return replace(
             self, tensors=tensors, layouts=tuple(lay.extended(names) for lay in self.layouts)
@@ -87,7 +93,7 @@ def from_samples(
     samples: Sequence[Sample],
     processor: Any,
     family: Family,
-    config: Any,
+    model: Any,
     *,
     system: str | None,
     answers: Sequence[str] | None,
@@ -107,22 +113,52 @@ def from_samples(
     if padding not in ("left", "right"):
         raise InputError(f"padding={padding!r}; there is: left, right")
     rows = [
-        _one(sample, processor, family, config, system, answer)
+        _one(sample, processor, family, model.config, system, answer)
         for sample, answer in zip(samples, said, strict=True)
     ]
     length = max(len(layout) for _, layout in rows)
-    tensors: dict[str, Tensor] = {}
     pad = processor.tokenizer.pad_token_id
     pad = processor.tokenizer.eos_token_id if pad is None else pad
-    for name, blank in (("input_ids", pad), ("attention_mask", 0)):
-        padded = [_pad(t[name], length, blank, padding) for t, _ in rows]
-        tensors[name] = torch.cat(padded)
+    tensors: dict[str, Tensor] = {}
+    for name in ("input_ids", "attention_mask", *family.per_token):
+        blank = pad if name == "input_ids" else 0
+        tensors[name] = torch.cat([_pad(t[name], length, blank, padding) for t, _ in rows])
     for name in sorted({n for t, _ in rows for n in t} - set(tensors)):
-        tensors[name] = torch.cat([t[name] for t, _ in rows if name in t])
-    tensors["position_ids"] = positions(tensors["attention_mask"])
+        tensors[name] = _joined(name, [t.get(name) for t, _ in rows], name in family.per_sample)
+    tensors = to_device(tensors, model)
+    tensors["position_ids"] = family.positions(model, tensors)
     return Inputs(
-        tensors, tuple(layout.padded(length, padding) for _, layout in rows), tuple(samples)
+        tensors,
+        tuple(layout.padded(length, padding) for _, layout in rows),
+        tuple(samples),
+        _generated(family),
     )
+
+
+def _generated(family: Family) -> dict[str, int]:
+    """What a generated token has in the inputs with a number for every token."""
+    return {name: numbers[1] for name, numbers in family.per_token.items()}
+
+
+def to_device(tensors: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:
+    """Tensors where the model takes them."""
+    device = model.get_input_embeddings().weight.device
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+
+def _joined(name: str, given: list[Tensor | None], per_sample: bool) -> Tensor:
+    """What several samples have of one input, one after the other, padded with zeros."""
+    there = [x for x in given if x is not None]
+    if per_sample:  # a sample without images still takes its row
+        there = [torch.zeros_like(there[0][:1]) if x is None else x for x in given]
+    shape = [max(sizes) for sizes in zip(*(x.shape[1:] for x in there), strict=True)]
+
+    def grown(x: Tensor) -> Tensor:
+        extra = [n - m for n, m in zip(shape, x.shape[1:], strict=True)]
+        around = [side for e in reversed(extra) for side in (0, e)]
+        return torch.nn.functional.pad(x, around) if any(extra) else x
+
+    return torch.cat([grown(x) for x in there])
 
 
 def _one(
@@ -134,54 +170,82 @@ def _one(
     answer: str | None,
 ) -> tuple[dict[str, Tensor], TokenLayout]:
     pictures = sample.pictures()
-    chat = render(sample.question, len(pictures), processor, system, answer)
-    tokenizer = processor.tokenizer
-    bos = tokenizer.bos_token
-    made = processor(
-        text=[chat.text],
-        images=pictures or None,
-        return_tensors="pt",
-        # A template that writes the start token itself must not get a second one.
-        add_special_tokens=not (bos and chat.text.startswith(bos)),
-        return_offsets_mapping=True,
-        return_text_replacement_offsets=True,
+    chat = render(
+        sample.question, len(pictures), processor, system, answer, family.chat_template
     )
+    tokenizer = processor.tokenizer
+    made, text, replaced = _processed(processor, chat.text, pictures)
     offsets = made.pop("offset_mapping")[0].tolist()
-    replaced = made.pop("text_replacement_offsets", None)
-    tensors = {k: v for k, v in made.items() if k != "token_type_ids"}
+    tensors = {k: v for k, v in made.items() if k in family.per_token or k not in PER_TOKEN}
     ids = tensors["input_ids"][0].tolist()
-    roles = role_of_tokens(chat, ids, offsets, replaced[0] if replaced else [], tokenizer)
-    roles = ["vision" if i == config.image_token_id else r for i, r in zip(ids, roles, strict=True)]
-    grids, boxes = [], []
+    roles, inside = role_of_tokens(chat, text, ids, offsets, replaced, tokenizer)
+    vision = [i == config.image_token_id for i in ids]
+    roles = ["vision" if v else r for v, r in zip(vision, roles, strict=True)]
+    kinds = ["separator" if i and not v else "" for i, v in zip(inside, vision, strict=True)]
+    views: list[tuple[View, ...]] = []
+    sizes = [picture.size for picture in pictures]
     if pictures:
-        height, width = tensors["pixel_values"].shape[-2:]
-        grid = family.image_grid(config, height, width)
-        # Whole patches only: a tower leaves out the rest at the right and at the bottom.
-        patch = config.vision_config.patch_size
-        seen = height // patch * patch, width // patch * patch
-        for picture in pictures:
-            grids.append(grid)
-            boxes.append(patch_boxes(processor.image_processor, picture.size, seen, grid))
+        views = family.views(Pictures(config, tensors, processor.image_processor, sizes))
     if chat.answer:
         extra = tokenizer(chat.answer, add_special_tokens=False)["input_ids"]
         ids, roles = ids + extra, roles + ["assistant"] * len(extra)
+        kinds += [""] * len(extra)
+        more = torch.tensor([extra])
+        for name, fill in {"attention_mask": 1, **_generated(family)}.items():
+            tensors[name] = torch.cat([tensors[name], torch.full_like(more, fill)], 1)
         tensors["input_ids"] = torch.tensor([ids])
-        tensors["attention_mask"] = torch.ones_like(tensors["input_ids"])
     texts = [tokenizer.decode([i]) for i in ids]
-    return tensors, layout_of(roles, texts, grids, boxes)
+    return tensors, layout_of(roles, texts, views, sizes, kinds)
+
+
+def _processed(
+    processor: Any, text: str, pictures: list[Any]
+) -> tuple[dict[str, Any], str, list[dict[str, Any]]]:
+    """What the processor makes; the text as it saw it, images not yet expanded; the expansions.
+
+    Some processors write around the text they are given (PaliGemma's start token).
+    """
+    bos = processor.tokenizer.bos_token
+    seen: list[str] = []
+    expand = processor.get_text_with_replacements
+
+    def recorded(given: list[str], *args: Any, **kwargs: Any) -> Any:
+        seen.append(given[0])
+        return expand(given, *args, **kwargs)
+
+    processor.get_text_with_replacements = recorded
+    # A template that writes the start token itself must not get a second one.
+    options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
+    try:
+        made = processor(
+            text=[text],
+            images=[pictures] if pictures else None,
+            return_tensors="pt",
+            return_offsets_mapping=True,
+            return_text_replacement_offsets=True,
+            **options,
+        )
+    except ValueError as error:
+        raise InputError(f"the model's processor refuses this sample: {error}") from error
+    finally:
+        del processor.get_text_with_replacements
+    replaced = made.pop("text_replacement_offsets", None)
+    return dict(made), seen[0] if seen else text, replaced[0] if replaced else []
 
 
 def from_tensors(
     input_ids: Int[Tensor, "batch pos"],
     family: Family,
-    config: Any,
+    model: Any,
     *,
-    pixel_values: Tensor | None,
     attention_mask: Tensor | None,
     roles: Roles | Sequence[Roles] | None,
-    decode: Any = None,
+    sizes: Sequence[tuple[int, int]] | None,
+    images: Mapping[str, Tensor],
+    processor: Any = None,
 ) -> Inputs:
     """Raw tensors and the role of every position; see ``HookedVLM.inputs_from``."""
+    config = model.config
     if input_ids.ndim != 2:
         raise InputError(f"input_ids must be (batch, pos), not {tuple(input_ids.shape)}")
     batch, length = input_ids.shape
@@ -195,31 +259,47 @@ def from_tensors(
         per_sample = list(roles)
         if len(per_sample) != batch:
             raise InputError(f"roles for {len(per_sample)} samples, but {batch} samples")
-    tensors: dict[str, Tensor] = {"input_ids": input_ids, "attention_mask": mask}
-    grid, images = None, 0
-    if pixel_values is not None:
-        tensors["pixel_values"] = pixel_values
-        height, width = pixel_values.shape[-2:]
-        grid, images = family.image_grid(config, height, width), pixel_values.shape[0]
-    tokens = int((input_ids == config.image_token_id).sum())
-    expected = images * (grid[0] * grid[1] if grid else 0)
+    known: list[Any] = [None] * _images(images) if sizes is None else list(sizes)
+    views: list[tuple[View, ...]] = []
+    if images:
+        at_hand = getattr(processor, "image_processor", None)
+        views = family.views(Pictures(config, images, at_hand, known))
+    is_image = input_ids == config.image_token_id
+    tokens, expected = int(is_image.sum()), sum(view.size for v in views for view in v)
     if tokens != expected:
         raise InputError(
-            f"input_ids hold {tokens} image tokens (id {config.image_token_id}), but {images} "
-            f"image(s) in pixel_values make {expected}"
+            f"input_ids hold {tokens} image tokens (id {config.image_token_id}), but the "
+            f"{len(views)} image(s) given make {expected}"
         )
-    layouts = []
+    decode = processor.tokenizer.decode if processor is not None else None
+    layouts, dealt = [], 0
     for ids, seen, own in zip(input_ids.tolist(), mask.tolist(), per_sample, strict=True):
         named = _roles(own, ids, config)
         named = [
             "pad" if not s else "vision" if i == config.image_token_id else r
             for i, s, r in zip(ids, seen, named, strict=True)
         ]
-        count = named.count("vision") // (grid[0] * grid[1]) if grid else 0
+        mine, room = [], named.count("vision")
+        while room > 0 and dealt < len(views):
+            mine.append(dealt)
+            room -= sum(view.size for view in views[dealt])
+            dealt += 1
         texts = [decode([i]) for i in ids] if decode else [""] * length
-        blank = np.full((grid[0] * grid[1], 4), np.nan) if grid else np.empty((0, 4))
-        layouts.append(layout_of(named, texts, [grid] * count, [blank] * count))  # type: ignore[list-item]
-    return Inputs(tensors | {"position_ids": positions(mask)}, tuple(layouts))
+        layouts.append(layout_of(named, texts, [views[i] for i in mine], [known[i] for i in mine]))
+    tensors = {"input_ids": input_ids, "attention_mask": mask} | dict(images)
+    for name in family.per_token:
+        tensors[name] = is_image.to(input_ids.dtype) * family.per_token[name][0]
+    tensors = to_device(tensors, model)
+    tensors["position_ids"] = family.positions(model, tensors)
+    return Inputs(tensors, tuple(layouts), (), _generated(family))
+
+
+def _images(tensors: Mapping[str, Tensor]) -> int:
+    """How many images raw tensors hold."""
+    for name in ("image_grid_thw", "image_sizes", "pixel_values"):
+        if name in tensors:
+            return tensors[name].shape[0]
+    return 0
 
 
 def _roles(roles: Roles | None, ids: list[int], config: Any) -> list[str]:
@@ -246,36 +326,44 @@ def _roles(roles: Roles | None, ids: list[int], config: Any) -> list[str]:
 def layout_of(
     roles: Sequence[str],
     tokens: Sequence[str],
-    grids: Sequence[tuple[int, int]],
-    boxes: Sequence[np.ndarray],
+    views: Sequence[tuple[View, ...]],
+    sizes: Sequence[tuple[int, int] | None],
+    kinds: Sequence[str] = (),
 ) -> TokenLayout:
-    """A layout whose vision positions are dealt to the images in order, row by row.
+    """A layout whose vision positions are dealt to the images' grids in order, row by row.
 
     Raises:
         InputError: the number of vision positions is not that of the grids.
     """
     length = len(roles)
     vision = np.flatnonzero(np.array(roles) == "vision")
-    sizes = [rows * columns for rows, columns in grids]
-    if len(vision) != sum(sizes):
+    counts = [sum(view.size for view in own) for own in views]
+    if len(vision) != sum(counts):
         raise InputError(
-            f"{len(vision)} vision positions, but {len(grids)} image(s) with {sizes} tokens"
+            f"{len(vision)} vision positions, but {len(views)} image(s) with {counts} tokens"
         )
-    image, row, column = (np.full(length, -1) for _ in range(3))
+    image, tile, row, column = (np.full(length, -1) for _ in range(4))
     box = np.full((length, 4), np.nan)
+    kind = list(kinds) or [""] * length
     start = 0
-    for number, ((rows, columns), size, own) in enumerate(zip(grids, sizes, boxes, strict=True)):
-        here = vision[start : start + size]
-        image[here] = number
-        row[here], column[here] = np.divmod(np.arange(rows * columns), columns)
-        box[here] = own
-        start += size
-    return TokenLayout(tuple(roles), tuple(tokens), image, row, column, box)
-
-
-def positions(mask: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch pos"]:
-    """Position ids: every sample counts its own tokens from 0, wherever the padding is."""
-    return (mask.long().cumsum(-1) - 1).clamp(min=0)
+    for number, (own, size) in enumerate(zip(views, sizes, strict=True)):
+        for which, view in enumerate(own):
+            here = vision[start : start + view.size]
+            image[here], tile[here] = number, which
+            cells = np.arange(view.size)
+            across = view.columns + (view.newlines == "each")
+            ends = cells % across == view.columns if view.newlines == "each" else cells >= (
+                view.rows * view.columns
+            )
+            patches = here[~ends]
+            row[patches], column[patches] = np.divmod(np.arange(len(patches)), view.columns)
+            box[patches] = view.boxes(size)
+            for at in patches:
+                kind[at] = "thumbnail" if view.thumbnail else "patch"
+            for at in here[ends]:
+                kind[at] = "newline"
+            start += view.size
+    return TokenLayout(tuple(roles), tuple(tokens), image, tile, row, column, box, tuple(kind))
 
 
 def _pad(x: Tensor, length: int, blank: int, side: str) -> Tensor:

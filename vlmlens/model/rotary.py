@@ -1,59 +1,152 @@
 """RoPE as an object: the turn of each step, turning and un-turning queries and keys."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from inspect import signature
+from typing import Any, Literal
 
 import torch
-from einops import repeat
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
+
+from vlmlens.errors import InputError
+
+#: Which two channels of the rotated part make a plane: i of its first half and i of its second,
+#: or two neighbours.
+Pairing = Literal["half", "interleaved"]
 
 
 @dataclass(frozen=True, eq=False)
 class Rope:
-    """Rotary position embedding in transformers' half-split layout.
+    """Rotary position embedding: by how much every plane turns, layer by layer.
 
-    Channel i of the first half of the rotated part and channel i of its second half are the two
-    coordinates of one plane, which turns by ``step[i]`` radians a position. Channels after the
-    rotated part (partial RoPE) stay as they are.
+    In multimodal RoPE each plane belongs to one of three axes. Channels after the rotated part
+    (partial RoPE) stay as they are, and so do layers without RoPE, whose steps are 0.
 
-    Source: Su et al. 2021, "RoFormer", arXiv:2104.09864.
+    Source: Su et al. 2021, "RoFormer", arXiv:2104.09864; for the three axes Wang et al. 2024,
+    "Qwen2-VL", arXiv:2409.12191.
 
     Attributes:
-        step: radians per position, for each plane.
+        step: radians per position.
+        axes: what positions count along: ``("position",)``, or time, height and width.
+        pairing: which two channels make a plane.
     """
 
-    step: Float[Tensor, " plane"]
+    step: Float[Tensor, "layer axis plane"]
+    axes: tuple[str, ...] = ("position",)
+    pairing: Pairing = "half"
 
     @classmethod
-    def of(cls, rotary: Any) -> "Rope":
-        """The rotation that a model's rotary module computes angles for."""
-        return cls(rotary.inv_freq.detach().float())
+    def of(cls, rotary: Any, axes: tuple[str, ...], kinds: Sequence[str | None]) -> "Rope":
+        """The rotation of every layer, read off what a model's rotary module computes.
 
-    def turn(self, x: Float[Tensor, "*lead d_head"], delta: float) -> Float[Tensor, "*lead d_head"]:
-        """Rotated queries or keys, as if ``delta`` positions further on."""
-        angles = repeat(self.step.to(x.device) * delta, "plane -> (two plane)", two=2)
-        return rotate(x, angles.cos().to(x.dtype), angles.sin().to(x.dtype))
+        Args:
+            rotary: the module; it is asked for the angles of positions 0 and 1.
+            axes: names of the rows of its position ids.
+            kinds: every layer's type, for modules that keep a table for each; None for a layer
+                that turns nothing.
+        """
+        tables: dict[str | None, Tensor] = {
+            kind: torch.stack([_angles(rotary, len(axes), axis, kind) for axis in range(len(axes))])
+            for kind in dict.fromkeys(kinds)
+            if kind is not None
+        }
+        first = next(iter(tables.values()))
+        halves = all(torch.equal(*table.chunk(2, dim=-1)) for table in tables.values())
+        pairing: Pairing = "half" if halves else "interleaved"
+        steps = torch.stack([tables.get(kind, torch.zeros_like(first)) for kind in kinds])
+        split = "(two plane)" if halves else "(plane two)"
+        planes = rearrange(steps, f"layer way {split} -> two layer way plane", two=2)
+        return cls(planes[0], axes, pairing)
+
+    def __getitem__(self, layer: int) -> "Rope":
+        """One layer's rotation, which turns activations of any leading shape."""
+        return Rope(self.step[layer][None], self.axes, self.pairing)
+
+    def angles(
+        self, delta: float, axis: str | None = None
+    ) -> tuple[Float[Tensor, "layer trig"], Float[Tensor, "layer trig"]]:
+        """Cosine and sine of the turn of ``delta`` positions, channel by channel.
+
+        Args:
+            delta: positions; any number.
+            axis: along which axis; None along all of them at once.
+
+        Raises:
+            InputError: an axis that these positions do not have.
+        """
+        if axis is not None and axis not in self.axes:
+            raise InputError(f"no axis {axis!r}: positions count along {', '.join(self.axes)}")
+        step = self.step.sum(1) if axis is None else self.step[:, self.axes.index(axis)]
+        turn = spread(step * delta, self.pairing)
+        return turn.cos(), turn.sin()
+
+    def turn(
+        self, x: Float[Tensor, "*lead d_head"], delta: float, axis: str | None = None
+    ) -> Float[Tensor, "*lead d_head"]:
+        """Rotated queries or keys, as if ``delta`` positions further on.
+
+        Args:
+            x: rotated queries or keys, layers first (or of one layer: ``rope[layer].turn``).
+            delta: positions; any number.
+            axis: along which axis; None along all of them at once.
+
+        Raises:
+            InputError: an axis that these positions do not have, or another number of layers.
+        """
+        layers = self.step.shape[0]
+        if layers > 1 and x.shape[0] != layers:
+            raise InputError(
+                f"x has {x.shape[0]} layers, this rotation {layers}: take rope[layer] for one"
+            )
+        cos, sin = self.angles(delta, axis)
+        view = (layers, *[1] * (x.ndim - 2), cos.shape[-1]) if layers > 1 else (cos.shape[-1],)
+        cos, sin = (t.reshape(view).to(x.device, x.dtype) for t in (cos, sin))
+        return rotate(x, cos, sin, self.pairing)
 
 
 def rotate(
     x: Float[Tensor, "*lead d_head"],
     cos: Float[Tensor, "*#lead trig"],
     sin: Float[Tensor, "*#lead trig"],
+    pairing: Pairing = "half",
 ) -> Float[Tensor, "*lead d_head"]:
-    """X turned by angles: ``x cos + half(x) sin``, half(x) = (-second half, first half)."""
+    """X turned by angles: ``x cos + other(x) sin``; in a plane (a, b), other is (-b, a)."""
     turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
-    first, second = turned.chunk(2, dim=-1)
-    half = torch.cat((-second, first), dim=-1)
-    return torch.cat((turned * cos + half * sin, rest), dim=-1)
+    if pairing == "half":
+        first, second = turned.chunk(2, dim=-1)
+        other = torch.cat((-second, first), dim=-1)
+    else:
+        other = torch.stack((-turned[..., 1::2], turned[..., ::2]), dim=-1).flatten(-2)
+    return torch.cat((turned * cos + other * sin, rest), dim=-1)
 
 
 def unrotate(
     x: Float[Tensor, "*lead d_head"],
     cos: Float[Tensor, "*#lead trig"],
     sin: Float[Tensor, "*#lead trig"],
+    pairing: Pairing = "half",
 ) -> Float[Tensor, "*lead d_head"]:
     """The inverse of ``rotate``; undoes the scale that some RoPE variants have, too."""
     scale = cos**2 + sin**2
-    back = rotate(x, cos, -sin)
+    back = rotate(x, cos, -sin, pairing)
     return torch.cat((back[..., : cos.shape[-1]] / scale, back[..., cos.shape[-1] :]), dim=-1)
+
+
+def spread(planes: Float[Tensor, "*lead plane"], pairing: Pairing) -> Float[Tensor, "*lead trig"]:
+    """One number a plane, given to both of its channels."""
+    if pairing == "half":
+        return torch.cat((planes, planes), dim=-1)
+    return planes.repeat_interleave(2, dim=-1)
+
+
+def _angles(rotary: Any, axes: int, axis: int, kind: str) -> Float[Tensor, " trig"]:
+    """What one position along one axis turns every channel by."""
+    device = next(rotary.buffers()).device
+    ids = torch.zeros(axes, 1, 2, dtype=torch.long, device=device)
+    ids[axis, 0, 1] = 1
+    options = {"layer_type": kind} if "layer_type" in signature(rotary.forward).parameters else {}
+    x = torch.zeros(1, dtype=torch.float32, device=device)
+    cos, sin = rotary(x, ids if axes > 1 else ids[0], **options)
+    return torch.atan2(sin[0, 1].float(), cos[0, 1].float())

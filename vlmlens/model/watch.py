@@ -157,7 +157,11 @@ def _keep(x: Tensor, hook: WiredPoint, item: Save, inputs: Inputs, kept: dict[st
         shape[at] = index.shape[1]
         x = x.gather(at, index.reshape(view).expand(shape))
     x = x if torch.is_grad_enabled() else x.detach()
-    kept[hook.point.name] = item.reduce(x) if item.reduce else x
+    x = item.reduce(x) if item.reduce else x
+    name = hook.point.name
+    if hook.tap.pieces and name in kept:  # a tower that is called image by image
+        x = torch.cat([kept[name], x], dim=hook.axes.index("patch"))
+    kept[name] = x
 
 
 def _refuse_rows(point: WiredPoint) -> None:

@@ -5,6 +5,7 @@ that nobody watches costs nothing.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint, LensHandle
 
 from vlmlens.errors import UnsupportedModelError
-from vlmlens.families import BLOCKS, Family, Tap
+from vlmlens.families import BLOCKS, Family, Tap, block_table
 from vlmlens.model.attention import CATCHERS, Catcher
 from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS, Point, block_point
 
@@ -57,6 +58,17 @@ class WiredPoint(HookPoint):
             that it came in.
         """
         self.fired += 1
+        if self.tap.part is None:
+            return self._carry(native)
+        which, of = self.tap.part
+        parts = list(native.chunk(of, dim=-1))
+        changed = self._carry(parts[which])
+        if changed is parts[which]:
+            return native
+        parts[which] = changed
+        return torch.cat(parts, dim=-1)
+
+    def _carry(self, native: Tensor) -> Tensor:
         if self._native is None:
             return self(native)
         axes = " ".join(self.axes)
@@ -144,7 +156,7 @@ def _carry_after(points: list[WiredPoint]) -> Callable:
                 writes, rest = _by_head(module, args[0], point._sizes["head"])
                 changed = point.carry(writes)
                 if changed is not writes:
-                    x = changed.sum(2) + rest
+                    x = changed.sum(-2) + rest
             else:
                 x = point.carry(x)
         return (x, *output[1:]) if isinstance(output, tuple) else x
@@ -153,18 +165,18 @@ def _carry_after(points: list[WiredPoint]) -> Callable:
 
 
 def _by_head(module: nn.Module, z: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """Each head's own write (batch pos head d_model), and what is written whatever they say.
+    """Each head's own write (... head d_model), and what is written whatever they say.
 
     The projection itself is called, never its weight, which may be quantised or elsewhere.
     """
-    rest = module.forward(torch.zeros_like(z[:1, :1]))
-    split = rearrange(z, "b p (h d) -> b p h d", h=heads)
+    rest = module.forward(torch.zeros_like(z[:1]))[..., :1, :]
+    split = rearrange(z, "... (h d) -> ... h d", h=heads)
     writes = []
     for head in range(heads):
         alone = torch.zeros_like(split)
-        alone[:, :, head] = split[:, :, head]
-        writes.append(module.forward(rearrange(alone, "b p h d -> b p (h d)")) - rest)
-    return torch.stack(writes, dim=2), rest
+        alone[..., head, :] = split[..., head, :]
+        writes.append(module.forward(rearrange(alone, "... h d -> ... (h d)")) - rest)
+    return torch.stack(writes, dim=-2), rest
 
 
 def wire(model: Any, family: Family) -> tuple[dict[str, WiredPoint], dict[str, str]]:
@@ -175,7 +187,8 @@ def wire(model: Any, family: Family) -> tuple[dict[str, WiredPoint], dict[str, s
         not here, why not.
 
     Raises:
-        UnsupportedModelError: a stack of blocks that no table describes.
+        UnsupportedModelError: a stack of blocks that no table describes, or a path that this
+            model does not have.
     """
     config: Any = model.config
     text, vision = config.get_text_config(), config.vision_config
@@ -183,44 +196,64 @@ def wire(model: Any, family: Family) -> tuple[dict[str, WiredPoint], dict[str, s
     points: dict[str, WiredPoint] = {}
     absent: dict[str, str] = {}
 
-    def add(point: Point, tap: Tap, root: nn.Module, sizes: dict[str, int]) -> None:
-        module = root.get_submodule(tap.module)
+    def add(point: Point, tap: Tap | str, path: str, sizes: dict[str, int]) -> None:
+        if isinstance(tap, str):
+            absent[point.name] = tap
+            return
+        module = _module(model, ".".join(filter(None, (path, tap.module))), point.name)
+        if tap.axes is not None:
+            point = replace(point, axes=tap.axes)
         points[point.name] = WiredPoint(point, tap, sizes, wires.setdefault(module, Wire(module)))
 
-    def add_blocks(prefix: str, path: str, tower: Any, used: int) -> None:
-        table = (family.blocks or {}).get(tower.model_type) or BLOCKS.get(tower.model_type)
-        if table is None:
-            raise UnsupportedModelError(
-                f"{config.model_type} is built of {tower.model_type!r} blocks, which no table "
-                f"describes; known are {', '.join(BLOCKS)}; see docs/add_a_family.md"
-            )
+    def add_blocks(prefix: str, path: str, tower: Any, used: int | None) -> None:
         sizes = _sizes(tower)
-        for layer, block in enumerate(model.get_submodule(path)):
+        kinds = getattr(tower, "layer_types", None) or []
+        for layer in range(len(_module(model, path, f"{prefix}blocks"))):
+            kind = kinds[layer] if layer < len(kinds) else ""
+            table = block_table(family.blocks, tower.model_type, kind)
+            if table is None:
+                raise UnsupportedModelError(
+                    f"{config.model_type} is built of {tower.model_type!r} blocks, which no table "
+                    f"describes; known are {', '.join(BLOCKS)}; see docs/add_a_family.md"
+                )
             for point in BLOCK_POINTS:
                 here = block_point(prefix, layer, point)
-                if layer >= used:
+                if used is not None and layer >= used:
                     absent[here.name] = (
                         f"the projector reads the tower's first {used} blocks only, so this one "
                         "is computed and never used"
                     )
-                elif point.name in table:
-                    add(here, table[point.name], block, sizes)
                 else:
-                    absent[here.name] = f"{tower.model_type} blocks have no such step"
+                    lacking = f"{tower.model_type} blocks have no such step"
+                    add(here, table.get(point.name, lacking), f"{path}.{layer}", sizes)
 
-    single = {point.name: point for point in SINGLE_POINTS}
-    add(single["vision.hook_embed"], Tap(f"{family.vision_layers}.0", "in"), model, {})
-    used = family.vision_used(config)
-    add_blocks("vision.", family.vision_layers, vision, used)
-    add(single["projector.hook_in"], Tap(family.projector, "in"), model, {})
-    add(single["projector.hook_out"], Tap(family.projector, "out"), model, {})
-    add(single["hook_embed"], Tap(f"{family.lm_layers}.0", "in"), model, {})
-    add_blocks("", family.lm_layers, text, text.num_hidden_layers)
-    add(single["ln_final.hook_normalized"], Tap(family.final_norm, "out"), model, {})
-    add(single["hook_logits"], Tap(family.lm_head, "out"), model, {})
+    usual: dict[str, Tap | str] = {
+        "vision.hook_embed": Tap(f"{family.vision_layers}.0", "in"),
+        "projector.hook_in": Tap(family.projector, "in"),
+        "projector.hook_out": Tap(family.projector, "out"),
+        "hook_embed": Tap(f"{family.lm_layers}.0", "in"),
+        "ln_final.hook_normalized": Tap(family.final_norm, "out"),
+        "hook_logits": Tap(family.lm_head, "out"),
+    }
+    taps = usual | dict(family.points)
+    for point in SINGLE_POINTS:
+        if point.name == "projector.hook_in":
+            add_blocks("vision.", family.vision_layers, vision, family.vision_used(config))
+        if point.name == "ln_final.hook_normalized":
+            add_blocks("", family.lm_layers, text, None)
+        add(point, taps[point.name], "", {})
     return points, absent
 
 
+def _module(model: nn.Module, path: str, wanted: str) -> Any:
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        raise UnsupportedModelError(
+            f"{wanted} should be at {path}, but {type(model).__name__} has no such module: {error}"
+        ) from error
+
+
 def _sizes(tower: Any) -> dict[str, int]:
-    heads = tower.num_attention_heads
+    heads = getattr(tower, "num_attention_heads", None) or tower.num_heads
     return {"head": heads, "kv_head": getattr(tower, "num_key_value_heads", None) or heads}

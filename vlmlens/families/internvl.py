@@ -1,0 +1,59 @@
+"""InternVL: the image in tiles, then a small copy of it; pixels shuffled into depth."""
+
+import math
+from typing import Any
+
+from vlmlens.errors import InputError
+from vlmlens.families.family import Family, Pictures
+from vlmlens.families.geometry import tiles, whole
+from vlmlens.layout import View
+
+
+def canvas(processor: Any, size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the tiles whose shape together is nearest to the image's.
+
+    Among equally near ones, more tiles as long as the image fills half of them.
+    """
+    width, height = size
+    most, least = processor.max_patches, processor.min_patches
+    grids = sorted(
+        ((c, r) for c in range(1, most + 1) for r in range(1, most + 1) if least <= c * r <= most),
+        key=lambda grid: grid[0] * grid[1],
+    )
+    best, nearest = (1, 1), math.inf
+    area = processor.size["height"] * processor.size["width"]
+    for columns, rows in grids:
+        off = abs(width / height - columns / rows)
+        filled = width * height > 0.5 * area * columns * rows
+        if off < nearest or (off == nearest and filled):
+            best, nearest = (columns, rows), off
+    return best[1], best[0]
+
+
+def tiled(pictures: Pictures, side: int, names: str = "pixel_values") -> list[tuple[View, ...]]:
+    """Tiles of ``side`` by ``side`` tokens, row by row, and a small copy if there are several."""
+    made = pictures.tensors[names].shape[0]
+    if made == len(pictures.sizes):
+        return [(View(side, side, whole(size)),) for size in pictures.sizes]
+    found: list[tuple[View, ...]] = []
+    for size in pictures.sizes:
+        if size is None or pictures.processor is None:
+            raise InputError(
+                "how an image was cut into tiles is read from its size and the processor: open "
+                "the model with its processor, and pass sizes=[(width, height), ...]"
+            )
+        rows, columns = canvas(pictures.processor, size)
+        cut = [View(side, side, box) for box in tiles(whole(size), rows, columns)]
+        found.append((*cut, View(side, side, whole(size), thumbnail=True)) if len(cut) > 1 else (*cut,))
+    return found
+
+
+def _views(pictures: Pictures) -> list[tuple[View, ...]]:
+    vision = pictures.config.vision_config
+    side = int(vision.image_size[0] // vision.patch_size[0] * pictures.config.downsample_ratio)
+    return tiled(pictures, side)
+
+
+INTERNVL = Family(
+    model_type="internvl", views=_views, vision_layers="model.vision_tower.encoder.layer"
+)

@@ -1,0 +1,44 @@
+"""Qwen2-VL: patches of all images in one row, merged two by two; time, height and width in RoPE."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vlmlens.families.family import Family, Pictures, Tap
+from vlmlens.families.geometry import whole
+from vlmlens.layout import View
+
+
+def merged_grids(pictures: Pictures) -> list[tuple[View, ...]]:
+    """Every image is one grid of merged patches, as ``image_grid_thw`` counts them."""
+    merge = pictures.config.vision_config.spatial_merge_size
+    grids = pictures.tensors["image_grid_thw"].tolist()
+    return [
+        (View(rows // merge, columns // merge, whole(size)),)
+        for (_, rows, columns), size in zip(grids, pictures.sizes, strict=True)
+    ]
+
+
+def rope_index(model: Any, tensors: Mapping[str, Any]) -> Any:
+    """Time, height and width of every position, by the model's own rule."""
+    names = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
+    ids, _ = model.model.get_rope_index(**{n: tensors[n] for n in names if n in tensors})
+    return ids
+
+
+#: Points that exist once, in a tower that packs all images into one row of patches.
+PACKED = {
+    "vision.hook_embed": Tap("model.visual.blocks.0", "in", axes="patch d_model"),
+    "projector.hook_in": Tap("model.visual.merger", "in", axes="patch d_model"),
+    "projector.hook_out": Tap("model.visual.merger", "out", axes="patch d_model"),
+}
+
+QWEN2_VL = Family(
+    model_type="qwen2_vl",
+    views=merged_grids,
+    vision_layers="model.visual.blocks",
+    projector="model.visual.merger",
+    axes=("time", "height", "width"),
+    points=PACKED,
+    per_token={"mm_token_type_ids": (1, 0)},
+    positions=rope_index,
+)

@@ -1,0 +1,8 @@
+"""Qwen3-VL: features of several tower layers, each added to the stream after an early block."""
+
+from dataclasses import replace
+
+from vlmlens.families.qwen2_vl import QWEN2_VL
+
+QWEN3_VL = replace(QWEN2_VL, model_type="qwen3_vl")
+QWEN3_VL_MOE = replace(QWEN2_VL, model_type="qwen3_vl_moe")

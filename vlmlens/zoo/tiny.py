@@ -1,0 +1,437 @@
+"""A tiny random model of every family, with its own processor: nothing is downloaded.
+
+They are what the tests run on, and what ``vlmlens check --tiny FAMILY`` opens. Every weight is
+random, norms and biases too: an identity norm would hide a point in the wrong place, and several
+families ignore the image altogether as transformers initialises them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vlmlens.errors import UnknownModelError
+from vlmlens.zoo.processors import stills
+from vlmlens.zoo.shapes import CHAT_TEMPLATE, shapes_processor
+
+WORDS = (
+    "Answer in a word or two. USER: \nWhat color is the circle? ASSISTANT: red",
+    "Is the red square left of the blue star? yes no Describe the image. user USER",
+)
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """What a tiny model is built from.
+
+    Attributes:
+        config: of the model; sub-configurations name their ``model_type``.
+        pixels: name and settings of the image processor.
+        image: what stands for an image in a prompt.
+        processor: further settings of the processor.
+        tokens: special tokens by the attribute that the processor looks for.
+        plain: further special tokens.
+        ids: configuration fields that hold a token's id.
+        bos: whether the chat template writes the start token; PaliGemma's processor does.
+        seed: of the weights, such that what is generated holds no image token.
+    """
+
+    config: Mapping[str, Any]
+    pixels: tuple[str, Mapping[str, Any]]
+    image: str = "<image>"
+    processor: Mapping[str, Any] = field(default_factory=dict)
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    plain: tuple[str, ...] = ()
+    ids: Mapping[str, str] = field(default_factory=lambda: {"image_token_id": "<image>"})
+    bos: bool = True
+    seed: int = 0
+
+
+def _tower(kind: str, **settings: Any) -> dict[str, Any]:
+    usual = {
+        "hidden_size": 24,
+        "intermediate_size": 40,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+    }
+    return {"model_type": kind} | usual | settings
+
+
+def _text(kind: str, **settings: Any) -> dict[str, Any]:
+    usual = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 2048,
+    }
+    return {"model_type": kind} | usual | settings
+
+
+def _square(side: int) -> dict[str, Any]:
+    return {"size": {"height": side, "width": side}}
+
+
+CLIP = _tower("clip_vision_model", num_hidden_layers=3, image_size=32, patch_size=8)
+SIGLIP = _tower("siglip_vision_model", image_size=32, patch_size=8, vision_use_head=False)
+CLIP_PIXELS = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+WITH_CLS = {
+    "patch_size": 8,
+    "vision_feature_select_strategy": "default",
+    "num_additional_image_tokens": 1,
+}
+PINPOINTS = [[32, 64], [64, 32], [64, 64], [32, 96], [96, 32]]
+
+QWEN_TOWER = {
+    "depth": 2,
+    "num_heads": 2,
+    "patch_size": 4,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+}
+QWEN_TEXT = {
+    "head_dim": 16,
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "mrope_section": [2, 3, 3],
+    },
+}
+QWEN_PIXELS = (
+    "Qwen2VLImageProcessorPil",
+    {"size": {"shortest_edge": 256, "longest_edge": 2048}, "patch_size": 4},
+)
+QWEN_TOKENS = {"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"}
+QWEN_PLAIN = ("<|vision_start|>", "<|vision_end|>")
+QWEN_IDS = {
+    "image_token_id": "<|image_pad|>",
+    "video_token_id": "<|video_pad|>",
+    "vision_start_token_id": "<|vision_start|>",
+    "vision_end_token_id": "<|vision_end|>",
+}
+
+
+def _qwen(kind: str, **vision: Any) -> Tiny:
+    # Without a head_dim of their own, wide heads have to be few.
+    heads = {} if kind == "qwen3_vl" else {"num_attention_heads": 2, "num_key_value_heads": 1}
+    return Tiny(
+        config={
+            "vision_config": {"model_type": f"{kind}_vision"} | QWEN_TOWER | vision,
+            "text_config": _text(f"{kind}_text", **QWEN_TEXT, **heads),
+        },
+        pixels=QWEN_PIXELS,
+        image="<|vision_start|><|image_pad|><|vision_end|>",
+        tokens=QWEN_TOKENS,
+        plain=QWEN_PLAIN,
+        ids=QWEN_IDS,
+    )
+
+
+QWEN3_TOWER = {
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "out_hidden_size": 32,
+    "num_position_embeddings": 64,
+    "deepstack_visual_indexes": [0],
+}
+IDEFICS_TILES = {
+    "size": {"longest_edge": 64},
+    "max_image_size": {"longest_edge": 32},
+}
+IDEFICS_TOKENS = (
+    "<fake_token_around_image>",
+    "<global-img>",
+    "<end_of_utterance>",
+    *(f"<row_{row}_col_{column}>" for row in (1, 2, 3) for column in (1, 2, 3)),
+)
+
+
+def _idefics(tower: str, **tokens: str) -> Tiny:
+    kind = {"idefics3_vision": "Idefics3", "smolvlm_vision": "SmolVLM"}[tower]
+    return Tiny(
+        config={
+            "vision_config": _tower(tower, image_size=32, patch_size=8),
+            "text_config": _text("llama"),
+            "scale_factor": 2,
+        },
+        pixels=(f"{kind}ImageProcessorPil", IDEFICS_TILES),
+        processor={"image_seq_len": 4},
+        tokens=tokens,
+        plain=IDEFICS_TOKENS,
+    )
+
+
+#: Family, or family/variant -> what it is built from.
+TINY: dict[str, Tiny] = {
+    # LLaVA-1.5's parts: CLIP, whose last block is not read, and Llama without grouped heads.
+    "llava": Tiny(
+        config={
+            "vision_config": CLIP,
+            "text_config": _text("llama", num_key_value_heads=4),
+            "vision_feature_layer": -2,
+            "vision_feature_select_strategy": "default",
+        },
+        pixels=("CLIPImageProcessorPil", CLIP_PIXELS),
+        processor=WITH_CLS,
+    ),
+    # SigLIP without CLS, whose patches do not fill the picture; Qwen2 with biases.
+    "llava/siglip-qwen2": Tiny(
+        config={
+            "vision_config": SIGLIP | {"image_size": 32, "patch_size": 10},
+            "text_config": _text("qwen2"),
+            "vision_feature_layer": -1,
+            "vision_feature_select_strategy": "full",
+        },
+        pixels=("SiglipImageProcessorPil", _square(32)),
+        processor={"patch_size": 10, "vision_feature_select_strategy": "full"},
+    ),
+    "vipllava": Tiny(
+        config={
+            "vision_config": CLIP,
+            "text_config": _text("llama"),
+            "vision_feature_layer": [-2, 1],
+        },
+        pixels=("CLIPImageProcessorPil", CLIP_PIXELS),
+        processor=WITH_CLS,
+    ),
+    "llava_next": Tiny(
+        config={
+            "vision_config": CLIP,
+            "text_config": _text("mistral"),
+            "image_grid_pinpoints": PINPOINTS,
+        },
+        pixels=("LlavaNextImageProcessorPil", CLIP_PIXELS | {"image_grid_pinpoints": PINPOINTS}),
+        processor=WITH_CLS,
+    ),
+    "llava_onevision": Tiny(
+        config={
+            "vision_config": SIGLIP,
+            "text_config": _text("qwen2"),
+            "image_grid_pinpoints": PINPOINTS,
+            "vision_aspect_ratio": "anyres_max_2",
+        },
+        pixels=("LlavaOnevisionImageProcessorPil", _square(32) | {"image_grid_pinpoints": PINPOINTS}),
+        processor={
+            "num_image_tokens": 16,
+            "vision_feature_select_strategy": "full",
+            "vision_aspect_ratio": "anyres_max_2",
+        },
+        tokens={"video_token": "<video>"},
+        ids={"image_token_id": "<image>", "video_token_id": "<video>"},
+    ),
+    "qwen2_vl": _qwen("qwen2_vl", embed_dim=24, hidden_size=32),
+    "qwen2_5_vl": _qwen(
+        "qwen2_5_vl",
+        hidden_size=24,
+        intermediate_size=40,
+        out_hidden_size=32,
+        window_size=16,
+        fullatt_block_indexes=[1],
+    ),
+    "qwen3_vl": _qwen("qwen3_vl", **QWEN3_TOWER),
+    "glm4v": Tiny(
+        config={
+            "vision_config": {"model_type": "glm4v_vision", "hidden_size": 24, "image_size": 32}
+            | QWEN_TOWER
+            | {"out_hidden_size": 32, "intermediate_size": 40},
+            "text_config": _text(
+                "glm4v_text",
+                head_dim=32,
+                hidden_size=32,
+                rope_parameters=QWEN_TEXT["rope_parameters"] | {"partial_rotary_factor": 0.5},
+                num_attention_heads=2,
+                num_key_value_heads=1,
+            ),
+        },
+        pixels=("Glm4vImageProcessorPil", QWEN_PIXELS[1]),
+        image="<|begin_of_image|><|image|><|end_of_image|>",
+        tokens={"image_token": "<|image|>", "video_token": "<|video|>"},
+        plain=("<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>"),
+        ids={
+            "image_token_id": "<|image|>",
+            "video_token_id": "<|video|>",
+            "image_start_token_id": "<|begin_of_image|>",
+            "image_end_token_id": "<|end_of_image|>",
+            "video_start_token_id": "<|begin_of_video|>",
+            "video_end_token_id": "<|end_of_video|>",
+        },
+    ),
+    # One layer of three sees everything, the others six positions.
+    "gemma3": Tiny(
+        config={
+            "vision_config": SIGLIP,
+            "text_config": _text(
+                "gemma3_text",
+                head_dim=8,
+                query_pre_attn_scalar=8,
+                sliding_window=6,
+                layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            ),
+            "mm_tokens_per_image": 4,
+        },
+        pixels=("Gemma3ImageProcessorPil", _square(32)),
+        image="<start_of_image>",
+        processor={"image_seq_length": 4},
+        tokens={
+            "image_token": "<image_soft_token>",
+            "boi_token": "<start_of_image>",
+            "eoi_token": "<end_of_image>",
+        },
+        ids={
+            "image_token_id": "<image_soft_token>",
+            "boi_token_index": "<start_of_image>",
+            "eoi_token_index": "<end_of_image>",
+        },
+    ),
+    "paligemma": Tiny(
+        config={
+            "vision_config": SIGLIP | {"projection_dim": 32},
+            "text_config": _text("gemma", head_dim=8, num_key_value_heads=1),
+            "projection_dim": 32,
+        },
+        pixels=("SiglipImageProcessorPil", _square(32) | {"image_seq_length": 16}),
+        bos=False,
+    ),
+    # PaliGemma 2: soft caps on scores and logits, sliding windows, norms on both sides.
+    "paligemma/gemma2": Tiny(
+        config={
+            "vision_config": SIGLIP | {"projection_dim": 32},
+            "text_config": _text(
+                "gemma2", head_dim=8, query_pre_attn_scalar=8, sliding_window=8
+            ),
+            "projection_dim": 32,
+        },
+        pixels=("SiglipImageProcessorPil", _square(32) | {"image_seq_length": 16}),
+        bos=False,
+    ),
+    "idefics3": _idefics("idefics3_vision"),
+    "smolvlm": _idefics(
+        "smolvlm_vision",
+        fake_image_token="<fake_token_around_image>",
+        global_image_token="<global-img>",
+        end_of_utterance_token="<end_of_utterance>",
+    ),
+    "mistral3": Tiny(
+        config={
+            "vision_config": _tower("pixtral", image_size=64, patch_size=4, num_attention_heads=2)
+            | {"head_dim": 12},
+            "text_config": _text("mistral", head_dim=8),
+            "spatial_merge_size": 2,
+        },
+        pixels=("PixtralImageProcessorPil", {"size": {"longest_edge": 48}, "patch_size": 4}),
+        image="[IMG]",
+        processor={"patch_size": 4, "spatial_merge_size": 2},
+        plain=("[IMG]", "[IMG_BREAK]", "[IMG_END]"),
+        ids={"image_token_id": "[IMG]"},
+    ),
+    "internvl": Tiny(
+        config={
+            "vision_config": _tower("internvl_vision", image_size=[32, 32], patch_size=[8, 8])
+            | {"use_qk_norm": True},
+            "text_config": _text("qwen2"),
+        },
+        pixels=(
+            "GotOcr2ImageProcessorPil",
+            _square(32) | {"crop_to_patches": True, "max_patches": 4},
+        ),
+        image="<IMG_CONTEXT>",
+        processor={"image_seq_length": 4},
+        tokens={
+            "start_image_token": "<img>",
+            "end_image_token": "</img>",
+            "context_image_token": "<IMG_CONTEXT>",
+            "video_token": "<video>",
+        },
+        ids={"image_token_id": "<IMG_CONTEXT>"},
+    ),
+    # Every second layer sees everything and turns nothing.
+    "aya_vision": Tiny(
+        config={
+            "vision_config": SIGLIP,
+            "text_config": _text(
+                "cohere2",
+                sliding_window=8,
+                layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            ),
+        },
+        pixels=(
+            "GotOcr2ImageProcessorPil",
+            _square(32) | {"crop_to_patches": True, "max_patches": 4},
+        ),
+        processor={"patch_size": 8, "img_size": 32, "downsample_factor": 2},
+        plain=(
+            "<|START_OF_IMG|>",
+            "<|END_OF_IMG|>",
+            "<|IMG_PATCH|>",
+            "<|IMG_LINE_BREAK|>",
+            "TILE_GLOBAL",
+            *(f"TILE_{number}" for number in range(1, 5)),
+        ),
+        ids={"image_token_id": "<|IMG_PATCH|>"},
+        seed=1,
+    ),
+}
+
+
+def build(name: str) -> tuple[Any, Any]:
+    """A tiny random model of a family, and its processor.
+
+    Args:
+        name: a family, or ``family/variant``: a key of ``TINY``.
+
+    Raises:
+        UnknownModelError: no such tiny model.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if name not in TINY:
+        raise UnknownModelError(name, TINY, "(tiny models of the families)")
+    tiny, model_type = TINY[name], name.partition("/")[0]
+    processor = _processor(tiny, model_type)
+    tokenizer = processor.tokenizer
+    special = {
+        f"{part}_token_id": getattr(tokenizer, f"{part}_token_id") for part in ("bos", "eos", "pad")
+    }
+    config_class = CONFIG_MAPPING[model_type]
+    settings = dict(tiny.config)
+    settings["text_config"] = settings["text_config"] | special | {"vocab_size": len(tokenizer)}
+    ids = {key: tokenizer.convert_tokens_to_ids(token) for key, token in tiny.ids.items()}
+    at = getattr(config_class, "attribute_map", {})
+    config = config_class(**settings, **{at.get(key, key): value for key, value in ids.items()})
+    torch.manual_seed(tiny.seed)
+    model = AutoModelForImageTextToText.from_config(config).eval()
+    for part in special:
+        setattr(model.generation_config, part, special[part])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.copy_(1 + 0.3 * torch.randn_like(parameter))
+            else:
+                fan = parameter[0].numel()
+                parameter.copy_(torch.randn_like(parameter) * 0.9 / fan**0.5)
+    return model, processor
+
+
+def _processor(tiny: Tiny, model_type: str) -> Any:
+    import transformers
+
+    made = shapes_processor(WORDS * 4, vocab_size=300)
+    tokenizer = made.tokenizer
+    named = {"image_token": "<image>"} | dict(tiny.tokens)
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": [*named.values(), *tiny.plain]},
+        replace_extra_special_tokens=False,
+    )
+    for attribute, token in named.items():
+        setattr(tokenizer, attribute, token)
+        setattr(tokenizer, f"{attribute}_id", tokenizer.convert_tokens_to_ids(token))
+    kind, settings = tiny.pixels
+    template = CHAT_TEMPLATE.replace("<image>", tiny.image)
+    return stills(model_type)(
+        image_processor=getattr(transformers, kind)(**settings),
+        tokenizer=tokenizer,
+        chat_template=template if tiny.bos else template.removeprefix("{{ bos_token }}"),
+        **tiny.processor,
+    )
