@@ -29,7 +29,8 @@ def layout(letters: str, columns: int | None = None) -> TokenLayout:
     box = np.full((len(roles), 4), np.nan)
     if columns:  # patches of 10 x 10 pixels
         box[vision] = np.stack([column, row, column + 1, row + 1], 1)[vision] * 10.0
-    return TokenLayout(roles, tuple(letters), zero, row, column, box)
+    kind = tuple("patch" if v else "" for v in vision)
+    return TokenLayout(roles, tuple(letters), zero, zero, row, column, box, kind)
 
 
 def run_saving(letters, tensors, *, columns=None, **more):
@@ -60,4 +61,4 @@ def generation(*steps, lengths):
 
 def rope_of(step):
     """One layer's rotation with these radians a position."""
-    return Rope(torch.tensor(step))
+    return Rope(torch.tensor([[step]]))

@@ -161,7 +161,8 @@ def test_patches_look_as_the_whole_pattern_says(vlm, inputs):
         dx = own.column[here][None, :] - own.column[here][:, None]
         expected = (p * torch.from_numpy(dx)).sum(-1).mean(-1)
         np.testing.assert_allclose(found["right"][index], expected, atol=1e-4)
-    assert (found["below"] < 1e-6).all()  # causal: no patch sees a later row
+    later = whole.triu(1).abs().max() > 0
+    assert bool((found["below"] > 1e-6).any()) == later  # causal, or images that see all of them
     with pytest.raises(EmptySelectionError, match="looks_needs"):
         probes.patch_looks(vlm.run(inputs, save=cmb.NEEDS))
 

@@ -45,11 +45,11 @@ def test_which_word_is_at_which_patch(vlm, inputs):
     words = probes.on_image(found["word"].isel(rank=0), run)
     assert words.dims == ("sample", "layer", "row", "column")
     own = inputs.layouts[1]
-    position = own.vision(0)[own.grid()[1] + 2]  # row 1, column 2
-    assert words[1, 0, 1, 2].item() == found["word"][1, 0, position, 0].item()
+    position = own.vision(0)[own.grid()[1] + 1]  # row 1, column 1
+    assert words[1, 0, 1, 1].item() == found["word"][1, 0, position, 0].item()
     log_p = probes.on_image(found["log_prob"], run)
     assert log_p.dims == ("sample", "layer", "rank", "row", "column")
-    assert log_p[1, 0, 0, 1, 2].item() == found["log_prob"][1, 0, position, 0].item()
+    assert log_p[1, 0, 0, 1, 1].item() == found["log_prob"][1, 0, position, 0].item()
 
 
 def test_a_lens_reads_what_it_asked_for(vlm, inputs):

@@ -7,11 +7,11 @@ import pytest
 import torch
 from conftest import QUESTIONS, picture
 from hand import attending, layout, rope_of, run_saving
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 import vlmlens as vl
 from vlmlens import probes
 from vlmlens.errors import EmptySelectionError, InputError, UnknownPointError
+from vlmlens.model.rotary import rotate
 from vlmlens.probes import cmb, norms, rope
 from vlmlens.probes.accuracy import plain
 
@@ -131,20 +131,22 @@ def values(found, name):
 
 
 def rows_of(run, index):
-    """One sample's (layer head d) query and (layer head key d) keys, padding left out."""
+    """One sample's (layer head d) query, (layer head key d) keys, and what each query may see.
+
+    Padding and the query's own key are left out; a window may hide more, layer by layer.
+    """
     own = torch.from_numpy(~run.inputs.layouts[index].mask("pad"))
     query = run.saved.stack(rope.NEEDS[0])[:, index, -1].double()
     keys = run.saved.stack(rope.NEEDS[1])[:, index, own].double().movedim(1, 2)
     keys = keys.repeat_interleave(query.shape[1] // keys.shape[1], dim=1)
-    return (
-        query,
-        keys[:, :, :-1],
-        torch.from_numpy(run.inputs.layouts[index].mask("vision"))[own][:-1],
-    )
+    seen = run.saved.stack(rope.NEEDS[2])[:, index, :, -1][..., own] > 0
+    vision = torch.from_numpy(run.inputs.layouts[index].mask("vision"))[own][:-1]
+    return query, keys[:, :, :-1], seen[..., :-1], vision
 
 
-def attention(query, keys, scaling):
-    return (torch.einsum("lhd,lhkd->lhk", query, keys) * scaling).softmax(-1)
+def attention(query, keys, seen, scaling):
+    scores = torch.einsum("lhd,lhkd->lhk", query, keys) * scaling
+    return scores.masked_fill(~seen, -torch.inf).softmax(-1)
 
 
 @pytest.mark.parametrize("delta", [1.0, -1.0, 0.25, -7.0])
@@ -152,19 +154,22 @@ def test_the_exact_identity_of_the_change(turning, delta):
     """delta_alpha = alpha (1 - alpha) (S - 1) / (alpha S + 1 - alpha), S = sum w exp(e)."""
     found = probes.rope_sensitivity(turning, delta=delta)
     for index in range(len(turning.inputs)):
-        query, keys, vision = rows_of(turning, index)
-        before = attention(query, keys, turning.scaling)
+        query, keys, seen, vision = rows_of(turning, index)
+        before = attention(query, keys, seen, turning.scaling)
         turned = turning.rope.turn(keys.float(), delta).double()
         change = torch.einsum("lhd,lhkd->lhk", query, turned - keys)[..., vision] * turning.scaling
         alpha = before[..., vision].sum(-1)
-        weights = before[..., vision] / alpha[..., None]
+        weights = before[..., vision] / alpha[..., None]  # NaN where a window hides the image
         s = (weights * change.exp()).sum(-1)
         expected = alpha * (1 - alpha) * (s - 1) / (alpha * s + 1 - alpha)
-        torch.testing.assert_close(values(found, "alpha_v")[index], alpha, rtol=0, atol=1e-5)
         gain = (weights * change).sum(-1) / delta
-        torch.testing.assert_close(values(found, "delta_g_v")[index], gain, rtol=0, atol=1e-5)
-        change = values(found, "delta_alpha_v")[index]
-        torch.testing.assert_close(change, expected, rtol=0, atol=1e-5)
+        for name, value in {
+            "alpha_v": alpha,
+            "delta_g_v": gain,
+            "delta_alpha_v": expected.nan_to_num(),
+        }.items():
+            ours = values(found, name)[index]
+            torch.testing.assert_close(ours, value, rtol=0, atol=1e-5, equal_nan=True)
 
 
 def test_equation_11_holds_as_delta_vanishes(turning):
@@ -183,31 +188,32 @@ def test_turning_back_and_forth(turning):
     assert np.abs(forth["delta_g_v"]).max() > 0.1
     np.testing.assert_allclose(forth["delta_g_v"], back["delta_g_v"], atol=0.03)
     np.testing.assert_allclose(forth["delta_alpha_v"], -back["delta_alpha_v"], atol=5e-5)
-    assert np.abs(forth["delta_alpha_v"]).max() > 2e-4
+    assert np.abs(forth["delta_alpha_v"]).max() > 1e-6
     np.testing.assert_allclose(forth["alpha_v"], back["alpha_v"])
 
 
 @pytest.mark.parametrize("delta", [1, -2])
 def test_turning_is_what_moving_the_vision_keys_would_do(vlm, inputs, delta):
-    """Keys before RoPE, turned by transformers' own function at positions moved by delta."""
-    saves = ["blocks.*.attn.hook_k", *rope.NEEDS]
-    run = vlm.run(inputs, save=saves)
+    """Keys before RoPE, turned by the angles that the model computes for moved positions."""
+    run = vlm.run(inputs, save=["blocks.*.attn.hook_k", *rope.NEEDS])
     found = probes.rope_sensitivity(run, delta=float(delta))
-    rotary = vlm.hf_model.get_submodule(vlm.family.rotary)
+    ids = inputs.tensors["position_ids"].clone()
     for index, own in enumerate(inputs.layouts):
-        moved = inputs.tensors["position_ids"][index].clone()
-        moved[torch.from_numpy(own.mask("vision"))] += delta
-        keys = run.saved.stack("blocks.*.attn.hook_k")[:, index].movedim(1, 2)
-        angles = rotary(keys, moved[None])
-        keys = apply_rotary_pos_emb(keys, keys, *angles)[1].double()
-        query, before, vision = rows_of(run, index)
-        seen = torch.from_numpy(~own.mask("pad"))
-        after = keys.repeat_interleave(query.shape[1] // keys.shape[1], dim=1)[:, :, seen][
-            :, :, :-1
+        ids[..., index, torch.from_numpy(own.mask("vision"))] += delta
+    moved = replace(inputs, tensors=dict(inputs.tensors) | {"position_ids": ids})
+    turns = vlm.run(moved, save=["blocks.*.attn.hook_cos", "blocks.*.attn.hook_sin"]).saved
+    cos, sin = (turns.stack(f"blocks.*.attn.hook_{side}")[..., None, :] for side in ("cos", "sin"))
+    turned = rotate(run.saved.stack("blocks.*.attn.hook_k"), cos, sin, vlm.rope.pairing).double()
+    for index, own in enumerate(inputs.layouts):
+        query, before, seen, vision = rows_of(run, index)
+        kept = torch.from_numpy(~own.mask("pad"))
+        after = turned[:, index, kept].movedim(1, 2)[:, :, :-1]
+        after = after.repeat_interleave(query.shape[1] // after.shape[1], dim=1)
+        share = [
+            attention(query, k, seen, run.scaling)[..., vision].sum(-1) for k in (before, after)
         ]
-        share = [attention(query, k, run.scaling)[..., vision].sum(-1) for k in (before, after)]
         expected = share[1] - share[0]
-        assert expected.abs().max() > 1e-3
+        assert expected.abs().max() > 1e-4
         change = values(found, "delta_alpha_v")[index]
         torch.testing.assert_close(change, expected, rtol=0, atol=1e-5)
 

@@ -6,7 +6,9 @@ from typing import Any
 Box = tuple[float, float, float, float]
 
 
-def covered(processor: Any, original: tuple[int, int] | None, pixels: tuple[int, int]) -> Box | None:
+def covered(
+    processor: Any, original: tuple[int, int] | None, pixels: tuple[int, int]
+) -> Box | None:
     """What the first ``pixels`` rows and columns of a processed image cover of the original.
 
     Undoes what the image processor did, step by step: pad to a square, resize, crop the centre.

@@ -44,7 +44,9 @@ def tiled(pictures: Pictures, side: int, names: str = "pixel_values") -> list[tu
             )
         rows, columns = canvas(pictures.processor, size)
         cut = [View(side, side, box) for box in tiles(whole(size), rows, columns)]
-        found.append((*cut, View(side, side, whole(size), thumbnail=True)) if len(cut) > 1 else (*cut,))
+        found.append(
+            (*cut, View(side, side, whole(size), thumbnail=True)) if len(cut) > 1 else (*cut,)
+        )
     return found
 
 

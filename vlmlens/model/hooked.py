@@ -235,7 +235,7 @@ class HookedVLM(HookedRootModule):
             inputs = intervention.prepare(inputs)
         with self.road(attention) as road, torch.set_grad_enabled(grad):
             logits, saved = one_pass(self, inputs, inputs.tensors, interventions, as_saves(save))
-        return Run(inputs, logits, saved, road, self.rope, self.scaling)
+        return Run(inputs, logits, saved, road, self.rope, self.scaling, self.softcap)
 
     def generate(
         self,
@@ -269,7 +269,9 @@ class HookedVLM(HookedRootModule):
             return generate.decode(
                 inputs,
                 partial(one_pass, self, interventions=interventions, saves=as_saves(save)),
-                lambda step, logits, saved: Run(step, logits, saved, road, self.rope, self.scaling),
+                lambda step, logits, saved: Run(
+                    step, logits, saved, road, self.rope, self.scaling, self.softcap
+                ),
                 tokenizer=getattr(self.processor, "tokenizer", None),
                 config=self.hf_model.generation_config,
                 max_new_tokens=max_new_tokens,
@@ -368,7 +370,9 @@ class HookedVLM(HookedRootModule):
     @cached_property
     def rope(self) -> Rope | None:
         """The language model's rotation, layer by layer; None for one that does not turn."""
-        turning = [f"blocks.{layer}.attn.hook_cos" in self.hook_dict for layer in range(self.layers)]
+        turning = [
+            f"blocks.{layer}.attn.hook_cos" in self.hook_dict for layer in range(self.layers)
+        ]
         if not any(turning):
             return None
         types = getattr(self.config.get_text_config(), "layer_types", None) or [""] * self.layers
@@ -381,6 +385,12 @@ class HookedVLM(HookedRootModule):
         """What the language model's attention multiplies its scores with."""
         block = self.hf_model.get_submodule(self.family.lm_layers)[0]
         return getattr(getattr(block, "self_attn", None), "scaling", None)
+
+    @property
+    def softcap(self) -> float | None:
+        """What the language model's attention caps its scores at, softly; None for no cap."""
+        block = self.hf_model.get_submodule(self.family.lm_layers)[0]
+        return getattr(getattr(block, "self_attn", None), "attn_logit_softcapping", None)
 
     def close(self) -> None:
         """Take off every hook and leave the model as it was found."""

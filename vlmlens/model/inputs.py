@@ -170,9 +170,7 @@ def _one(
     answer: str | None,
 ) -> tuple[dict[str, Tensor], TokenLayout]:
     pictures = sample.pictures()
-    chat = render(
-        sample.question, len(pictures), processor, system, answer, family.chat_template
-    )
+    chat = render(sample.question, len(pictures), processor, system, answer, family.chat_template)
     tokenizer = processor.tokenizer
     made, text, replaced = _processed(processor, chat.text, pictures)
     offsets = made.pop("offset_mapping")[0].tolist()
@@ -352,8 +350,10 @@ def layout_of(
             image[here], tile[here] = number, which
             cells = np.arange(view.size)
             across = view.columns + (view.newlines == "each")
-            ends = cells % across == view.columns if view.newlines == "each" else cells >= (
-                view.rows * view.columns
+            ends = (
+                cells % across == view.columns
+                if view.newlines == "each"
+                else cells >= (view.rows * view.columns)
             )
             patches = here[~ends]
             row[patches], column[patches] = np.divmod(np.arange(len(patches)), view.columns)

@@ -166,7 +166,7 @@ def object_overlap(run: Run, boxes: Sequence[Sequence[Box]], *, image: int = 0) 
         here = layout.vision(image)
         inside = np.zeros(len(here), dtype=bool)
         for box in own:
-            inside |= np.isin(here, layout.within(tuple(box), image))
+            inside |= np.isin(here, layout.within(map(float, box), image))
         if not inside.any():
             raise EmptySelectionError(f"no patch of sample {index} lies in its boxes {own}")
         weights = rows[:, index][..., here - (len(layout) - rows.shape[-1])]

@@ -12,13 +12,13 @@ Box = Sequence[int | float]
 
 
 def patches(layout: TokenLayout, image: int = 0, tile: int = 0) -> Int[np.ndarray, " patch"]:
-    """The positions of one image's tokens, row by row (on one of its tiles, where it has several).
+    """The positions of one image's tokens on one of its tiles, row by row.
 
     Raises:
-        EmptySelectionError: the sample holds no such image.
+        EmptySelectionError: the sample holds no such image, or the image no such tile.
     """
-    layout.grid(image)  # says what is there, if this is not
-    return layout.vision(image)
+    layout.grid(image, tile)  # says what is there, if this is not
+    return layout.vision(image, tile)
 
 
 def on_grid(
@@ -28,13 +28,16 @@ def on_grid(
     tile: int = 0,
 ) -> Shaped[np.ndarray, "*lead row column"]:
     """One number a patch, as rows and columns."""
-    return values.reshape(*values.shape[:-1], *layout.grid(image))
+    return values.reshape(*values.shape[:-1], *layout.grid(image, tile))
 
 
 def side_by_side(
-    maps: Sequence[Float[np.ndarray, "*lead row column"]],
-) -> Float[np.ndarray, "sample *lead row column"]:
-    """Samples' maps in one array; those on smaller grids get NaN at the right and at the bottom."""
+    maps: Sequence[Float[np.ndarray, "..."]],
+) -> Float[np.ndarray, "..."]:
+    """Samples' maps, whose last axes are row and column, in one array.
+
+    Maps on smaller grids get NaN at the right and at the bottom.
+    """
     rows = max(m.shape[-2] for m in maps)
     columns = max(m.shape[-1] for m in maps)
     whole = np.full((len(maps), *maps[0].shape[:-2], rows, columns), np.nan)

@@ -137,7 +137,7 @@ def labels_in_boxes(layout: TokenLayout, boxes: Mapping[str, Box], *, image: int
     names = np.full(len(vision), "", dtype=object)
     taken = np.zeros(len(vision), dtype=int)
     for name, box in boxes.items():
-        inside = np.isin(vision, layout.within(tuple(box), image))
+        inside = np.isin(vision, layout.within(map(float, box), image))
         names[inside] = name
         taken += inside
     return ["" if count != 1 else str(name) for name, count in zip(names, taken, strict=True)]

@@ -13,6 +13,7 @@ from torch import Tensor
 from vlmlens.cache import Save
 from vlmlens.errors import EmptySelectionError, InputError, UnsupportedModelError
 from vlmlens.model import Generation, HookedVLM, Inputs, Rope, Run
+from vlmlens.model.rotary import rotate, spread
 from vlmlens.probes.labels import array, layer_numbers
 from vlmlens.probes.steps import LAST_ROWS
 
@@ -24,8 +25,6 @@ NEEDS = (
 SOURCE = "arXiv:2503.17349"
 #: How far a saved row may lie from softmax(q.k): half precision rounds its weights.
 TOLERANCE = 0.05
-#: Half of the small turn that derivatives are taken by, in positions.
-SMALL = 1e-4
 LONG = {
     "alpha_v": ("attention to vision tokens, alpha_V", "fraction"),
     "delta_g_v": ("mean change of a vision key's score, delta g_V", "1/step"),
@@ -89,8 +88,8 @@ def rope_sensitivity(
         InputError: a delta of 0, bands that are not there, or a model without RoPE.
         EmptySelectionError: a sample has no vision tokens.
         UnknownPointError: the run did not save what this needs.
-        UnsupportedModelError: scores that are not q.k * scaling, so that turning keys would
-            measure another model's attention.
+        UnsupportedModelError: weights that are not a softmax of q.k * scaling, so that turning
+            keys would measure another model's attention.
 
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, and its released code, which
@@ -148,6 +147,7 @@ class Row:
         keys: rotated keys of all visible and hidden positions.
         weights: attention before the turn; 0 where a key is hidden.
         scaling: what q.k is multiplied with.
+        softcap: scores are ``cap tanh(. / cap)`` of that, where the model caps them.
     """
 
     query: Float[Tensor, "head d_head"]
@@ -155,9 +155,24 @@ class Row:
     weights: Float[Tensor, "head key"]
     scaling: float
 
+    softcap: float | None = None
+
     def scores(self, keys: Float[Tensor, "key kv_head d_head"]) -> Float[Tensor, "head key"]:
-        """q.k * scaling, for other keys in the place of these."""
-        grouped = rearrange(self.query, "(kv group) d -> kv group d", kv=keys.shape[1])
+        """q.k * scaling, soft-capped, for other keys in the place of these."""
+        found = self._products(keys)
+        return found if self.softcap is None else torch.tanh(found / self.softcap) * self.softcap
+
+    def slope(self, moving: Float[Tensor, "key kv_head d"]) -> Float[Tensor, "head key"]:
+        """How fast scores change while keys move so fast, in their first channels."""
+        found = self._products(moving)
+        if self.softcap is None:
+            return found
+        return found * (1 - (self.scores(self.keys) / self.softcap) ** 2)
+
+    def _products(self, keys: Float[Tensor, "key kv_head d"]) -> Float[Tensor, "head key"]:
+        grouped = rearrange(
+            self.query[:, : keys.shape[-1]], "(kv group) d -> kv group d", kv=keys.shape[1]
+        )
         found = einsum(grouped, keys, "kv group d, key kv d -> kv group key")
         return rearrange(found, "kv group key -> (kv group) key") * self.scaling
 
@@ -171,7 +186,7 @@ def _one_pass(
     stacked = run.saved.stack(NEEDS[1])  # layer batch pos kv_head d_head
     rows = run.saved.stack(LAST_ROWS)[..., -1, :]  # layer batch head key
     scaling = run.scaling if run.scaling is not None else queries.shape[-1] ** -0.5
-    turns = [_of_layer(run.rope, layer) for layer in layer_numbers(run, NEEDS[1])]
+    turns = [run.rope[layer] for layer in layer_numbers(run, NEEDS[1])]
     samples = []
     for index, layout in enumerate(run.inputs.layouts):
         size = stacked.shape[2]
@@ -189,6 +204,7 @@ def _one_pass(
                 stacked[layer, index, kept].float(),
                 rows[layer, index][:, kept].float(),
                 scaling,
+                run.softcap,
             )
             ropes = [turns[layer]] if bands is None else split(turns[layer], bands)
             layers.append(_layer(row, vision.to(stacked.device), ropes, deltas, axis))
@@ -212,7 +228,7 @@ def _layer(
     for delta in deltas:
         found.append([])
         for rope in ropes:
-            change = row.scores(_turn(rope, row.keys, delta, axis)) - before
+            change = row.scores(rope.turn(row.keys, delta, axis)) - before
             found[-1].append(
                 turned(weights, change, vision, delta)
                 | _slopes(row, weights, vision, rope, axis)
@@ -243,13 +259,14 @@ def turned(
         after = after / after.sum(-1, keepdim=True)
         shifts.append(after[:, vision].sum(-1) - alpha)
         gains.append(_mean(weights, change, chosen) / delta)
-    w = weights[:, vision] / alpha[:, None]
-    s = (w * change[:, vision].exp()).sum(-1)
-    exact = alpha * (1 - alpha) * (s - 1) / (alpha * s + 1 - alpha)
+    # alpha S, and not S: where the image gets nothing, S is 0 / 0 and nothing can change.
+    grown = (weights[:, vision] * change[:, vision].exp()).sum(-1)
+    exact = (1 - alpha) * (grown - alpha) / (grown + 1 - alpha)
+    first = (1 - alpha) * (weights[:, vision] * change[:, vision]).sum(-1)
     return {
         "delta_g_v": gains[0],
         "delta_alpha_v": shifts[0],
-        "eq11_residual": shifts[0] - alpha * (1 - alpha) * delta * gains[0],
+        "eq11_residual": shifts[0] - first,
         "identity_residual": shifts[0] - exact,
         "delta_g_t": gains[1],
         "delta_alpha_v_by_text": shifts[1],
@@ -274,27 +291,17 @@ def split(rope: Rope, bands: int) -> list[Rope]:
     return made
 
 
-def _of_layer(rope: Rope, layer: int) -> Rope:
-    return rope[layer] if rope.step.ndim == 3 else rope  # pyright: ignore
-
-
-def _turn(rope: Rope, x: Tensor, delta: float, axis: str | None) -> Tensor:
-    return rope.turn(x, delta) if axis is None else rope.turn(x, delta, axis)
-
-
 def _slopes(
     row: Row, weights: Tensor, vision: Tensor, rope: Rope, axis: str | None
 ) -> dict[str, Tensor]:
-    """The derivatives at delta = 0.
-
-    Turned to both sides by h, a plane's two vectors differ by sin(step h) / h of the vector at
-    right angles, which is its derivative but for (step h)^2 / 6, below float32's precision.
-    """
-    keys, h = row.keys.double(), SMALL
-    moving = (_turn(rope, keys, h, axis) - _turn(rope, keys, -h, axis)) / (2 * h)
-    gain = _mean(weights, row.scores(moving.float()), vision)
-    alpha = weights[:, vision].sum(-1)
-    return {"slope_g_v": gain, "slope_alpha_v": alpha * (1 - alpha) * gain}
+    """The derivatives at delta = 0: a key moves at right angles to itself, plane by plane."""
+    step = rope.step.sum(1) if axis is None else rope.step[:, rope.axes.index(axis)]
+    speed = spread(step, rope.pairing)[0].to(row.keys)
+    turned = row.keys[..., : len(speed)]
+    moving = rotate(turned, torch.zeros_like(speed), speed, rope.pairing)
+    speeds, alpha = row.slope(moving), weights[:, vision].sum(-1)
+    whole = (weights[:, vision] * speeds[:, vision]).sum(-1)
+    return {"slope_g_v": _mean(weights, speeds, vision), "slope_alpha_v": (1 - alpha) * whole}
 
 
 def _mean(weights: Tensor, change: Tensor, chosen: Tensor) -> Float[Tensor, " head"]:
@@ -310,5 +317,5 @@ def _check(ours: Tensor, saved: Tensor) -> None:
     if (apart := float((ours - theirs).abs().max())) > TOLERANCE:
         raise UnsupportedModelError(
             f"attention is not softmax(q.k * scaling) here: weights differ by up to {apart:.2g} "
-            "(a soft cap, or an edit of scores); turning keys would measure something else"
+            "(an edit of scores?); turning keys would measure something else"
         )

@@ -67,7 +67,7 @@ def _positions(layout, to: tuple[int, int] | str, image: int, tile: int):
     if isinstance(to, str):
         wanted: Positions = to
         return torch.from_numpy(chosen(layout, wanted))
-    rows, columns = layout.grid(image)
+    rows, columns = layout.grid(image, tile)
     row, column = to
     if not (0 <= row < rows and 0 <= column < columns):
         raise EmptySelectionError(f"no patch {to}: the grid has {rows} rows, {columns} columns")

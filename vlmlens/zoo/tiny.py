@@ -210,7 +210,10 @@ TINY: dict[str, Tiny] = {
             "image_grid_pinpoints": PINPOINTS,
             "vision_aspect_ratio": "anyres_max_2",
         },
-        pixels=("LlavaOnevisionImageProcessorPil", _square(32) | {"image_grid_pinpoints": PINPOINTS}),
+        pixels=(
+            "LlavaOnevisionImageProcessorPil",
+            _square(32) | {"image_grid_pinpoints": PINPOINTS},
+        ),
         processor={
             "num_image_tokens": 16,
             "vision_feature_select_strategy": "full",
@@ -296,9 +299,7 @@ TINY: dict[str, Tiny] = {
     "paligemma/gemma2": Tiny(
         config={
             "vision_config": SIGLIP | {"projection_dim": 32},
-            "text_config": _text(
-                "gemma2", head_dim=8, query_pre_attn_scalar=8, sliding_window=8
-            ),
+            "text_config": _text("gemma2", head_dim=8, query_pre_attn_scalar=8, sliding_window=8),
             "projection_dim": 32,
         },
         pixels=("SiglipImageProcessorPil", _square(32) | {"image_seq_length": 16}),
