@@ -44,7 +44,7 @@ def test_what_a_turn_does(measured):
     for run in (rows, said):
         found = probes.rope_sensitivity(run, delta=(1.0, -0.5))
         assert np.abs(found["identity_residual"]).max() < 1e-5
-        turning = (run.rope.step != 0).any(-1).any(-1).numpy()
+        turning = (rows.rope.step != 0).any(-1).any(-1).numpy()
         if found["alpha_v"].isel(layer=turning).max() > 0:  # some windows hide the whole image
             assert np.abs(found["delta_alpha_v"]).max() > 1e-8
         assert ((found["alpha_v"] >= 0) & (found["alpha_v"] <= 1 + 1e-5)).all()
