@@ -10,7 +10,7 @@ from vlmlens.zoo.tiny import TINY, build
 
 #: Every tiny model there is: the contract is held to all of them.
 EVERY = tuple(TINY)
-#: Models of different kinds, for tests that need not run on all: fixed grids; grouped heads and a
+#: Models of different kinds, for what has to hold on more than LLaVA: fixed grids; grouped heads and a
 #: grid that leaves pixels over; three axes of RoPE and a packed tower; norms on both sides of
 #: sublayers, two RoPE tables, windows and images that see themselves both ways.
 KINDS = ("llava", "llava/siglip-qwen2", "qwen2_5_vl", "gemma3")
@@ -23,14 +23,22 @@ def one_thread():
     torch.set_num_threads(1)  # five times faster on models as tiny as these
 
 
-@pytest.fixture(scope="session", params=KINDS)
+@pytest.fixture(scope="session", params=["llava", "llava/siglip-qwen2"])
 def parts(request):
     return build(request.param)
 
 
 @pytest.fixture(scope="module")
 def vlm(parts):
+    """Two LLaVAs, one with grouped heads."""
     with vl.HookedVLM(*parts) as model:
+        yield model
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def any_vlm(request):
+    """Models of different kinds, one after the other."""
+    with vl.HookedVLM(*build(request.param), name=request.param) as model:
         yield model
 
 

@@ -19,7 +19,7 @@ from vlmlens.probes import PROBES
 
 #: Folder -> its table, and the files that are no members but what members share.
 TABLES = {
-    "families": (FAMILIES, {"family", "towers"}),
+    "families": (FAMILIES, {"family", "geometry", "towers"}),
     "interventions": (INTERVENTIONS, {"base"}),
     "probes": (PROBES, {"grids", "labels", "statistics", "steps"}),
     "datasets": (DATASETS, set()),

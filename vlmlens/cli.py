@@ -69,7 +69,7 @@ def diagnose(
     if samples is None and data == "shapes-2d":
         samples = 240
     asked = datasets.load(data, samples=samples, seed=seed, question=question)
-    err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False)
+    err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False, soft_wrap=True)
     with HookedVLM.from_pretrained(model, device=device, dtype=dtype) as vlm:
         found = experiments.diagnose(
             vlm,

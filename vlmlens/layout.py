@@ -64,11 +64,13 @@ class TokenLayout:
         roles: the role of every position, one of ``ROLES``.
         tokens: every position's token as text; empty strings without a tokenizer.
         image: index of the image among the sample's, -1 for what is no vision token.
-        tile: index of the grid among the image's, in the order of the tokens; -1 elsewhere.
         row: the token's row on that grid, from the top; -1 elsewhere.
         column: its column, from the left; -1 elsewhere.
+        tile: index of the grid among the image's, in the order of the tokens; -1 elsewhere.
+            By default every image is one grid.
         kind: what the position is of its image, one of ``KINDS``. Newlines play the role
-            ``vision`` and have no row; separators play the role ``template``.
+            ``vision`` and have no row; separators play the role ``template``. By default all
+            that has a row is a patch.
         box: left, top, right, bottom in pixels of the ORIGINAL image; NaN elsewhere, and where
             the original's size is unknown.
     """
@@ -76,13 +78,18 @@ class TokenLayout:
     roles: tuple[str, ...]
     tokens: tuple[str, ...]
     image: Int[np.ndarray, " pos"]
-    tile: Int[np.ndarray, " pos"]
     row: Int[np.ndarray, " pos"]
     column: Int[np.ndarray, " pos"]
     box: Float[np.ndarray, "pos 4"]
-    kind: tuple[str, ...]
+    tile: Int[np.ndarray, " pos"] = None  # type: ignore[assignment]
+    kind: tuple[str, ...] = ()
 
     def __post_init__(self):
+        if self.tile is None:
+            object.__setattr__(self, "tile", np.where(self.row >= 0, 0, -1))
+        if not self.kind:
+            patches = ("patch" if row >= 0 else "" for row in self.row)
+            object.__setattr__(self, "kind", tuple(patches))
         for role in set(self.roles) - set(ROLES):
             raise UnknownRoleError(role, ROLES)
 
@@ -189,10 +196,10 @@ class TokenLayout:
             texts(self.roles, "pad"),
             texts(self.tokens),
             numbers(self.image),
-            numbers(self.tile),
             numbers(self.row),
             numbers(self.column),
             np.pad(self.box, ((before, after), (0, 0)), constant_values=np.nan),
+            numbers(self.tile),
             texts(self.kind),
         )
 

@@ -480,9 +480,9 @@ def test_without_roles_everything_but_images_is_the_users(vlm, inputs):
 def test_tensors_that_do_not_fit_together(vlm, inputs):
     ids, rest = tensors_of(inputs)
     length = ids.shape[1]
-    with pytest.raises(InputError, match=r"2 image\(s\) in pixel_values make"):
+    with pytest.raises(InputError, match=r"the 2 image\(s\) given make"):
         vlm.inputs_from(ids[:1], pixel_values=rest["pixel_values"])
-    with pytest.raises(InputError, match=r"but 0 image\(s\)"):
+    with pytest.raises(InputError, match=r"the 0 image\(s\) given make 0"):
         vlm.inputs_from(ids)
     with pytest.raises(InputError, match="attention_mask is"):
         vlm.inputs_from(

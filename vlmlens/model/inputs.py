@@ -363,7 +363,7 @@ def layout_of(
             for at in here[ends]:
                 kind[at] = "newline"
             start += view.size
-    return TokenLayout(tuple(roles), tuple(tokens), image, tile, row, column, box, tuple(kind))
+    return TokenLayout(tuple(roles), tuple(tokens), image, row, column, box, tile, tuple(kind))
 
 
 def _pad(x: Tensor, length: int, blank: int, side: str) -> Tensor:
