@@ -15,6 +15,7 @@ from vlmlens.errors import InputError
 from vlmlens.model import HookedVLM, Run
 from vlmlens.probes.grids import on_grid, patches, side_by_side
 from vlmlens.probes.labels import layer_numbers, samples
+from vlmlens.select import Positions
 
 POINTS = "blocks.*.hook_resid_post"
 SOURCE = "nostalgebraist 2020, 'interpreting GPT: the logit lens'"
@@ -57,7 +58,12 @@ class Lens:
 
 
 def lens_needs(
-    model: HookedVLM, *, best: int = 5, targets: Sequence[int] = (), points: str = POINTS
+    model: HookedVLM,
+    *,
+    best: int = 5,
+    targets: Sequence[int] = (),
+    points: str = POINTS,
+    rows: Positions | None = None,
 ) -> Save:
     """What ``logit_lens`` needs a run to save; read while the pass runs, so no logits are kept.
 
@@ -66,13 +72,14 @@ def lens_needs(
         best: how many words of every position.
         targets: ids of tokens to follow through the layers, such as the right answer's first.
         points: residual streams, for example ``"blocks.*.hook_resid_mid"``.
+        rows: only these positions, such as ``"last"``; None reads all.
 
     Raises:
         InputError: fewer than one word.
     """
     if best < 1:
         raise InputError(f"best={best}: at least one word is kept")
-    return Save(points, reduce=Lens(model, best, tuple(targets)))
+    return Save(points, rows, Lens(model, best, tuple(targets)))
 
 
 def logit_lens(run: Run, need: Save, tokenizer: Any = None) -> xr.Dataset:
@@ -93,7 +100,7 @@ def logit_lens(run: Run, need: Save, tokenizer: Any = None) -> xr.Dataset:
         ``token`` (sample, layer, pos, rank), ids, likeliest first; ``log_prob`` of the same, in
         nats; ``word``, with a tokenizer, their text; ``target_log_prob`` (sample, layer, pos,
         target), where tokens are followed. Coordinate ``role`` (sample, pos). Padding is NaN
-        and, in ``token``, -1.
+        and, in ``token``, -1. With ``rows``, ``pos`` counts these and has no role.
 
     Raises:
         UnknownPointError: the run did not save ``need``.
@@ -106,17 +113,18 @@ def logit_lens(run: Run, need: Save, tokenizer: Any = None) -> xr.Dataset:
         raise InputError("logit_lens reads what lens_needs(model) asked for: pass that very value")
     best, targets = need.reduce.best, need.reduce.targets
     found = run.saved.stack(need).transpose(0, 1).float().cpu().numpy()  # batch layer pos kept
-    pad = np.stack([layout.mask("pad") for layout in run.inputs.layouts])[:, None, :, None]
+    pad = np.zeros((found.shape[0], 1, found.shape[2], 1), dtype=bool)
+    coords = samples(run.inputs) | {"layer": layer_numbers(run, need)}
+    if need.rows is None:
+        layouts = run.inputs.layouts
+        pad = np.stack([layout.mask("pad") for layout in layouts])[:, None, :, None]
+        coords["role"] = (("sample", "pos"), np.array([layout.roles for layout in layouts]))
     token = np.where(pad, -1, found[..., :best]).astype(np.int64)
     log_prob = np.where(pad, np.nan, found[..., best : 2 * best])
     dims = ("sample", "layer", "pos", "rank")
     made = xr.Dataset(
         {"token": (dims, token), "log_prob": (dims, log_prob)},
-        coords=samples(run.inputs)
-        | {
-            "layer": layer_numbers(run, need),
-            "role": (("sample", "pos"), np.array([lay.roles for lay in run.inputs.layouts])),
-        },
+        coords=coords,
         attrs={"source": SOURCE},
     )
     made["log_prob"].attrs = {"long_name": "log probability", "units": "nats"}
