@@ -184,13 +184,18 @@ def _averages(found: "Diagnosis") -> Table:
         if f"{name}_low" not in summary:
             continue
         values = found.results[name].astype(float)
-        cell = mean_map(values.mean([d for d in values.dims if d != "sample"]))
-        mean, low, high = (float(cell[part]) for part in ("mean", "low", "high"))
         hits = ""
         if f"{name}_significant" in summary:
             cells = summary[f"{name}_significant"]
             hits = f"{int(cells.sum())} of {cells.size} (null {cells.attrs['null']})"
-        table.add_row(name, f"{mean:.4g} \\[{low:.3g}, {high:.3g}]", hits)
+        parts = [d for d in ("role", "to", "part", "quantile") if d in values.dims]
+        for label, part in values.groupby(parts[0]) if parts else (("", values),):
+            cell = mean_map(part.mean([d for d in part.dims if d != "sample"]))
+            mean, low, high = (float(cell[key]) for key in ("mean", "low", "high"))
+            if mean == mean:  # a role that nobody plays has no mean
+                table.add_row(
+                    f"{name} {label}".strip(), f"{mean:.4g} \\[{low:.3g}, {high:.3g}]", hits
+                )
     return table
 
 

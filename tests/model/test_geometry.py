@@ -61,7 +61,9 @@ def test_a_token_sees_what_its_box_holds(vlm, size):
             change = (after - before).norm(dim=-1).numpy()
             assert tokens[change[tokens].argmax()] == token
             strong = tokens[change[tokens] > 0.5 * change[token]]
-            reach = np.abs(middle[strong] - middle[token]) / (layout.box[token, 2:] - layout.box[token, :2])
+            reach = np.abs(middle[strong] - middle[token]) / (
+                layout.box[token, 2:] - layout.box[token, :2]
+            )
             assert reach.max() < 1.6, "far tokens changed, too"
             for other in range(layout.tiles()):  # on other tiles it is where the boxes overlap
                 here = layout.vision(0, other)
