@@ -10,6 +10,7 @@ from PIL import Image
 
 from vlmlens.errors import InputError
 from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Answering, Measure
 from vlmlens.model import HookedVLM
 from vlmlens.probes import position_sensitivity_index
@@ -114,9 +115,7 @@ def controls(
         asked = list(samples) if kind == ORIGINAL else blinded(samples, kind)
         found = Experiment(model, asked, how, {kind: ()}, "control", batch).run(folder)
         tables.append(found)
-    return xr.concat(
-        tables, "control", join="exact", data_vars="all", coords="minimal", compat="override"
-    )
+    return joined(tables, "control")
 
 
 def control_table(found: xr.Dataset, *, scene: str | None = None, seed: int = 0) -> xr.Dataset:
@@ -139,5 +138,4 @@ def control_table(found: xr.Dataset, *, scene: str | None = None, seed: int = 0)
         if "chance" in pair.coords and bool(pair["chance"].isnull().any()):
             pair = pair.drop_vars("chance")
         tables.append(position_sensitivity_index(pair, scene=scene, seed=seed))
-    whole = xr.concat(tables, "control", join="exact", combine_attrs="override")
-    return whole.assign_coords(control=names)
+    return joined(tables, "control", names)

@@ -7,6 +7,7 @@ import xarray as xr
 
 from vlmlens.errors import InputError
 from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Answering, Comparing, Measure
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM
@@ -60,7 +61,8 @@ def causal_effects(
         Experiment(model, samples, measure, labelled, batch=batch).run(folder)
         for measure in measures
     )
-    return compared.merge(answered.drop_vars("log_prob", errors="ignore"), join="exact")
+    answered = answered.drop_vars("log_prob", errors="ignore")
+    return compared.merge(answered, join="exact", compat="no_conflicts")
 
 
 def dose_effects(
@@ -131,7 +133,4 @@ def compare(
             continue
         with HookedVLM.from_pretrained(model, device=device) as opened:
             tables.append(measure(opened))
-    whole = xr.concat(
-        tables, "model", join="outer", coords="minimal", compat="override", combine_attrs="drop"
-    )
-    return whole.assign_coords(model=names)
+    return joined(tables, "model", names, join="outer")

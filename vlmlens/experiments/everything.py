@@ -11,6 +11,7 @@ from vlmlens.cache import Save
 from vlmlens.experiments.controls import control_table, controls
 from vlmlens.experiments.effects import causal_effects, dose_effects
 from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.joining import joined
 from vlmlens.experiments.looking import Looking, boxes_of, named_boxes
 from vlmlens.experiments.measures import Answering, Comparing
 from vlmlens.experiments.recipes import Diagnosis, diagnose, psi_of, shuffles
@@ -170,8 +171,7 @@ def linear_table(
         probes.linear_probe(runs, label, seed=seed).drop_vars("per_picture")
         for label in labels.values()
     ]
-    table = xr.concat(found, "label", join="exact", combine_attrs="drop_conflicts")
-    return table.assign_coords(label=list(labels)).assign_attrs(pictures=len(samples))
+    return joined(found, "label", list(labels)).assign_attrs(pictures=len(samples))
 
 
 def shown(model: HookedVLM, samples: Sequence[Sample], *, system: str | None = None) -> xr.Dataset:
@@ -196,8 +196,7 @@ def shown(model: HookedVLM, samples: Sequence[Sample], *, system: str | None = N
             }
         )
         parts.append(part.assign_coords(row=range(rows), column=range(columns)))
-    whole = xr.concat(parts, "sample", join="outer", fill_value={"word": ""})
-    return whole.assign(word=whole["word"].astype(str))
+    return joined(parts, "sample", join="outer")
 
 
 def _doses(
@@ -214,8 +213,7 @@ def _doses(
     found = dose_effects(model, samples, doses, measure=measure, batch=batch, folder=folder)
     names = ["correct", "log_prob"]
     tables = [probes.dose_response(found[name], scene=scene, seed=seed) for name in names]
-    whole = xr.concat(tables, "of", join="exact", combine_attrs="drop_conflicts")
-    return whole.assign_coords(of=names)
+    return joined(tables, "of", names)
 
 
 def _designs() -> dict[str, tuple[PermuteVision, ...]]:

@@ -10,6 +10,7 @@ import xarray as xr
 from vlmlens import probes
 from vlmlens.cache import Save
 from vlmlens.datasets.shapes_2d import Drawn
+from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Diagnosing
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, Inputs, Run
@@ -175,6 +176,5 @@ def _gold_by_layer(
     own = [
         found.isel(sample=i, pos=0).sel(target=first, drop=True) for i, first in enumerate(firsts)
     ]
-    table = xr.concat(own, "sample", join="exact", coords="minimal", compat="override")
-    table = table.assign_coords(sample=found["sample"])
-    return table.rename("lens_log_prob").assign_attrs(found.attrs).to_dataset()
+    table = joined([x.rename("lens_log_prob").to_dataset() for x in own], "sample")
+    return table.assign_coords(sample=found["sample"])

@@ -70,6 +70,7 @@ def summarise(
             cell = found[part].reset_coords(drop=True)
             cell.attrs = said | ({} if null is None else {"null": str(null)})
             if part in ("mean", "low", "high"):
+                cell.attrs["correction"] = "none: every interval is its cell's own"
                 cell.attrs |= {
                     k: values.attrs[k] for k in ("units", "long_name") if k in values.attrs
                 }
