@@ -24,7 +24,7 @@ from vlmlens.probes.psi import ORIGINAL
 from vlmlens.sample import Sample
 
 SCORING = ("greedy", "likelihood")
-LIBRARIES = ("vlmlens", "torch", "transformers", "transformer-lens", "numpy", "xarray")
+LIBRARIES = ("vlmlens", "torch", "transformers", "transformer-lens", "numpy", "xarray", "scipy")
 
 
 def permutation_test(
