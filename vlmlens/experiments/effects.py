@@ -123,7 +123,7 @@ def compare(
     Raises:
         InputError: no models, or two of one name.
     """
-    names = [model.name if isinstance(model, HookedVLM) else str(model) for model in models]
+    names = [str(model.name if isinstance(model, HookedVLM) else model) for model in models]
     if not names or len(set(names)) < len(names):
         raise InputError(f"models are told apart by their names; there is: {names}")
     tables = []

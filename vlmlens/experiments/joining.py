@@ -1,8 +1,9 @@
 """Tables along a new dimension."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import xarray as xr
 
 
@@ -23,6 +24,7 @@ def joined(
             and with ``""`` where there are words.
     """
     words = {str(n): "" for table in tables for n in table if table[n].dtype.kind == "U"}
+    filled: Any = words if words and join == "outer" else np.nan
     whole = xr.concat(
         list(tables),
         dimension,
@@ -31,7 +33,7 @@ def joined(
         compat="override",
         join=join,
         combine_attrs="drop_conflicts",
-        **({"fill_value": words} if words and join == "outer" else {}),
+        fill_value=filled,
     )
     for name in words:
         whole[name] = whole[name].astype(str)

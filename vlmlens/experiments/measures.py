@@ -47,7 +47,7 @@ class Probing(Measure):
     ) -> xr.Dataset:
         """Every probe's table, merged."""
         inputs = model.inputs(samples, system=self.system)
-        tables = []
+        tables: list[xr.Dataset | xr.DataArray] = []
         for together in passes(model, self.probes):
             run = model.run(inputs, interventions, needs(together))
             tables += [probe(run) for probe in together]
