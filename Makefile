@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format compatibility clean
 
 demo: $(STAMP)
 	$(BIN)/vlmlens diagnose shapes-base --data shapes-2d --out results/demo
@@ -17,6 +17,17 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+# The page of families, measured under this transformers and under an earlier one.
+EARLIER ?= 5.20.0
+AUDITS = results/compatibility
+compatibility: $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade $(PIP_ARGS) \
+		--target $(AUDITS)/transformers-$(EARLIER) transformers==$(EARLIER)
+	$(BIN)/vlmlens check --tiny all --json $(AUDITS)/now.json
+	PYTHONPATH=$(AUDITS)/transformers-$(EARLIER) $(BIN)/vlmlens check --tiny all --json $(AUDITS)/earlier.json
+	$(BIN)/python -m vlmlens.report.compatibility $(AUDITS)/now.json $(AUDITS)/earlier.json \
+		> docs/compatibility.md
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

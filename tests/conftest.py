@@ -10,8 +10,8 @@ from vlmlens.zoo.tiny import TINY, build
 
 #: Every tiny model there is: the contract is held to all of them.
 EVERY = tuple(TINY)
-#: Models of different kinds, for what has to hold on more than LLaVA: fixed grids; grouped heads and a
-#: grid that leaves pixels over; three axes of RoPE and a packed tower; norms on both sides of
+#: Models of different kinds, for what has to hold on more than LLaVA: fixed grids; grouped heads
+#: and a grid that leaves pixels over; three axes of RoPE and a packed tower; norms on both sides of
 #: sublayers, two RoPE tables, windows and images that see themselves both ways.
 KINDS = ("llava", "llava/siglip-qwen2", "qwen2_5_vl", "gemma3")
 

@@ -46,6 +46,9 @@ class ActivationCache(Mapping[str, Tensor]):
             raise UnknownPointError(name, self._tensors, "in what this run saved")
         return self._tensors[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
 

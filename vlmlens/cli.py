@@ -1,5 +1,6 @@
 """The command line: each command parses, calls the library and prints."""
 
+import json
 import logging
 import shlex
 import sys
@@ -111,12 +112,81 @@ def models() -> None:
 
 
 @app.command()
-def families() -> None:
-    """The architectures that HookedVLM wires."""
-    from vlmlens.families import FAMILIES
+def check(
+    model: Annotated[
+        str | None, typer.Argument(help="A bundled model, a local folder, or a hub id.")
+    ] = None,
+    tiny: Annotated[
+        str | None,
+        typer.Option(help="A tiny random model of this family instead; 'all' for every one."),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", dir_okay=False, help="Write all figures here, too.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+) -> None:
+    """Which points a model has, and by how much every law is missed on it.
 
-    for name in FAMILIES:
-        out.print(name)
+    Ends with status 1 if a point is dead or a law does not hold.
+    """
+    import torch
+
+    from vlmlens.errors import InputError
+    from vlmlens.model import HookedVLM
+    from vlmlens.zoo.tiny import TINY, build
+
+    if (model is None) == (tiny is None):
+        raise InputError("say what to check: a MODEL, or --tiny FAMILY (or --tiny all)")
+    if tiny is not None:
+        torch.set_num_threads(1)  # five times faster on models as tiny as these
+    found = []
+    for name in [model] if tiny is None else list(TINY) if tiny == "all" else [tiny]:
+        if tiny is None:
+            vlm = HookedVLM.from_pretrained(str(name), device=device, dtype=dtype)
+        else:
+            vlm = HookedVLM(*build(str(name)), name=f"tiny {name}")
+        with vlm:
+            found.append(vlm.audit())
+        if tiny == "all":
+            state = "holds" if found[-1].holds else "DOES NOT HOLD"
+            out.print(f"{name}: {state}", markup=False, highlight=False)
+        else:
+            out.print(str(found[-1]), markup=False, highlight=False, soft_wrap=True)
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps([audit.to_dict() for audit in found], indent=1))
+    if not all(audit.holds for audit in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def families() -> None:
+    """The architectures that HookedVLM wires, and how many kinds of points each offers."""
+    from vlmlens.families import FAMILIES
+    from vlmlens.model import HookedVLM
+    from vlmlens.points import BLOCK_POINTS
+    from vlmlens.zoo.tiny import TINY, build
+
+    row = "{:20} {:14} {:>6}  {:14} {:>6}  {}"
+    heads = ("family", "tower", "points", "language model", "points", "RoPE")
+    lines = [row.format(*heads)]
+    for name in (name for name in TINY if name.partition("/")[0] in FAMILIES):
+        with HookedVLM(*build(name)) as vlm:
+            counts = [
+                sum(f"{part}.0.{point.name}" in vlm.hook_dict for point in BLOCK_POINTS)
+                for part in ("vision.blocks", "blocks")
+            ]
+            kinds = [
+                config.model_type.removesuffix("_model")
+                .removesuffix("_vision")
+                .removesuffix("_text")
+                for config in (vlm.config.vision_config, vlm.config.get_text_config())
+            ]
+            axes = "none" if vlm.rope is None else ", ".join(vlm.rope.axes)
+            lines.append(row.format(name, kinds[0], counts[0], kinds[1], counts[1], axes))
+    lines.append(f"\npoints: kinds that a block offers, of {len(BLOCK_POINTS)} in principle")
+    out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(found: "Diagnosis") -> Table:

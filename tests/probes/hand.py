@@ -29,8 +29,7 @@ def layout(letters: str, columns: int | None = None) -> TokenLayout:
     box = np.full((len(roles), 4), np.nan)
     if columns:  # patches of 10 x 10 pixels
         box[vision] = np.stack([column, row, column + 1, row + 1], 1)[vision] * 10.0
-    kind = tuple("patch" if v else "" for v in vision)
-    return TokenLayout(roles, tuple(letters), zero, zero, row, column, box, kind)
+    return TokenLayout(roles, tuple(letters), zero, row, column, box)
 
 
 def run_saving(letters, tensors, *, columns=None, **more):

@@ -58,6 +58,10 @@ def test_turns_along_axes_add_up(measured):
     np.testing.assert_allclose(sum(parts), whole, atol=1e-4)
     if len(axes) > 1:
         assert min(float(np.abs(part).max()) for part in parts) > 1e-4
+        small = probes.rope_sensitivity(rows, axis=axes[1], delta=0.01)  # a turn tends to a slope
+        np.testing.assert_allclose(small["delta_g_v"], parts[1], atol=2e-2)
+        assert np.abs(small["delta_g_v"] - whole).max() > 5e-2
+        assert small.attrs["axis"] == axes[1]
 
 
 def test_the_stream_and_the_lens(measured):

@@ -95,6 +95,13 @@ def test_signs_are_flipped_exactly_where_there_are_few():
     assert p[0] == pytest.approx(paired_p(cells[:, 0], np.zeros(6)))
 
 
+def test_drawn_signs_count_the_data_themselves():
+    """Twenty samples that all agree: none of 99 draws reaches them, and p is 1 / 100, not 0."""
+    found = map_test(layers_heads(np.ones((20, 1, 1))), permutations=99)
+    assert found["p"].item() == found["p_corrected"].item() == 1 / 100
+    assert "Monte Carlo, 100" in found.attrs["test"]
+
+
 def test_z_grows_with_students_t():
     x = noise(30)
     found = map_test(layers_heads(x))

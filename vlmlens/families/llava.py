@@ -21,7 +21,8 @@ def one_grid(pictures: Pictures) -> list[tuple[View, ...]]:
 def deepest_selected(config: Any) -> int:
     """Blocks up to the deepest layer that is selected; ``hidden_states[0]`` is the embedding."""
     depth = config.vision_config.num_hidden_layers
-    chosen = config.vision_feature_layer
+    chosen = getattr(config, "vision_feature_layers", None)  # ViP-LLaVA's name for it
+    chosen = config.vision_feature_layer if chosen is None else chosen
     layers = [chosen] if isinstance(chosen, int) else chosen
     return max(layer if layer >= 0 else depth + 1 + layer for layer in layers)
 

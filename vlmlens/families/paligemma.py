@@ -14,7 +14,8 @@ def _from_one(model: Any, tensors: Mapping[str, Any]) -> Any:
 #: The images and then the words, and nothing else: the checkpoints were trained without a chat.
 PLAIN = (
     "{% for message in messages %}"
-    "{% if message['role'] == 'system' %}{{ raise_exception('there is no system prompt') }}{% endif %}"
+    "{% if message['role'] == 'system' %}"
+    "{{ raise_exception('there is no system prompt') }}{% endif %}"
     "{% for part in message['content'] if part['type'] == 'image' %}<image>{% endfor %}"
     "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}"

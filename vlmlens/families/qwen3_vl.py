@@ -4,5 +4,5 @@ from dataclasses import replace
 
 from vlmlens.families.qwen2_vl import QWEN2_VL
 
-QWEN3_VL = replace(QWEN2_VL, model_type="qwen3_vl")
-QWEN3_VL_MOE = replace(QWEN2_VL, model_type="qwen3_vl_moe")
+QWEN3_VL = replace(QWEN2_VL, model_type="qwen3_vl", deepstack="model.visual.deepstack_merger_list")
+QWEN3_VL_MOE = replace(QWEN3_VL, model_type="qwen3_vl_moe")

@@ -1,8 +1,7 @@
 """HookedVLM: open a model; prepare inputs; run; generate."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -23,16 +22,17 @@ from vlmlens.errors import (
 from vlmlens.families import FAMILIES, Family
 from vlmlens.interventions import Intervention
 from vlmlens.model import generate
-from vlmlens.model.attention import PREFIX, register
+from vlmlens.model.audit import Audit, audit
+from vlmlens.model.device import device_of
 from vlmlens.model.inputs import Inputs, Roles, from_samples, from_tensors
+from vlmlens.model.recognise import recognise
+from vlmlens.model.roads import Roads
 from vlmlens.model.rotary import Rope
 from vlmlens.model.run import Generation, Run
 from vlmlens.model.watch import as_saves, one_pass
 from vlmlens.model.wiring import WiredPoint, wire
 from vlmlens.points import matching
 from vlmlens.sample import Picture, Sample
-
-ATTENTION = ("auto", "eager", "sdpa")
 
 
 class HookedVLM(HookedRootModule):
@@ -44,14 +44,20 @@ class HookedVLM(HookedRootModule):
     rows and clean-up. Close it (or use ``with``) to leave the model as it was found.
 
     Args:
-        hf_model: a transformers model of a known family.
+        hf_model: a transformers model. A family without a file of its own is wired as far as it
+            can be recognised: ``audit`` says what that is worth.
         processor: its processor; without one, use ``inputs_from``.
         name: what results call the model.
         revision: which version of its weights this is, part of what identifies a result; by
             default a hash of them, made when it is first needed.
 
     Raises:
-        UnsupportedModelError: a model that sees no images, or of no known family.
+        UnsupportedModelError: a model that sees no images, or whose parts cannot be recognised.
+
+    Attributes:
+        hook_dict: every point by name.
+        absent: why points that exist in principle do not exist here, by name.
+        recognised: whether the points were recognised without a family of their own.
     """
 
     hf_model: Any
@@ -65,27 +71,21 @@ class HookedVLM(HookedRootModule):
                 f"{type(hf_model).__name__} ({config.model_type}) is no vision-language model: its "
                 "configuration has no vision_config"
             )
-        if config.model_type not in FAMILIES:
-            raise UnsupportedModelError(
-                f"no family for {config.model_type!r}; known are {', '.join(FAMILIES)}; "
-                "docs/add_a_family.md says how to add one"
-            )
-        if any(c._attn_implementation.startswith(PREFIX) for c in _configs(hf_model).values()):
-            raise UnsupportedModelError("another HookedVLM holds this model: close that one first")
+        self._roads = Roads(hf_model)
         # Beside the module tree: what HookedRootModule writes on its modules is not for theirs.
         self.__dict__["hf_model"] = hf_model
         self.processor, self.name, self.config = processor, name or config.model_type, config
         self._revision = revision
-        self.family: Family = FAMILIES[config.model_type]
+        self.recognised = config.model_type not in FAMILIES
+        self.family: Family = FAMILIES.get(config.model_type) or recognise(hf_model)
         points, self.absent = wire(hf_model, self.family)
         self.hook_dict = points  # pyright: ignore[reportIncompatibleVariableOverride]
         self.mod_dict = dict(points)
         self.layers = config.get_text_config().num_hidden_layers
-        self._found = {key: c._attn_implementation for key, c in _configs(hf_model).items()}
         self._training = {module: module.training for module in hf_model.modules()}
         self._closed = False
         hf_model.eval()
-        self._use({key: register(base) for key, base in self._found.items()})
+        self._roads.watch()
 
     @classmethod
     def from_pretrained(
@@ -233,7 +233,7 @@ class HookedVLM(HookedRootModule):
         self._check_open()
         for intervention in interventions:
             inputs = intervention.prepare(inputs)
-        with self.road(attention) as road, torch.set_grad_enabled(grad):
+        with self._roads.take(attention) as road, torch.set_grad_enabled(grad):
             logits, saved = one_pass(self, inputs, inputs.tensors, interventions, as_saves(save))
         return Run(inputs, logits, saved, road, self.rope, self.scaling, self.softcap)
 
@@ -265,7 +265,7 @@ class HookedVLM(HookedRootModule):
         self._check_open()
         for intervention in interventions:
             inputs = intervention.prepare(inputs)
-        with self.road(attention) as road, torch.no_grad():
+        with self._roads.take(attention) as road, torch.no_grad():
             return generate.decode(
                 inputs,
                 partial(one_pass, self, interventions=interventions, saves=as_saves(save)),
@@ -302,20 +302,26 @@ class HookedVLM(HookedRootModule):
         run = self.run(inputs, save=saves, **options)
         return run.logits, run.saved
 
-    @contextmanager
-    def road(self, attention: str) -> Iterator[str]:
-        """Attention computed in one way while this lasts; yields what that is."""
-        if attention not in ATTENTION:
-            raise InputError(f"attention={attention!r}; there is: {', '.join(ATTENTION)}")
-        usual = {key: register(base) for key, base in self._found.items()}
-        if attention == "auto":
-            yield self._found["text_config"]
-            return
-        self._use(dict.fromkeys(usual, register(attention)))
-        try:
-            yield attention
-        finally:
-            self._use(usual)
+    def audit(self, inputs: Inputs | None = None) -> Audit:
+        """What this model offers, and by how much every law is missed on it.
+
+        Points: where each kind is present, whether one pass comes by, whether an edit of it
+        reaches the logits. Laws: logits equal plain transformers', with nobody watching and with
+        every point saved; the stream adds up; nothing attends to what comes later; turned queries
+        and keys; decoding with the cache; a padded batch.
+
+        Args:
+            inputs: what to measure on; by default two drawn pictures and questions.
+
+        Returns:
+            An ``Audit``, which prints as a table.
+        """
+        self._check_open()
+        return audit(self, inputs)
+
+    def depth(self, part: str = "blocks") -> int:
+        """How many blocks a stack offers: ``"blocks"`` or ``"vision.blocks"``."""
+        return self._depths.get(part, 0)
 
     # ------------------------------------------------------------------ the rest
 
@@ -344,7 +350,7 @@ class HookedVLM(HookedRootModule):
     @property
     def device(self) -> torch.device:
         """Where inputs go."""
-        return self.hf_model.get_input_embeddings().weight.device
+        return device_of(self.hf_model.get_input_embeddings())
 
     @property
     def revision(self) -> str:
@@ -352,6 +358,11 @@ class HookedVLM(HookedRootModule):
         if not self._revision:
             digest = hashlib.sha256()
             for name, tensor in self.hf_model.state_dict().items():
+                if tensor.is_meta:
+                    raise InputError(
+                        f"{name} is offloaded, so its weights cannot be told by a hash: wrap the "
+                        "model with HookedVLM(..., revision='a name for this version of it')"
+                    )
                 digest.update(name.encode())
                 digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
             self._revision = digest.hexdigest()[:16]
@@ -365,7 +376,7 @@ class HookedVLM(HookedRootModule):
     @property
     def attention(self) -> str:
         """How attention is computed unless a run asks otherwise."""
-        return self._found["text_config"]
+        return self._roads.usual
 
     @cached_property
     def rope(self) -> Rope | None:
@@ -397,7 +408,7 @@ class HookedVLM(HookedRootModule):
         if self._closed:
             return
         self.reset_hooks(including_permanent=True)
-        self._use(self._found)
+        self._roads.leave()
         for module, training in self._training.items():
             module.training = training
         self._closed = True
@@ -412,22 +423,21 @@ class HookedVLM(HookedRootModule):
         if self._closed:
             raise ClosedModelError(f"{self.name} is closed; wrap or open the model again")
 
-    def _use(self, implementations: dict[str, str]) -> None:
-        """Set every part's attention implementation; ``""`` stands for the whole model."""
-        self.hf_model.set_attn_implementation(dict(implementations))
+    @cached_property
+    def _depths(self) -> dict[str, int]:
+        depths: dict[str, int] = {}
+        for name, point in self.hook_dict.items():
+            if point.point.layer is not None:
+                part = name[: name.index("blocks.") + 6]
+                depths[part] = max(depths.get(part, 0), point.point.layer + 1)
+        return depths
 
     def __repr__(self) -> str:
         return (
             f"HookedVLM({self.name}: {self.config.model_type}, {self.layers} layers, "
-            f"{len(self.hook_dict)} points, attention {self._found['text_config']}"
+            f"{len(self.hook_dict)} points, attention {self.attention}"
             f"{', closed' if self._closed else ''})"
         )
-
-
-def _configs(model: Any) -> dict[str, Any]:
-    config: Any = model.config
-    parts = {key: getattr(config, key) for key in config.sub_configs}
-    return {"": config} | {key: part for key, part in parts.items() if part is not None}
 
 
 def _samples(images: Any, prompts: Sequence[str] | str) -> list[Sample]:

@@ -15,6 +15,7 @@ from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.families import Family, Pictures
 from vlmlens.layout import TokenLayout, View
 from vlmlens.model.chat import render, role_of_tokens
+from vlmlens.model.device import device_of
 from vlmlens.sample import Sample
 
 #: What a processor may return with a number for every token; families say which they take.
@@ -142,7 +143,7 @@ def _generated(family: Family) -> dict[str, int]:
 
 def to_device(tensors: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:
     """Tensors where the model takes them."""
-    device = model.get_input_embeddings().weight.device
+    device = device_of(model.get_input_embeddings())
     return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 

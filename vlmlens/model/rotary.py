@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlmlens.errors import InputError
+from vlmlens.model.device import device_of
 
 #: Which two channels of the rotated part make a plane: i of its first half and i of its second,
 #: or two neighbours.
@@ -143,7 +144,7 @@ def spread(planes: Float[Tensor, "*lead plane"], pairing: Pairing) -> Float[Tens
 
 def _angles(rotary: Any, axes: int, axis: int, kind: str) -> Float[Tensor, " trig"]:
     """What one position along one axis turns every channel by."""
-    device = next(rotary.buffers()).device
+    device = device_of(rotary)
     ids = torch.zeros(axes, 1, 2, dtype=torch.long, device=device)
     ids[axis, 0, 1] = 1
     options = {"layer_type": kind} if "layer_type" in signature(rotary.forward).parameters else {}

@@ -109,8 +109,7 @@ def _edited(vlm: "HookedVLM", intervention: Intervention) -> list[str]:
 
 def depth(vlm: "HookedVLM", name: str) -> int:
     """How many blocks the point's own stack offers: the tower's, or the language model's."""
-    stack = "vision.blocks." if name.startswith("vision.") else "blocks."
-    return 1 + max(p.point.layer or 0 for n, p in vlm.hook_dict.items() if n.startswith(stack))
+    return vlm.depth("vision.blocks" if name.startswith("vision.") else "blocks")
 
 
 @contextmanager

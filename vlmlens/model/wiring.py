@@ -242,6 +242,11 @@ def wire(model: Any, family: Family) -> tuple[dict[str, WiredPoint], dict[str, s
         if point.name == "ln_final.hook_normalized":
             add_blocks("", family.lm_layers, text, None)
         add(point, taps[point.name], "", {})
+        if point.name == "projector.hook_out" and family.deepstack:
+            for number in range(len(_module(model, family.deepstack, "projector.deepstack"))):
+                name = f"projector.deepstack.{number}.hook_out"
+                deeper = Point(name, "patch d_model", "vision tokens added after an early block")
+                add(deeper, Tap(f"{family.deepstack}.{number}", "out"), "", {})
     return points, absent
 
 

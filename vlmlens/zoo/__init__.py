@@ -32,7 +32,9 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    from vlmlens.zoo.processors import open_processor
 
     if isinstance(dtype, str) and dtype != "auto" and not hasattr(torch, dtype):
         raise InputError(f"dtype={dtype!r}; there is: auto, float32, bfloat16, float16")
@@ -69,8 +71,8 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     except (OSError, SafetensorError) as error:
         raise UnsupportedModelError(f"{model} has no weights that open: {error}") from error
     try:
-        processor = AutoProcessor.from_pretrained(name, **hub)
-    except (OSError, ValueError) as error:
+        processor = open_processor(name, config.model_type, **hub)
+    except (OSError, ValueError, ImportError) as error:
         raise UnsupportedModelError(
             f"{model} has weights but no processor that opens ({error}); save one beside them, or "
             "wrap the model yourself: HookedVLM(model), and use inputs_from(...)"

@@ -6,7 +6,8 @@ picture. Without torchvision they are opened without it: everything about pictur
 
 import sys
 from importlib import import_module
-from types import SimpleNamespace
+from inspect import Parameter, signature
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 from vlmlens.errors import UnsupportedModelError
@@ -22,8 +23,9 @@ def open_processor(name: str, model_type: str, **hub: Any) -> Any:
 
     try:
         return AutoProcessor.from_pretrained(name, **hub)
-    except ImportError as error:
-        if "torchvision" not in str(error).lower():
+    except (ImportError, OSError) as error:
+        told = str(error).lower()
+        if "torchvision" not in told and "video processor" not in told:
             raise
         return stills(model_type).from_pretrained(name, **hub)
 
@@ -34,26 +36,34 @@ def stills(model_type: str) -> Any:
     Raises:
         UnsupportedModelError: transformers knows no processor of this model type.
     """
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
-
-    if model_type not in PROCESSOR_MAPPING_NAMES:
+    if model_type not in _names():
         raise UnsupportedModelError(f"transformers has no processor for {model_type!r}")
-    whole = _class(PROCESSOR_MAPPING_NAMES[model_type], model_type)
+    whole = _class(_names()[model_type], model_type)
     if "video_processor" not in whole.get_attributes():
         return whole
 
     class Stills(whole):
         video_processor = SimpleNamespace(num_frames=None, fps=None)  # SmolVLM reads these
 
-        def __init__(self, image_processor=None, tokenizer=None, **options: Any):
-            super().__init__(image_processor, tokenizer, video_processor=None, **options)
-
         @classmethod
         def get_attributes(cls) -> list[str]:
             return [name for name in super().get_attributes() if name != "video_processor"]
 
     Stills.__name__ = whole.__name__  # what is saved names transformers' own class
+    if signature(whole.__init__).parameters["video_processor"].default is Parameter.empty:
+        Stills.__init__ = _without_video(whole.__init__)
     return Stills
+
+
+def _without_video(init: Any) -> Any:
+    """The same ``__init__``, but for a video processor that may be left out.
+
+    Not a wrapper: transformers reads the names of arguments off the code itself.
+    """
+    code, given = init.__code__, init.__defaults__ or ()
+    own = FunctionType(code, init.__globals__, init.__name__, (None, *given), init.__closure__)
+    own.__kwdefaults__ = init.__kwdefaults__
+    return own
 
 
 def _class(name: str, model_type: str) -> Any:
@@ -86,7 +96,10 @@ def _module(folder: str) -> Any:
 
 def _folders(name: str) -> list[str]:
     """Other model types whose processor has this name: families share them."""
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
-
-    sharing = [kind for kind, other in PROCESSOR_MAPPING_NAMES.items() if other == name]
+    sharing = [kind for kind, other in _names().items() if other == name]
     return [*sharing, name.removesuffix("Processor").lower()]
+
+
+def _names() -> dict[str, str]:
+    """Processor classes by model type, as transformers lists them."""
+    return dict(import_module("transformers.models.auto.processing_auto").PROCESSOR_MAPPING_NAMES)

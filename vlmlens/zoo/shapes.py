@@ -4,7 +4,7 @@ A LLaVA in miniature, with stock transformers classes: a CLIP tower, a two-layer
 Llama language model with RoPE. 64 x 64 pixels in 8 x 8 patches make 64 vision tokens.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -38,8 +38,16 @@ CHAT_TEMPLATE = (
 )
 
 
-def shapes_processor(corpus: Iterable[str], vocab_size: int = 512) -> LlavaProcessor:
-    """A byte-level BPE tokenizer learned from the corpus, CLIP pixels, and the chat template."""
+def shapes_tokenizer(
+    corpus: Iterable[str], vocab_size: int = 512, named: Mapping[str, str] | None = None
+) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer learned from a corpus.
+
+    Args:
+        corpus: texts.
+        vocab_size: how many tokens are learned, bytes and special ones among them.
+        named: special tokens by the attribute that a processor looks for.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -52,23 +60,27 @@ def shapes_processor(corpus: Iterable[str], vocab_size: int = 512) -> LlavaProce
             show_progress=False,
         ),
     )
-    fast = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=SPECIAL["pad"],
         bos_token=SPECIAL["bos"],
         eos_token=SPECIAL["eos"],
         unk_token=SPECIAL["unk"],
-        extra_special_tokens={"image_token": SPECIAL["image"]},
+        extra_special_tokens={"image_token": SPECIAL["image"]} | dict(named or {}),
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
+
+
+def shapes_processor(corpus: Iterable[str], vocab_size: int = 512) -> LlavaProcessor:
+    """The tokenizer, CLIP pixels, and the chat template."""
     pixels = CLIPImageProcessorPil(
         size={"shortest_edge": IMAGE_SIZE},
         crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
     )
     return LlavaProcessor(
         image_processor=pixels,
-        tokenizer=fast,
+        tokenizer=shapes_tokenizer(corpus, vocab_size),
         patch_size=PATCH_SIZE,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,

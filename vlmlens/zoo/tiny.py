@@ -11,7 +11,7 @@ from typing import Any
 
 from vlmlens.errors import UnknownModelError
 from vlmlens.zoo.processors import stills
-from vlmlens.zoo.shapes import CHAT_TEMPLATE, shapes_processor
+from vlmlens.zoo.shapes import CHAT_TEMPLATE, shapes_tokenizer
 
 WORDS = (
     "Answer in a word or two. USER: \nWhat color is the circle? ASSISTANT: red",
@@ -189,7 +189,7 @@ TINY: dict[str, Tiny] = {
         config={
             "vision_config": CLIP,
             "text_config": _text("llama"),
-            "vision_feature_layer": [-2, 1],
+            "vision_feature_layers": [-2, 1],
         },
         pixels=("CLIPImageProcessorPil", CLIP_PIXELS),
         processor=WITH_CLS,
@@ -418,16 +418,10 @@ def build(name: str) -> tuple[Any, Any]:
 def _processor(tiny: Tiny, model_type: str) -> Any:
     import transformers
 
-    made = shapes_processor(WORDS * 4, vocab_size=300)
-    tokenizer = made.tokenizer
-    named = {"image_token": "<image>"} | dict(tiny.tokens)
+    tokenizer = shapes_tokenizer(WORDS * 4, 300, tiny.tokens)
     tokenizer.add_special_tokens(
-        {"additional_special_tokens": [*named.values(), *tiny.plain]},
-        replace_extra_special_tokens=False,
+        {"additional_special_tokens": list(tiny.plain)}, replace_extra_special_tokens=False
     )
-    for attribute, token in named.items():
-        setattr(tokenizer, attribute, token)
-        setattr(tokenizer, f"{attribute}_id", tokenizer.convert_tokens_to_ids(token))
     kind, settings = tiny.pixels
     template = CHAT_TEMPLATE.replace("<image>", tiny.image)
     return stills(model_type)(

@@ -1,0 +1,106 @@
+"""What a model says of itself: on every family, on unknown ones, and on broken ones."""
+
+import pytest
+import torch
+from conftest import EVERY, build
+
+import vlmlens as vl
+from vlmlens import families
+from vlmlens.errors import UnsupportedModelError
+from vlmlens.families import FAMILIES
+from vlmlens.model import wiring
+
+#: A fixed grid, a packed tower with three axes, tiles, norms on both sides, parallel sublayers.
+RECOGNISED = ("llava", "qwen2_5_vl", "qwen3_vl", "idefics3", "gemma3", "aya_vision", "internvl")
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_law_holds_on_every_family(name):
+    with vl.HookedVLM(*build(name), name=name) as vlm:
+        found = vlm.audit()
+    assert found.holds, str(found)
+    assert not found.recognised
+    assert all(law.difference == 0 for law in found.laws[:2])
+    offered = {point.name for point in found.points if point.layers}
+    assert {"hook_embed", "blocks.*.attn.hook_z", "projector.hook_out"} <= offered
+
+
+@pytest.mark.parametrize("name", RECOGNISED)
+def test_a_model_without_a_family_is_recognised_or_refused(name, monkeypatch):
+    """Its family and its blocks' tables taken away, a model still tells the truth."""
+    model, processor = build(name)
+    kinds = {model.config.get_text_config().model_type, model.config.vision_config.model_type}
+    monkeypatch.delitem(FAMILIES, model.config.model_type)
+    for table in [t for t in families.BLOCKS if t.partition(":")[0] in kinds]:
+        monkeypatch.delitem(families.BLOCKS, table)
+    try:
+        vlm = vl.HookedVLM(model, processor, name=name)
+    except UnsupportedModelError as error:
+        pytest.fail(str(error))
+    with vlm:
+        found = vlm.audit()
+    assert found.recognised
+    told = str(found)
+    assert "recognised without a family" in told
+    assert all(law.holds for law in found.laws[:2]), told
+    offered = {point.name for point in found.points if point.layers}
+    assert {"hook_embed", "blocks.*.hook_resid_pre", "blocks.*.attn.hook_z"} <= offered
+
+
+def test_a_wrong_path_is_found(monkeypatch):
+    """A table that takes the MLP's input for its output breaks a law, and the audit says which."""
+    block = dict(families.BLOCKS["llama"])
+    block["hook_mlp_out"] = families.Tap("mlp.up_proj", "in")
+    monkeypatch.setitem(families.BLOCKS, "llama", block)
+    with vl.HookedVLM(*build("llava")) as vlm:
+        found = vlm.audit()
+    assert not found.holds
+    (broken,) = [law for law in found.laws if not law.holds]
+    assert broken.name.startswith("blocks: what the sublayers add")
+    assert "FAIL" in str(found)
+
+
+def test_a_dead_point_is_found(monkeypatch):
+    """Edits that are lost on the way leave the logits as they were."""
+    monkeypatch.setattr(
+        wiring, "_carry_before", lambda points: lambda module, args, kwargs: (args, kwargs)
+    )
+    with (
+        vl.HookedVLM(*build("llava")) as vlm,
+        pytest.raises(vl.VLMLensError, match="never came by"),
+    ):
+        vlm.audit()
+
+
+def test_the_audit_on_inputs_of_ones_own(vlm, inputs):
+    found = vlm.audit(inputs)
+    assert found.holds, str(found)
+    assert [law.note for law in found.laws if law.note] == [
+        "does not apply: made with a system or answers"
+    ]
+    raw = vlm.inputs_from(
+        inputs.tensors["input_ids"][:1],
+        attention_mask=inputs.tensors["attention_mask"][:1],
+        pixel_values=inputs.tensors["pixel_values"][:1],
+    )
+    found = vlm.audit(raw)
+    assert found.holds, str(found)
+    assert [law.name for law in found.laws if law.note] == [
+        "a padded batch: its samples one by one"
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_the_first_laws_hold_exactly(dtype):
+    model, processor = build("llava")
+    with vl.HookedVLM(model.to(dtype), processor) as vlm:
+        found = vlm.audit()
+    assert found.holds, str(found)
+    assert all(law.difference == 0 for law in found.laws[:2])
+    assert found.dtype == str(dtype).removeprefix("torch.")
+
+
+def test_a_language_model_is_refused():
+    model, _ = build("llava")
+    with pytest.raises(UnsupportedModelError, match="no vision-language model"):
+        vl.HookedVLM(model.model.language_model)

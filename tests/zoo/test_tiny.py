@@ -1,0 +1,42 @@
+"""Every tiny model can be saved, and opened like any checkpoint: without torchvision."""
+
+import json
+
+import pytest
+import torch
+from conftest import EVERY, QUESTIONS, build, picture
+
+import vlmlens as vl
+from vlmlens.errors import UnknownModelError, UnsupportedModelError
+from vlmlens.families import FAMILIES
+from vlmlens.zoo.processors import stills
+from vlmlens.zoo.tiny import TINY
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_saved_model_opens_and_says_the_same(name, tmp_path):
+    model, processor = build(name)
+    with vl.HookedVLM(model, processor) as vlm:
+        given = vlm.inputs([picture(0), picture(1, (90, 40))], list(QUESTIONS))
+        logits = vlm.run(given).logits
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    with vl.HookedVLM.from_pretrained(str(tmp_path)) as opened:
+        again = opened.inputs([picture(0), picture(1, (90, 40))], list(QUESTIONS))
+        assert set(again.tensors) == set(given.tensors)
+        for key, tensor in given.tensors.items():
+            assert torch.equal(again.tensors[key], tensor), key
+        assert torch.equal(opened.run(again).logits, logits)
+    saved = json.loads((tmp_path / "processor_config.json").read_text())
+    assert saved["processor_class"] == type(processor).__name__
+
+
+def test_every_family_has_a_tiny_model():
+    assert set(FAMILIES) == {name.partition("/")[0] for name in TINY}
+
+
+def test_names_that_are_not_there():
+    with pytest.raises(UnknownModelError, match="gemma3"):
+        build("gemma33")
+    with pytest.raises(UnsupportedModelError, match="no processor"):
+        stills("llama")

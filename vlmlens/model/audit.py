@@ -1,0 +1,332 @@
+"""What a model offers and which laws hold on it, measured on the model itself."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from PIL import Image
+from torch import Tensor
+
+from vlmlens.interventions import Scale
+from vlmlens.model.inputs import Inputs
+from vlmlens.model.rotary import rotate
+from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS
+from vlmlens.sample import Sample
+
+if TYPE_CHECKING:
+    from vlmlens.model.hooked import HookedVLM
+
+#: How far two ways of computing one thing may differ, relative to the largest entry.
+BOUNDS = {torch.float64: 1e-10, torch.float32: 5e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+
+
+@dataclass(frozen=True)
+class PointReport:
+    """One kind of point, over all layers.
+
+    Attributes:
+        name: with ``*`` for the layer.
+        axes: of the activation; empty where there is no such point.
+        layers: in how many layers it is offered; 1 for points that exist once.
+        fires: in how many of them one pass comes by.
+        tried: in how many an edit was tried: the first, the middle and the last.
+        edited: in how many of those the edit reached the logits.
+        absent: why it is not offered, somewhere.
+    """
+
+    name: str
+    axes: str
+    layers: int
+    fires: int
+    tried: int
+    edited: int
+    absent: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether every one that is offered fires, and every edit arrives."""
+        return self.fires == self.layers and self.edited == self.tried
+
+
+@dataclass(frozen=True)
+class Law:
+    """Two ways of computing one thing, and by how much they differ.
+
+    Attributes:
+        name: what should hold.
+        difference: the largest, relative to the largest entry; NaN where it does not apply.
+        bound: what it may be.
+        note: why it does not apply.
+    """
+
+    name: str
+    difference: float
+    bound: float
+    note: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is within its bound, or the law does not apply."""
+        return bool(self.note) or self.difference <= self.bound
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Points and laws of one model.
+
+    Attributes:
+        model: what results call it.
+        family: its ``model_type``.
+        recognised: whether its points were guessed, for want of a family.
+        transformers: its version.
+        torch: its version.
+        dtype: of the weights.
+        attention: how the language model computes it.
+        points: every kind of point.
+        laws: what was measured.
+    """
+
+    model: str
+    family: str
+    recognised: bool
+    transformers: str
+    torch: str
+    dtype: str
+    attention: str
+    points: tuple[PointReport, ...]
+    laws: tuple[Law, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every point fires and is editable, and every law holds."""
+        return all(item.holds for item in (*self.points, *self.laws))
+
+    def rows(self) -> Iterable[tuple[str, str, str, str, str]]:
+        """The table of points: name, axes, present, fires, editable."""
+        for p in self.points:
+            there = f"{p.layers}" if p.layers else f"no: {p.absent}"
+            fires = f"{p.fires}/{p.layers}" if p.layers else ""
+            edits = f"{p.edited}/{p.tried}" if p.tried else ""
+            yield p.name, p.axes, there, fires, edits
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in it, as plain values."""
+        return asdict(self) | {"holds": self.holds}
+
+    def __str__(self) -> str:
+        heads = ("point", "axes", "present", "fires", "editable")
+        table = [heads, *self.rows()]
+        widths = [
+            max(len(row[i]) for row in table if not row[2].startswith("no")) for i in range(5)
+        ]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+            for row in table
+        ]
+        guessed = ", points recognised without a family" if self.recognised else ""
+        lines += [
+            "",
+            f"{self.model} ({self.family}{guessed}); transformers {self.transformers}, "
+            f"torch {self.torch}, {self.dtype}, attention {self.attention}",
+            "",
+        ]
+        for law in self.laws:
+            told = law.note or f"{law.difference:.1e}, bound {law.bound:.0e}"
+            lines.append(f"{'ok  ' if law.holds else 'FAIL'}  {law.name}: {told}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def audit(vlm: "HookedVLM", inputs: Inputs | None = None) -> Audit:
+    """Measure a model; see ``HookedVLM.audit``."""
+    inputs = own_inputs(vlm) if inputs is None else inputs
+    plain = _plain(vlm, inputs)
+    whole = vlm.run_with_cache(inputs)
+    bound = BOUNDS.get(plain.dtype, 1e-1)
+    laws = [
+        Law(
+            "nobody watching: plain transformers' logits", _off(vlm.run(inputs).logits, plain), 0.0
+        ),
+        Law("every point saved: plain transformers' logits", _off(whole[0], plain), 0.0),
+        *(_stream(vlm, whole[1], part, bound) for part in ("vision.blocks", "blocks")),
+        _causal(vlm, inputs),
+        _rope(vlm, whole[1], bound),
+        _decoding(vlm, inputs, bound),
+        _batch(vlm, inputs, bound),
+    ]
+    points = tuple(_points(vlm, inputs, set(whole[1]), plain))
+    return Audit(
+        model=str(vlm.name),
+        family=vlm.config.model_type,
+        recognised=vlm.recognised,
+        transformers=transformers.__version__,
+        torch=torch.__version__,
+        dtype=str(next(vlm.hf_model.parameters()).dtype).removeprefix("torch."),
+        attention=vlm.attention,
+        points=points,
+        laws=tuple(laws),
+    )
+
+
+def own_inputs(vlm: "HookedVLM") -> Inputs:
+    """Two questions of different length, about two pictures of different shape."""
+    questions = ("What is left?", "Is the red square above the blue circle, or not?")
+    sizes = ((96, 96), (160, 72))
+    pictures = []
+    for (width, height), tone in zip(sizes, (60, 180), strict=True):
+        ramp = [
+            (x * 255 // width, y * 255 // height, tone) for y in range(height) for x in range(width)
+        ]
+        picture = Image.new("RGB", (width, height))
+        picture.putdata(ramp)
+        pictures.append(picture)
+    return vlm.inputs(
+        [Sample(question=q, images=(p,)) for q, p in zip(questions, pictures, strict=True)]
+    )
+
+
+def _plain(vlm: "HookedVLM", inputs: Inputs) -> Tensor:
+    """Logits of transformers alone: its own attention functions, no hook of ours."""
+    with vlm._roads.plain(), torch.no_grad():
+        return vlm.hf_model(**inputs.tensors, use_cache=False).logits
+
+
+def _off(a: Tensor, b: Tensor) -> float:
+    """The largest difference, relative to the largest entry of b."""
+    if a.shape != b.shape:
+        return float("inf")
+    scale = b.float().abs().max().clamp(min=1e-12)
+    return float((a.float() - b.float()).abs().max() / scale)
+
+
+def _own(inputs: Inputs, row: int) -> Tensor:
+    return torch.from_numpy(~inputs.layouts[row].mask("pad"))
+
+
+def _stream(vlm: "HookedVLM", saved, part: str, bound: float) -> Law:
+    name = f"{part}: what the sublayers add is what the stream gains"
+    worst, found = 0.0, False
+    for layer in range(vlm.depth(part)):
+        at = f"{part}.{layer}.hook_"
+        parts = [at + p for p in ("resid_pre", "attn_out", "mlp_out", "resid_post")]
+        if all(p in saved for p in parts):
+            pre, attention, mlp, post = (saved[p] for p in parts)
+            worst, found = max(worst, _off(pre + attention + mlp, post)), True
+    if not found:
+        return Law(name, float("nan"), bound, "does not apply: not all of its terms are points")
+    return Law(name, worst, bound)
+
+
+def _causal(vlm: "HookedVLM", inputs: Inputs) -> Law:
+    """No weight on what comes later, but inside an image or a prompt that sees itself."""
+    name = "blocks: no attention to what comes later, outside an image or a prompt"
+    saved = vlm.run(inputs, save="blocks.*.attn.hook_pattern").saved
+    both_ways = "token_type_ids" in inputs.tensors
+    worst = 0.0
+    for pattern in saved.values():
+        for row, layout in enumerate(inputs.layouts):
+            own = _own(inputs, row)
+            future = torch.ones(pattern.shape[-2:], dtype=torch.bool).triu(1)
+            future &= own[:, None] & own[None, :]
+            if both_ways:
+                seen = torch.from_numpy(layout.mask("vision", "bos", "system", "user", "template"))
+                future &= ~(seen[:, None] & seen[None, :])
+            weights = pattern[row][..., future.to(pattern.device)]
+            worst = max(worst, float(weights.abs().max()) if weights.numel() else 0.0)
+    return Law(name, worst, 0.0)
+
+
+def _rope(vlm: "HookedVLM", saved, bound: float) -> Law:
+    name = "blocks: queries and keys turned by the angles are the turned ones"
+    if vlm.rope is None:
+        return Law(name, float("nan"), bound, "does not apply: nothing turns, or not by angles")
+    worst = 0.0
+    for layer in range(vlm.layers):
+        at = f"blocks.{layer}.attn.hook_"
+        if at + "cos" not in saved:
+            continue
+        cos, sin = (saved[at + t].unsqueeze(-2) for t in ("cos", "sin"))
+        for side in (side for side in "qk" if at + side in saved):
+            turned = rotate(saved[at + side], cos, sin, vlm.rope.pairing)
+            worst = max(worst, _off(turned, saved[f"{at}rot_{side}"]))
+    return Law(name, worst, bound)
+
+
+def _decoding(vlm: "HookedVLM", inputs: Inputs, bound: float) -> Law:
+    name = "decoding with the cache: one pass over everything"
+    generation = vlm.generate(inputs, max_new_tokens=3, stop=False)
+    image = vlm.config.image_token_id
+    if (generation.tokens == image).any():
+        return Law(name, float("nan"), bound, "does not apply: the model generated image tokens")
+    whole = vlm.run(inputs.appended(generation.tokens)).logits
+    start = len(inputs.layouts[0]) - 1
+    steps = torch.stack([step.logits[:, -1] for step in generation.steps], dim=1)
+    return Law(name, _off(steps, whole[:, start : start + 3]), bound)
+
+
+def _batch(vlm: "HookedVLM", inputs: Inputs, bound: float) -> Law:
+    name = "a padded batch: its samples one by one"
+    if not inputs.samples:
+        return Law(name, float("nan"), bound, "does not apply: raw tensors are not taken apart")
+    together, worst = vlm.run(inputs).logits, 0.0
+    for row, sample in enumerate(inputs.samples):
+        single = vlm.inputs([sample])
+        if len(single.layouts[0]) != int(_own(inputs, row).sum()):
+            return Law(name, float("nan"), bound, "does not apply: made with a system or answers")
+        alone = vlm.run(single).logits[0]
+        worst = max(worst, _off(together[row, _own(inputs, row).to(together.device)], alone))
+    return Law(name, worst, bound)
+
+
+def _points(
+    vlm: "HookedVLM", inputs: Inputs, fired: set[str], plain: Tensor
+) -> Iterable[PointReport]:
+    single = [p.name for p in SINGLE_POINTS]
+    blocks = [p.name for p in BLOCK_POINTS]
+    deeper = ["projector.deepstack.*.hook_out"] if vlm.family.deepstack else []
+    order = [
+        *single[:1],
+        *(f"vision.blocks.*.{name}" for name in blocks),
+        *single[1:3],
+        *deeper,
+        *single[3:4],
+        *(f"blocks.*.{name}" for name in blocks),
+        *single[4:],
+    ]
+    for kind in order:
+        names = _of_kind(kind, vlm.hook_dict)
+        missing = _of_kind(kind, vlm.absent)
+        tried = sorted({0, len(names) // 2, len(names) - 1}) if names else []
+        edited = sum(_reaches(vlm, inputs, names[at], plain) for at in tried)
+        yield PointReport(
+            kind,
+            " ".join(vlm.hook_dict[names[0]].axes) if names else "",
+            len(names),
+            sum(name in fired for name in names),
+            len(tried),
+            edited,
+            vlm.absent[missing[0]] if missing else "",
+        )
+
+
+def _of_kind(kind: str, names: Iterable[str]) -> Sequence[str]:
+    before, star, after = kind.partition("*")
+    if not star:
+        return [name for name in names if name == kind]
+    return [
+        name
+        for name in names
+        if name.startswith(before)
+        and name.endswith(after)
+        and name[len(before) : len(name) - len(after)].isdigit()
+    ]
+
+
+def _reaches(vlm: "HookedVLM", inputs: Inputs, name: str, plain: Tensor) -> bool:
+    edited = vlm.run(inputs, [Scale(point=name, by=0.5)]).logits
+    return not torch.equal(edited, plain)
