@@ -2,7 +2,7 @@
 
 from vlmlens.probes.accuracy import accuracy, answer_log_prob, answers, grade
 from vlmlens.probes.atlas import head_atlas, looks_needs, patch_looks
-from vlmlens.probes.attention_maps import image_attention, object_overlap, word_attention
+from vlmlens.probes.attention_maps import image_attention, word_attention
 from vlmlens.probes.cmb import cross_modality_balance, modality_dominance, paper_balance
 from vlmlens.probes.divergence import output_divergence
 from vlmlens.probes.dose import dose_response
@@ -11,6 +11,7 @@ from vlmlens.probes.entropy import attention_entropy
 from vlmlens.probes.lens import lens_needs, logit_lens, on_image
 from vlmlens.probes.linear import labels_in_boxes, linear_probe
 from vlmlens.probes.norms import hidden_norms, norm_ratio
+from vlmlens.probes.overlap import object_overlap
 from vlmlens.probes.psi import answer_flips, position_sensitivity_index
 from vlmlens.probes.residual import residual_stream
 from vlmlens.probes.rope import paper_query, rope_sensitivity

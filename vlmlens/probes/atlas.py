@@ -13,9 +13,10 @@ from vlmlens.cache import Save
 from vlmlens.errors import EmptySelectionError
 from vlmlens.layout import TokenLayout
 from vlmlens.model import Inputs, Run
-from vlmlens.probes.attention_maps import image_attention, normalised_entropy, object_overlap
+from vlmlens.probes.attention_maps import image_attention, normalised_entropy
 from vlmlens.probes.grids import Box
 from vlmlens.probes.labels import array, layer_numbers
+from vlmlens.probes.overlap import object_overlap
 from vlmlens.probes.steps import LAST_ROWS
 
 NEEDS = (LAST_ROWS,)
