@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 import vlmlens as vl
 from vlmlens.zoo.tiny import TINY, build
+
+# Every example is a pass or two of a model; the same ones each time.
+settings.register_profile("models", max_examples=8, deadline=None, derandomize=True)
+settings.load_profile("models")
 
 #: Every tiny model there is: the contract is held to all of them.
 EVERY = tuple(TINY)

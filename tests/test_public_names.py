@@ -20,7 +20,7 @@ from vlmlens.probes import PROBES
 #: Folder -> its table, and the files that are no members but what members share.
 TABLES = {
     "families": (FAMILIES, {"family", "geometry", "towers"}),
-    "interventions": (INTERVENTIONS, {"base"}),
+    "interventions": (INTERVENTIONS, {"base", "designs", "prepare", "stored", "vision"}),
     "probes": (PROBES, {"grids", "labels", "statistics", "steps", "turning"}),
     "datasets": (DATASETS, set()),
     "plots": (PLOTS, {"arrays", "theme"}),

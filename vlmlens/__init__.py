@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from vlmlens import datasets, experiments, interventions, plots, probes, report, zoo
+    from vlmlens import datasets, experiments, interventions, plots, positions, probes, report, zoo
     from vlmlens.cache import ActivationCache, Save
     from vlmlens.errors import VLMLensError
     from vlmlens.experiments import Experiment
@@ -34,7 +34,16 @@ _FROM = {
     "VLMLensError": "vlmlens.errors",
     "Where": "vlmlens.select",
 }
-_MODULES = ("datasets", "experiments", "interventions", "plots", "probes", "report", "zoo")
+_MODULES = (
+    "datasets",
+    "experiments",
+    "interventions",
+    "plots",
+    "positions",
+    "probes",
+    "report",
+    "zoo",
+)
 
 __all__ = [*_FROM, *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -128,8 +128,11 @@ class TokenLayout:
         return int(self.image.max(initial=-1)) + 1
 
     def vision(self, image: int, tile: int | None = None) -> Int[np.ndarray, " patch"]:
-        """The positions of one image's patches, tile by tile and row by row; no newlines."""
-        here = (self.image == image) & (self.row >= 0)
+        """The positions of one image's patches, tile by tile and row by row; no newlines.
+
+        Dropped ones are padding now.
+        """
+        here = (self.image == image) & (self.row >= 0) & ~self.mask("pad")
         found = np.flatnonzero(here if tile is None else here & (self.tile == tile))
         return found[np.lexsort((self.column[found], self.row[found], self.tile[found]))]
 

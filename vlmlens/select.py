@@ -1,33 +1,39 @@
-"""Where: which layers, heads and positions."""
+"""Where: which layers, heads, positions, samples and decoding steps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from vlmlens.errors import EmptySelectionError, UnknownRoleError
-from vlmlens.layout import ROLES, TokenLayout
+from vlmlens.errors import EmptySelectionError
+from vlmlens.layout import TokenLayout
+from vlmlens.positions import Indices, Positions, chosen, indices
 
-#: A role, ``"last"``, an index into the sample's own positions (padding does not count, negative
-#: counts from its end), or several of these.
-Positions = str | int | tuple[str | int, ...]
-Indices = int | tuple[int, ...] | range
+#: ``"prefill"`` is the pass over the prompt, ``"decode"`` every later one; or numbers, prefill 0.
+Steps: TypeAlias = str | int | range | tuple[str | int, ...] | list[str | int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Where:
     """Which part of an activation is meant; None means all of an axis.
 
     Attributes:
-        layers: blocks, counted from 0; negative counts from the last. Points outside the blocks
+        layers: blocks, counted from 0; negative counts from the last; 0.5 is the block at half
+            the depth and ``(0.25, 0.75)`` the middle half. Points outside the blocks
             (``hook_embed``) belong to no layer and are edited whatever this says.
         heads: heads (or key-value heads, at points that have those), counted from 0.
-        positions: along ``pos``: roles (``"vision"``), ``"last"``, indices, or a tuple of these.
+        positions: along ``pos``: roles (``"vision"``), ``"last"``, indices, selections such as
+            ``Role("vision") & ~Row(0)``, or a tuple of these. Along ``patch``, at the projector,
+            the vision tokens among them.
         queries: the same along ``query``, at scores and patterns.
         keys: the same along ``key``.
+        samples: rows of the batch, counted from 0; the images of those samples, where a point
+            has images in place of samples.
+        steps: decoding steps: ``"prefill"``, ``"decode"``, numbers, or a tuple of these.
     """
 
     layers: Indices | None = None
@@ -35,6 +41,13 @@ class Where:
     positions: Positions | None = None
     queries: Positions | None = None
     keys: Positions | None = None
+    samples: Indices | None = None
+    steps: Steps | None = None
+
+    def __post_init__(self):
+        for item in fields(self):  # lists would do, but for their hash
+            if isinstance(value := getattr(self, item.name), list):
+                object.__setattr__(self, item.name, tuple(value))
 
     def has_layer(self, layer: int | None, layers: int) -> bool:
         """Whether a block is meant; what belongs to no block is always meant.
@@ -44,7 +57,25 @@ class Where:
         """
         if self.layers is None or layer is None:
             return True
-        return layer in _indices(self.layers, layers, "layer")
+        return layer in indices(self.layers, layers, "layer")
+
+    def has_step(self, step: int) -> bool:
+        """Whether a decoding step is meant; 0 is the pass over the prompt.
+
+        Raises:
+            EmptySelectionError: what is no step.
+        """
+        if self.steps is None:
+            return True
+        items = [self.steps] if isinstance(self.steps, str | int) else list(self.steps)
+        if not items:
+            raise EmptySelectionError("no step is selected: the selection is empty")
+        for item in items:
+            if item not in ("prefill", "decode") and not (isinstance(item, int) and item >= 0):
+                raise EmptySelectionError(
+                    f"no step {item!r}: there is prefill, decode, and numbers from 0"
+                )
+        return step in items or ("decode" if step else "prefill") in items
 
     def mask(
         self, axes: Sequence[str], shape: Sequence[int], layouts: Sequence[TokenLayout]
@@ -55,72 +86,97 @@ class Where:
         the newest positions only.
 
         Raises:
-            EmptySelectionError: an axis that the point lacks, a head that it lacks, a role that
-                no position of some sample plays.
+            EmptySelectionError: an axis that the point lacks, a head or a sample that it lacks,
+                a selection that means no position of some sample.
         """
-        asked = {
-            "head": self.heads,
-            "pos": self.positions,
-            "query": self.queries,
-            "key": self.keys,
-        }
-        whole: Tensor | None = None
-        for axis, wanted in asked.items():
+        axes = list(axes)
+        parts: list[Tensor] = []
+        meant = range(len(layouts))
+        if self.samples is not None:
+            meant = indices(self.samples, len(layouts), "sample")
+            part = torch.zeros(len(layouts), dtype=torch.bool)
+            part[meant] = True
+            parts.append(_view(_rows(part, axes, shape, layouts), [0], shape))
+        if self.heads is not None:
+            at = axes.index(_axis("kv_head" if "kv_head" in axes else "head", "head", axes))
+            part = torch.zeros(shape[at], dtype=torch.bool)
+            part[indices(self.heads, shape[at], axes[at])] = True
+            parts.append(_view(part, [at], shape))
+        for axis, wanted in (("pos", self.positions), ("query", self.queries), ("key", self.keys)):
             if wanted is None:
                 continue
-            name = "kv_head" if axis == "head" and "kv_head" in axes else axis
-            if name not in axes:
-                raise EmptySelectionError(
-                    f"this selects along {axis!r}, but the point has the axes {' '.join(axes)}"
-                )
-            at = list(axes).index(name)
-            view = [1] * len(shape)
-            view[at] = shape[at]
-            if axis == "head":
-                part = torch.zeros(shape[at], dtype=torch.bool)
-                part[_indices(wanted, shape[at], name)] = True  # type: ignore[arg-type]
+            if axis == "pos" and "patch" in axes:
+                part, at = _patches(wanted, shape, layouts, meant), 1
             else:
+                at = axes.index(_axis(axis, axis, axes))
                 if "batch" not in axes:
                     raise EmptySelectionError(
                         "positions are those of the language model's sequence; inside the vision "
                         "tower there are no roles"
                     )
-                rows = [chosen(layout, wanted)[-shape[at] :] for layout in layouts]  # type: ignore[arg-type]
-                part = torch.from_numpy(np.stack(rows))
-                view[0] = len(layouts)
-            part = part.reshape(view)
+                rows = np.zeros((len(layouts), min(shape[at], len(layouts[0]))), dtype=bool)
+                for row in meant:  # a sample that is not meant need not have such positions
+                    rows[row] = chosen(layouts[row], wanted)[-shape[at] :]
+                part = torch.from_numpy(rows)
+            parts.append(_view(part, [0, at], shape))
+        whole = None
+        for part in parts:
             whole = part if whole is None else whole & part
         return whole
 
+    def __repr__(self) -> str:
+        """As it is written, without what is left out."""
+        return f"Where({', '.join(self.shown())})"
 
-def chosen(layout: TokenLayout, wanted: Positions) -> Bool[np.ndarray, " pos"]:
-    """Which positions of a layout are meant.
-
-    Raises:
-        EmptySelectionError: nothing in this sample is meant.
-        UnknownRoleError: a word that is no role.
-    """
-    own = np.flatnonzero(~layout.mask("pad"))
-    mask = np.zeros(len(layout), dtype=bool)
-    for item in wanted if isinstance(wanted, tuple) else (wanted,):
-        if item == "last":
-            mask[own[-1]] = True
-        elif isinstance(item, str):
-            if item not in ROLES:
-                raise UnknownRoleError(item, (*ROLES, "last"))
-            mask[layout.positions(item)] = True
-        else:
-            mask[own[_indices(item, len(own), "position")]] = True
-    if not mask.any():
-        raise EmptySelectionError("no position is selected: the selection is empty")
-    return mask
+    def shown(self) -> list[str]:
+        """What it says, as ``axis=what``."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return [f"{name}={value!r}" for name, value in values.items() if value is not None]
 
 
-def _indices(wanted: Indices, size: int, what: str) -> list[int]:
-    items = [wanted] if isinstance(wanted, int) else list(wanted)
-    for item in items:
-        if not -size <= item < size:
-            raise EmptySelectionError(f"no {what} {item}: there are {size}, counted from 0")
-    if not items:
-        raise EmptySelectionError(f"no {what} is selected: the selection is empty")
-    return [item % size for item in items]
+def _axis(name: str, asked: str, axes: list[str]) -> str:
+    if name not in axes:
+        raise EmptySelectionError(
+            f"this selects along {asked!r}, but the point has the axes {' '.join(axes)}"
+        )
+    return name
+
+
+def _view(part: Tensor, at: list[int], shape: Sequence[int]) -> Tensor:
+    """The mask with its axes at the activation's, to be broadcast over the rest."""
+    view = [1] * len(shape)
+    for axis, size in zip(at, part.shape, strict=True):
+        view[axis] = size
+    return part.reshape(view)
+
+
+def _rows(part: Tensor, axes: list[str], shape: Sequence[int], layouts: Sequence[TokenLayout]):
+    """Samples along the first axis; where that is images, the images of these samples."""
+    if axes[0] == "batch":
+        return part
+    counts = torch.tensor([layout.images for layout in layouts])
+    if int(counts.sum()) != shape[0]:
+        raise EmptySelectionError(
+            f"this selects samples, but {shape[0]} pictures come by here for {int(counts.sum())} "
+            "images, so whose they are cannot be told; select samples at points with a batch axis"
+        )
+    return part.repeat_interleave(counts)
+
+
+def _patches(
+    wanted: Positions, shape: Sequence[int], layouts: Sequence[TokenLayout], meant: Sequence[int]
+) -> Tensor:
+    """Vision tokens along image and patch, as the projector writes them."""
+    rows = []
+    for row, layout in enumerate(layouts):
+        mask = chosen(layout, wanted) if row in meant else np.zeros(len(layout), dtype=bool)
+        rows += [mask[layout.vision(image)] for image in range(layout.images)]
+    if [len(rows), *{len(row) for row in rows}] != list(shape[:2]):
+        raise EmptySelectionError(
+            f"the projector writes {shape[0]} x {shape[1]} patches, which are not these images' "
+            "vision tokens one by one; select positions at hook_embed"
+        )
+    found = np.stack(rows)
+    if not found.any():
+        raise EmptySelectionError(f"{wanted!r} means no vision token")
+    return torch.from_numpy(found)

@@ -99,6 +99,7 @@ class Family:
             every other token of a prompt has 0.
         per_sample: inputs whose first axis counts samples, not images.
         positions: (model, tensors) -> position ids.
+        raster: whether the projector's tokens come in the order of the sequence.
         deepstack: path of a list of further projectors, whose tokens are added to the stream after
             the first blocks.
         chat_template: for checkpoints that come without one.
@@ -119,5 +120,6 @@ class Family:
     per_token: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     per_sample: tuple[str, ...] = ()
     positions: Callable[[Any, Mapping[str, Any]], Any] = count
+    raster: bool = True
     deepstack: str = ""
     chat_template: str = ""

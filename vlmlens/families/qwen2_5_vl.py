@@ -8,4 +8,4 @@ from dataclasses import replace
 
 from vlmlens.families.qwen2_vl import QWEN2_VL
 
-QWEN2_5_VL = replace(QWEN2_VL, model_type="qwen2_5_vl")
+QWEN2_5_VL = replace(QWEN2_VL, model_type="qwen2_5_vl", raster=False)

@@ -1,23 +1,70 @@
 """One edit per file: frozen values that say what an activation becomes."""
 
-from vlmlens.interventions.ablate import ZeroAblate
-from vlmlens.interventions.base import Intervention, Site
+from vlmlens.interventions.ablate import MeanAblate, ResampleAblate, ZeroAblate
+from vlmlens.interventions.attention import ScaleAttention, SetPattern
+from vlmlens.interventions.base import Intervention, Site, label
+from vlmlens.interventions.compress import CompressVision
+from vlmlens.interventions.drop import DropTokens
+from vlmlens.interventions.edit import Edit
+from vlmlens.interventions.inject import InjectAt
 from vlmlens.interventions.knockout import KnockOut
+from vlmlens.interventions.move import MovePositions
+from vlmlens.interventions.normalize import NormalizeVision, text_norms
 from vlmlens.interventions.patch import PatchFrom
 from vlmlens.interventions.permute import PermuteVision
+from vlmlens.interventions.rope import AblateRope, RotateRope
 from vlmlens.interventions.scale import Scale
+from vlmlens.interventions.steer import Steer
+from vlmlens.interventions.stored import Stored, mean_activation
 
 INTERVENTIONS: dict[str, type[Intervention]] = {
-    kind.__name__: kind for kind in (KnockOut, PatchFrom, PermuteVision, Scale, ZeroAblate)
+    kind.__name__: kind
+    for kind in (
+        AblateRope,
+        CompressVision,
+        DropTokens,
+        Edit,
+        InjectAt,
+        KnockOut,
+        MeanAblate,
+        MovePositions,
+        NormalizeVision,
+        PatchFrom,
+        PermuteVision,
+        ResampleAblate,
+        RotateRope,
+        Scale,
+        ScaleAttention,
+        SetPattern,
+        Steer,
+        ZeroAblate,
+    )
 }
 
 __all__ = [
     "INTERVENTIONS",
+    "AblateRope",
+    "CompressVision",
+    "DropTokens",
+    "Edit",
+    "InjectAt",
     "Intervention",
     "KnockOut",
+    "MeanAblate",
+    "MovePositions",
+    "NormalizeVision",
     "PatchFrom",
     "PermuteVision",
+    "ResampleAblate",
+    "RotateRope",
     "Scale",
+    "ScaleAttention",
+    "SetPattern",
     "Site",
+    "Steer",
+    "Stored",
     "ZeroAblate",
+    "label",
+    "mean_activation",
+    "text_norms",
 ]

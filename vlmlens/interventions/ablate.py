@@ -1,11 +1,15 @@
-"""Removing what a place holds."""
+"""Removing what a place holds: zeros, a mean, or another sample's in its place."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from vlmlens.interventions.base import Intervention, Site
+from vlmlens.cache import ActivationCache
+from vlmlens.errors import InputError
+from vlmlens.interventions.base import Intervention, Site, generator
+from vlmlens.interventions.stored import mean_activation, refuse_misaligned
+from vlmlens.positions import Positions
 
 
 @dataclass(frozen=True)
@@ -15,3 +19,64 @@ class ZeroAblate(Intervention):
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """Zeros."""
         return torch.zeros_like(x)
+
+
+@dataclass(frozen=True)
+class MeanAblate(Intervention):
+    """Put the mean over a reference run in place of an activation.
+
+    One mean for all positions: where a position's own content is gone, what it has in common
+    with the others stays.
+
+    Attributes:
+        source: what a run over the reference samples saved, with every point that is edited.
+        over: the positions of the reference run that are averaged; by default those that
+            ``where.positions`` means there.
+    """
+
+    source: ActivationCache | None = None
+    over: Positions | None = None
+
+    def edit(self, x: Tensor, site: Site) -> Tensor:
+        """The mean, everywhere."""
+        if self.source is None:
+            raise InputError("MeanAblate needs source=run.saved of a run over reference samples")
+        over = self.where.positions if self.over is None else self.over
+        return mean_activation(self.source, site.name, over).to(x).expand_as(x)
+
+
+@dataclass(frozen=True)
+class ResampleAblate(Intervention):
+    """Put the activation of a sample drawn from a reference run in place of each sample's own.
+
+    What is drawn depends on the seed and the sample alone. A reference run that holds the sample
+    itself may draw it.
+
+    Source: Chan et al. 2022, "Causal Scrubbing"; resampling keeps activations on the data's
+    distribution, where zeros and means need not be.
+
+    Attributes:
+        source: what a run over the reference samples saved, aligned position by position.
+        seed: of the drawing.
+    """
+
+    source: ActivationCache | None = None
+    seed: int = 0
+
+    def edit(self, x: Tensor, site: Site) -> Tensor:
+        """The drawn samples' activations."""
+        if self.source is None:
+            raise InputError("ResampleAblate needs source=run.saved of a run over other samples")
+        if site.axes[0] != "batch":
+            raise InputError(
+                f"{site.name} has the axes {' '.join(site.axes)}: samples can be drawn at points "
+                "with the axis batch, for example hook_embed"
+            )
+        if site.step > 0:  # the prompt has had its turn
+            return x
+        whole = self.source[site.name]
+        drawn = [int(generator(self.seed, key).integers(len(whole))) for key in site.keys]
+        layouts = [self.source.layouts[row] for row in drawn] if self.source.layouts else []
+        picked = ActivationCache({site.name: whole[drawn]}, {}, layouts)
+        refuse_misaligned(picked, site.layouts, site.name, x)
+        return picked[site.name].to(x)

@@ -1,13 +1,16 @@
 """What an intervention is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vlmlens.cache import ActivationCache
+from vlmlens.errors import InputError
 from vlmlens.layout import TokenLayout
 from vlmlens.select import Where
 
@@ -26,6 +29,8 @@ class Site:
         layouts: every sample's layout, up to the newest position.
         keys: a stable number for every sample, whatever batch it is in; seeds random edits.
         step: the decoding step; 0 is the prompt.
+        seen: what came by at the points that the intervention ``reads``.
+        model: the open ``HookedVLM``.
     """
 
     name: str
@@ -34,6 +39,12 @@ class Site:
     layouts: Sequence[TokenLayout]
     keys: Sequence[int]
     step: int = 0
+    seen: Mapping[str, Tensor] = field(default_factory=dict)
+    model: Any = None
+
+    def read(self, point: str) -> Tensor:
+        """What came by at one of the points that the intervention ``reads``."""
+        return self.seen[within_block(self.name, point)]
 
 
 @dataclass(frozen=True)
@@ -45,10 +56,23 @@ class Intervention:
     Attributes:
         point: the point's name, or a pattern such as ``"blocks.*.hook_mlp_out"``.
         where: which layers, heads and positions are edited; everywhere by default.
+        reads: points of the same block (``"attn.hook_cos"``), or of the whole model, whose
+            activation ``edit`` needs to see; ``site.read`` hands it over.
     """
 
     point: str = ""
     where: Where = field(default_factory=Where)
+    reads: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """Points that are edited as well, in models that have them."""
+        return ()
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Every point it edits, as names or patterns; none if it changes the inputs alone."""
+        return (self.point,) if self.point else ()
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """What the activation becomes: a new tensor of the same shape."""
@@ -60,12 +84,20 @@ class Intervention:
 
     def apply(self, x: Tensor, site: Site) -> Tensor:
         """The edit, confined to ``where``; everything outside stays bit for bit."""
-        mask = self.where.mask(site.axes, x.shape, site.layouts)
-        if mask is None:
-            return self.edit(x, site)
-        if site.step > 0 and not mask.any():
+        if not self.where.has_step(site.step):
             return x
-        return torch.where(mask.to(x.device), self.edit(x, site).to(x.dtype), x)
+        mask = self.where.mask(site.axes, x.shape, site.layouts)
+        if mask is not None and site.step > 0 and not mask.any():
+            return x
+        edited = self.edit(x, site)
+        if edited.shape != x.shape:
+            raise InputError(
+                f"{type(self).__name__} made {tuple(edited.shape)} of {site.name}, which is "
+                f"{tuple(x.shape)} ({' '.join(site.axes)}); an edit keeps the shape"
+            )
+        if mask is None:
+            return edited
+        return torch.where(mask.to(x.device), edited.to(x.dtype), x)
 
     def __str__(self) -> str:
         """The label of a column: the class and the fields that differ from their defaults."""
@@ -76,15 +108,35 @@ class Intervention:
             if value is plain or value == plain:
                 continue
             if isinstance(value, Where):
-                value = ", ".join(
-                    f"{f.name}={getattr(value, f.name)!r}"
-                    for f in fields(value)
-                    if getattr(value, f.name) is not None
-                )
-                shown.append(value)
+                shown += value.shown()
             else:
-                shown.append(f"{item.name}={value!r}")
+                shown.append(f"{item.name}={_shown(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def label(interventions: Iterable[Intervention]) -> str:
+    """The label of a list of edits, in their order; ``"original"`` where there is none."""
+    return " + ".join(map(str, interventions)) or "original"
+
+
+def _shown(value: Any) -> str:
+    """A field's value in a label: never an address, which is another one in every process."""
+    if isinstance(value, ActivationCache):
+        return f"ActivationCache({len(value)} points, {value.digest})"
+    if isinstance(value, partial):
+        given = [*map(_shown, value.args), *(f"{k}={_shown(v)}" for k, v in value.keywords.items())]
+        return f"{_shown(value.func)}({', '.join(given)})"
+    if isinstance(value, Callable) and hasattr(value, "__qualname__"):
+        return value.__qualname__.rpartition("<locals>.")[2]
+    return repr(value)
+
+
+def within_block(name: str, point: str) -> str:
+    """The full name of a point of the same block; one of the whole model keeps its name."""
+    block, dot, _ = name.partition("blocks.")
+    if not dot or not point.startswith(("attn.", "mlp.", "hook_resid", "hook_attn", "hook_mlp")):
+        return point
+    return f"{block}blocks.{name.removeprefix(f'{block}blocks.').partition('.')[0]}.{point}"
 
 
 def generator(seed: int, *keys: int) -> np.random.Generator:

@@ -2,16 +2,22 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
+from vlmlens.interventions.stored import refuse_misaligned
 
 
 @dataclass(frozen=True)
 class PatchFrom(Intervention):
-    """Put the activations that another run saved into this one, while the prompt goes by.
+    """Put the activations that another run saved into this one.
+
+    Both runs are of whole inputs, pictures and all, and must align: every position plays the
+    same role and looks at the same cell. While decoding the prompt's own keys and values stay
+    patched, where they come by again; what comes after the prompt is this run's own.
 
     Source: Meng et al. 2022, "Locating and Editing Factual Associations", arXiv:2202.05262.
 
@@ -25,12 +31,10 @@ class PatchFrom(Intervention):
         """The other run's activation."""
         if self.source is None:
             raise InputError("PatchFrom needs source=run.saved of the run to patch from")
-        if site.step > 0:  # the prompt has had its turn
-            return x
         other = self.source[site.name]
-        if other.shape != x.shape:
-            raise InputError(
-                f"{site.name} is {tuple(x.shape)} here and {tuple(other.shape)} in the run to "
-                "patch from: both need the same prompt length and image grid"
-            )
-        return other.to(x)
+        if site.step == 0:
+            refuse_misaligned(self.source, site.layouts, site.name, x)
+            return other.to(x)
+        if site.axes[1] == "pos" and x.shape[1] == len(site.layouts[0]):  # the whole cache
+            return torch.cat([other.to(x), x[:, other.shape[1] :]], dim=1)
+        return x  # the prompt has had its turn

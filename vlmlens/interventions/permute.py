@@ -1,64 +1,148 @@
-"""Shuffling an image's tokens."""
+"""Rearranging an image's tokens."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.interventions.base import Intervention, Site, generator
+from vlmlens.interventions.designs import DESIGNS, SHUFFLES, arrangement
+from vlmlens.interventions.prepare import chosen_rows, only_inputs
+from vlmlens.interventions.vision import images, tiles
+from vlmlens.layout import TokenLayout
+from vlmlens.positions import Positions, chosen
+
+if TYPE_CHECKING:
+    from vlmlens.model.inputs import Inputs
+
+MOVED = ("content", "position ids")
 
 
 @dataclass(frozen=True)
 class PermuteVision(Intervention):
-    """Permute the vision tokens of every image among their places; position ids stay.
+    """Rearrange the vision tokens of every image among their places.
 
-    Token j of an image becomes what token ``permutation[j]`` was. Two images of one sample are
-    shuffled each in itself.
+    Token j of an image becomes what token ``order[j]`` was; position ids stay. Two images of one
+    sample are rearranged each in itself. It acts at the projector's output, at ``hook_embed`` (by
+    default; the same, seen from the sequence) or at any layer's stream.
 
     Source: Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, section on the Position
-    Sensitivity Index. The paper draws one permutation a question; so does ``seed``.
+    Sensitivity Index. The paper draws one free permutation a question; so does ``seed``.
 
     Attributes:
-        seed: draws one permutation for every sample and image.
+        seed: draws one arrangement for every sample and image.
         permutation: this very permutation for every image, in place of a drawn one.
+        design: ``"free"``, ``"within rows"``, ``"within columns"`` shuffle; ``"rows"``,
+            ``"columns"`` and ``"blocks"`` shuffle whole ones; ``"mirror"``, ``"flip"`` (upside
+            down), ``"transpose"``, ``"rotate 90"`` (clockwise), ``"rotate 180"``, ``"rotate
+            270"`` draw nothing.
+        fraction: the share of tokens that a shuffle touches, drawn at random. A shuffled token
+            may come back to its own place.
+        among: only these change places: ``Region(...)`` or ``~Region(...)``. A rectangle is
+            rearranged as a grid of its own.
+        block: rows and columns of a block.
+        moves: ``"content"``, or ``"position ids"``: then every token stays, and token j gets the
+            id of token ``order[j]``.
     """
 
     point: str = "hook_embed"
     seed: int = 0
     permutation: tuple[int, ...] | None = None
+    design: str = "free"
+    fraction: float = 1.0
+    among: Positions | None = None
+    block: tuple[int, int] = (2, 2)
+    moves: str = "content"
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
-        """The activation with its vision positions permuted."""
+    def __post_init__(self):
+        if self.design not in DESIGNS:
+            raise InputError(f"design={self.design!r}; there is: {', '.join(DESIGNS)}")
+        if self.moves not in MOVED:
+            raise InputError(f"moves={self.moves!r}; there is: {', '.join(MOVED)}")
+        if not 0 < self.fraction <= 1:
+            raise InputError(f"fraction={self.fraction}: a share above 0, at most 1")
         if self.where.positions is not None:
             raise InputError(
-                "PermuteVision moves all of an image's tokens: with where.positions some would be "
-                "doubled and others lost; leave positions out"
+                "PermuteVision moves tokens among places: with where.positions some would be "
+                "doubled and others lost; say which change places with among=..."
             )
-        if site.step > 0:  # nothing of the image comes by again
-            return x
-        if site.axes[:2] != ("batch", "pos"):
-            raise InputError(
-                f"{site.name} has the axes {' '.join(site.axes)}; vision tokens are permuted among "
-                "the positions of a sequence, for example at hook_embed"
-            )
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Where content is moved; position ids move in the inputs."""
+        return super().points if self.moves == "content" else ()
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """What a deep tower adds to the stream later must move with the tokens."""
+        moves = self.moves == "content" and self.point in ("hook_embed", "projector.hook_out")
+        return ("projector.deepstack.*.hook_out",) if moves else ()
+
+    def edit(self, x: Tensor, site: Site) -> Tensor:
+        """The activation with its vision tokens rearranged."""
         out = x.clone()
-        for row, (layout, key) in enumerate(zip(site.layouts, site.keys, strict=True)):
-            if layout.images == 0:
-                raise EmptySelectionError(f"sample {row} has no vision tokens to permute")
-            for image in range(layout.images):
-                places = torch.from_numpy(layout.vision(image)).to(x.device)
-                order = torch.from_numpy(self._order(len(places), key, image)).to(x.device)
-                out[row, places] = x[row, places[order]]
+        for own in images(x, site):
+            order = self.order(own.layout, own.image, site.keys[own.sample])
+            moved = own.places[torch.from_numpy(order).to(x.device)]
+            out[own.at(own.places)] = x[own.at(moved)]
         return out
 
-    def _order(self, size: int, key: int, image: int):
-        if self.permutation is None:
-            return generator(self.seed, key, image).permutation(size)
-        order = torch.tensor(self.permutation).numpy()
-        if sorted(self.permutation) != list(range(size)):
+    def prepare(self, inputs: "Inputs") -> "Inputs":
+        """The inputs with the vision tokens' position ids rearranged, if those move."""
+        if self.moves == "content":
+            return inputs
+        ids = inputs.tensors["position_ids"].clone()
+        only_inputs(self)
+        meant = chosen_rows(self, inputs.layouts)
+        for sample, (layout, key) in enumerate(zip(inputs.layouts, inputs.keys, strict=True)):
+            if not meant[sample].any():
+                continue
+            if layout.images == 0:
+                raise EmptySelectionError(f"sample {sample} has no vision tokens: {layout}")
+            for image in range(layout.images):
+                here = layout.vision(image)
+                moved = here[self.order(layout, image, key)]
+                ids[..., sample, here] = inputs.tensors["position_ids"][..., sample, moved]
+        return replace(inputs, tensors={**inputs.tensors, "position_ids": ids})
+
+    def order(self, layout: TokenLayout, image: int, key: int) -> np.ndarray:
+        """Which of an image's tokens each one becomes.
+
+        Args:
+            layout: the sample's layout.
+            image: which of its images.
+            key: the sample's number, which seeds what is drawn.
+        """
+        here = layout.vision(image)
+        meant = np.ones(len(here), dtype=bool)
+        if self.among is not None:
+            meant = chosen(layout, self.among)[here]
+        mine = np.flatnonzero(meant)
+        order = np.arange(len(here))
+        if self.permutation is not None:
+            order[mine] = mine[self._given(len(mine))]
+            return order
+        rng = generator(self.seed, key, image)
+        grids = [mine] if self.design == "free" else tiles(layout, here)
+        for grid in grids:
+            own = np.intersect1d(grid, mine)
+            row, column = layout.row[here[own]], layout.column[here[own]]
+            if len(own) or self.design in SHUFFLES:
+                order[own] = own[
+                    arrangement(
+                        self.design, row, column, rng, fraction=self.fraction, block=self.block
+                    )
+                ]
+        return order
+
+    def _given(self, size: int) -> np.ndarray:
+        order = np.array(self.permutation, dtype=int)
+        if sorted(order.tolist()) != list(range(size)):
             raise InputError(
                 f"the permutation has {len(order)} entries, not each of 0..{size - 1} once: "
-                f"this image has {size} vision tokens"
+                f"this image has {size} vision tokens" + (" among them" if self.among else "")
             )
         return order

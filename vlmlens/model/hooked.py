@@ -29,7 +29,7 @@ from vlmlens.model.recognise import recognise
 from vlmlens.model.roads import Roads
 from vlmlens.model.rotary import Rope
 from vlmlens.model.run import Generation, Run
-from vlmlens.model.watch import as_saves, one_pass
+from vlmlens.model.watch import as_saves, one_pass, refuse_idle
 from vlmlens.model.wiring import WiredPoint, wire
 from vlmlens.points import matching
 from vlmlens.sample import Picture, Sample
@@ -231,6 +231,7 @@ class HookedVLM(HookedRootModule):
             ClosedModelError: the model was closed.
         """
         self._check_open()
+        refuse_idle(interventions, steps=1)
         for intervention in interventions:
             inputs = intervention.prepare(inputs)
         with self._roads.take(attention) as road, torch.set_grad_enabled(grad):
@@ -263,6 +264,7 @@ class HookedVLM(HookedRootModule):
             attention: as in ``run``.
         """
         self._check_open()
+        refuse_idle(interventions, steps=max_new_tokens)
         for intervention in interventions:
             inputs = intervention.prepare(inputs)
         with self._roads.take(attention) as road, torch.no_grad():

@@ -65,23 +65,17 @@ class Rope:
         """One layer's rotation, which turns activations of any leading shape."""
         return Rope(self.step[layer][None], self.axes, self.pairing)
 
-    def angles(
-        self, delta: float, axis: str | None = None
-    ) -> tuple[Float[Tensor, "layer trig"], Float[Tensor, "layer trig"]]:
-        """Cosine and sine of the turn of ``delta`` positions, channel by channel.
-
-        Args:
-            delta: positions; any number.
-            axis: along which axis; None along all of them at once.
+    def steps(self, axis: str | None = None) -> Float[Tensor, "layer plane"]:
+        """Radians per position along one axis; along all of them at once for None.
 
         Raises:
             InputError: an axis that these positions do not have.
         """
-        if axis is not None and axis not in self.axes:
+        if axis is None:
+            return self.step.sum(1)
+        if axis not in self.axes:
             raise InputError(f"no axis {axis!r}: positions count along {', '.join(self.axes)}")
-        step = self.step.sum(1) if axis is None else self.step[:, self.axes.index(axis)]
-        turn = spread(step * delta, self.pairing)
-        return turn.cos(), turn.sin()
+        return self.step[:, self.axes.index(axis)]
 
     def turn(
         self, x: Float[Tensor, "*lead d_head"], delta: float, axis: str | None = None
@@ -89,22 +83,36 @@ class Rope:
         """Rotated queries or keys, as if ``delta`` positions further on.
 
         Args:
-            x: rotated queries or keys, layers first (or of one layer: ``rope[layer].turn``).
+            x: queries or keys, layers first (or of one layer: ``rope[layer].turn``).
             delta: positions; any number.
             axis: along which axis; None along all of them at once.
 
         Raises:
             InputError: an axis that these positions do not have, or another number of layers.
         """
-        layers = self.step.shape[0]
-        if layers > 1 and x.shape[0] != layers:
+        angles = self.steps(axis) * delta
+        layers = angles.shape[0]
+        if layers == 1:
+            return self.turn_by(x, angles[0])
+        if x.shape[0] != layers:
             raise InputError(
                 f"x has {x.shape[0]} layers, this rotation {layers}: take rope[layer] for one"
             )
-        cos, sin = self.angles(delta, axis)
-        view = (layers, *[1] * (x.ndim - 2), cos.shape[-1]) if layers > 1 else (cos.shape[-1],)
-        cos, sin = (t.reshape(view).to(x.device, x.dtype) for t in (cos, sin))
-        return rotate(x, cos, sin, self.pairing)
+        return self.turn_by(x, angles.reshape(layers, *[1] * (x.ndim - 2), -1))
+
+    def turn_by(
+        self, x: Float[Tensor, "*lead d_head"], angles: Float[Tensor, "*#lead plane"]
+    ) -> Float[Tensor, "*lead d_head"]:
+        """Queries or keys, each plane turned by its own angle in radians."""
+        both = spread(angles.to(x.device), self.pairing)
+        return rotate(x, both.cos().to(x.dtype), both.sin().to(x.dtype), self.pairing)
+
+    def angles(
+        self, cos: Float[Tensor, "*lead trig"], sin: Float[Tensor, "*lead trig"]
+    ) -> Float[Tensor, "*lead plane"]:
+        """The angles in radians that these cosines and sines are of, one a plane."""
+        both = torch.atan2(sin.float(), cos.float())
+        return both.chunk(2, dim=-1)[0] if self.pairing == "half" else both[..., ::2]
 
 
 def rotate(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from vlmlens.cache import ActivationCache, Save
 from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
 from vlmlens.interventions import Intervention, Site
+from vlmlens.interventions.base import within_block
 from vlmlens.model.attention import CATCHERS, Catcher, RowRequest
 from vlmlens.model.inputs import Inputs
 from vlmlens.model.wiring import WiredPoint
@@ -51,15 +53,21 @@ def one_pass(
     """
     kept: dict[str, Tensor] = {}
     axes: dict[str, tuple[str, ...]] = {}
-    watched: list[tuple[str, str]] = []
+    watched: list[tuple[str, Intervention | str]] = []
     with ExitStack() as stack:
         level = vlm.context_level = vlm.context_level + 1
         stack.callback(_lower, vlm, level)
         for intervention in interventions:
+            seen: dict[str, Tensor] = {}
             for name in _edited(vlm, intervention):
-                hook = partial(_edit, intervention=intervention, inputs=inputs, step=step)
+                for read in _read(vlm, intervention, name):
+                    hook = partial(_see, seen=seen)
+                    vlm.hook_dict[read].add_hook(hook, level=level)
+                hook = partial(
+                    _edit, intervention=intervention, inputs=inputs, step=step, seen=seen, vlm=vlm
+                )
                 vlm.hook_dict[name].add_hook(hook, level=level)
-                watched.append((name, str(intervention)))
+                watched.append((name, intervention))
         for item in saves:
             for name in vlm.matching(item.points):
                 if name in axes:
@@ -88,7 +96,7 @@ def one_pass(
                 )
     order = {name: at for at, name in enumerate(vlm.hook_dict)}
     saved = {name: kept[name] for name in sorted(kept, key=order.__getitem__)}
-    return output.logits, ActivationCache(saved, axes)
+    return output.logits, ActivationCache(saved, axes, inputs.layouts)
 
 
 def _lower(vlm: "HookedVLM", level: int) -> None:
@@ -96,15 +104,46 @@ def _lower(vlm: "HookedVLM", level: int) -> None:
     vlm.context_level = level - 1
 
 
+def refuse_idle(interventions: Sequence[Intervention], steps: int) -> None:
+    """Refuse edits that would touch nothing: no point, or no step among those to come.
+
+    Raises:
+        InputError: says which, and what to do.
+    """
+    for edit in interventions:
+        if not edit.points and type(edit).prepare is Intervention.prepare:
+            raise InputError(f"{edit} has no point: say where it edits, point='hook_embed'")
+        if not any(edit.where.has_step(step) for step in range(steps)):
+            raise InputError(
+                f"{edit} is for steps={edit.where.steps!r}, of which none comes here: "
+                + (
+                    "run(...) is the prefill, step 0"
+                    if steps == 1
+                    else f"there are {steps}, from 0"
+                )
+            )
+
+
 def _edited(vlm: "HookedVLM", intervention: Intervention) -> list[str]:
+    if not intervention.points:
+        return []
     names = [
         name
-        for name in vlm.matching(intervention.point)
+        for name in vlm.matching(intervention.points)
         if intervention.where.has_layer(vlm.hook_dict[name].point.layer, depth(vlm, name))
     ]
+    for pattern in intervention.also:  # where this model has them
+        names += [name for name in vlm.hook_dict if fnmatchcase(name, pattern)]
     if not names:
-        raise UnknownPointError(intervention.point, vlm.hook_dict, "in those layers")
+        raise UnknownPointError(", ".join(intervention.points), vlm.hook_dict, "in those layers")
     return names
+
+
+def _read(vlm: "HookedVLM", intervention: Intervention, name: str) -> list[str]:
+    """The points that an edit reads beside its own: of the same block, or of the whole model."""
+    wanted = [within_block(name, read) for read in intervention.reads]
+    wanted = [read for read in wanted if read not in vlm.absent]  # a layer that turns nothing
+    return vlm.matching(wanted) if wanted else []
 
 
 def depth(vlm: "HookedVLM", name: str) -> int:
@@ -140,8 +179,23 @@ def _attention_path(vlm: "HookedVLM", name: str) -> str:
     return f"{path}.{point.point.layer}.{point.tap.module}"
 
 
-def _edit(x: Tensor, hook: WiredPoint, intervention: Intervention, inputs: Inputs, step: int):
-    site = Site(hook.point.name, hook.axes, hook.point.layer, inputs.layouts, inputs.keys, step)
+def _see(x: Tensor, hook: WiredPoint, seen: dict[str, Tensor]) -> None:
+    seen[hook.point.name] = x
+
+
+def _edit(
+    x: Tensor,
+    hook: WiredPoint,
+    intervention: Intervention,
+    inputs: Inputs,
+    step: int,
+    seen: dict[str, Tensor],
+    vlm: "HookedVLM",
+) -> Tensor | None:
+    point = hook.point
+    site = Site(
+        point.name, hook.axes, point.layer, inputs.layouts, inputs.keys, step, seen, model=vlm
+    )
     edited = intervention.apply(x, site)
     return None if edited is x else edited
 

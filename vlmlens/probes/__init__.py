@@ -3,6 +3,12 @@
 from vlmlens.probes.accuracy import accuracy, answer_log_prob, answers, grade
 from vlmlens.probes.atlas import head_atlas, looks_needs, patch_looks
 from vlmlens.probes.attention_maps import image_attention, word_attention
+from vlmlens.probes.attribution import (
+    answer_score,
+    attribution_patching,
+    integrated_gradients,
+    patch_map,
+)
 from vlmlens.probes.cmb import cross_modality_balance, modality_dominance, paper_balance
 from vlmlens.probes.divergence import output_divergence
 from vlmlens.probes.dose import dose_response
@@ -28,12 +34,14 @@ PROBES = {
         answer_log_prob,
         attention_entropy,
         attention_shares,
+        attribution_patching,
         cross_modality_balance,
         dose_response,
         embedding_norms,
         head_atlas,
         hidden_norms,
         image_attention,
+        integrated_gradients,
         linear_probe,
         logit_lens,
         modality_dominance,
@@ -58,9 +66,11 @@ __all__ = [
     "accuracy",
     "answer_flips",
     "answer_log_prob",
+    "answer_score",
     "answers",
     "attention_entropy",
     "attention_shares",
+    "attribution_patching",
     "cross_modality_balance",
     "dose_response",
     "embedding_norms",
@@ -68,6 +78,7 @@ __all__ = [
     "head_atlas",
     "hidden_norms",
     "image_attention",
+    "integrated_gradients",
     "labels_in_boxes",
     "lens_needs",
     "linear_probe",
@@ -82,6 +93,7 @@ __all__ = [
     "paper_query",
     "paper_shares",
     "patch_looks",
+    "patch_map",
     "position_sensitivity_index",
     "quartiles",
     "residual_stream",

@@ -1,0 +1,102 @@
+"""Attention scaled, or set by hand."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from vlmlens.errors import InputError
+from vlmlens.interventions.base import Intervention, Site
+from vlmlens.interventions.stored import Stored
+
+
+@dataclass(frozen=True)
+class ScaleAttention(Intervention):
+    """Multiply attention scores before the softmax, for example those of the image's keys.
+
+    With ``where=Where(queries="last", keys="vision")`` and by > 1 the attention over the image
+    sharpens, with by < 1 it widens.
+
+    Source: Chen et al. 2025, "Why Is Spatial Reasoning Hard for VLMs?" (AdaptVis),
+    arXiv:2503.01773, alpha is our ``by``.
+
+    Attributes:
+        by: the factor, above 0. (To take attention away altogether there is ``KnockOut``.)
+    """
+
+    point: str = "blocks.*.attn.hook_attn_scores"
+    by: int | float = 1.0
+
+    def edit(self, x: Tensor, site: Site) -> Tensor:
+        """The scores times ``by``; hidden keys stay hidden."""
+        if self.by <= 0:
+            raise InputError(f"by={self.by}: scores are scaled by what is above 0; see KnockOut")
+        return x * self.by
+
+
+#: The patterns that can be asked for by name.
+PATTERNS = ("uniform", "self", "first")
+
+
+@dataclass(frozen=True)
+class SetPattern(Intervention):
+    """Set whole rows of the attention pattern.
+
+    Attributes:
+        to: ``"uniform"`` over all keys that the query sees, ``"self"`` all on the query's own
+            position, ``"first"`` all on the sample's first token; or weights along the last axes
+            of (batch, head, query, key), each row summing to 1, for the prompt.
+    """
+
+    point: str = "blocks.*.attn.hook_pattern"
+    to: str | Tensor | Stored = "uniform"
+    reads: ClassVar[tuple[str, ...]] = ("attn.hook_attn_scores",)
+
+    def __post_init__(self):
+        if isinstance(self.to, Tensor):
+            object.__setattr__(self, "to", Stored.of(self.to))
+        elif isinstance(self.to, str) and self.to not in PATTERNS:
+            raise InputError(f"to={self.to!r}; there is: {', '.join(PATTERNS)}, or a tensor")
+
+    def edit(self, x: Tensor, site: Site) -> Tensor:
+        """The pattern that was asked for, wherever a query sees any key."""
+        if self.where.keys is not None:
+            raise InputError(
+                "SetPattern sets whole rows, which sum to 1: leave where.keys out; to take "
+                "attention from some keys there is KnockOut"
+            )
+        seen = site.read("attn.hook_attn_scores") > -torch.inf
+        made = self._made(x, site, seen).to(x)
+        if isinstance(self.to, Stored):
+            mask = self.where.mask(site.axes, x.shape, site.layouts)
+            hidden = (made != 0) & ~seen
+            if bool((hidden if mask is None else hidden & mask.to(x.device)).any()):
+                raise InputError("the pattern gives weight to keys that their query does not see")
+        return made.masked_fill(~seen, 0)
+
+    def _made(self, x: Tensor, site: Site, seen: Tensor) -> Tensor:
+        if isinstance(self.to, Stored):
+            given = self.to.tensor
+            if site.step > 0:
+                raise InputError("a pattern by hand is for the prompt: add steps='prefill'")
+            if given.shape != x.shape[x.ndim - given.ndim :]:
+                raise InputError(f"the pattern is {tuple(given.shape)}, not {tuple(x.shape)}")
+            if not torch.allclose(given.sum(-1), torch.ones_like(given.sum(-1)), atol=1e-4):
+                raise InputError("the rows of the pattern do not sum to 1")
+            return given.expand_as(x)
+        if self.to == "uniform":
+            return seen / seen.sum(-1, keepdim=True).clamp(min=1)
+        made = torch.zeros_like(x)
+        queries, keys = x.shape[-2:]
+        if self.to == "self":
+            own = torch.arange(queries, device=x.device)
+            made[..., own, own + keys - queries] = 1
+            return made
+        for row, layout in enumerate(site.layouts):
+            first = next(i for i, role in enumerate(layout.roles) if role != "pad")
+            at = first - (len(layout) - keys)
+            if at < 0:
+                raise InputError("the first token is out of this layer's sliding window")
+            made[row, :, :, at] = 1
+        return made

@@ -1,0 +1,124 @@
+"""Fewer vision tokens, or the same number, blurred."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlmlens.errors import InputError
+from vlmlens.interventions.base import Intervention, Site
+from vlmlens.interventions.prepare import dropped, only_inputs
+from vlmlens.interventions.vision import images, tiles
+from vlmlens.layout import TokenLayout
+
+if TYPE_CHECKING:
+    from vlmlens.model.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class CompressVision(Intervention):
+    """Average-pool an image's grid of tokens to a coarser one.
+
+    Row i of R goes to row floor(i rows / R) of the coarse grid, columns likewise, and every token
+    becomes the mean of those that share its cell. One token of a cell, the first, stays in the
+    sequence and carries the mean; the rest drop out: nobody can attend to them, and they play
+    the role ``pad``. So the model sees rows x columns tokens an image, as if the sequence were so
+    much shorter.
+
+    ``repeat=True`` is the control: all tokens stay, each with its cell's mean. The detail is lost
+    as before, but the number of tokens, and with it their share of attention, is not.
+
+    Source: Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 2; the control is ours.
+
+    Attributes:
+        rows: of the coarse grid.
+        columns: of the coarse grid.
+        repeat: keep every token, blurred.
+        position_ids: of what stays: ``"kept"``, or ``"reindexed"`` as if the rest had never been.
+    """
+
+    point: str = "hook_embed"
+    rows: int = 1
+    columns: int = 1
+    repeat: bool = False
+    position_ids: str = "kept"
+
+    def __post_init__(self):
+        refuse_ids(self.position_ids)
+        if self.point != "hook_embed":
+            raise InputError("CompressVision pools where image and text meet: point='hook_embed'")
+        if self.where.positions is not None:
+            raise InputError("CompressVision pools whole images: leave where.positions out")
+
+    def prepare(self, inputs: "Inputs") -> "Inputs":
+        """The inputs with one token a cell left, and the coarse grid in the layout."""
+        if self.repeat:
+            return inputs
+        only_inputs(self)
+        if self.where.samples is not None:
+            raise InputError("a batch is compressed as a whole: leave where.samples out")
+        masks, layouts = [], []
+        for layout in inputs.layouts:
+            gone = np.zeros(len(layout), dtype=bool)
+            row, column, box = layout.row.copy(), layout.column.copy(), layout.box.copy()
+            for image in range(layout.images):
+                here = layout.vision(image)
+                if len(tiles(layout, here)) > 1:
+                    raise InputError("an image in several tiles has no one grid: repeat=True does")
+                cell = self._cells(layout, here)
+                row[here], column[here] = np.divmod(cell, self.columns)
+                for number in np.unique(cell):
+                    own = here[cell == number]
+                    gone[own[1:]] = True
+                    box[own[0], :2] = layout.box[own, :2].min(0)
+                    box[own[0], 2:] = layout.box[own, 2:].max(0)
+            masks.append(gone)
+            layouts.append(replace(layout, row=row, column=column, box=box))
+        coarse = replace(inputs, layouts=tuple(layouts))
+        return dropped(coarse, masks, self.position_ids == "reindexed")
+
+    def edit(self, x: Tensor, site: Site) -> Tensor:
+        """The activation with every vision token its cell's mean."""
+        if site.axes[:2] != ("batch", "pos"):
+            raise InputError(
+                f"{site.name} has the axes {' '.join(site.axes)}: tokens are pooled among the "
+                "positions of a sequence, for example at hook_embed"
+            )
+        out = x.clone()
+        for own in images(x, site):
+            every = np.union1d(own.positions, _gone(own.layout, own.image))
+            for tile in tiles(own.layout, every) if self.repeat else [np.arange(len(every))]:
+                here = every[tile]
+                cell = self._cells(own.layout, here)
+                for number in np.unique(cell):
+                    places = torch.from_numpy(here[cell == number]).to(x.device)
+                    out[own.at(places)] = x[own.at(places)].float().mean(0).to(x.dtype)
+        return out
+
+    def _cells(self, layout: TokenLayout, here: np.ndarray) -> np.ndarray:
+        """The number of each token's cell on the coarse grid."""
+        row, column = layout.row[here], layout.column[here]
+        high, wide = int(row.max()) + 1, int(column.max()) + 1
+        if not (1 <= self.rows <= high and 1 <= self.columns <= wide):
+            raise InputError(
+                f"a grid of {high} x {wide} cannot be pooled to {self.rows} x {self.columns}"
+            )
+        return row * self.rows // high * self.columns + column * self.columns // wide
+
+
+def _gone(layout: TokenLayout, image: int) -> np.ndarray:
+    """An image's tokens that ``prepare`` took out: padding by now, but known by image and row."""
+    known = (layout.image == image) & (layout.row >= 0)
+    return np.flatnonzero(known & layout.mask("pad"))
+
+
+def refuse_ids(position_ids: str) -> None:
+    """Refuse a word for position ids that is none.
+
+    Raises:
+        InputError: says which there are.
+    """
+    if position_ids not in ("kept", "reindexed"):
+        raise InputError(f"position_ids={position_ids!r}; there is: kept, reindexed")

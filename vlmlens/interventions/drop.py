@@ -1,0 +1,50 @@
+"""Tokens taken out of the sequence."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vlmlens.errors import InputError
+from vlmlens.interventions.base import Intervention
+from vlmlens.interventions.compress import refuse_ids
+from vlmlens.interventions.prepare import chosen_rows, dropped, only_inputs
+
+if TYPE_CHECKING:
+    from vlmlens.model.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class DropTokens(Intervention):
+    """Take the chosen tokens out of the sequence, for every layer and step.
+
+    They are hidden from everyone, as padding is, and play the role ``pad`` from then on; what
+    the others compute is what they would compute in a sequence without them.
+
+    Source: Sun et al. 2026, "IVC-Prune", arXiv:2602.03060, keeps position ids.
+
+    Attributes:
+        position_ids: of what stays: ``"kept"``, or ``"reindexed"`` without gaps.
+    """
+
+    position_ids: str = "kept"
+
+    def __post_init__(self):
+        refuse_ids(self.position_ids)
+        only_inputs(self)
+        if self.where.positions is None:
+            raise InputError("DropTokens needs where=Where(positions=...): which tokens go")
+
+    def prepare(self, inputs: "Inputs") -> "Inputs":
+        """The inputs without these tokens."""
+        masks = chosen_rows(self, inputs.layouts)
+        layouts = []
+        for layout, gone in zip(inputs.layouts, masks, strict=True):
+            marks = {
+                name: np.where(gone, -1, getattr(layout, name))
+                for name in ("image", "row", "column")
+            }
+            layouts.append(replace(layout, **marks))
+        return dropped(
+            replace(inputs, layouts=tuple(layouts)), masks, self.position_ids == "reindexed"
+        )

@@ -1,0 +1,29 @@
+"""Any function of a tensor, as an intervention."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vlmlens.errors import InputError
+from vlmlens.interventions.base import Intervention, Site
+
+
+@dataclass(frozen=True)
+class Edit(Intervention):
+    """Put what a function makes of an activation in its place.
+
+    ``Edit("hook_embed", by=torch.tanh)``. Its label is the function's name; a function that needs
+    numbers is a ``functools.partial`` of one at module level, so that label and file tell which.
+
+    Attributes:
+        by: from the whole activation to one of the same shape.
+    """
+
+    by: Callable[[Tensor], Tensor] | None = None
+
+    def edit(self, x: Tensor, site: Site) -> Tensor:
+        """What the function makes of it."""
+        if self.by is None:
+            raise InputError("Edit needs by=..., a function from the activation to another")
+        return self.by(x)

@@ -1,0 +1,52 @@
+"""The image enters late."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlmlens.errors import InputError
+from vlmlens.interventions.base import Intervention, Site
+from vlmlens.positions import Positions, chosen
+
+
+@dataclass(frozen=True)
+class InjectAt(Intervention):
+    """Let chosen tokens into the sequence at a later block, as they are at ``hook_embed``.
+
+    Before that block no other token sees them: their keys are hidden in every block before it.
+    What they made of each other on the way is put aside; they enter as they were.
+
+    Attributes:
+        layer: the block that they enter at, from 1 (0 is what the model does by itself).
+        positions: who enters late; the image, by default.
+    """
+
+    layer: int = 1
+    positions: Positions = "vision"
+    reads: ClassVar[tuple[str, ...]] = ("hook_embed",)
+
+    def __post_init__(self):
+        if self.layer < 1:
+            raise InputError(f"layer={self.layer}: blocks to enter late at are counted from 1")
+        if self.point or self.where.shown():
+            raise InputError("InjectAt is told who enters, positions=..., and where, layer=...")
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """The scores of the blocks before, and the stream that enters the block."""
+        before = (f"blocks.{layer}.attn.hook_attn_scores" for layer in range(self.layer))
+        return (*before, f"blocks.{self.layer}.hook_resid_pre")
+
+    def edit(self, x: Tensor, site: Site) -> Tensor:
+        """Keys hidden from the others before; the stream restored at the block."""
+        masks = np.stack([chosen(layout, self.positions) for layout in site.layouts])
+        late = torch.from_numpy(masks).to(x.device)
+        if site.axes[-1] == "key":
+            keys, queries = late[:, -x.shape[-1] :], late[:, -x.shape[-2] :]
+            hidden = keys[:, None, None, :] & ~queries[:, None, :, None]
+            return x.masked_fill(hidden, -torch.inf)
+        embedded = site.read("hook_embed").to(x)
+        return torch.where(late[:, -x.shape[1] :, None], embedded, x)

@@ -1,0 +1,137 @@
+"""Other position ids."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlmlens.errors import InputError
+from vlmlens.interventions.base import Intervention
+from vlmlens.interventions.prepare import chosen_rows, only_inputs
+from vlmlens.layout import TokenLayout
+from vlmlens.select import Where
+
+if TYPE_CHECKING:
+    from vlmlens.model.inputs import Inputs
+
+AXES = ("time", "height", "width")
+MAPS = ("own", "constant", "raster", "row", "column")
+
+
+@dataclass(frozen=True)
+class MovePositions(Intervention):
+    """Give chosen tokens other position ids, in the inputs, for all layers at once.
+
+    Of each image's chosen tokens (those of no image are one group more), with p their own ids and
+    p0 the first of them, a token gets
+
+        p0 + scale (m - p0) + shift
+
+    where m is p itself (``to="own"``), p0 (``"constant"``), or, for vision tokens, p0 + row x
+    columns + column (``"raster"``), p0 + row (``"row"``), p0 + column (``"column"``). Ids may be
+    fractions; angles are what RoPE makes of them.
+
+    Source: ``"constant"`` is BaPA, arXiv:2509.21984 v1.
+
+    Attributes:
+        to: one of these words; or one number for each of all chosen tokens, in order, counted
+            from the first one's id.
+        shift: added to every id.
+        scale: stretches distances from p0.
+        axis: ``"time"``, ``"height"`` or ``"width"``, for models whose ids are threefold (mRoPE);
+            None moves every axis there is.
+        rest: what becomes of the ids after the last chosen token: ``"kept"``, or ``"follow"``, on
+            from the largest new id.
+    """
+
+    where: Where = Where(positions="vision")
+    to: str | tuple[int | float, ...] = "own"
+    shift: int | float = 0
+    scale: int | float = 1
+    axis: str | None = None
+    rest: str = "kept"
+
+    def __post_init__(self):
+        if isinstance(self.to, str) and self.to not in MAPS:
+            raise InputError(f"to={self.to!r}; there is: {', '.join(MAPS)}, or one number a token")
+        if self.axis not in (None, *AXES):
+            raise InputError(f"axis={self.axis!r}; there is: {', '.join(AXES)}")
+        if self.rest not in ("kept", "follow"):
+            raise InputError(f"rest={self.rest!r}; there is: kept, follow")
+        only_inputs(self)
+
+    def prepare(self, inputs: "Inputs") -> "Inputs":
+        """The inputs with these ids."""
+        old = inputs.tensors["position_ids"]
+        planes = _planes(old, self.axis)
+        made = old.double().cpu().clone()
+        whole = made[None] if made.ndim == 2 else made  # plane batch pos
+        rows = chosen_rows(self, inputs.layouts)
+        for sample, (layout, meant) in enumerate(zip(inputs.layouts, rows, strict=True)):
+            if not meant.any():
+                continue
+            for plane in planes:
+                ids = whole[plane, sample]
+                ids.copy_(torch.from_numpy(self._moved(ids.numpy().copy(), layout, meant)))
+            last = int(np.flatnonzero(meant)[-1])
+            if self.rest == "follow" and last + 1 < len(layout):
+                ids = (
+                    whole[len(whole) - len(AXES) :, sample] if len(whole) > 1 else whole[:, sample]
+                )
+                top = ids[:, torch.from_numpy(meant)].max().floor() + 1
+                ids[:, last + 1 :] += top - ids[:, last + 1 : last + 2]
+        made = made.to(old.dtype) if bool((made == made.round()).all()) else made.float()
+        return replace(inputs, tensors={**inputs.tensors, "position_ids": made.to(old.device)})
+
+    def _moved(self, ids: np.ndarray, layout: TokenLayout, meant: np.ndarray) -> np.ndarray:
+        here = np.flatnonzero(meant)
+        new = ids.copy()
+        for own in [here] if isinstance(self.to, tuple) else self._groups(layout, meant):
+            first = ids[own[0]]
+            new[own] = first + self.scale * (self._map(ids, layout, own) - first) + self.shift
+        return new
+
+    def _groups(self, layout: TokenLayout, meant: np.ndarray) -> list[np.ndarray]:
+        """The chosen tokens image by image, and those of no image."""
+        images = [layout.vision(image) for image in range(layout.images)]
+        groups = [own[meant[own]] for own in images]
+        others = meant.copy()
+        for own in images:
+            others[own] = False
+        if others.any() and self.to in ("raster", "row", "column"):
+            raise InputError(f"to={self.to!r} is for vision tokens; others are chosen here")
+        return [own for own in (*groups, np.flatnonzero(others)) if len(own)]
+
+    def _map(self, ids: np.ndarray, layout: TokenLayout, own: np.ndarray) -> np.ndarray:
+        first, row, column = ids[own[0]], layout.row[own], layout.column[own]
+        if isinstance(self.to, tuple):
+            if len(self.to) != len(own):
+                raise InputError(f"{len(self.to)} ids for {len(own)} chosen tokens: give one each")
+            return first + np.array(self.to, dtype=float)
+        if self.to == "own":
+            return ids[own]
+        width = 1 + int(layout.column[layout.image == layout.image[own[0]]].max())
+        offsets = {
+            "constant": np.zeros(len(own)),
+            "raster": row * width + column,
+            "row": row,
+            "column": column,
+        }
+        return first + offsets[self.to]
+
+
+def _planes(ids: Tensor, axis: str | None) -> list[int]:
+    """Which rows of the ids move, counted along plane (one for ids that are not threefold).
+
+    Where a model takes text positions for its mask beside them, those come first and stay.
+    """
+    if ids.ndim == 2:
+        if axis is not None:
+            raise InputError(
+                f"axis={axis!r}: this model's position ids are (batch, pos), not threefold"
+            )
+        return [0]
+    first = len(ids) - len(AXES)
+    return list(range(first, len(ids))) if axis is None else [first + AXES.index(axis)]

@@ -1,0 +1,87 @@
+"""Vision tokens brought to the length of words."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vlmlens.errors import InputError
+from vlmlens.interventions.base import Intervention, Site
+from vlmlens.interventions.vision import images
+
+KINDS = ("paper", "match_mean", "match_each", "match_distribution")
+
+
+@dataclass(frozen=True)
+class NormalizeVision(Intervention):
+    """Rescale an image's tokens; their directions stay.
+
+    With x a token, d its width and T the L2 norms of the model's own embedding table:
+
+        paper               y = x / sqrt(mean(x^2) + eps);  0.83 y min(1.22 / |y|, 1)
+        match_mean          x mean(T) / mean(|x|), one factor an image: the skew stays
+        match_each          x mean(T) / |x|: every token as long as the mean word, which is a norm
+                            layer whose gain comes from the table
+        match_distribution  the token of rank r by length gets the r-th quantile of T
+
+    0.83 and 1.22 are the mean and largest norm of Vicuna's embeddings, and the clip is always
+    active: every token leaves with norm 1.0126. Rows of zeros in the table do not count.
+
+    The paper trains its models with this in place. Put into a model that was trained without, it
+    breaks more than it mends; measure before you conclude.
+
+    Source: Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, Normalize, with gain 1.
+
+    Attributes:
+        kind: one of these words.
+        eps: under the root, in ``"paper"``.
+    """
+
+    point: str = "hook_embed"
+    kind: str = "match_mean"
+    eps: float = 1e-6
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise InputError(f"kind={self.kind!r}; there is: {', '.join(KINDS)}")
+
+    def edit(self, x: Tensor, site: Site) -> Tensor:
+        """The activation with its vision tokens rescaled."""
+        out = x.clone()
+        words = None if self.kind == "paper" else text_norms(site.model).to(x.device)
+        for own in images(x, site):
+            tokens = x[own.at(own.places)].float()
+            out[own.at(own.places)] = self._rescaled(tokens, words).to(x.dtype)
+        return out
+
+    def _rescaled(self, tokens: Tensor, words: Tensor | None) -> Tensor:
+        if words is None:
+            y = tokens * torch.rsqrt(tokens.square().mean(-1, keepdim=True) + self.eps)
+            return 0.83 * y * (1.22 / y.norm(dim=-1, keepdim=True)).clamp(max=1)
+        lengths = tokens.norm(dim=-1, keepdim=True)
+        if self.kind == "match_mean":
+            return tokens * words.mean() / lengths.mean()
+        if self.kind == "match_each":
+            return tokens * words.mean() / lengths
+        rank = lengths[:, 0].argsort().argsort()
+        share = (rank + 0.5) / len(tokens)
+        ordered = words.sort().values  # torch.quantile takes no more than 16 million numbers
+        at = share * (len(ordered) - 1)
+        low, high = ordered[at.floor().long()], ordered[at.ceil().long()]
+        return tokens * (torch.lerp(low, high, at.frac()) / lengths[:, 0])[:, None]
+
+
+def text_norms(model) -> Float[Tensor, " token"]:
+    """The L2 norm of every word's embedding as it enters the language model; zeros left out.
+
+    Args:
+        model: an open ``HookedVLM``.
+    """
+    embed = model.hf_model.get_input_embeddings()
+    norms = []
+    with torch.no_grad():  # the module and not its weight: some scale what they look up
+        for ids in torch.arange(embed.num_embeddings, device=model.device).split(8192):
+            norms.append(embed(ids[None])[0].float().norm(dim=-1))
+    found = torch.cat(norms)
+    return found[found > 0]

@@ -1,0 +1,114 @@
+"""RoPE turned further, or taken away."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from vlmlens.errors import InputError
+from vlmlens.interventions.base import Intervention, Site
+from vlmlens.positions import Indices, indices
+
+TURNED = {
+    "both": ("blocks.*.attn.hook_q", "blocks.*.attn.hook_k"),
+    "queries": ("blocks.*.attn.hook_q",),
+    "keys": ("blocks.*.attn.hook_k",),
+}
+
+
+@dataclass(frozen=True)
+class _Turning(Intervention):
+    """What both share: whose rotation changes, and in which planes.
+
+    Turns in a plane add up, so a turn before RoPE is a turn after it; and keys are turned before
+    they are cached, which makes the edit hold while decoding.
+    """
+
+    of: str = "both"
+    planes: Indices | None = None
+
+    def __post_init__(self):
+        if self.of not in TURNED:
+            raise InputError(f"of={self.of!r}; there is: {', '.join(TURNED)}")
+        if self.point:
+            raise InputError(f"{type(self).__name__} knows its points: say of={self.of!r} instead")
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Queries and keys before RoPE, or one of them."""
+        return TURNED[self.of]
+
+    def _turn(self, x: Tensor, site: Site, angles: Tensor) -> Tensor:
+        """X turned, plane by plane, in the planes that are meant."""
+        self._refuse_shared_keys(site)
+        if self.planes is not None:
+            kept = torch.zeros(angles.shape[-1], dtype=torch.bool, device=angles.device)
+            kept[indices(self.planes, angles.shape[-1], "plane")] = True
+            angles = angles * kept
+        return _rope(self, site).turn_by(x.float(), angles.to(x.device)).to(x.dtype)
+
+    def _refuse_shared_keys(self, site: Site) -> None:
+        text = site.model.config.get_text_config()
+        queries = text.num_attention_heads
+        keys = getattr(text, "num_key_value_heads", None) or queries
+        if self.where.heads is not None and self.of == "both" and queries != keys:
+            raise InputError(
+                f"{queries} heads share {keys} key heads, so heads={self.where.heads!r} are not "
+                "one head's queries and keys: say of='queries' and its heads, or of='keys' and "
+                "key-value heads"
+            )
+
+
+def _rope(edit: Intervention, site: Site) -> Any:
+    """The rotation of the layer that is edited."""
+    if site.model.rope is None:
+        raise InputError(f"{edit}: this model has no rotary embedding to turn")
+    return site.model.rope[site.layer]
+
+
+@dataclass(frozen=True)
+class RotateRope(_Turning):
+    """Turn queries and keys on by ``delta`` RoPE steps, as if they stood so much further on.
+
+    Turning all queries and keys by the same steps changes nothing, since scores depend on
+    differences alone; turning some of them moves these against the rest.
+
+    Source: Su et al. 2021, "RoFormer", arXiv:2104.09864; the full causal form of the probe in
+    Qi et al. 2025, arXiv:2503.17349.
+
+    Attributes:
+        delta: steps; any number, a step of plane i is ``model.rope.steps(axis)[layer, i]``
+            radians.
+        axis: along which positions count on: ``"time"``, ``"height"`` or ``"width"`` in
+            multimodal RoPE; None for all at once.
+        of: ``"queries"``, ``"keys"`` or ``"both"``.
+        planes: which planes turn, from the fastest: indices, or ``(0.0, 0.25)`` for the fastest
+            quarter; None for all.
+    """
+
+    delta: int | float = 1.0
+    axis: str | None = None
+
+    def edit(self, x: Tensor, site: Site) -> Tensor:
+        """Queries or keys, turned on."""
+        return self._turn(x, site, _rope(self, site).steps(self.axis)[0] * self.delta)
+
+
+@dataclass(frozen=True)
+class AblateRope(_Turning):
+    """Take RoPE away from queries and keys: they stand where angles are zero.
+
+    Attributes:
+        of: ``"queries"``, ``"keys"`` or ``"both"``.
+        planes: which planes stop turning, from the fastest, as in ``RotateRope``.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("attn.hook_cos", "attn.hook_sin")
+
+    def edit(self, x: Tensor, site: Site) -> Tensor:
+        """Queries or keys, turned back by what RoPE is about to turn them by."""
+        if not _rope(self, site).step.any():  # a layer that turns nothing
+            return x
+        cos, sin = (site.read(point) for point in self.reads)
+        return self._turn(x, site, -_rope(self, site).angles(cos, sin)[:, :, None])

@@ -1,0 +1,42 @@
+"""Adding a direction to what a place holds."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vlmlens.errors import InputError
+from vlmlens.interventions.base import Intervention, Site
+from vlmlens.interventions.stored import Stored
+
+
+@dataclass(frozen=True)
+class Steer(Intervention):
+    """Add ``by`` times a vector to an activation.
+
+    ``mean_activation`` gives the mean over a run; the difference of two is a direction.
+
+    Source: Turner et al. 2023, "Activation Addition", arXiv:2308.10248.
+
+    Attributes:
+        vector: along the point's last axes, for example (d_model,) or (head, d_head).
+        by: how much of it; may be negative.
+    """
+
+    vector: Tensor | Stored | None = None
+    by: int | float = 1.0
+
+    def __post_init__(self):
+        if self.vector is not None:
+            object.__setattr__(self, "vector", Stored.of(self.vector))
+
+    def edit(self, x: Tensor, site: Site) -> Tensor:
+        """The activation and the vector."""
+        if not isinstance(self.vector, Stored):
+            raise InputError("Steer needs vector=..., the direction to add")
+        vector = self.vector.tensor
+        if vector.shape != x.shape[x.ndim - vector.ndim :]:
+            raise InputError(
+                f"the vector is {tuple(vector.shape)}, but {site.name} is {tuple(x.shape)} "
+                f"({' '.join(site.axes)}): the vector lies along its last axes"
+            )
+        return x + self.by * vector.to(x)

@@ -1,0 +1,125 @@
+"""Tensors as values: known by their contents, in labels and in files alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from vlmlens.cache import ActivationCache, contents
+from vlmlens.errors import InputError
+from vlmlens.layout import TokenLayout
+from vlmlens.positions import Positions
+from vlmlens.select import Where
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Stored:
+    """A tensor that prints, compares and hashes by what it holds.
+
+    Attributes:
+        tensor: what is stored; nobody may write into it.
+        name: what labels call it.
+    """
+
+    tensor: Tensor
+    name: str = ""
+
+    @classmethod
+    def of(cls, tensor: "Tensor | Stored") -> "Stored":
+        """A tensor, stored; one that is stored already stays as it is."""
+        return tensor if isinstance(tensor, Stored) else cls(tensor.detach())
+
+    @cached_property
+    def digest(self) -> str:
+        """Eight characters that change with any bit of it."""
+        return contents(self.tensor)[:8]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stored) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        what = repr(self.name) if self.name else "x".join(map(str, self.tensor.shape))
+        return f"Stored({what}, {self.digest})"
+
+
+def mean_activation(
+    cache: ActivationCache, point: str, positions: Positions | None = None
+) -> Tensor:
+    """A point's activation, averaged over the samples of a run and the chosen positions.
+
+    Args:
+        cache: what the run saved, the point among it, all positions of it.
+        point: the point's full name; it has the axes ``batch pos`` or ``image patch`` first.
+        positions: which positions count; by default all but padding.
+
+    Returns:
+        The mean over the first two axes, as float32.
+
+    Raises:
+        InputError: a point without positions, or of which some rows were saved only.
+        EmptySelectionError: a selection that means no position of some sample.
+    """
+    x, axes = cache[point], cache.axes[point]
+    if axes[:2] not in (("batch", "pos"), ("image", "patch"), ("image", "pos")):
+        raise InputError(
+            f"{point} has the axes {' '.join(axes)}: there are no positions to average over"
+        )
+    mask = torch.ones(x.shape[:2], dtype=torch.bool)
+    if axes[0] == "batch":
+        if len(cache.layouts) != len(x) or any(len(own) != x.shape[1] for own in cache.layouts):
+            raise InputError(
+                f"{point} is {tuple(x.shape)} and does not hold every position of its run: save "
+                "it whole, without rows= or reduce="
+            )
+        mask = torch.stack([torch.from_numpy(~own.mask("pad")) for own in cache.layouts])
+    if positions is not None:
+        asked = Where(positions=positions).mask(axes, x.shape, cache.layouts)
+        assert asked is not None
+        mask = mask & asked.reshape(x.shape[:2])
+    return x[mask.to(x.device)].float().mean(0)
+
+
+def refuse_misaligned(
+    cache: ActivationCache, layouts: Sequence[TokenLayout], name: str, x: Tensor
+) -> None:
+    """Refuse to put one run's activation into another's where positions do not match.
+
+    Every position must play the same role in both, and look at the same cell of the same image.
+
+    Raises:
+        InputError: says where the two part.
+    """
+    other = cache[name]
+    if other.shape != x.shape:
+        raise InputError(
+            f"{name} is {tuple(x.shape)} here and {tuple(other.shape)} in the run to patch from: "
+            "both need the same prompt length and image grid"
+        )
+    for row, (here, there) in enumerate(zip(layouts, cache.layouts, strict=False)):
+        for image in range(max(here.images, there.images)):
+            grids = [own.grid(image) if image < own.images else None for own in (here, there)]
+            if grids[0] != grids[1]:
+                raise InputError(
+                    f"image {image} of sample {row} has the grid {grids[0]} here and {grids[1]} in "
+                    "the run to patch from: resize the pictures to one size"
+                )
+        for at in range(min(len(here), len(there))):
+            pair = [_said(own, at) for own in (here, there)]
+            if pair[0] != pair[1]:
+                raise InputError(
+                    f"position {at} of sample {row} is {pair[0]} here and {pair[1]} in the run to "
+                    "patch from: the prompts do not align"
+                )
+
+
+def _said(layout: TokenLayout, at: int) -> str:
+    """What a position is."""
+    if layout.image[at] < 0:
+        return layout.roles[at]
+    cell = f"row {layout.row[at]}, column {layout.column[at]}"
+    return f"{layout.roles[at]} ({cell} of image {layout.image[at]})"

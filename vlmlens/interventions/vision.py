@@ -1,0 +1,117 @@
+"""Where each image's tokens lie in an activation."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from vlmlens.errors import EmptySelectionError, InputError
+from vlmlens.interventions.base import Site
+from vlmlens.layout import TokenLayout
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTokens:
+    """One image's tokens along the first two axes of an activation.
+
+    Attributes:
+        sample: whose image it is.
+        image: which of the sample's images.
+        slot: the activation's row: the sample, or the picture at the projector; None where all
+            images are packed into one row.
+        places: where its tokens lie in that row, tile by tile, row by row.
+        positions: where they lie in the sample's sequence.
+        layout: the sample's layout.
+    """
+
+    sample: int
+    image: int
+    slot: int | None
+    places: Int[Tensor, " patch"]
+    positions: Int[np.ndarray, " patch"]
+    layout: TokenLayout
+
+    def at(self, places: Int[Tensor, " patch"]) -> tuple[Any, ...]:
+        """The index of some of its tokens in the activation."""
+        return (places,) if self.slot is None else (self.slot, places)
+
+
+def images(x: Tensor, site: Site) -> list[ImageTokens]:
+    """Every image's tokens at a site, or none where none comes by (while decoding).
+
+    Raises:
+        EmptySelectionError: a sample without an image.
+        InputError: a point that has neither positions of a sequence nor patches.
+    """
+    for sample, layout in enumerate(site.layouts):
+        if layout.images == 0:
+            raise EmptySelectionError(f"sample {sample} has no vision tokens: {layout}")
+    if site.axes[:2] == ("batch", "pos"):
+        if x.shape[1] < len(site.layouts[0]):
+            if site.step > 0 and x.shape[1] == 1:
+                return []
+            raise InputError(
+                f"{site.name} holds {x.shape[1]} of {len(site.layouts[0])} positions, so which "
+                "are the image's cannot be told; edit at hook_embed"
+            )
+        return [
+            ImageTokens(sample, image, sample, torch.from_numpy(here).to(x.device), here, layout)
+            for sample, image, here, layout in _all(site)
+        ]
+    if site.axes[:2] == ("image", "patch"):
+        found = list(_all(site))
+        if len(found) != len(x) or any(len(here) != x.shape[1] for _, _, here, _ in found):
+            raise InputError(
+                f"{site.name} holds {x.shape[0]} x {x.shape[1]} patches, which are not these "
+                "images' vision tokens one by one; edit at hook_embed"
+            )
+        every = torch.arange(x.shape[1], device=x.device)
+        return [
+            ImageTokens(sample, image, slot, every, here, layout)
+            for slot, (sample, image, here, layout) in enumerate(found)
+        ]
+    if site.axes[0] == "patch" and site.name.startswith("projector."):
+        return _packed(x, site)
+    raise InputError(
+        f"{site.name} has the axes {' '.join(site.axes)}; an image's tokens are edited among the "
+        "positions of a sequence, for example at hook_embed, or at projector.hook_out"
+    )
+
+
+def tiles(layout: TokenLayout, positions: Int[np.ndarray, " patch"]) -> list[np.ndarray]:
+    """An image's tokens, as indices into ``positions``, tile by tile."""
+    tile = layout.tile[positions]
+    return [np.flatnonzero(tile == number) for number in np.unique(tile)]
+
+
+def _packed(x: Tensor, site: Site) -> list[ImageTokens]:
+    """All images' tokens in one row, in the order of the sequence."""
+    found = list(_all(site))
+    total = sum(len(here) for _, _, here, _ in found)
+    if len(x) != total or not site.model.family.raster:
+        raise InputError(
+            f"{site.name} holds {len(x)} patches that are not these images' {total} vision tokens "
+            "in their order; edit at hook_embed"
+        )
+    starts = np.cumsum([0, *(len(here) for _, _, here, _ in found)])
+    return [
+        ImageTokens(
+            sample,
+            image,
+            None,
+            torch.arange(start, start + len(here), device=x.device),
+            here,
+            layout,
+        )
+        for start, (sample, image, here, layout) in zip(starts[:-1].tolist(), found, strict=True)
+    ]
+
+
+def _all(site: Site) -> Iterator[tuple[int, int, np.ndarray, TokenLayout]]:
+    for sample, layout in enumerate(site.layouts):
+        for image in range(layout.images):
+            yield sample, image, layout.vision(image), layout

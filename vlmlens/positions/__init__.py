@@ -1,0 +1,41 @@
+"""Which positions of a sequence: small values that combine with ``|``, ``&`` and ``~``.
+
+``Role("vision") & ~Row(0)`` is every vision token but those of the top row. Each value says of one
+sample's layout which positions it means; what means nothing there raises and says what there is.
+"""
+
+from vlmlens.positions.grid import Box, Cell, Column, Region, Row
+from vlmlens.positions.selection import (
+    AllOf,
+    AnyOf,
+    At,
+    Indices,
+    Not,
+    Positions,
+    Role,
+    Selection,
+    as_selection,
+    chosen,
+    indices,
+)
+from vlmlens.positions.text import Text
+
+__all__ = [
+    "AllOf",
+    "AnyOf",
+    "At",
+    "Box",
+    "Cell",
+    "Column",
+    "Indices",
+    "Not",
+    "Positions",
+    "Region",
+    "Role",
+    "Row",
+    "Selection",
+    "Text",
+    "as_selection",
+    "chosen",
+    "indices",
+]

@@ -1,0 +1,113 @@
+"""Positions by where they look: cells of an image's grid, and pixels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlmlens.errors import EmptySelectionError
+from vlmlens.layout import TokenLayout
+from vlmlens.positions.selection import Indices, Mask, Selection, indices, there
+
+
+@dataclass(frozen=True, repr=False)
+class Region(Selection):
+    """Vision tokens in chosen rows and columns of the grid, both counted from 0 at the top left.
+
+    Attributes:
+        rows: which rows; None for all.
+        columns: which columns; None for all.
+        image: which of the sample's images; None for each of them.
+    """
+
+    rows: Indices | None = None
+    columns: Indices | None = None
+    image: int | None = None
+
+    def mask(self, layout: TokenLayout) -> Mask:
+        found = np.zeros(len(layout), dtype=bool)
+        for image in _images(layout, self.image):
+            here = layout.vision(image)
+            row, column = layout.row[here], layout.column[here]
+            meant = np.ones(len(here), dtype=bool)
+            for lines, asked, what in ((row, self.rows, "row"), (column, self.columns, "column")):
+                if asked is not None:
+                    meant &= np.isin(lines, indices(asked, int(lines.max()) + 1, what))
+            found[here[meant]] = True
+        return found
+
+
+@dataclass(frozen=True, repr=False)
+class Row(Selection):
+    """Vision tokens of one row or several, from the top; see ``Region``."""
+
+    index: Indices
+    image: int | None = None
+
+    def mask(self, layout: TokenLayout) -> Mask:
+        return Region(self.index, None, self.image).mask(layout)
+
+
+@dataclass(frozen=True, repr=False)
+class Column(Selection):
+    """Vision tokens of one column or several, from the left; see ``Region``."""
+
+    index: Indices
+    image: int | None = None
+
+    def mask(self, layout: TokenLayout) -> Mask:
+        return Region(None, self.index, self.image).mask(layout)
+
+
+@dataclass(frozen=True, repr=False)
+class Cell(Selection):
+    """The vision token at one row and column; see ``Region``."""
+
+    row: int
+    column: int
+    image: int | None = None
+
+    def mask(self, layout: TokenLayout) -> Mask:
+        return Region(self.row, self.column, self.image).mask(layout)
+
+
+@dataclass(frozen=True, repr=False)
+class Box(Selection):
+    """Vision tokens that look at a box of the original image, in its pixels.
+
+    Attributes:
+        left: its left edge.
+        top: its upper edge.
+        right: its right edge.
+        bottom: its lower edge.
+        image: which of the sample's images; None for each of them.
+    """
+
+    left: int | float
+    top: int | float
+    right: int | float
+    bottom: int | float
+    image: int | None = None
+
+    def mask(self, layout: TokenLayout) -> Mask:
+        found = np.zeros(len(layout), dtype=bool)
+        edges = tuple(map(float, (self.left, self.top, self.right, self.bottom)))
+        for image in _images(layout, self.image):
+            found[layout.within(edges, image)] = True
+        return found
+
+    def of(self, layout: TokenLayout) -> Mask:
+        found = self.mask(layout)
+        if not found.any():
+            seen = layout.box[layout.row >= 0]
+            low, high = np.nanmin(seen[:, :2], 0), np.nanmax(seen[:, 2:], 0)
+            raise EmptySelectionError(
+                f"no vision token looks at {self!r}; they see pixels "
+                f"{low[0]:g}..{high[0]:g} across and {low[1]:g}..{high[1]:g} down"
+            )
+        return found
+
+
+def _images(layout: TokenLayout, image: int | None) -> list[int]:
+    if layout.images == 0:
+        raise EmptySelectionError(f"this sample holds no image; {there(layout)}")
+    return list(range(layout.images)) if image is None else indices(image, layout.images, "image")
