@@ -10,7 +10,7 @@ from hand import rope_of, run_saving
 import vlmlens as vl
 from vlmlens import probes
 from vlmlens.errors import InputError, UnsupportedModelError
-from vlmlens.interventions import Scale
+from vlmlens.interventions import RotateRope, Scale
 from vlmlens.probes import rope
 
 DELTAS = (1.0, -0.5, 0.01)
@@ -125,6 +125,25 @@ def test_keys_that_are_hidden_do_not_count(vlm, inputs):
     past = row[..., :-1] / row[..., :-1].sum(-1, keepdim=True)
     vision = inputs.layouts[0].mask("vision")[:-1]
     np.testing.assert_allclose(found["alpha_v"][0], past[..., vision].sum(-1), atol=1e-5)
+
+
+def test_a_turn_in_the_real_pass_is_what_the_probe_says_of_that_layer(vlm, inputs):
+    """Keys of one layer turned in the pass itself: that layer's own row changes as foretold."""
+    clean = vlm.run(inputs, save=rope.NEEDS)
+    found = probes.rope_sensitivity(clean, delta=2.0, keys="all")
+    moved = 0.0
+    for layer in range(vlm.layers):
+        if not bool((vlm.rope.step[layer] != 0).any()):
+            continue
+        where = vl.Where(layers=layer, positions="vision")
+        turned = vlm.run(inputs, [RotateRope(delta=2.0, of="keys", where=where)], rope.NEEDS[2])
+        rows = [run.saved.stack(rope.NEEDS[2])[layer, :, :, -1] for run in (clean, turned)]
+        for index, own in enumerate(inputs.layouts):
+            before, after = (row[index][:, own.mask("vision")].sum(-1) for row in rows)
+            foretold = found["delta_alpha_v"][index, layer]
+            np.testing.assert_allclose(after - before, foretold, atol=1e-5)
+            moved = max(moved, float((after - before).abs().max()))
+    assert moved > 1e-4
 
 
 def test_scores_that_are_not_q_k_are_refused(vlm, inputs):

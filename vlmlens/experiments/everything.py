@@ -16,7 +16,7 @@ from vlmlens.experiments.looking import Looking, boxes_of, named_boxes
 from vlmlens.experiments.measures import Answering, Comparing
 from vlmlens.experiments.recipes import Diagnosis, diagnose, psi_of, shuffles
 from vlmlens.experiments.summary import summarise
-from vlmlens.interventions import MovePositions, PermuteVision, RotateRope
+from vlmlens.interventions import Intervention, MovePositions, PermuteVision, RotateRope
 from vlmlens.model import HookedVLM
 from vlmlens.probes.linear import NEEDS as STATES
 from vlmlens.probes.steps import LAST_ROWS
@@ -216,15 +216,17 @@ def _doses(
     return joined(tables, "of", names)
 
 
-def _designs() -> dict[str, tuple[PermuteVision, ...]]:
+def _designs() -> dict[str, tuple[Intervention, ...]]:
     return {design: (PermuteVision(design=design),) for design in DESIGNS}
 
 
-def _turns() -> dict[str, tuple[RotateRope | MovePositions, ...]]:
+def _turns() -> dict[str, tuple[Intervention, ...]]:
     vision = Where(positions="vision")
-    turned = {f"keys {d:+g}": (RotateRope(delta=d, of="keys", where=vision),) for d in TURNS}
-    moved = {f"ids {d:+g}": (MovePositions(shift=d, where=vision),) for d in TURNS}
-    return turned | moved
+    edits: dict[str, tuple[Intervention, ...]] = {}
+    for steps in TURNS:
+        edits[f"keys {steps:+g}"] = (RotateRope(delta=steps, of="keys", where=vision),)
+        edits[f"ids {steps:+g}"] = (MovePositions(shift=steps, where=vision),)
+    return edits
 
 
 def _edited(found: xr.Dataset, scene: str | None, seed: int) -> xr.Dataset:
