@@ -117,6 +117,21 @@ def test_a_diagnosis_is_written_printed_and_resumed(saved, tmp_path, vlmlens_say
         xr.testing.assert_equal(xr.load_dataset(out / f"{name}.nc"), before)
 
 
+def test_all_of_it_is_written_and_printed(saved, tmp_path, vlmlens_says):
+    out = tmp_path / "all"
+    words = ("diagnose", saved, "--all", "--samples", 6, "--out", out, *SMALL)
+    code, said, _ = vlmlens_says(*words)
+    assert code == 0
+    tables = {"summary", "flips", "doses", "designs", "causal", "controls", "linear", "embedding"}
+    for name in tables | {"shown"}:
+        assert f"{name}: {out / name}.nc" in said
+        assert (out / f"{name}.nc").is_file()
+    assert "image_entropy" in said
+    assert "of 12 (null" in " ".join(said.split())  # 3 layers x 4 heads
+    summary = xr.load_dataset(out / "summary.nc")
+    assert {"cmb", "cmb_low", "cmb_high", "cmb_p", "cmb_significant"} <= set(summary)
+
+
 def test_a_folder_of_ones_own_images(saved, tmp_path, vlmlens_says):
     photos = tmp_path / "photos [2024]"
     photos.mkdir()

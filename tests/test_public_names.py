@@ -21,7 +21,7 @@ from vlmlens.probes import PROBES
 TABLES = {
     "families": (FAMILIES, {"family", "geometry", "towers"}),
     "interventions": (INTERVENTIONS, {"base", "designs", "prepare", "stored", "vision"}),
-    "probes": (PROBES, {"labels", "statistics"}),
+    "probes": (PROBES, {"grids", "labels", "statistics", "steps", "turning"}),
     "datasets": (DATASETS, set()),
     "plots": (PLOTS, {"arrays", "theme"}),
 }

@@ -55,6 +55,9 @@ def diagnose(
     delta: Annotated[float, typer.Option(help="RoPE steps that vision keys are turned by.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of an answer.")] = 8,
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every measurement there is, with intervals and tests.")
+    ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Samples a pass.")] = 32,
     seed: Annotated[int, typer.Option(help="Of the data set, intervals and tests.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
@@ -62,6 +65,8 @@ def diagnose(
 ) -> None:
     """PSI, CMB, RoPE sensitivity and norms by depth, in a table and a report.
 
+    With --all also everything else that is measured: head atlas, residual stream, linear probes,
+    logit lens, structured and partial shuffles, causal turns, blind controls.
     Run it again with the same --out and it goes on where it stopped.
     """
     from vlmlens import datasets, experiments, report
@@ -72,7 +77,8 @@ def diagnose(
     asked = datasets.load(data, samples=samples, seed=seed, question=question)
     err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False, soft_wrap=True)
     with HookedVLM.from_pretrained(model, device=device, dtype=dtype) as vlm:
-        found = experiments.diagnose(
+        measured = experiments.diagnose_all if everything else experiments.diagnose
+        found = measured(
             vlm,
             asked,
             permutations=permutations,
@@ -85,10 +91,14 @@ def diagnose(
             folder=folder,
         )
     found.results.attrs |= {"data": data, "command": f"vlmlens {shlex.join(sys.argv[1:])}"}
-    experiments.save(found, folder)
+    paths = experiments.save(found, folder)
     page = report.build(found.results, found.psi, folder / "report.html")
     out.print(_table(found))
     out.print(_summary(found))
+    if everything:
+        out.print(_averages(found))
+        for name in found.tables:
+            out.print(f"{name}: {paths[name]}", soft_wrap=True, markup=False)
     out.print(f"report: {page}", soft_wrap=True, markup=False)
 
 
@@ -226,6 +236,36 @@ def _summary(found: "Diagnosis") -> Table:
     }
     for name, value in rows.items():
         table.add_row(name, f"{float(value):.4g}")
+    return table
+
+
+def _averages(found: "Diagnosis") -> Table:
+    """Every variable's mean over all that is not a sample, and how many of its cells stand out."""
+    from vlmlens.probes.statistics import mean_map
+
+    summary = found.tables["summary"]
+    table = Table(
+        title="every measurement, averaged over its cells",
+        caption=f"tests: {summary.attrs['correction']} correction over the cells of each variable",
+    )
+    for name in ("variable", "mean \\[95 %]", "cells that differ from the null"):
+        table.add_column(name, justify="left" if name == "variable" else "right")
+    for name in map(str, found.results):
+        if f"{name}_low" not in summary:
+            continue
+        values = found.results[name].astype(float)
+        hits = ""
+        if f"{name}_significant" in summary:
+            cells = summary[f"{name}_significant"]
+            hits = f"{int(cells.sum())} of {cells.size} (null {cells.attrs['null']})"
+        parts = [d for d in ("role", "to", "part", "quantile") if d in values.dims]
+        for label, part in values.groupby(parts[0]) if parts else (("", values),):
+            cell = mean_map(part.mean([d for d in part.dims if d != "sample"]))
+            mean, low, high = (float(cell[key]) for key in ("mean", "low", "high"))
+            if mean == mean:  # a role that nobody plays has no mean
+                table.add_row(
+                    f"{name} {label}".strip(), f"{mean:.4g} \\[{low:.3g}, {high:.3g}]", hits
+                )
     return table
 
 

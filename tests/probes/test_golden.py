@@ -76,6 +76,8 @@ def test_cross_modality_balance(case):
     for text in ("user", "system"):
         balance = vl.probes.cross_modality_balance(run, text=(text,))
         close(balance[0], case.expected[f"cmb_{text}"], 1e-5)
+        paper = vl.probes.paper_balance(run, against=text)
+        close(paper[0], case.expected[f"cmb_{text}"], 1e-5)
 
 
 def test_hidden_norms(case):

@@ -1,22 +1,48 @@
 """The table: samples x interventions x measures, resumable."""
 
+from vlmlens.experiments.controls import Blank, Noise, blinded, control_table, controls
+from vlmlens.experiments.effects import causal_effects, compare, dose_effects
+from vlmlens.experiments.everything import diagnose_all, linear_table, shown
 from vlmlens.experiments.experiment import Cell, Experiment
-from vlmlens.experiments.measures import Answering, Choosing, Diagnosing, Measure, Probing
+from vlmlens.experiments.looking import Looking
+from vlmlens.experiments.measures import (
+    Answering,
+    Choosing,
+    Comparing,
+    Diagnosing,
+    Measure,
+    Probing,
+)
 from vlmlens.experiments.recipes import Diagnosis, diagnose, permutation_test, save
 from vlmlens.experiments.store import Store, read
+from vlmlens.experiments.summary import summarise
 
 __all__ = [
     "Answering",
+    "Blank",
     "Cell",
     "Choosing",
+    "Comparing",
     "Diagnosing",
     "Diagnosis",
     "Experiment",
+    "Looking",
     "Measure",
+    "Noise",
     "Probing",
     "Store",
+    "blinded",
+    "causal_effects",
+    "compare",
+    "control_table",
+    "controls",
     "diagnose",
+    "diagnose_all",
+    "dose_effects",
+    "linear_table",
     "permutation_test",
     "read",
     "save",
+    "shown",
+    "summarise",
 ]

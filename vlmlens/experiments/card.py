@@ -8,17 +8,16 @@ saying the commonest answer would reach.
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
 import typer
 import xarray as xr
 from jinja2 import Environment
-from PIL import Image
 
 from vlmlens.datasets.shapes_2d import CATEGORIES, CONTROLS, Entry, entries
+from vlmlens.experiments.controls import Noise
 from vlmlens.experiments.experiment import Experiment
 from vlmlens.experiments.measures import Answering
 from vlmlens.interventions import Intervention, PermuteVision
@@ -26,24 +25,6 @@ from vlmlens.model import HookedVLM
 from vlmlens.probes.statistics import proportion_interval
 
 SEED = 20_000
-
-
-@dataclass(frozen=True)
-class Noise:
-    """A picture of uniform noise, the same whenever it is drawn.
-
-    Attributes:
-        seed: of the noise.
-        size: width and height.
-    """
-
-    seed: int
-    size: int = 224
-
-    def __call__(self) -> Image.Image:
-        """Draw it."""
-        rng = np.random.default_rng(self.seed)
-        return Image.fromarray(rng.integers(0, 256, (self.size, self.size, 3), dtype=np.uint8))
 
 
 def scores(

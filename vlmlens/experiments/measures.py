@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 import xarray as xr
 
 from vlmlens import probes
@@ -35,7 +34,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Probing(Measure):
-    """Any probes, in one pass over the prompt.
+    """Any probes, in one pass over the prompt, or in as few as what they save allows.
 
     Attributes:
         probes: functions from a run to a DataArray, in modules that say what they NEED.
@@ -47,10 +46,12 @@ class Probing(Measure):
         self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
     ) -> xr.Dataset:
         """Every probe's table, merged."""
-        run = model.run(
-            model.inputs(samples, system=self.system), interventions, needs(self.probes)
-        )
-        return xr.merge([probe(run) for probe in self.probes], join="exact", compat="no_conflicts")
+        inputs = model.inputs(samples, system=self.system)
+        tables: list[xr.Dataset | xr.DataArray] = []
+        for together in passes(model, self.probes):
+            run = model.run(inputs, interventions, needs(together))
+            tables += [probe(run) for probe in together]
+        return xr.merge(tables, join="exact", compat="no_conflicts")
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,32 @@ class Choosing(Measure):
 
 
 @dataclass(frozen=True)
+class Comparing(Measure):
+    """How far edits move what the model says, against the same batch without them.
+
+    Needs no right or wrong: KL and agreement are there for any sample.
+    """
+
+    def __call__(
+        self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
+    ) -> xr.Dataset:
+        """``kl``, ``agree``, ``top_drop`` of the answer's first token.
+
+        And, where every sample has a right answer, ``log_prob`` of it and ``log_prob_drop``, what
+        the edits took from it.
+        """
+        gold = [sample.answer for sample in samples]
+        known = all(answer is not None for answer in gold)
+        inputs = model.inputs(samples, system=self.system, answers=gold if known else None)  # type: ignore[arg-type]
+        clean, edited = model.run(inputs), model.run(inputs, interventions)
+        table = probes.output_divergence(edited, clean)
+        if known:
+            table["log_prob"] = probes.answer_log_prob(edited)
+            table["log_prob_drop"] = probes.answer_log_prob(clean) - table["log_prob"]
+        return table
+
+
+@dataclass(frozen=True)
 class Diagnosing(Measure):
     """The paper's three looks inside: CMB while answering, RoPE sensitivity, norms by depth.
 
@@ -151,10 +178,7 @@ class Diagnosing(Measure):
                 "hidden_norm": probes.hidden_norms(said.steps[0]),
             }
         )
-        # The paper's query: one end token after the prompt.
-        end = model.config.get_text_config().eos_token_id
-        end = end[0] if isinstance(end, list) else end
-        ended = inputs.appended(torch.full((len(inputs), 1), end))
+        ended = probes.paper_query(model, inputs)
         turned = probes.rope_sensitivity(
             model.run(ended, interventions, rope.NEEDS), delta=self.delta
         )
@@ -169,3 +193,22 @@ def needs(chosen: Sequence[Callable]) -> list[Save]:
             if item not in found:
                 found.append(item)
     return found
+
+
+def passes(model: HookedVLM, chosen: Sequence[Callable]) -> list[list[Callable]]:
+    """Probes dealt into passes, so that no pass saves one point in two ways."""
+    dealt: list[tuple[list[Callable], dict[str, Save]]] = []
+    for probe in chosen:
+        wanted = {
+            name: Save(name, item.rows, item.reduce)
+            for item in needs([probe])
+            for name in model.matching(item.points)
+        }
+        for together, saved in dealt:
+            if all(saved.get(name, item) == item for name, item in wanted.items()):
+                together.append(probe)
+                saved.update(wanted)
+                break
+        else:
+            dealt.append(([probe], wanted))
+    return [together for together, _ in dealt]

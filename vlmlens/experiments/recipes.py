@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ from vlmlens.probes.psi import ORIGINAL
 from vlmlens.sample import Sample
 
 SCORING = ("greedy", "likelihood")
-LIBRARIES = ("vlmlens", "torch", "transformers", "transformer-lens", "numpy", "xarray")
+LIBRARIES = ("vlmlens", "torch", "transformers", "transformer-lens", "numpy", "xarray", "scipy")
 
 
 def permutation_test(
@@ -76,12 +76,16 @@ def permutation_test(
         own = _run(Experiment(model, blank, measure, batch=batch), folder, progress, "own answers")
         said = own["answer"].sel(intervention=ORIGINAL).values
         samples = [replace(s, answer=str(a)) for s, a in zip(blank, said, strict=True)]
-    edits: dict[str, tuple[Intervention, ...]] = {ORIGINAL: ()}
-    edits |= {f"seed {k}": (PermuteVision(seed=k),) for k in range(permutations)}
-    experiment = Experiment(model, samples, measure, edits, "permutation", batch)
+    experiment = Experiment(model, samples, measure, shuffles(permutations), "permutation", batch)
     table = _run(experiment, folder, progress, "permutations")
     table.attrs |= {"reference": reference, "scoring": scoring}
     return table
+
+
+def shuffles(permutations: int) -> dict[str, tuple[Intervention, ...]]:
+    """Nothing, and then one free permutation of every image's tokens for each seed."""
+    edits: dict[str, tuple[Intervention, ...]] = {ORIGINAL: ()}
+    return edits | {f"seed {k}": (PermuteVision(seed=k),) for k in range(permutations)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +95,12 @@ class Diagnosis:
     Attributes:
         results: every measurement of every sample.
         psi: the Position Sensitivity Index, overall and per category.
+        tables: what ``diagnose_all`` found besides, by name.
     """
 
     results: xr.Dataset
     psi: xr.Dataset
+    tables: dict[str, xr.Dataset] = field(default_factory=dict)
 
 
 def diagnose(
@@ -110,6 +116,7 @@ def diagnose(
     batch: int = 32,
     folder: Path | None = None,
     progress: bool = True,
+    look: Diagnosing | None = None,
 ) -> Diagnosis:
     """PSI, CMB, RoPE sensitivity and norms by depth of one model on one data set.
 
@@ -125,8 +132,10 @@ def diagnose(
         batch: samples a pass.
         folder: keeps finished cells; run again, only what is missing is computed.
         progress: show bars.
+        look: what is measured inside; by default CMB, RoPE sensitivity and norms by depth.
     """
-    look = Diagnosing(system=system, max_new_tokens=max_new_tokens, delta=delta)
+    if look is None:
+        look = Diagnosing(system=system, max_new_tokens=max_new_tokens, delta=delta)
     cells = None if folder is None else folder / "cells"
     looked = _run(Experiment(model, samples, look, batch=batch), cells, progress, "looking inside")
     asked = permutation_test(
@@ -156,20 +165,28 @@ def diagnose(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": json.dumps(versions()),
     }
+    return Diagnosis(results, psi_of(results, seed=seed))
+
+
+def psi_of(results: xr.Dataset, *, scene: str | None = None, seed: int = 0) -> xr.Dataset:
+    """PSI of a table of answers, with KL where that was measured."""
     correct = results["correct"]
     if correct["chance"].isnull().any():
         correct = correct.drop_vars("chance")
-    psi = position_sensitivity_index(correct, results["log_prob"], seed=seed)
+    psi = position_sensitivity_index(
+        correct, results["log_prob"], results.get("kl"), scene=scene, seed=seed
+    )
     psi.attrs = results.attrs | psi.attrs
-    return Diagnosis(results, psi)
+    return psi
 
 
 def save(diagnosis: Diagnosis, folder: Path) -> dict[str, Path]:
-    """Write ``results.nc``, ``psi.nc`` and ``meta.json``, each whole or not at all."""
+    """Write ``results.nc``, ``psi.nc``, each further table, ``meta.json``, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {
         "results": write(diagnosis.results, folder / "results.nc"),
         "psi": write(diagnosis.psi, folder / "psi.nc"),
+        **{name: write(table, folder / f"{name}.nc") for name, table in diagnosis.tables.items()},
         "meta": folder / "meta.json",
     }
     meta = dict(diagnosis.results.attrs)

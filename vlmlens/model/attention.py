@@ -35,7 +35,7 @@ class Carrier(Protocol):
         ...
 
 
-@dataclass
+@dataclass(eq=False)  # the same rows may be asked for twice
 class RowRequest:
     """Attention rows that somebody wants: their queries, and where to put the weights."""
 

@@ -237,7 +237,7 @@ class HookedVLM(HookedRootModule):
             inputs = intervention.prepare(inputs)
         with self._roads.take(attention) as road, torch.set_grad_enabled(grad):
             logits, saved = one_pass(self, inputs, inputs.tensors, interventions, as_saves(save))
-        return Run(inputs, logits, saved, road, self.rope, self.scaling)
+        return Run(inputs, logits, saved, road, self.rope, self.scaling, self.softcap)
 
     def generate(
         self,
@@ -272,7 +272,9 @@ class HookedVLM(HookedRootModule):
             return generate.decode(
                 inputs,
                 partial(one_pass, self, interventions=interventions, saves=as_saves(save)),
-                lambda step, logits, saved: Run(step, logits, saved, road, self.rope, self.scaling),
+                lambda step, logits, saved: Run(
+                    step, logits, saved, road, self.rope, self.scaling, self.softcap
+                ),
                 tokenizer=getattr(self.processor, "tokenizer", None),
                 config=self.hf_model.generation_config,
                 max_new_tokens=max_new_tokens,
@@ -409,6 +411,12 @@ class HookedVLM(HookedRootModule):
         """What the language model's attention multiplies its scores with."""
         block = self.hf_model.get_submodule(self.family.lm_layers)[0]
         return getattr(getattr(block, "self_attn", None), "scaling", None)
+
+    @property
+    def softcap(self) -> float | None:
+        """What the language model's attention caps its scores at, softly; None for no cap."""
+        block = self.hf_model.get_submodule(self.family.lm_layers)[0]
+        return getattr(getattr(block, "self_attn", None), "attn_logit_softcapping", None)
 
     def close(self) -> None:
         """Take off every hook and leave the model as it was found."""

@@ -21,6 +21,7 @@ class Run:
         attention: how attention was computed, for example ``"sdpa"``.
         rope: the language model's rotation; None for one without.
         scaling: what attention multiplies its scores with; None for 1 / sqrt(d_head).
+        softcap: what attention caps its scores at, softly; None where it does not.
     """
 
     inputs: Inputs
@@ -29,6 +30,7 @@ class Run:
     attention: str
     rope: Rope | None = None
     scaling: float | None = None
+    softcap: float | None = None
 
     @property
     def steps(self) -> tuple["Run", ...]:

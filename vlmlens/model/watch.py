@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 def as_saves(save: str | Save | Sequence[str | Save]) -> list[Save]:
-    """What to keep, as a list of ``Save``."""
+    """What to keep, as a list of ``Save``; what is asked for twice, once."""
     items = [save] if isinstance(save, str | Save) else list(save)
-    return [item if isinstance(item, Save) else Save(item) for item in items]
+    return list(dict.fromkeys(x if isinstance(x, Save) else Save(x) for x in items))
 
 
 def one_pass(
@@ -59,6 +59,11 @@ def one_pass(
         watched += add_edits(vlm, inputs, interventions, level, step)
         for item in saves:
             for name in vlm.matching(item.points):
+                if name in axes:
+                    raise InputError(
+                        f"{name} is to be saved in two ways, but is kept under its name only: "
+                        "save it whole, or run twice"
+                    )
                 axes[name] = vlm.hook_dict[name].axes
                 if item.rows is not None:
                     _refuse_rows(vlm.hook_dict[name])

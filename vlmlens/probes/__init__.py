@@ -1,43 +1,105 @@
 """One measurement per file: functions from a run to labelled numbers."""
 
 from vlmlens.probes.accuracy import accuracy, answer_log_prob, answers, grade
+from vlmlens.probes.atlas import head_atlas, looks_needs, patch_looks
+from vlmlens.probes.attention_maps import image_attention, word_attention
 from vlmlens.probes.attribution import (
     answer_score,
     attribution_patching,
     integrated_gradients,
     patch_map,
 )
-from vlmlens.probes.cmb import cross_modality_balance
-from vlmlens.probes.norms import hidden_norms
-from vlmlens.probes.psi import position_sensitivity_index
-from vlmlens.probes.rope import rope_sensitivity
+from vlmlens.probes.cmb import cross_modality_balance, modality_dominance, paper_balance
+from vlmlens.probes.divergence import output_divergence
+from vlmlens.probes.dose import dose_response
+from vlmlens.probes.embedding import embedding_norms, quartiles, token_norms
+from vlmlens.probes.entropy import attention_entropy
+from vlmlens.probes.lens import lens_needs, logit_lens, on_image
+from vlmlens.probes.linear import labels_in_boxes, linear_probe
+from vlmlens.probes.norms import hidden_norms, norm_ratio
+from vlmlens.probes.overlap import object_overlap
+from vlmlens.probes.psi import answer_flips, position_sensitivity_index
+from vlmlens.probes.residual import residual_stream
+from vlmlens.probes.rope import paper_query, rope_sensitivity
+from vlmlens.probes.shares import attention_shares, paper_shares
+from vlmlens.probes.similarity import similarity_map
+from vlmlens.probes.sinks import sink_tokens
 
+#: Every measurement by its name.
 PROBES = {
     probe.__name__: probe
     for probe in (
         accuracy,
+        answer_flips,
         answer_log_prob,
+        attention_entropy,
+        attention_shares,
         attribution_patching,
         cross_modality_balance,
+        dose_response,
+        embedding_norms,
+        head_atlas,
         hidden_norms,
+        image_attention,
         integrated_gradients,
+        linear_probe,
+        logit_lens,
+        modality_dominance,
+        norm_ratio,
+        object_overlap,
+        output_divergence,
+        paper_balance,
+        paper_shares,
+        patch_looks,
         position_sensitivity_index,
+        residual_stream,
         rope_sensitivity,
+        similarity_map,
+        sink_tokens,
+        token_norms,
+        word_attention,
     )
 }
 
 __all__ = [
     "PROBES",
     "accuracy",
+    "answer_flips",
     "answer_log_prob",
     "answer_score",
     "answers",
+    "attention_entropy",
+    "attention_shares",
     "attribution_patching",
     "cross_modality_balance",
+    "dose_response",
+    "embedding_norms",
     "grade",
+    "head_atlas",
     "hidden_norms",
+    "image_attention",
     "integrated_gradients",
+    "labels_in_boxes",
+    "lens_needs",
+    "linear_probe",
+    "logit_lens",
+    "looks_needs",
+    "modality_dominance",
+    "norm_ratio",
+    "object_overlap",
+    "on_image",
+    "output_divergence",
+    "paper_balance",
+    "paper_query",
+    "paper_shares",
+    "patch_looks",
     "patch_map",
     "position_sensitivity_index",
+    "quartiles",
+    "residual_stream",
     "rope_sensitivity",
+    "similarity_map",
+    "sink_tokens",
+    "token_norms",
+    "word_attention",
 ]

@@ -3,16 +3,23 @@
 import torch
 import xarray as xr
 
-from vlmlens.cache import Save
-from vlmlens.errors import EmptySelectionError
+from vlmlens.errors import InputError
 from vlmlens.model import Generation, Run
-from vlmlens.probes.labels import array
+from vlmlens.probes.labels import array, layer_numbers
+from vlmlens.probes.steps import LAST_ROWS, STEPS, masses, own_mean, own_only, sizes
 
-NEEDS = (Save("blocks.*.attn.hook_pattern", rows="last"),)
+NEEDS = (LAST_ROWS,)
+#: The paper's text: everything of the prompt but start token and system prompt.
+PAPER_TEXT = ("user", "template")
 
 
 def cross_modality_balance(
-    run: Run | Generation, *, text: tuple[str, ...] = ("user",)
+    run: Run | Generation,
+    *,
+    text: tuple[str, ...] = ("user",),
+    image: tuple[str, ...] = ("vision",),
+    steps: str = "mean",
+    without: xr.DataArray | None = None,
 ) -> xr.DataArray:
     """Share of a head's attention to image and text that goes to the image.
 
@@ -27,53 +34,141 @@ def cross_modality_balance(
     step and averaged over the sample's own steps, as the paper does.
 
     A value of 0.75 is not "mostly image": attention that is spread evenly over all these tokens
-    gives the coordinate ``uniform``, |V| / (|V| + |T|), often above 0.9. Read CMB against it.
+    gives the coordinate ``uniform``, |V| / (|V| + |T|), often above 0.9. Read CMB against it, or
+    take ``modality_dominance``.
 
     Args:
         run: a run or generation that saved ``NEEDS``: the last row of every pattern.
-        text: the roles that T is made of. The paper's T is ``("user", "template")`` where the
-            layout tells role tags apart; its sister map has ``("system",)``.
+        text: the roles that T is made of. ``("system",)`` gives the paper's sister map;
+            ``("user", "assistant")`` counts generated tokens as text.
+        image: the roles that V is made of.
+        steps: ``"mean"`` of the steps' ratios (the paper's), ``"sums"`` for the ratio of the
+            sums over steps, ``"each"`` for every step's own.
+        without: (sample, pos), true where a position counts for nothing, such as ``sink`` of
+            ``sink_tokens``.
 
     Returns:
-        (sample, layer, head), a fraction: 1 is all image, 0 is all text. NaN where a head
-        attends to neither. Coordinate ``uniform`` (sample).
+        (sample, layer, head), with ``"each"`` (sample, step, layer, head); a fraction: 1 is all
+        image, 0 is all text. NaN where a head attends to neither, and after a sample's end.
+        Coordinate ``uniform`` (sample), of the prompt.
 
     Raises:
         EmptySelectionError: a sample has no vision tokens, or no such text.
+        InputError: an unknown ``steps``, a role in both sets, ``without`` of other inputs.
         UnknownPointError: the run saved no patterns.
 
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
     """
-    total, count, uniform = 0.0, 0.0, []
-    for number, step in enumerate(run.steps):
-        rows = step.saved.stack(NEEDS[0])[..., -1, :].float()  # layer batch head key
-        shares = []
-        for index, layout in enumerate(step.inputs.layouts):
-            vision, words = layout.mask("vision"), layout.mask(*text)
-            if not (vision.any() and words.any()):
-                raise EmptySelectionError(
-                    f"sample {index} has no vision tokens, or no {' or '.join(text)} text: {layout}"
-                )
-            size = rows.shape[-1]
-            v, t = (torch.from_numpy(m[-size:]).to(rows.device) for m in (vision, words))
-            image, said = rows[:, index, :, v].sum(-1), rows[:, index, :, t].sum(-1)
-            shares.append(image / (image + said))
-            if number == 0:
-                uniform.append(float(vision.sum() / (vision.sum() + words.sum())))
-        alive = torch.ones(len(shares), 1, 1, device=rows.device)
-        if isinstance(run, Generation):
-            alive = (run.lengths.to(rows.device) > number).float()[:, None, None]
-        share = torch.stack(shares)
-        total = total + torch.where(alive > 0, share, torch.zeros_like(share))
-        count = count + alive
+    return _balance(run, text, image, steps, without, least=0.0)
+
+
+def paper_balance(run: Run | Generation, *, against: str = "user") -> xr.DataArray:
+    """CMB to the letter of the paper's released code.
+
+    T is the prompt before and after the image without start token and system prompt: the
+    question AND the template's role tags. Ratios have max(sum, 1e-8) below, so that a head which
+    attends to neither has 0, not NaN.
+
+    Args:
+        run: a generation (or run) that saved ``NEEDS``.
+        against: ``"user"``, or ``"system"`` for the sister map against the system prompt.
+
+    Returns:
+        (sample, layer, head), as ``cross_modality_balance``.
+
+    Source:
+        Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, released code.
+    """
+    if against not in ("user", "system"):
+        raise InputError(f"against={against!r}; there is: user, system")
+    text = PAPER_TEXT if against == "user" else ("system",)
+    return _balance(run, text, ("vision",), "mean", None, least=1e-8)
+
+
+def _balance(
+    run: Run | Generation,
+    text: tuple[str, ...],
+    image: tuple[str, ...],
+    steps: str,
+    without: xr.DataArray | None,
+    least: float,
+) -> xr.DataArray:
+    if steps not in STEPS:
+        raise InputError(f"steps={steps!r}; there is: {', '.join(STEPS)}")
+    if both := set(text) & set(image):
+        raise InputError(f"{', '.join(sorted(both))} cannot be both text and image")
+    found, own = masses(run, (image, text), without)
+    if steps == "sums":
+        found = own_mean(found, own)[None]
+        own = own[:1]
+    share = found[..., 0] / found.sum(-1).clamp(min=least)
+    values = own_only(share, own) if steps == "each" else own_mean(share, own)
+    dims = ("sample", "step", "layer", "head") if steps == "each" else ("sample", "layer", "head")
+    counts = sizes(run, (image, text), without)
     return array(
-        total / count,  # type: ignore[operator]
-        ("sample", "layer", "head"),
+        values,
+        dims,
         run.inputs,
         "cmb",
         "cross-modality balance",
         "fraction",
         "arXiv:2503.17349",
-        uniform=("sample", uniform),
+        uniform=("sample", counts[:, 0] / counts.sum(1)),
+        layer=layer_numbers(run, LAST_ROWS),
+    )
+
+
+def modality_dominance(
+    run: Run | Generation,
+    *,
+    text: tuple[str, ...] = ("user",),
+    image: tuple[str, ...] = ("vision",),
+    without: xr.DataArray | None = None,
+) -> xr.Dataset:
+    """Attention per token: what one vision token gets against one token of text.
+
+    With the sums A_V, A_T of the last row's weights (averaged over a generation's own steps) and
+    the numbers of tokens |V|, |T| in the prompt:
+
+        per_token = (A_V / |V|) / (A_T / |T|)            1: alike; below 1: text gets more
+        mdi       = 1 / per_token                        modality dominance index, of text
+        aei       = CMB / uniform, uniform = |V| / (|V| + |T|)
+                                                         attention efficiency, of the image
+
+    ``aei`` is the lift of CMB over attention spread evenly.
+
+    Args:
+        run: a run or generation that saved ``NEEDS``.
+        text: the roles of T.
+        image: the roles of V.
+        without: positions that count for nothing, as in ``cross_modality_balance``.
+
+    Returns:
+        Variables ``per_token``, ``mdi`` and ``aei``, each (sample, layer, head), ratios. Infinite
+        where the other modality gets nothing at all; NaN where neither gets anything.
+
+    Raises:
+        EmptySelectionError: a sample has no vision tokens, or no such text.
+
+    Source:
+        Wu et al. 2025, "When Language Overrules", arXiv:2508.10552.
+    """
+    found, own = masses(run, (image, text), without)
+    weights = own_mean(found, own)
+    counts = torch.from_numpy(sizes(run, (image, text), without)).float()
+    dense = weights / counts[:, None, None]
+    uniform = (counts[:, 0] / counts.sum(1))[:, None, None]
+    names = {
+        "per_token": (dense[..., 0] / dense[..., 1], "attention to a vision token / to a word"),
+        "mdi": (dense[..., 1] / dense[..., 0], "modality dominance index, of text"),
+        "aei": (weights[..., 0] / weights.sum(-1) / uniform, "attention efficiency of the image"),
+    }
+    dims = ("sample", "layer", "head")
+    layers = layer_numbers(run, LAST_ROWS)
+    return xr.Dataset(
+        {
+            name: array(x, dims, run.inputs, name, long, "ratio", "arXiv:2508.10552", layer=layers)
+            for name, (x, long) in names.items()
+        }
     )

@@ -1,11 +1,14 @@
 """From tensors to labelled numbers: every probe's last step."""
 
+import re
+from fnmatch import fnmatchcase
 from typing import Any
 
 import xarray as xr
 from torch import Tensor
 
-from vlmlens.model import Inputs
+from vlmlens.cache import Save
+from vlmlens.model import Generation, Inputs, Run
 
 
 def samples(inputs: Inputs) -> dict[str, Any]:
@@ -13,6 +16,12 @@ def samples(inputs: Inputs) -> dict[str, Any]:
     ids = [s.id for s in inputs.samples]
     known = bool(ids) and all(ids) and len(set(ids)) == len(ids)
     return {"sample": ids if known else list(range(len(inputs)))}
+
+
+def layer_numbers(run: Run | Generation, need: Save) -> list[int]:
+    """The layers that a stack of saved points holds: not all blocks need offer a point."""
+    names = [name for name in run.steps[0].saved if fnmatchcase(name, need.points)]
+    return [int(found[1]) for name in names if (found := re.search(r"blocks\.(\d+)\.", name))]
 
 
 def array(

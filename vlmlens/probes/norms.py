@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlmlens.cache import Save
+from vlmlens.errors import InputError
 from vlmlens.model import Run
 from vlmlens.probes.labels import array
 
@@ -66,3 +67,31 @@ def hidden_norms(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.DataArray:
         role=list(roles),
         depth_label=("depth", labels),
     )
+
+
+def norm_ratio(norms: xr.DataArray, *, of: str = "vision", to: str = "user") -> xr.Dataset:
+    """How many times longer one role's hidden states are than another's.
+
+    Args:
+        norms: of ``hidden_norms``.
+        of: the role above.
+        to: the role below.
+
+    Returns:
+        ``ratio`` (sample, depth), 1: alike; ``log10_ratio``, 0: alike. NaN where a role is missing.
+
+    Raises:
+        InputError: a role that the norms do not have.
+
+    Source:
+        Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 4: the ratio of every image,
+        then their mean.
+    """
+    there = [str(role) for role in norms["role"].values]
+    if missing := {of, to} - set(there):
+        raise InputError(f"no norms of {', '.join(sorted(missing))}; there is: {', '.join(there)}")
+    ratio = norms.sel(role=of, drop=True) / norms.sel(role=to, drop=True)
+    ratio.attrs = {"long_name": f"norm of {of} / norm of {to}", "units": "ratio"}
+    log = np.log10(ratio)
+    log.attrs = {"long_name": f"log10 of norm of {of} / {to}", "units": "log10"}
+    return xr.Dataset({"ratio": ratio, "log10_ratio": log}, attrs={"source": "arXiv:2503.17349"})

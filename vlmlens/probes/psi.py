@@ -4,13 +4,19 @@ import numpy as np
 import xarray as xr
 
 from vlmlens.errors import InputError
-from vlmlens.probes.statistics import bootstrap, paired_p, proportion_interval
+from vlmlens.probes.statistics import bootstrap, flip_odds, flips, paired_p, proportion_interval
+from vlmlens.probes.statistics.intervals import by_scene
 
 ORIGINAL, OVERALL = "original", "overall"
 
 
 def position_sensitivity_index(
-    correct: xr.DataArray, log_prob: xr.DataArray | None = None, *, seed: int = 0
+    correct: xr.DataArray,
+    log_prob: xr.DataArray | None = None,
+    kl: xr.DataArray | None = None,
+    *,
+    scene: str | None = None,
+    seed: int = 0,
 ) -> xr.Dataset:
     """PSI overall and per category, from a table of right and wrong answers.
 
@@ -27,13 +33,18 @@ def position_sensitivity_index(
         correct: (sample, permutation), 0 or 1; ``permutation`` holds ``"original"`` and one label
             for every shuffle. Coordinates ``category`` and ``chance`` (sample) are used if there.
         log_prob: the same table of the right answer's log probability, for ``drop_log_prob``.
+        kl: the same table of KL(original || shuffled) of what comes next, for ``kl``; its column
+            ``"original"`` is not read. Neither of the two needs a right or wrong.
+        scene: a coordinate of ``sample``; questions about one scene are resampled together.
         seed: of bootstrap and permutation test.
 
     Returns:
         Variables over ``category`` (``"overall"`` first): ``psi`` in per cent, ``accuracy`` and
         ``accuracy_permuted`` as fractions, each with ``_low`` and ``_high`` (95 %; samples are
         resampled with all their permutations, so intervals are paired; Wilson for ``accuracy``);
-        ``p_value`` of a paired permutation test, ``n``, ``permutations`` (attribute).
+        ``lost`` and ``gained``, the shares of answers that turned wrong and right, averaged over
+        shuffles (their difference is A - A_perm); ``p_value`` of a paired permutation test,
+        ``n``, ``permutations`` (attribute). ``answer_flips`` has each shuffle's own test.
 
     Raises:
         InputError: no column ``"original"``, or no other.
@@ -45,30 +56,26 @@ def position_sensitivity_index(
     names = [str(p) for p in correct["permutation"].values]
     if ORIGINAL not in names or len(names) < 2:
         raise InputError(f"PSI needs {ORIGINAL!r} and at least one permutation; there is: {names}")
-    categories = (
-        [str(c) for c in correct["category"].values]
-        if "category" in correct.coords
-        else [""] * correct.sizes["sample"]
-    )
     chance = correct["chance"].values if "chance" in correct.coords else None
-    groups = {OVERALL: np.ones(len(categories), dtype=bool)}
-    for name in sorted(set(categories) - {""}):
-        groups[name] = np.array([c == name for c in categories])
+    groups = groups_of(correct)
     shuffled = [name for name in names if name != ORIGINAL]
     rows = []
     for member in groups.values():
-        here = correct.isel(sample=member)
+        here = correct.isel(sample=member).transpose("sample", "permutation")
         intact = here.sel(permutation=ORIGINAL).values.astype(float)
         permuted = here.sel(permutation=shuffled).mean("permutation").values.astype(float)
-        row = _row(intact, permuted, None if chance is None else chance[member], seed)
+        units = _units(here, scene)
+        row = _row(intact, permuted, units, None if chance is None else chance[member], seed)
+        changed = here.sel(permutation=shuffled).values.astype(float)
+        row["lost"] = float(((intact[:, None] > 0) & (changed <= 0)).mean())
+        row["gained"] = float(((intact[:, None] <= 0) & (changed > 0)).mean())
         if log_prob is not None:
-            p = log_prob.isel(sample=member)
-            drop = (
-                p.sel(permutation=ORIGINAL) - p.sel(permutation=shuffled).mean("permutation")
-            ).values.astype(float)
-            low, high = bootstrap(_mean, drop, seed=seed)
-            row |= {"drop_log_prob": drop.mean(), "drop_log_prob_low": low}
-            row |= {"drop_log_prob_high": high}
+            p = log_prob.isel(sample=member).transpose("sample", "permutation")
+            fall = p.sel(permutation=ORIGINAL) - p.sel(permutation=shuffled).mean("permutation")
+            row |= _interval("drop_log_prob", fall.values.astype(float), units, seed)
+        if kl is not None:
+            apart = kl.isel(sample=member).sel(permutation=shuffled).mean("permutation")
+            row |= _interval("kl", apart.values.astype(float), units, seed)
         rows.append(row)
     table = xr.Dataset(
         {name: ("category", [row[name] for row in rows]) for name in rows[0]},
@@ -76,7 +83,8 @@ def position_sensitivity_index(
         attrs={
             "source": "arXiv:2503.17349",
             "permutations": len(shuffled),
-            "interval": "95 %, percentile bootstrap over samples, paired; Wilson for accuracy",
+            "interval": f"95 %, percentile bootstrap over {scene or 'sample'}s, paired; Wilson for "
+            "accuracy",
             "test": "two-sided paired permutation test of A = A_perm",
         },
     )
@@ -84,12 +92,82 @@ def position_sensitivity_index(
     return table
 
 
+def answer_flips(correct: xr.DataArray) -> xr.Dataset:
+    """Which answers each shuffle turned wrong, and which right, with McNemar's exact test.
+
+    Args:
+        correct: (sample, permutation), as for ``position_sensitivity_index``.
+
+    Returns:
+        Over (category, shuffle): ``lost`` and ``gained``, numbers of samples; ``odds``, lost /
+        gained (infinite where none was gained, NaN where none flipped); ``p`` of the null that
+        flips go either way alike. These p are each one shuffle's, and not corrected.
+
+    Raises:
+        InputError: no column ``"original"``, or no other.
+
+    Source: McNemar 1947.
+    """
+    shuffled = [str(p) for p in correct["permutation"].values if str(p) != ORIGINAL]
+    if len(shuffled) in (0, correct.sizes["permutation"]):
+        raise InputError(f"flips are counted against {ORIGINAL!r}; there is: {shuffled}")
+    groups = groups_of(correct)
+    found = []
+    for member in groups.values():
+        here = correct.isel(sample=member)
+        intact = here.sel(permutation=ORIGINAL).values.astype(float)
+        found.append(
+            [flips(intact, here.sel(permutation=s).values.astype(float)) for s in shuffled]
+        )
+    cells = {
+        "lost": [[f.lost for f in row] for row in found],
+        "gained": [[f.gained for f in row] for row in found],
+        "odds": [[flip_odds(f.lost, f.gained) for f in row] for row in found],
+        "p": [[f.p for f in row] for row in found],
+    }
+    return xr.Dataset(
+        {name: (("category", "shuffle"), np.array(cell, float)) for name, cell in cells.items()},
+        coords={"category": list(groups), "shuffle": shuffled},
+        attrs={"test": "McNemar, exact", "correction": "none: every p is one shuffle's own"},
+    )
+
+
+def groups_of(values: xr.DataArray) -> dict[str, np.ndarray]:
+    """``"overall"`` and every category that samples name: which samples are in it."""
+    size = values.sizes["sample"]
+    names = [str(c) for c in values["category"].values] if "category" in values.coords else []
+    groups = {OVERALL: np.ones(size, dtype=bool)}
+    for name in sorted(set(names) - {""}):
+        groups[name] = np.array([c == name for c in names])
+    return groups
+
+
+def _units(here: xr.DataArray, scene: str | None) -> np.ndarray:
+    """Which sample belongs to which unit that is drawn: (unit, sample), 0 or 1."""
+    if scene is None:
+        return np.eye(here.sizes["sample"])
+    columns = xr.DataArray(
+        np.eye(here.sizes["sample"]), dims=("sample", "one"), coords={scene: here[scene]}
+    )
+    return by_scene(columns, "sample", scene)[0]
+
+
+def _interval(name: str, values: np.ndarray, units: np.ndarray, seed: int) -> dict[str, float]:
+    """The mean of one number a sample, and its interval."""
+    low, high = bootstrap(_ratio, units @ values, units.sum(1), seed=seed)
+    return {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
+
+
 def _row(
-    intact: np.ndarray, permuted: np.ndarray, chance: np.ndarray | None, seed: int
+    intact: np.ndarray,
+    permuted: np.ndarray,
+    units: np.ndarray,
+    chance: np.ndarray | None,
+    seed: int,
 ) -> dict[str, float]:
-    low, high = bootstrap(_psi, intact, permuted, seed=seed)
+    whole, mixed = units @ intact, units @ permuted
+    low, high = bootstrap(_psi, whole, mixed, seed=seed)
     accuracy_low, accuracy_high = proportion_interval(int(intact.sum()), len(intact))
-    permuted_low, permuted_high = bootstrap(_mean, permuted, seed=seed)
     row = {
         "psi": float(_psi(intact, permuted, axis=-1)),
         "psi_low": low,
@@ -97,10 +175,8 @@ def _row(
         "accuracy": intact.mean(),
         "accuracy_low": accuracy_low,
         "accuracy_high": accuracy_high,
-        "accuracy_permuted": permuted.mean(),
-        "accuracy_permuted_low": permuted_low,
-        "accuracy_permuted_high": permuted_high,
-        "p_value": paired_p(intact, permuted, seed=seed),
+        **_interval("accuracy_permuted", permuted, units, seed),
+        "p_value": paired_p(whole, mixed, seed=seed),
         "n": len(intact),
     }
     if chance is not None:
@@ -108,14 +184,24 @@ def _row(
         drop = intact.mean() - permuted.mean()
         row["chance"] = chance.mean()
         row["psi_corrected"] = 100 * drop / above if above > 0 else float("nan")
+        guess = units @ chance
+        row["psi_corrected_low"], row["psi_corrected_high"] = bootstrap(
+            _corrected, whole, mixed, guess, seed=seed
+        )
     return row
 
 
-def _mean(x: np.ndarray, axis: int) -> np.ndarray:
-    return np.mean(x, axis=axis)
+def _ratio(x: np.ndarray, n: np.ndarray, axis: int) -> np.ndarray:
+    return x.sum(axis=axis) / n.sum(axis=axis)
 
 
 def _psi(intact: np.ndarray, permuted: np.ndarray, axis: int) -> np.ndarray:
-    a, b = intact.mean(axis=axis), permuted.mean(axis=axis)
+    return _corrected(intact, permuted, np.zeros_like(intact), axis)
+
+
+def _corrected(
+    intact: np.ndarray, permuted: np.ndarray, chance: np.ndarray, axis: int
+) -> np.ndarray:
+    a, b, c = (x.sum(axis=axis) for x in (intact, permuted, chance))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(a > 0, 100 * (a - b) / a, np.nan)
+        return np.where(a > c, 100 * (a - b) / (a - c), np.nan)

@@ -1,109 +1,169 @@
 """RoPE sensitivity: what a turn of all vision keys does to one attention row."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import xarray as xr
-from einops import einsum, repeat
 from jaxtyping import Float
 from torch import Tensor
 
 from vlmlens.cache import Save
 from vlmlens.errors import EmptySelectionError, InputError
-from vlmlens.model import Rope, Run
-from vlmlens.probes.labels import array
+from vlmlens.model import Generation, HookedVLM, Inputs, Run
+from vlmlens.probes.labels import array, layer_numbers
+from vlmlens.probes.steps import LAST_ROWS
+from vlmlens.probes.turning import Row, compared, split
 
-NEEDS = (Save("blocks.*.attn.hook_rot_q", rows="last"), Save("blocks.*.attn.hook_rot_k"))
+NEEDS = (
+    Save("blocks.*.attn.hook_rot_q", rows="last"),
+    Save("blocks.*.attn.hook_rot_k"),
+    LAST_ROWS,
+)
 SOURCE = "arXiv:2503.17349"
 LONG = {
     "alpha_v": ("attention to vision tokens, alpha_V", "fraction"),
     "delta_g_v": ("mean change of a vision key's score, delta g_V", "1/step"),
     "delta_alpha_v": ("change of attention to vision tokens, delta alpha_V", "fraction"),
     "eq11_residual": ("delta alpha_V minus its first-order form", "fraction"),
+    "identity_residual": ("delta alpha_V minus its exact form", "fraction"),
+    "delta_g_t": ("the same for all other keys, delta g_T", "1/step"),
+    "delta_alpha_v_by_text": ("change of alpha_V when all other keys turn", "fraction"),
+    "slope_g_v": ("delta g_V as delta vanishes", "1/step"),
+    "slope_alpha_v": ("derivative of alpha_V by delta at 0", "1/step"),
 }
 
 
-def rope_sensitivity(run: Run, *, delta: float = 1.0, keys: str = "past") -> xr.Dataset:
+def rope_sensitivity(
+    run: Run | Generation,
+    *,
+    delta: float | Sequence[float] = 1.0,
+    keys: str = "past",
+    axis: str | None = None,
+    bands: int | None = None,
+) -> xr.Dataset:
     """Turn every vision key by ``delta`` RoPE steps and compare one query's attention.
 
     With scores l0[k] = q.k * scaling and A0 = softmax(l0), every vision key's position p becomes
-    p + delta, ``delta`` nearer to the query, which gives l1 and A1. Over the vision keys V:
+    p + delta, ``delta`` nearer to the query, which gives l1 and A1. Over the vision keys V, with
+    w = A0[v] / alpha_V and e = l1[v] - l0[v]:
 
         alpha_V       = sum A0[v]
-        delta_g_V     = sum (A0[v] / alpha_V) (l1[v] - l0[v]) / delta
+        delta_g_V     = sum w e / delta
         delta_alpha_V = sum A1[v] - alpha_V
         eq11_residual = delta_alpha_V - alpha_V (1 - alpha_V) delta delta_g_V
+        identity_residual = delta_alpha_V - its exact form
+                        alpha_V (1 - alpha_V) (S - 1) / (alpha_V S + 1 - alpha_V), S = sum w exp(e)
+        slope_g_V     = lim delta_g_V as delta vanishes
+        slope_alpha_V = alpha_V (1 - alpha_V) slope_g_V
 
-    The last is what the paper's first-order Eq. 11 leaves out; it vanishes as delta does. This
-    is the direct path: one layer's scores change, everything before them is frozen.
+    ``eq11_residual`` is what the paper's first-order Eq. 11 leaves out, and vanishes as delta does;
+    ``identity_residual`` is rounding.
+    With all OTHER visible keys turned instead (start token, system, user), ``delta_g_t`` and
+    ``delta_alpha_v_by_text`` say the same of text. This is the direct path: one layer's scores
+    change, everything before them is frozen; ``experiments.causal_effects`` turns or moves tokens
+    in the real forward pass.
 
     Args:
-        run: a run that saved ``NEEDS``. The query is its last position. The paper appends one
-            end token for it: ``inputs.appended(...)``.
-        delta: steps; any number but 0.
+        run: a run that saved ``NEEDS``: the query is its last position. The paper appends one
+            end token for it (``paper_query``); a prompt as it is asks the last prompt token; a
+            generation is averaged over its own steps.
+        delta: steps, any number but 0; several are measured in the one pass.
         keys: ``"past"`` for keys strictly before the query, ``"all"`` for the query's own too.
+        axis: for rotations that have several (``"time"``, ``"height"``, ``"width"``), the one
+            to turn along; by default all of them.
+        bands: also turn each of this many bands of frequencies alone, fastest first. Scores are
+            sums over planes, so ``delta_g_v`` adds up over bands; ``delta_alpha_v`` does not.
 
     Returns:
-        Variables ``alpha_v``, ``delta_g_v``, ``delta_alpha_v``, ``eq11_residual``, each (sample,
-        layer, head). delta_g_V is NaN where a head gives vision no weight at all.
+        The variables above, each (sample, layer, head); those that depend on it have ``delta``
+        first where several are given, and ``band`` after it where bands are. delta_g and slopes
+        are NaN where a head gives that modality no weight at all.
 
     Raises:
-        InputError: delta is 0, or the model has no RoPE.
+        InputError: a delta of 0, bands that are not there, or a model without RoPE.
         EmptySelectionError: a sample has no vision tokens.
         UnknownPointError: the run did not save what this needs.
+        UnsupportedModelError: weights that are not a softmax of q.k * scaling, so that turning
+            keys would measure another model's attention.
 
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, and its released code, which
-        divides by max(delta, 1e-12) and so is right for positive delta only.
+        divides by max(delta, 1e-12) and so is right for positive delta only. Bands, text, slopes
+        and residuals are ours.
     """
-    if delta == 0:
-        raise InputError("delta=0 turns nothing: choose any other number of RoPE steps")
+    several = isinstance(delta, Sequence)
+    deltas = [float(d) for d in delta] if isinstance(delta, Sequence) else [float(delta)]
+    if not deltas or 0 in deltas:
+        raise InputError(f"delta={delta}: a turn by 0 changes nothing; any other number will do")
     if keys not in ("past", "all"):
         raise InputError(f"keys={keys!r}; there is: past, all")
+    total: dict[str, Tensor] = {}
+    count = torch.zeros(len(run.inputs))
+    for number, step in enumerate(run.steps):
+        own = torch.ones(len(run.inputs))
+        if isinstance(run, Generation):
+            own = (run.lengths.cpu() > number).float()
+        for name, value in _one_pass(step, deltas, keys, axis, bands).items():
+            # delta band sample layer head
+            kept = torch.where(own[:, None, None] > 0, value, 0.0)
+            total[name] = total.get(name, torch.zeros_like(kept)) + kept
+        count += own
+    names = ["sample", "layer", "head"]
+    coords = {"layer": layer_numbers(run, NEEDS[0]), "delta": deltas}
+    if bands is not None:
+        coords["band"] = list(range(bands))
+    arrays = {}
+    for name, value in total.items():
+        mean, dims = value / count[:, None, None], ["delta", "band", *names]
+        if name in ("alpha_v", "slope_g_v", "slope_alpha_v") or not several:
+            mean, dims = mean[0], dims[1:]
+        if name == "alpha_v" or bands is None:
+            at = dims.index("band")
+            mean, dims = mean.select(at, 0), [d for d in dims if d != "band"]
+        here = {k: v for k, v in coords.items() if k in dims}
+        arrays[name] = array(mean, tuple(dims), run.inputs, name, *LONG[name], SOURCE, **here)
+    said = {"delta": deltas if several else deltas[0], "keys": keys, "source": SOURCE}
+    return xr.Dataset(arrays, attrs=said | ({"axis": axis} if axis else {}))
+
+
+def paper_query(model: HookedVLM, inputs: Inputs) -> Inputs:
+    """The inputs with the paper's query at the end: one end-of-sequence token."""
+    end = model.config.get_text_config().eos_token_id
+    end = end[0] if isinstance(end, list) else end
+    return inputs.appended(torch.full((len(inputs), 1), end))
+
+
+def _one_pass(
+    run: Run, deltas: list[float], keys: str, axis: str | None, bands: int | None
+) -> dict[str, Float[Tensor, "delta band sample layer head"]]:
     if run.rope is None:
         raise InputError("this model has no rotary embedding to turn")
-    query = run.saved.stack(NEEDS[0])[:, :, -1].float()  # layer batch head d_head
-    stacked = run.saved.stack(NEEDS[1]).float()  # layer batch pos kv_head d_head
-    scaling = run.scaling if run.scaling is not None else query.shape[-1] ** -0.5
-    parts: dict[str, list[Tensor]] = {name: [] for name in LONG}
+    queries = run.saved.stack(NEEDS[0])[:, :, -1]  # layer batch head d_head
+    stacked = run.saved.stack(NEEDS[1])  # layer batch pos kv_head d_head
+    rows = run.saved.stack(LAST_ROWS)[..., -1, :]  # layer batch head key
+    scaling = run.scaling if run.scaling is not None else queries.shape[-1] ** -0.5
+    turns = [run.rope[layer] for layer in layer_numbers(run, NEEDS[1])]
+    samples = []
     for index, layout in enumerate(run.inputs.layouts):
-        seen = torch.from_numpy(~layout.mask("pad")).to(query.device)
-        last = int(seen.nonzero()[-1])
+        size = stacked.shape[2]
+        seen = ~layout.mask("pad")[-size:]
         if keys == "past":
-            seen[last] = False
-        vision = torch.from_numpy(layout.mask("vision")).to(query.device)[seen]
+            seen[np.flatnonzero(seen)[-1]] = False
+        vision = torch.from_numpy(layout.mask("vision")[-size:][seen])
         if not vision.any():
             raise EmptySelectionError(f"sample {index} has no vision tokens: {layout}")
-        measured = sensitivity(
-            query[:, index], stacked[:, index, seen], vision, run.rope, delta, scaling
-        )
-        for name, value in zip(LONG, measured, strict=True):
-            parts[name].append(value)
-    dims = ("sample", "layer", "head")
-    arrays = {
-        name: array(torch.stack(values), dims, run.inputs, name, *LONG[name], SOURCE)
-        for name, values in parts.items()
-    }
-    return xr.Dataset(arrays, attrs={"delta": delta, "keys": keys, "source": SOURCE})
-
-
-def sensitivity(
-    query: Float[Tensor, "layer head d_head"],
-    keys: Float[Tensor, "layer key kv_head d_head"],
-    vision: Tensor,
-    rope: Rope,
-    delta: float,
-    scaling: float,
-) -> tuple[Float[Tensor, "layer head"], ...]:
-    """alpha_V, delta_g_V, delta_alpha_V and the residual of Eq. 11 for one sample."""
-    groups = query.shape[1] // keys.shape[2]
-    every = repeat(keys, "layer key kv d -> layer (kv group) key d", group=groups)
-    turned = torch.where(vision[:, None], rope.turn(every, delta), every)
-    before, after = (
-        einsum(query, k, "layer head d, layer head key d -> layer head key") * scaling
-        for k in (every, turned)
-    )
-    weights, moved = before.softmax(-1), after.softmax(-1)
-    alpha = weights[..., vision].sum(-1)
-    change = (after - before)[..., vision]
-    gain = (weights[..., vision] * change).sum(-1) / alpha / delta
-    shift = moved[..., vision].sum(-1) - alpha
-    return alpha, gain, shift, shift - alpha * (1 - alpha) * delta * gain
+        kept = torch.from_numpy(seen).to(stacked.device)
+        layers = []
+        for layer in range(len(queries)):
+            row = Row(
+                queries[layer, index].float(),
+                stacked[layer, index, kept].float(),
+                rows[layer, index][:, kept].float(),
+                scaling,
+                run.softcap,
+            )
+            ropes = [turns[layer]] if bands is None else split(turns[layer], bands)
+            layers.append(compared(row, vision.to(stacked.device), ropes, deltas, axis))
+        samples.append({name: torch.stack([x[name] for x in layers], 2) for name in layers[0]})
+    return {name: torch.stack([x[name] for x in samples], 2).cpu() for name in samples[0]}

@@ -1,0 +1,268 @@
+"""Corrections over maps, clusters, effect sizes and sample sizes, against others and by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+
+from vlmlens.errors import InputError
+from vlmlens.probes.statistics import (
+    cluster_test,
+    cohens_d,
+    corrected,
+    flip_odds,
+    flips,
+    map_test,
+    mean_map,
+    paired_p,
+    rank_biserial,
+    samples_for_effect,
+    samples_for_flips,
+    samples_for_width,
+)
+
+
+def layers_heads(x, **coords):
+    return xr.DataArray(np.asarray(x, dtype=float), dims=("sample", "layer", "head"), coords=coords)
+
+
+def noise(n=20, layers=3, heads=4, seed=0):
+    return np.random.default_rng(seed).normal(0, 1, (n, layers, heads))
+
+
+def test_a_map_of_means_with_every_cells_own_interval():
+    x = noise(200) * 2 + 3
+    found = mean_map(layers_heads(x))
+    np.testing.assert_allclose(found["mean"], x.mean(0))
+    half = 1.96 * x.std(0) / np.sqrt(200)
+    np.testing.assert_allclose(found["low"], x.mean(0) - half, atol=0.08)
+    np.testing.assert_allclose(found["high"], x.mean(0) + half, atol=0.08)
+    assert found["n"].values.tolist() == [[200.0] * 4] * 3
+    assert found.attrs["correction"].startswith("none")
+
+
+def test_cells_without_values_have_no_mean():
+    x = noise(4, 1, 3)
+    x[:, 0, 1], x[1:, 0, 2] = np.nan, np.nan
+    found = mean_map(layers_heads(x))
+    assert found["n"].values.tolist() == [[4.0, 0.0, 1.0]]
+    assert np.isnan(found["mean"].values[0]).tolist() == [False, True, False]
+    assert np.isnan(found["low"].values[0]).tolist() == [False, True, True]
+    tested = map_test(layers_heads(x))
+    assert np.isnan(tested["p_corrected"].values[0]).tolist() == [False, True, False]
+    assert tested.attrs["cells"] == 2
+
+
+def test_samples_of_a_scene_are_drawn_together():
+    """Ten scenes, each asked about eight times with the same answer: ten draws, not eighty."""
+    by_scene = noise(10, 1, 1)
+    x = layers_heads(
+        np.repeat(by_scene, 8, axis=0), picture=("sample", np.repeat(np.arange(10), 8))
+    )
+    alone, scenes = mean_map(x), mean_map(x, scene="picture")
+    ten = mean_map(layers_heads(by_scene))
+
+    def width(found):
+        return (found["high"] - found["low"]).item()
+
+    assert width(scenes) == pytest.approx(width(ten))
+    assert width(scenes) > 2 * width(alone)
+    assert map_test(x, scene="picture")["p"].item() == map_test(layers_heads(by_scene))["p"].item()
+    with pytest.raises(InputError, match="no coordinate 'scene'"):
+        mean_map(x, scene="scene")
+
+
+def test_signs_are_flipped_exactly_where_there_are_few():
+    x = noise(6, 2, 2, seed=3) + 0.6
+    found = map_test(layers_heads(x), correction="max", permutations=99)
+    cells = x.reshape(6, 4)
+    z = cells.sum(0) / np.sqrt((cells**2).sum(0))
+    patterns = np.array(list(itertools.product([1, -1], repeat=6)))
+    null = np.abs(patterns @ (cells / np.sqrt((cells**2).sum(0))))
+    p = (null >= np.abs(z) - 1e-9).mean(0)
+    family = (null.max(1)[:, None] >= np.abs(z) - 1e-9).mean(0)
+    np.testing.assert_allclose(found["z"].values.ravel(), z)
+    np.testing.assert_allclose(found["p"].values.ravel(), p)
+    np.testing.assert_allclose(found["p_corrected"].values.ravel(), family)
+    assert (family >= p).all() and (family > p).any()
+    assert "exact" in found.attrs["test"]
+    # One cell is the paired permutation test of that cell.
+    assert p[0] == pytest.approx(paired_p(cells[:, 0], np.zeros(6)))
+
+
+def test_drawn_signs_count_the_data_themselves():
+    """Twenty samples that all agree: none of 99 draws reaches them, and p is 1 / 100, not 0."""
+    found = map_test(layers_heads(np.ones((20, 1, 1))), permutations=99)
+    assert found["p"].item() == found["p_corrected"].item() == 1 / 100
+    assert "Monte Carlo, 100" in found.attrs["test"]
+
+
+def test_z_grows_with_students_t():
+    x = noise(30)
+    found = map_test(layers_heads(x))
+    t = stats.ttest_1samp(x, 0, axis=0).statistic
+    z = found["z"].values
+    np.testing.assert_allclose(t, z * np.sqrt(29 / (30 - z**2)))
+    np.testing.assert_allclose(found["effect"], t / np.sqrt(30))
+    np.testing.assert_allclose(found["p"], stats.ttest_1samp(x, 0, axis=0).pvalue, atol=0.03)
+
+
+def test_the_maximum_statistic_keeps_the_family_wise_rate():
+    """60 maps of noise, 12 cells each: uncorrected, about half the maps hold a "finding"."""
+    found = {"max": 0, "none": 0}
+    for seed in range(60):
+        for correction in found:
+            x = layers_heads(noise(12, seed=seed))
+            tested = map_test(x, correction=correction, permutations=400)
+            found[correction] += bool(tested["significant"].any())
+    assert found["max"] <= 8  # 3 expected
+    assert found["none"] > 15
+
+
+def test_a_planted_head_is_found_and_the_null_can_be_a_map():
+    x = noise(25, seed=5)
+    x[:, 1, 2] += 2
+    for correction in ("max", "fdr"):
+        found = map_test(layers_heads(x + 5), 5.0, correction=correction)
+        cells = np.argwhere(found["significant"].values).tolist()
+        assert cells == [[1, 2]] if correction == "max" else [1, 2] in cells
+        assert correction == "max" or "Benjamini" in found.attrs["correction"]
+    even = xr.DataArray(np.linspace(0, 1, 25), dims="sample")
+    shifted = map_test(layers_heads(x) + even, even)
+    np.testing.assert_allclose(shifted["p_corrected"], map_test(layers_heads(x))["p_corrected"])
+
+
+def test_the_false_discovery_rate_is_that_of_others():
+    p = np.array([[0.001, 0.008, np.nan], [0.039, 0.041, 0.6]])
+    known = p[~np.isnan(p)]
+    expected = multipletests(known, method="fdr_bh")[1]
+    found = corrected(p, "fdr")
+    np.testing.assert_allclose(found[~np.isnan(p)], expected)
+    assert np.isnan(found[0, 2])
+    np.testing.assert_allclose(found[0, 0], 0.005)  # 0.001 x 5 / 1
+    np.testing.assert_array_equal(corrected(p, "none"), p)
+    assert corrected(np.array([np.nan]), "fdr").shape == (1,)
+
+
+def test_corrections_say_what_they_are():
+    for correction, word in {"max": "family-wise", "fdr": "discovery", "none": "none"}.items():
+        found = map_test(layers_heads(noise(8)), correction=correction, permutations=50)
+        assert word in found.attrs["correction"]
+    with pytest.raises(InputError, match="there is: max, fdr, none"):
+        map_test(layers_heads(noise(8)), correction="bonferroni")
+    with pytest.raises(InputError, match="there is: fdr, none"):
+        corrected(np.array([0.1]), "max")
+
+
+# Clusters on the grid.
+
+
+def grid(x):
+    return xr.DataArray(np.asarray(x, dtype=float), dims=("sample", "row", "column"))
+
+
+def test_a_planted_region_is_one_cluster():
+    x = np.random.default_rng(1).normal(0, 1, (20, 8, 8))
+    x[:, 2:5, 3:6] += 1.5
+    found = cluster_test(grid(x))
+    assert (found["cluster"].values[2:5, 3:6] == 1).mean() >= 8 / 9
+    assert found["p"].values[3, 4] <= 0.01
+    assert (found["p"].values[found["cluster"].values != 1] > 0.05).all()
+    t = stats.ttest_1samp(x, 0, axis=0).statistic
+    np.testing.assert_allclose(found["t"], t)
+    limit = stats.t.isf(0.025, 19)
+    mass = np.abs(t[found["cluster"].values == 1]).sum()
+    assert mass > 9 * limit
+    assert (np.abs(t)[found["cluster"].values > 0] > limit).all()
+
+
+def test_clusters_have_one_sign_and_touch_along_edges():
+    x = np.zeros((10, 2, 4))
+    wobble = np.random.default_rng(0).normal(0, 0.1, (10, 2, 4))
+    x[:, 0, 0], x[:, 0, 1], x[:, 1, 2] = (
+        2,
+        -2,
+        -2,
+    )  # side by side, of two signs; one across a corner
+    found = cluster_test(grid(x + np.where(x == 0, 0, wobble)), permutations=99)
+    assert found.attrs["clusters"] == 3
+    assert sorted(found["cluster"].values[[0, 0, 1], [0, 1, 2]]) == [1, 2, 3]
+    assert (found["cluster"].values == 0).sum() == 5
+
+
+def test_noise_has_clusters_about_as_often_as_alpha_says():
+    hits = sum(
+        bool((cluster_test(grid(noise(12, 6, 6, seed)), permutations=99)["p"] < 0.05).any())
+        for seed in range(40)
+    )
+    assert hits <= 6  # 2 expected
+
+
+def test_clusters_need_a_grid():
+    with pytest.raises(InputError, match="clusters lie on"):
+        cluster_test(layers_heads(noise(5)))
+    with pytest.raises(InputError, match="two samples"):
+        cluster_test(grid(noise(1, 4, 4)))
+
+
+# Flips, effects and sizes.
+
+
+def test_flips_are_mcnemars():
+    before = np.array([1.0] * 12 + [0.0] * 4 + [1.0] * 30)
+    after = np.array([0.0] * 12 + [1.0] * 4 + [1.0] * 30)
+    found = flips(before, after)
+    assert (found.lost, found.gained) == (12, 4)
+    theirs = mcnemar([[30, 12], [4, 0]], exact=True).pvalue
+    assert found.p == pytest.approx(theirs)
+    none = flips(before, before)
+    assert (none.lost, none.gained, none.p) == (0, 0, 1.0)
+    assert flips(np.ones(5), np.zeros(5)).p == pytest.approx(2 / 2**5)
+
+
+def test_effect_sizes_worked_out_on_paper():
+    a, b = np.array([3.0, 4.0, 8.0]), np.array([1.0, 5.0, 5.0])  # differences 2, -1, 3
+    assert cohens_d(a, b) == pytest.approx((4 / 3) / np.sqrt(13 / 3))
+    assert rank_biserial(a, b) == pytest.approx((2 + 3 - 1) / 6)
+    w = stats.wilcoxon(a, b, alternative="greater").statistic
+    assert rank_biserial(a, b) == pytest.approx(2 * w / 6 - 1)
+    assert np.isnan(cohens_d(a, a)) and np.isnan(rank_biserial(a, a))
+    assert flip_odds(12, 4) == 3.0
+    assert flip_odds(3, 0) == np.inf
+    assert np.isnan(flip_odds(0, 0))
+
+
+def test_sample_sizes_are_those_of_the_books():
+    assert samples_for_effect(0.5) == 34  # Cohen's table: 33.4
+    power = TTestPower().power(0.5, 34, 0.05)
+    assert power >= 0.8 > TTestPower().power(0.5, 33, 0.05)
+    assert samples_for_effect(-0.5) == 34
+    # z 1.95996 and 0.84162, discordant .25, difference .15
+    by_hand = (1.959964 * 0.5 + 0.841621 * np.sqrt(0.25 - 0.0225)) ** 2 / 0.0225
+    assert samples_for_flips(0.2, 0.05) == np.ceil(by_hand)
+    assert samples_for_width(0.05) == 385
+    for call in (
+        lambda: samples_for_effect(0.0),
+        lambda: samples_for_effect(0.5, power=1.0),
+        lambda: samples_for_flips(0.2, 0.2),
+        lambda: samples_for_flips(0.8, 0.4),
+        lambda: samples_for_width(0.0),
+    ):
+        with pytest.raises(InputError):
+            call()
+
+
+def test_that_many_samples_do_see_flips():
+    """Simulated: with n samples, 20 % lost and 5 % gained, about 80 % of tests find it."""
+    rng, n = np.random.default_rng(0), samples_for_flips(0.2, 0.05)
+    seen = 0
+    for _ in range(200):
+        kind = rng.choice(3, n, p=[0.2, 0.05, 0.75])
+        before, after = (kind != 1).astype(float), (kind != 0).astype(float)
+        seen += flips(before, after).p < 0.05
+    assert 0.65 < seen / 200 < 0.92  # the exact test is a little weaker than the formula's

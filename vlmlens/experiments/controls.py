@@ -1,0 +1,141 @@
+"""What a model answers without seeing: no image, noise, a blank, another sample's picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from PIL import Image
+
+from vlmlens.errors import InputError
+from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.joining import joined
+from vlmlens.experiments.measures import Answering, Measure
+from vlmlens.model import HookedVLM
+from vlmlens.probes import position_sensitivity_index
+from vlmlens.probes.psi import ORIGINAL
+from vlmlens.sample import Sample
+
+#: Every control by its name: what becomes of sample n's pictures.
+CONTROLS = ("text only", "noise", "blank", "other picture")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A picture of uniform noise, the same whenever it is drawn.
+
+    Attributes:
+        seed: of the noise.
+        size: width and height.
+    """
+
+    seed: int
+    size: int = 224
+
+    def __call__(self) -> Image.Image:
+        """Draw it."""
+        rng = np.random.default_rng(self.seed)
+        return Image.fromarray(rng.integers(0, 256, (self.size, self.size, 3), dtype=np.uint8))
+
+
+@dataclass(frozen=True)
+class Blank:
+    """A picture of one grey all over.
+
+    Attributes:
+        grey: 0 to 255. Not 0, which some processors take for padding.
+        size: width and height.
+    """
+
+    grey: int = 128
+    size: int = 224
+
+    def __call__(self) -> Image.Image:
+        """Draw it."""
+        return Image.new("RGB", (self.size, self.size), (self.grey,) * 3)
+
+
+def blinded(samples: Sequence[Sample], control: str) -> list[Sample]:
+    """The same questions without their pictures.
+
+    ``"text only"`` leaves pictures out altogether, so that the language model answers alone;
+    ``"noise"`` and ``"blank"`` put one in the place of each; ``"other picture"`` gives every
+    sample the next one's, so that pictures stay what they are, and only their questions are not
+    about them.
+
+    Raises:
+        InputError: an unknown control, or other pictures of fewer than two samples.
+    """
+    if control not in CONTROLS:
+        raise InputError(f"no control {control!r}; there is: {', '.join(CONTROLS)}")
+    if control == "other picture" and len(samples) < 2:
+        raise InputError("there is no other picture among fewer than two samples")
+    made = []
+    for number, sample in enumerate(samples):
+        if control == "text only":
+            pictures = ()
+        elif control == "other picture":
+            pictures = samples[(number + 1) % len(samples)].images
+        else:
+            one = Noise(number) if control == "noise" else Blank()
+            pictures = (one,) * len(sample.images)
+        made.append(replace(sample, images=pictures))
+    return made
+
+
+def controls(
+    model: HookedVLM,
+    samples: Sequence[Sample],
+    kinds: Sequence[str] = CONTROLS,
+    *,
+    measure: Measure | None = None,
+    batch: int = 32,
+    folder: Path | None = None,
+) -> xr.Dataset:
+    """Ask every question with its picture, and without.
+
+    Args:
+        model: an open model.
+        samples: questions with right answers.
+        kinds: of ``CONTROLS``.
+        measure: what is measured; by default what the model answers and whether it is right.
+        batch: samples a pass.
+        folder: keeps finished cells.
+
+    Returns:
+        The measure's variables over (control, sample); ``"original"`` is the first control.
+
+    Raises:
+        InputError: an unknown control.
+    """
+    how = Answering() if measure is None else measure
+    tables = []
+    for kind in (ORIGINAL, *kinds):
+        asked = list(samples) if kind == ORIGINAL else blinded(samples, kind)
+        found = Experiment(model, asked, how, {kind: ()}, "control", batch).run(folder)
+        tables.append(found)
+    return joined(tables, "control")
+
+
+def control_table(found: xr.Dataset, *, scene: str | None = None, seed: int = 0) -> xr.Dataset:
+    """What each control leaves of the accuracy, with intervals.
+
+    Args:
+        found: of ``controls``.
+        scene: a coordinate of ``sample``; questions about one scene are resampled together.
+        seed: of intervals and tests.
+
+    Returns:
+        ``position_sensitivity_index``'s variables over (control, category): ``accuracy`` is the
+        seeing model's, ``accuracy_permuted`` the blind one's, ``psi`` the loss in per cent,
+        ``p_value`` of their difference.
+    """
+    names = [str(name) for name in found["control"].values if str(name) != ORIGINAL]
+    tables = []
+    for name in names:
+        pair = found["correct"].sel(control=[ORIGINAL, name]).rename(control="permutation")
+        if "chance" in pair.coords and bool(pair["chance"].isnull().any()):
+            pair = pair.drop_vars("chance")
+        tables.append(position_sensitivity_index(pair, scene=scene, seed=seed))
+    return joined(tables, "control", names)

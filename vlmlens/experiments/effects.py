@@ -1,0 +1,136 @@
+"""What edits do to answers: dose and response, causal turns, several models side by side."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import xarray as xr
+
+from vlmlens.errors import InputError
+from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.joining import joined
+from vlmlens.experiments.measures import Answering, Comparing, Measure
+from vlmlens.interventions import Intervention
+from vlmlens.model import HookedVLM
+from vlmlens.sample import Sample
+
+#: Edits in the order in which they are applied.
+Edits = Sequence[Intervention]
+
+
+def causal_effects(
+    model: HookedVLM,
+    samples: Sequence[Sample],
+    edits: Mapping[str, Edits],
+    *,
+    max_new_tokens: int = 8,
+    system: str | None = None,
+    batch: int = 32,
+    folder: Path | None = None,
+) -> xr.Dataset:
+    """What edits in the real forward pass do to the output: KL, log-probability, accuracy.
+
+    The causal form of the RoPE probe is one such: turn or move the vision tokens in the pass
+    itself, so that later layers see what the earlier ones made of it.
+
+    Args:
+        model: an open model.
+        samples: questions; with right answers, there are log-probabilities and accuracies too.
+        edits: label -> interventions.
+        max_new_tokens: the length of an answer at most.
+        system: a system prompt.
+        batch: samples a pass.
+        folder: keeps finished cells.
+
+    Returns:
+        Over (intervention, sample): ``kl`` (nats, clean || edited, of the answer's first token),
+        ``agree``, ``top_drop``, ``answer``; and with right answers ``log_prob``,
+        ``log_prob_drop`` (nats) and ``correct``. The label ``"original"``, without edits, is first.
+
+    Raises:
+        InputError: no edits, or one that is called ``"original"``.
+    """
+    if not edits or "original" in edits:
+        raise InputError("give edits by name; 'original' is the name of none of them")
+    labelled: dict[str, tuple[Intervention, ...]] = {"original": ()}
+    labelled |= {label: tuple(given) for label, given in edits.items()}
+    measures = (
+        Comparing(system=system),
+        Answering(system=system, max_new_tokens=max_new_tokens),
+    )
+    compared, answered = (
+        Experiment(model, samples, measure, labelled, batch=batch).run(folder)
+        for measure in measures
+    )
+    answered = answered.drop_vars("log_prob", errors="ignore")
+    return compared.merge(answered, join="exact", compat="no_conflicts")
+
+
+def dose_effects(
+    model: HookedVLM,
+    samples: Sequence[Sample],
+    doses: Sequence[tuple[int | float, Edits]],
+    *,
+    measure: Measure | None = None,
+    batch: int = 32,
+    folder: Path | None = None,
+) -> xr.Dataset:
+    """A measure at every dose of an intervention, for ``probes.dose_response``.
+
+    Args:
+        model: an open model.
+        samples: questions.
+        doses: (dose, edits that give it); a dose may come several times, under other seeds. No
+            edits at all are a dose too: ``(0.0, ())``.
+        measure: by default what the model answers, whether that is right, and how likely the
+            right answer is.
+        batch: samples a pass.
+        folder: keeps finished cells.
+
+    Returns:
+        The measure's variables over (dose, sample), doses in the order given.
+
+    Raises:
+        InputError: no doses.
+    """
+    if not doses:
+        raise InputError("no doses: give (dose, edits) for at least one")
+    edits = {f"{number}: {dose:g}": tuple(given) for number, (dose, given) in enumerate(doses)}
+    how = Answering() if measure is None else measure
+    found = Experiment(model, samples, how, edits, "dose", batch).run(folder)
+    return found.assign_coords(dose=[float(dose) for dose, _ in doses])
+
+
+def compare(
+    models: Sequence[str | HookedVLM],
+    measure: Callable[[HookedVLM], xr.Dataset],
+    *,
+    device: str | None = None,
+) -> xr.Dataset:
+    """The same measurement of several models, in one table.
+
+    Models are opened one after another, so that one at a time is in memory.
+
+    Args:
+        models: names, folders or hub ids; or models that are open, and stay so.
+        measure: what is done with each, for example
+            ``lambda model: experiments.diagnose(model, samples).results``.
+        device: where models that are opened here are put.
+
+    Returns:
+        The tables along a new dimension ``model``. Where models differ in layers or heads, the
+        smaller have NaN in the rest.
+
+    Raises:
+        InputError: no models, or two of one name.
+    """
+    names = [str(model.name if isinstance(model, HookedVLM) else model) for model in models]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"models are told apart by their names; there is: {names}")
+    tables = []
+    for model in models:
+        if isinstance(model, HookedVLM):
+            tables.append(measure(model))
+            continue
+        with HookedVLM.from_pretrained(model, device=device) as opened:
+            tables.append(measure(opened))
+    return joined(tables, "model", names, join="outer")

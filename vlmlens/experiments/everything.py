@@ -1,0 +1,244 @@
+"""``diagnose --all``: every measurement there is, each with its interval."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import xarray as xr
+
+from vlmlens import probes
+from vlmlens.cache import Save
+from vlmlens.experiments.controls import control_table, controls
+from vlmlens.experiments.effects import causal_effects, dose_effects
+from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.joining import joined
+from vlmlens.experiments.looking import Looking, boxes_of, named_boxes
+from vlmlens.experiments.measures import Answering, Comparing
+from vlmlens.experiments.recipes import Diagnosis, diagnose, psi_of, shuffles
+from vlmlens.experiments.summary import summarise
+from vlmlens.interventions import Intervention, MovePositions, PermuteVision, RotateRope
+from vlmlens.model import HookedVLM
+from vlmlens.probes.linear import NEEDS as STATES
+from vlmlens.probes.steps import LAST_ROWS
+from vlmlens.sample import Sample
+from vlmlens.select import Where
+
+#: Shares of an image's tokens that are shuffled.
+DOSES = (0.25, 0.5, 0.75, 1.0)
+#: Steps that vision tokens are turned or moved by in the real pass.
+TURNS = (1.0, 4.0, 16.0)
+#: Structured permutations.
+DESIGNS = ("within rows", "within columns", "rows", "columns", "blocks", "mirror", "transpose")
+#: Pictures that linear probes are trained on, and that are shown patch by patch.
+PROBED, SHOWN = 64, 8
+
+
+def diagnose_all(
+    model: HookedVLM,
+    samples: Sequence[Sample],
+    *,
+    permutations: int = 5,
+    scoring: str = "greedy",
+    delta: float = 1.0,
+    max_new_tokens: int = 8,
+    system: str | None = None,
+    seed: int = 0,
+    batch: int = 32,
+    scene: str | None = None,
+    correction: str = "max",
+    folder: Path | None = None,
+    progress: bool = True,
+) -> Diagnosis:
+    """``diagnose``, and every other measurement.
+
+    Args:
+        model: an open model.
+        samples: questions about images.
+        permutations: how many shuffles of every image.
+        scoring: ``"greedy"`` or ``"likelihood"``.
+        delta: RoPE steps that the vision keys are turned by.
+        max_new_tokens: the length of an answer at most.
+        system: a system prompt.
+        seed: of intervals, tests, folds.
+        batch: samples a pass.
+        scene: a coordinate of ``sample`` in the results (``"category"``, ``"question"``);
+            samples of one scene are resampled together.
+        correction: over the cells of every map: ``"max"``, ``"fdr"`` or ``"none"``.
+        folder: keeps finished cells; run again, only what is missing is computed.
+        progress: show bars.
+
+    Returns:
+        The diagnosis, with ``results`` of every sample, and in ``tables``:
+
+        * ``summary``: the mean of every variable, its interval, its corrected test
+        * ``flips``: every shuffle's McNemar test, by category
+        * ``doses``: accuracy and log-probability as more and more tokens are shuffled, with slopes
+        * ``designs``: structured permutations; ``causal``: vision keys turned, vision tokens
+          moved, in the real pass: KL, log-probability, accuracy, by edit
+        * ``controls``: text only, noise, blank, another sample's picture
+        * ``linear``: row, column, colour and shape, read off vision tokens layer by layer
+        * ``embedding``: quartiles of the embedding table's norms, and of the questions' words
+        * ``shown``: attention, likeness and words patch by patch, of the first few pictures
+    """
+    look = Looking(system=system, max_new_tokens=max_new_tokens, delta=delta)
+    found = diagnose(
+        model,
+        samples,
+        permutations=permutations,
+        scoring=scoring,
+        delta=delta,
+        max_new_tokens=max_new_tokens,
+        system=system,
+        seed=seed,
+        batch=batch,
+        folder=folder,
+        progress=progress,
+        look=look,
+    )
+    cells = None if folder is None else folder / "cells"
+    own = found.results["correct"].attrs | found.results.attrs
+    asked = answered_samples(samples, found.results) if own["reference"] == "own" else samples
+    compared = Experiment(
+        model, asked, Comparing(system=system), shuffles(permutations), "permutation", batch
+    ).run(cells)
+    results = found.results.assign({name: compared[name] for name in ("kl", "agree", "top_drop")})
+    answering = Answering(system=system, max_new_tokens=max_new_tokens)
+    tables = {
+        "summary": summarise(results, correction=correction, scene=scene, seed=seed),
+        "flips": probes.answer_flips(results["correct"]),
+        "doses": _doses(model, asked, answering, batch, cells, scene, seed),
+        **{
+            name: _edited(
+                causal_effects(
+                    model,
+                    asked,
+                    edits,
+                    max_new_tokens=max_new_tokens,
+                    system=system,
+                    batch=batch,
+                    folder=cells,
+                ),
+                scene,
+                seed,
+            )
+            for name, edits in (("designs", _designs()), ("causal", _turns()))
+        },
+        "controls": control_table(
+            controls(model, asked, measure=answering, batch=batch, folder=cells),
+            scene=scene,
+            seed=seed,
+        ),
+        "linear": linear_table(model, samples[:PROBED], system=system, batch=batch, seed=seed),
+        "embedding": _embedding(model, samples),
+        "shown": shown(model, samples[:SHOWN], system=system),
+    }
+    for table in tables.values():
+        table.attrs |= {k: v for k, v in results.attrs.items() if k not in table.attrs}
+    psi = psi_of(results, scene=scene, seed=seed)
+    return Diagnosis(results, psi, tables)
+
+
+def answered_samples(samples: Sequence[Sample], results: xr.Dataset) -> list[Sample]:
+    """Samples whose right answer is what the model says of the intact image."""
+    said = results["answer"].sel(permutation="original").values
+    return [replace(s, answer=str(a), choices=()) for s, a in zip(samples, said, strict=True)]
+
+
+def linear_table(
+    model: HookedVLM,
+    samples: Sequence[Sample],
+    *,
+    system: str | None = None,
+    batch: int = 32,
+    seed: int = 0,
+) -> xr.Dataset:
+    """``probes.linear_probe`` of every label that these pictures have, over (label, layer)."""
+    need: Save = STATES[0]
+    runs = [
+        model.run(model.inputs(samples[start : start + batch], system=system), save=need)
+        for start in range(0, len(samples), batch)
+    ]
+    layouts = [layout for run in runs for layout in run.inputs.layouts]
+    labels: dict[str, str | list[list[str]]] = {"row": "row", "column": "column"}
+    if boxes_of(samples) is not None:
+        for what in ("color", "shape"):
+            named = [
+                probes.labels_in_boxes(layout, named_boxes(sample, what))
+                for layout, sample in zip(layouts, samples, strict=True)
+            ]
+            labels[what] = [[label.split(" ")[-1] for label in own] for own in named]
+    found = [
+        probes.linear_probe(runs, label, seed=seed).drop_vars("per_picture")
+        for label in labels.values()
+    ]
+    return joined(found, "label", list(labels)).assign_attrs(pictures=len(samples))
+
+
+def shown(model: HookedVLM, samples: Sequence[Sample], *, system: str | None = None) -> xr.Dataset:
+    """The first pictures patch by patch, where the answer begins.
+
+    Returns:
+        Over (sample, layer, row, column): ``attention`` (heads averaged), ``word`` (logit lens);
+        ``similarity`` (sample, row, column), cosine to the middle patch as it enters block 0. NaN,
+        and ``""``, beyond the grid of a smaller image.
+    """
+    parts = []
+    for sample in samples:
+        lens = probes.lens_needs(model, best=1)
+        run = model.run(model.inputs([sample], system=system), save=[LAST_ROWS, "hook_embed", lens])
+        rows, columns = run.inputs.layouts[0].grid()
+        words = probes.logit_lens(run, lens, model.processor.tokenizer)["word"].isel(rank=0)
+        part = xr.Dataset(
+            {
+                "attention": probes.image_attention(run).mean("head", keep_attrs=True),
+                "word": probes.on_image(words, run),
+                "similarity": probes.similarity_map(run, (rows // 2, columns // 2)),
+            }
+        )
+        parts.append(part.assign_coords(row=range(rows), column=range(columns)))
+    return joined(parts, "sample", join="outer")
+
+
+def _doses(
+    model: HookedVLM,
+    samples: Sequence[Sample],
+    measure: Answering,
+    batch: int,
+    folder: Path | None,
+    scene: str | None,
+    seed: int,
+) -> xr.Dataset:
+    """Responses of accuracy and log-probability to the share of tokens that are shuffled."""
+    doses = [(0.0, ()), *((dose, (PermuteVision(fraction=dose),)) for dose in DOSES)]
+    found = dose_effects(model, samples, doses, measure=measure, batch=batch, folder=folder)
+    names = ["correct", "log_prob"]
+    tables = [probes.dose_response(found[name], scene=scene, seed=seed) for name in names]
+    return joined(tables, "of", names)
+
+
+def _designs() -> dict[str, tuple[Intervention, ...]]:
+    return {design: (PermuteVision(design=design),) for design in DESIGNS}
+
+
+def _turns() -> dict[str, tuple[Intervention, ...]]:
+    vision = Where(positions="vision")
+    edits: dict[str, tuple[Intervention, ...]] = {}
+    for steps in TURNS:
+        edits[f"keys {steps:+g}"] = (RotateRope(delta=steps, of="keys", where=vision),)
+        edits[f"ids {steps:+g}"] = (MovePositions(shift=steps, where=vision),)
+    return edits
+
+
+def _edited(found: xr.Dataset, scene: str | None, seed: int) -> xr.Dataset:
+    """Means and intervals of what edits did, over (intervention)."""
+    names = [n for n in ("kl", "agree", "top_drop", "log_prob_drop", "correct") if n in found]
+    return summarise(found[names].rename({n: f"mean_{n}" for n in names}), scene=scene, seed=seed)
+
+
+def _embedding(model: HookedVLM, samples: Sequence[Sample]) -> xr.Dataset:
+    """Norms of the embedding table and of the questions' own words."""
+    words = probes.embedding_norms(model, [sample.question for sample in samples])
+    words = words.assign_coords(role=("token", ["questions"] * words.sizes["token"]))
+    return probes.quartiles(
+        xr.concat([probes.embedding_norms(model), words], "token", join="exact")
+    )

@@ -1,0 +1,46 @@
+"""From positions to the image's rows and columns."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from vlmlens.layout import TokenLayout
+
+#: Left, top, right, bottom, in pixels of the original image.
+Box = Sequence[int | float]
+
+
+def patches(layout: TokenLayout, image: int = 0, tile: int = 0) -> Int[np.ndarray, " patch"]:
+    """The positions of one image's tokens on one of its tiles, row by row.
+
+    Raises:
+        EmptySelectionError: the sample holds no such image, or the image no such tile.
+    """
+    layout.grid(image, tile)  # says what is there, if this is not
+    return layout.vision(image, tile)
+
+
+def on_grid(
+    layout: TokenLayout,
+    values: Shaped[np.ndarray, "*lead patch"],
+    image: int = 0,
+    tile: int = 0,
+) -> Shaped[np.ndarray, "*lead row column"]:
+    """One number a patch, as rows and columns."""
+    return values.reshape(*values.shape[:-1], *layout.grid(image, tile))
+
+
+def side_by_side(
+    maps: Sequence[Float[np.ndarray, "..."]],
+) -> Float[np.ndarray, "..."]:
+    """Samples' maps, whose last axes are row and column, in one array.
+
+    Maps on smaller grids get NaN at the right and at the bottom.
+    """
+    rows = max(m.shape[-2] for m in maps)
+    columns = max(m.shape[-1] for m in maps)
+    whole = np.full((len(maps), *maps[0].shape[:-2], rows, columns), np.nan)
+    for index, m in enumerate(maps):
+        whole[index, ..., : m.shape[-2], : m.shape[-1]] = m
+    return whole

@@ -1,0 +1,165 @@
+"""Logit lens: which word each position would be, layer by layer, text and image alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from vlmlens.cache import Save
+from vlmlens.errors import InputError
+from vlmlens.model import HookedVLM, Run
+from vlmlens.probes.grids import on_grid, patches, side_by_side
+from vlmlens.probes.labels import layer_numbers, samples
+from vlmlens.select import Positions
+
+POINTS = "blocks.*.hook_resid_post"
+SOURCE = "nostalgebraist 2020, 'interpreting GPT: the logit lens'"
+
+
+@dataclass(frozen=True, eq=False)
+class Lens:
+    """Reads a residual stream as the last layer's would be read, while the pass runs.
+
+    Attributes:
+        model: whose final norm and unembedding it reads with.
+        best: how many words to keep of every position.
+        targets: tokens whose log probability is kept beside them.
+        chunk: positions that are read at once: a whole prompt's logits would not fit.
+    """
+
+    model: HookedVLM
+    best: int = 5
+    targets: tuple[int, ...] = ()
+    chunk: int = 256
+
+    def __call__(self, x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead kept"]:
+        """Ids of the likeliest tokens, their log probabilities, and those of the targets."""
+        flat = x.reshape(-1, x.shape[-1])
+        found = torch.cat([self._read(part) for part in flat.split(self.chunk)])
+        return found.reshape(*x.shape[:-1], -1)
+
+    def _read(self, x: Float[Tensor, "token d_model"]) -> Float[Tensor, "token kept"]:
+        hf, family = self.model.hf_model, self.model.family
+        # forward, not a call: a call would come by the points that others watch here.
+        normed = hf.get_submodule(family.final_norm).forward(x)
+        logits = hf.get_submodule(family.lm_head).forward(normed).float()
+        cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
+        if cap:
+            logits = torch.tanh(logits / cap) * cap
+        log_p = logits.log_softmax(-1)
+        top, ids = log_p.topk(self.best, dim=-1)
+        wanted = log_p[:, list(self.targets)]
+        return torch.cat([ids.float(), top, wanted], dim=-1)
+
+
+def lens_needs(
+    model: HookedVLM,
+    *,
+    best: int = 5,
+    targets: Sequence[int] = (),
+    points: str = POINTS,
+    rows: Positions | None = None,
+) -> Save:
+    """What ``logit_lens`` needs a run to save; read while the pass runs, so no logits are kept.
+
+    Args:
+        model: the model that will run.
+        best: how many words of every position.
+        targets: ids of tokens to follow through the layers, such as the right answer's first.
+        points: residual streams, for example ``"blocks.*.hook_resid_mid"``.
+        rows: only these positions, such as ``"last"``; None reads all.
+
+    Raises:
+        InputError: fewer than one word.
+    """
+    if best < 1:
+        raise InputError(f"best={best}: at least one word is kept")
+    return Save(points, rows, Lens(model, best, tuple(targets)))
+
+
+def logit_lens(run: Run, need: Save, tokenizer: Any = None) -> xr.Dataset:
+    """Which words every position is nearest to, after every block.
+
+        p[l] = softmax(unembed(final_norm(h[l])))
+
+    with h[l] the residual stream after block l. At the last block this is the model's own
+    prediction. Vision tokens are read like any other: early ones are near no word, and what a
+    patch "says" later is the model's guess at what would follow it.
+
+    Args:
+        run: a run that saved ``need``.
+        need: of ``lens_needs``, the same.
+        tokenizer: the model's, for ``word``.
+
+    Returns:
+        ``token`` (sample, layer, pos, rank), ids, likeliest first; ``log_prob`` of the same, in
+        nats; ``word``, with a tokenizer, their text; ``target_log_prob`` (sample, layer, pos,
+        target), where tokens are followed. Coordinate ``role`` (sample, pos). Padding is NaN
+        and, in ``token``, -1. With ``rows``, ``pos`` counts these and has no role.
+
+    Raises:
+        UnknownPointError: the run did not save ``need``.
+        InputError: a ``need`` that is no lens.
+
+    Source: nostalgebraist 2020, "interpreting GPT: the logit lens"; on vision tokens Neo et al.
+    2024, "Towards Interpreting Visual Information Processing in VLMs", arXiv:2410.07149.
+    """
+    if not isinstance(need.reduce, Lens):
+        raise InputError("logit_lens reads what lens_needs(model) asked for: pass that very value")
+    best, targets = need.reduce.best, need.reduce.targets
+    found = run.saved.stack(need).transpose(0, 1).float().cpu().numpy()  # batch layer pos kept
+    pad = np.zeros((found.shape[0], 1, found.shape[2], 1), dtype=bool)
+    coords = samples(run.inputs) | {"layer": layer_numbers(run, need)}
+    if need.rows is None:
+        layouts = run.inputs.layouts
+        pad = np.stack([layout.mask("pad") for layout in layouts])[:, None, :, None]
+        coords["role"] = (("sample", "pos"), np.array([layout.roles for layout in layouts]))
+    token = np.where(pad, -1, found[..., :best]).astype(np.int64)
+    log_prob = np.where(pad, np.nan, found[..., best : 2 * best])
+    dims = ("sample", "layer", "pos", "rank")
+    made = xr.Dataset(
+        {"token": (dims, token), "log_prob": (dims, log_prob)},
+        coords=coords,
+        attrs={"source": SOURCE},
+    )
+    made["log_prob"].attrs = {"long_name": "log probability", "units": "nats"}
+    if targets:
+        value = np.where(pad, np.nan, found[..., 2 * best :])
+        made["target_log_prob"] = (("sample", "layer", "pos", "target"), value)
+        made = made.assign_coords(target=list(targets))
+        made["target_log_prob"].attrs = {"long_name": "log probability", "units": "nats"}
+    if tokenizer is not None:
+        known = {i: tokenizer.decode([i]) for i in np.unique(token).tolist() if i >= 0}
+        words = [known.get(i, "") for i in token.ravel().tolist()]
+        made["word"] = (dims, np.array(words).reshape(token.shape))
+    return made
+
+
+def on_image(lens: xr.DataArray, run: Run, *, image: int = 0, tile: int = 0) -> xr.DataArray:
+    """A variable of ``logit_lens`` at the image's patches: (sample, layer, row, column, ...).
+
+    Which word is at which patch: ``on_image(found["word"].isel(rank=0), run)``.
+
+    Raises:
+        EmptySelectionError: a sample without that image.
+        InputError: text, for samples whose grids differ: take them one by one.
+    """
+    rest = [dim for dim in lens.dims if dim != "pos"]
+    maps = []
+    for index, layout in enumerate(run.inputs.layouts):
+        here = lens.isel(sample=index).transpose(*rest[1:], "pos").values
+        maps.append(on_grid(layout, here[..., patches(layout, image, tile)], image, tile))
+    if lens.dtype.kind == "f":
+        whole = side_by_side(maps)
+    elif len({m.shape for m in maps}) > 1:
+        raise InputError("grids differ between samples: lay words on the image one by one")
+    else:
+        whole = np.stack(maps)
+    coords = {k: v for k, v in lens.coords.items() if "pos" not in v.dims}
+    made = xr.DataArray(whole, dims=(*rest, "row", "column"), coords=coords, name=lens.name)
+    return made.assign_attrs(lens.attrs)

@@ -1,0 +1,182 @@
+"""Linear probes: can row, column, colour or shape be read off a token, layer by layer?"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from vlmlens.cache import Save
+from vlmlens.errors import InputError
+from vlmlens.layout import TokenLayout
+from vlmlens.model import Run
+from vlmlens.probes.grids import Box
+from vlmlens.probes.labels import layer_numbers
+from vlmlens.probes.statistics import mean_map
+
+NEEDS = (Save("blocks.*.hook_resid_pre"),)
+PLACES = ("row", "column")
+
+
+def linear_probe(
+    runs: Run | Sequence[Run],
+    labels: str | Sequence[Sequence[str]],
+    *,
+    need: Save = NEEDS[0],
+    folds: int = 5,
+    seed: int = 0,
+    classifier: Any = None,
+) -> xr.Dataset:
+    """How well a linear classifier reads a label off vision tokens of pictures it never saw.
+
+    At every layer, a ridge classifier on standardised activations, cross-validated: the pictures
+    are dealt into folds, so that no picture is in both halves. The control is the same thing with
+    the labels dealt out anew among the tokens of each picture, in training only: what it reaches
+    can be told from the picture as a whole (which colours it holds), not from the patch.
+
+    A label that can be read is not therefore used: see the interventions for that. Patches of one
+    picture are no independent draws; intervals are over pictures.
+
+    Args:
+        runs: one or more runs (batches) that saved ``need``.
+        labels: ``"row"`` or ``"column"``, of the token's patch; or every sample's labels, one for
+            each of its vision tokens in the order of positions, ``""`` for tokens to leave out
+            (``labels_in_boxes``). Samples count on through the runs.
+        need: the points to read: any that have ``pos`` and one more axis.
+        folds: of the cross-validation; at most as many as there are pictures.
+        seed: of the folds and the control.
+        classifier: any scikit-learn classifier in the place of ridge.
+
+    Returns:
+        Over ``layer``: ``accuracy``, ``accuracy_low``, ``accuracy_high`` (95 %, bootstrap over
+        pictures), ``control`` (shuffled labels), ``majority`` (always the commonest label), ``n``
+        tokens; fractions. And ``per_picture`` (sample, layer), what ``accuracy`` is the mean of.
+
+    Raises:
+        InputError: fewer than two pictures, or labels that do not fit the tokens or are all alike.
+        UnknownPointError: the runs did not save what this needs.
+
+    Source: Alain and Bengio 2016, "Understanding intermediate layers using linear classifier
+    probes", arXiv:1610.01644; the control after Hewitt and Liang 2019, arXiv:1909.03368.
+    """
+    from sklearn.base import clone
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.model_selection import GroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    runs = [runs] if isinstance(runs, Run) else list(runs)
+    y, picture, kept = _tokens(runs, labels)
+    pictures = int(picture.max()) + 1 if len(picture) else 0
+    if len(np.unique(picture)) < 2 or len(np.unique(y)) < 2:
+        raise InputError("a probe needs two pictures and two different labels at least")
+    pipeline = make_pipeline(StandardScaler(), classifier or RidgeClassifier())
+    split = GroupKFold(min(folds, len(np.unique(picture))), shuffle=True, random_state=seed)
+    rng = np.random.default_rng(seed)
+    shuffled = y.copy()
+    for number in np.unique(picture):
+        own = np.flatnonzero(picture == number)
+        shuffled[own] = y[rng.permutation(own)]
+    layers = layer_numbers(runs[0], need)
+    right = np.full((pictures, len(layers)), np.nan)
+    control, majority = np.zeros(len(layers)), 0.0
+    parts = list(split.split(y, groups=picture))
+    for column in range(len(layers)):
+        x = _features(runs, need, column)[kept]
+        hits, chance, common = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y))
+        for train, test in parts:
+            hits[test] = clone(pipeline).fit(x[train], y[train]).predict(x[test]) == y[test]
+            blind = clone(pipeline).fit(x[train], shuffled[train])
+            chance[test] = blind.predict(x[test]) == y[test]
+            names, counts = np.unique(y[train], return_counts=True)
+            common[test] = y[test] == names[counts.argmax()]
+        for number in np.unique(picture):
+            right[number, column] = hits[picture == number].mean()
+        control[column] = _by_picture(chance, picture)
+        majority = _by_picture(common, picture)
+    each = xr.DataArray(right, dims=("sample", "layer"), coords={"layer": layers})
+    found = mean_map(each, seed=seed)
+    made = xr.Dataset(
+        {
+            "accuracy": found["mean"],
+            "accuracy_low": found["low"],
+            "accuracy_high": found["high"],
+            "control": ("layer", control),
+            "majority": ("layer", np.full(len(layers), majority)),
+            "per_picture": each,
+        },
+        attrs={
+            "interval": "95 %, percentile bootstrap over pictures",
+            "correction": found.attrs["correction"],
+            "n": len(y),
+            "label": labels if isinstance(labels, str) else "given",
+            "source": "arXiv:1610.01644",
+        },
+    )
+    for name in ("accuracy", "control", "majority", "per_picture"):
+        made[name].attrs = {"units": "fraction", "long_name": f"linear probe: {name}"}
+    return made
+
+
+def labels_in_boxes(layout: TokenLayout, boxes: Mapping[str, Box], *, image: int = 0) -> list[str]:
+    """The name of the box that each vision token lies in, ``""`` for none or several.
+
+    Args:
+        layout: of one sample.
+        boxes: name -> left, top, right, bottom in pixels of the original image.
+        image: which of the sample's images; tokens of others have no name.
+
+    Returns:
+        One a vision token, in the order of positions.
+
+    Raises:
+        InputError: the original image's size is unknown.
+    """
+    vision = np.flatnonzero(layout.mask("vision"))
+    names = np.full(len(vision), "", dtype=object)
+    taken = np.zeros(len(vision), dtype=int)
+    for name, box in boxes.items():
+        inside = np.isin(vision, layout.within(map(float, box), image))
+        names[inside] = name
+        taken += inside
+    return ["" if count != 1 else str(name) for name, count in zip(names, taken, strict=True)]
+
+
+def _tokens(
+    runs: Sequence[Run], labels: str | Sequence[Sequence[str]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every kept token's label and picture, and which of all vision tokens are kept."""
+    layouts = [layout for run in runs for layout in run.inputs.layouts]
+    if isinstance(labels, str):
+        if labels not in PLACES:
+            raise InputError(f"labels={labels!r}; there is: {', '.join(PLACES)}, or labels given")
+        named = [
+            [str(i) if i >= 0 else "" for i in getattr(lay, labels)[lay.mask("vision")]]
+            for lay in layouts
+        ]
+    else:
+        named = [list(map(str, own)) for own in labels]
+    sizes = [int(lay.mask("vision").sum()) for lay in layouts]
+    if [len(own) for own in named] != sizes:
+        raise InputError(
+            f"labels for {[len(own) for own in named]} tokens; the samples have {sizes} vision "
+            "tokens: one label for each, '' to leave it out"
+        )
+    y = np.array([label for own in named for label in own], dtype=str)
+    picture = np.repeat(np.arange(len(layouts)), sizes)
+    kept = y != ""
+    return y[kept], picture[kept], kept
+
+
+def _features(runs: Sequence[Run], need: Save, column: int) -> Float[np.ndarray, "token d"]:
+    """One layer's activations of all vision tokens of all samples."""
+    found = []
+    for run in runs:
+        x = run.saved.stack(need)[column].float().flatten(2).cpu().numpy()
+        found += [x[i][layout.mask("vision")] for i, layout in enumerate(run.inputs.layouts)]
+    return np.concatenate(found)
+
+
+def _by_picture(hits: np.ndarray, picture: np.ndarray) -> float:
+    return float(np.mean([hits[picture == number].mean() for number in np.unique(picture)]))
