@@ -1,7 +1,7 @@
 """One architecture per file, as data."""
 
 from vlmlens.families.aya_vision import AYA_VISION
-from vlmlens.families.family import Block, Family, Pictures, Stage, Tap
+from vlmlens.families.family import Block, Family, Pictures, Stage, Tap, layer_types
 from vlmlens.families.gemma3 import GEMMA3
 from vlmlens.families.glm4v import GLM4V
 from vlmlens.families.idefics3 import IDEFICS3, SMOLVLM
@@ -10,6 +10,7 @@ from vlmlens.families.llava import LLAVA
 from vlmlens.families.llava_next import LLAVA_NEXT
 from vlmlens.families.llava_onevision import LLAVA_ONEVISION
 from vlmlens.families.mistral3 import MISTRAL3
+from vlmlens.families.ovis2 import OVIS2
 from vlmlens.families.paligemma import PALIGEMMA
 from vlmlens.families.qwen2_5_vl import QWEN2_5_VL
 from vlmlens.families.qwen2_vl import QWEN2_VL
@@ -37,7 +38,18 @@ FAMILIES: dict[str, Family] = {
         INTERNVL,
         AYA_VISION,
         GLM4V,
+        OVIS2,
     )
 }
 
-__all__ = ["BLOCKS", "FAMILIES", "Block", "Family", "Pictures", "Stage", "Tap", "block_table"]
+__all__ = [
+    "BLOCKS",
+    "FAMILIES",
+    "Block",
+    "Family",
+    "Pictures",
+    "Stage",
+    "Tap",
+    "block_table",
+    "layer_types",
+]

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-from vlmlens.errors import InputError
 from vlmlens.families.family import Family, Pictures
 from vlmlens.families.geometry import tiles, whole
 from vlmlens.layout import View
@@ -36,12 +35,7 @@ def tiled(pictures: Pictures, side: int, names: str = "pixel_values") -> list[tu
     if made == len(pictures.sizes):
         return [(View(side, side, whole(size)),) for size in pictures.sizes]
     found: list[tuple[View, ...]] = []
-    for size in pictures.sizes:
-        if size is None or pictures.processor is None:
-            raise InputError(
-                "how an image was cut into tiles is read from its size and the processor: open "
-                "the model with its processor, and pass sizes=[(width, height), ...]"
-            )
+    for size in pictures.originals():
         rows, columns = canvas(pictures.processor, size)
         cut = [View(side, side, box) for box in tiles(whole(size), rows, columns)]
         found.append((*cut, View(side, side, whole(size), thumbnail=True)) if len(cut) > 1 else (*cut,))

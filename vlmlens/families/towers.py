@@ -38,6 +38,12 @@ NORMED: Block = {
 }
 QWEN3_BLOCK: Block = LLAMA_BLOCK | NORMED
 
+# Every token has several small MLPs of its own.
+EXPERTS: Block = {
+    "mlp.hook_pre": "a token goes to some experts only, whose hidden units no module shows",
+    "mlp.hook_post": "a token goes to some experts only, whose hidden units no module shows",
+}
+
 # Sublayers norm what they write, so the stream gets the norm's output.
 GEMMA2_BLOCK: Block = LLAMA_BLOCK | {
     "hook_attn_out": Tap("post_attention_layernorm", "out"),
@@ -80,6 +86,21 @@ CLIP_BLOCK: Block = {
     "mlp.hook_post": Tap("mlp.fc2", "in"),
     "hook_mlp_out": Tap("mlp", "out"),
     "hook_resid_post": Tap("", "out"),
+}
+
+OVIS2_VISION_BLOCK: Block = CLIP_BLOCK | {
+    "attn.hook_q": Tap("attention.q_proj", "out", "image pos (head d_head)"),
+    "attn.hook_k": Tap("attention.k_proj", "out", "image pos (kv_head d_head)"),
+    "attn.hook_v": Tap("attention", "value", "image kv_head pos d_head"),
+    "attn.hook_attn_scores": Tap("attention", "scores"),
+    "attn.hook_pattern": Tap("attention", "pattern"),
+    "attn.hook_z": Tap("attention.out_proj", "in", "image pos (head d_head)"),
+    "attn.hook_result": Tap("attention.out_proj", "heads"),
+    "hook_attn_out": Tap("attention.out_proj", "out"),
+    "hook_resid_mid": Tap("rms_norm2", "stream"),
+    "mlp.hook_pre": Tap("ffn.gate_proj", "out"),
+    "mlp.hook_post": Tap("ffn.down_proj", "in"),
+    "hook_mlp_out": Tap("ffn", "out"),
 }
 
 SCALED = "what is written is scaled by a bare parameter, so no module's output is what is added"
@@ -168,6 +189,8 @@ BLOCKS: dict[str, Block] = {
     "qwen2_5_vl_text": LLAMA_BLOCK,
     "qwen3": QWEN3_BLOCK,
     "qwen3_vl_text": QWEN3_BLOCK,
+    "qwen3_vl_moe_text": QWEN3_BLOCK,
+    "qwen3_vl_moe_text:experts": QWEN3_BLOCK | EXPERTS,
     "gemma": LLAMA_BLOCK,
     "gemma2": GEMMA2_BLOCK,
     "gemma3_text": GEMMA3_BLOCK,
@@ -179,10 +202,12 @@ BLOCKS: dict[str, Block] = {
     "idefics3_vision": CLIP_BLOCK,
     "smolvlm_vision": CLIP_BLOCK,
     "internvl_vision": INTERNVL_BLOCK,
+    "ovis2_vision": OVIS2_VISION_BLOCK,
     "qwen2_vl_vision": QWEN_VISION_BLOCK,
     "qwen2_5_vl_vision": GATED_VISION_BLOCK,
     "glm4v_vision": GATED_VISION_BLOCK,
     "qwen3_vl_vision": QWEN3_VISION_BLOCK,
+    "qwen3_vl_moe_vision": QWEN3_VISION_BLOCK,
     "pixtral": PIXTRAL_BLOCK,
 }
 

@@ -4,7 +4,7 @@ A torch hook is installed when a point gets its first hook and removed with its 
 that nobody watches costs nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint, LensHandle
 
 from vlmlens.errors import UnsupportedModelError
-from vlmlens.families import BLOCKS, Family, Tap, block_table
+from vlmlens.families import BLOCKS, Family, Tap, block_table, layer_types
 from vlmlens.model.attention import CATCHERS, Catcher
 from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS, Point, block_point
 
@@ -132,6 +132,8 @@ def _carry_before(points: list[WiredPoint]) -> Callable:
                 kwargs = kwargs | {"position_embeddings": tuple(angles)}
                 continue
             x = args[0] if args else kwargs["hidden_states"]
+            if point.tap.floats and not x.is_floating_point():
+                continue
             # The residual branch holds this very tensor: hooks get a copy, and what they make
             # of it is written into the original, where both branches read it.
             seen = x.clone() if point.tap.stage == "stream" else x
@@ -152,6 +154,8 @@ def _carry_after(points: list[WiredPoint]) -> Callable:
     def hook(module: nn.Module, args: tuple, output: Any) -> Any:
         x = output[0] if isinstance(output, tuple) else output
         for point in points:
+            if point.tap.floats and not args[0].is_floating_point():
+                continue
             if point.tap.stage == "heads":
                 writes, rest = _by_head(module, args[0], point._sizes["head"])
                 changed = point.carry(writes)
@@ -205,9 +209,10 @@ def wire(model: Any, family: Family) -> tuple[dict[str, WiredPoint], dict[str, s
             point = replace(point, axes=tap.axes)
         points[point.name] = WiredPoint(point, tap, sizes, wires.setdefault(module, Wire(module)))
 
-    def add_blocks(prefix: str, path: str, tower: Any, used: int | None) -> None:
+    def add_blocks(
+        prefix: str, path: str, tower: Any, kinds: Sequence[str], used: int | None
+    ) -> None:
         sizes = _sizes(tower)
-        kinds = getattr(tower, "layer_types", None) or []
         for layer in range(len(_module(model, path, f"{prefix}blocks"))):
             kind = kinds[layer] if layer < len(kinds) else ""
             table = block_table(family.blocks, tower.model_type, kind)
@@ -238,9 +243,10 @@ def wire(model: Any, family: Family) -> tuple[dict[str, WiredPoint], dict[str, s
     taps = usual | dict(family.points)
     for point in SINGLE_POINTS:
         if point.name == "projector.hook_in":
-            add_blocks("vision.", family.vision_layers, vision, family.vision_used(config))
+            used = family.vision_used(config)
+            add_blocks("vision.", family.vision_layers, vision, layer_types(vision), used)
         if point.name == "ln_final.hook_normalized":
-            add_blocks("", family.lm_layers, text, None)
+            add_blocks("", family.lm_layers, text, family.lm_kinds(text), None)
         add(point, taps[point.name], "", {})
     return points, absent
 

@@ -18,6 +18,9 @@ WORDS = (
     "Is the red square left of the blue star? yes no Describe the image. user USER",
 )
 
+#: Stands for the tokenizer's size, where a configuration says it once more.
+OF_TOKENIZER = "as many as the tokenizer has"
+
 
 @dataclass(frozen=True)
 class Tiny:
@@ -30,7 +33,7 @@ class Tiny:
         processor: further settings of the processor.
         tokens: special tokens by the attribute that the processor looks for.
         plain: further special tokens.
-        ids: configuration fields that hold a token's id.
+        ids: configuration fields that hold a token's id, or a list of them.
         bos: whether the chat template writes the start token; PaliGemma's processor does.
         seed: of the weights, such that what is generated holds no image token.
     """
@@ -41,7 +44,7 @@ class Tiny:
     processor: Mapping[str, Any] = field(default_factory=dict)
     tokens: Mapping[str, str] = field(default_factory=dict)
     plain: tuple[str, ...] = ()
-    ids: Mapping[str, str] = field(default_factory=lambda: {"image_token_id": "<image>"})
+    ids: Mapping[str, str | list[str]] = field(default_factory=lambda: {"image_token_id": "<image>"})
     bos: bool = True
     seed: int = 0
 
@@ -110,14 +113,16 @@ QWEN_IDS = {
     "vision_end_token_id": "<|vision_end|>",
 }
 
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 
-def _qwen(kind: str, **vision: Any) -> Tiny:
+
+def _qwen(kind: str, text: Mapping[str, Any] | None = None, **vision: Any) -> Tiny:
     # Without a head_dim of their own, wide heads have to be few.
-    heads = {} if kind == "qwen3_vl" else {"num_attention_heads": 2, "num_key_value_heads": 1}
+    heads = {} if kind.startswith("qwen3_vl") else {"num_attention_heads": 2, "num_key_value_heads": 1}
     return Tiny(
         config={
             "vision_config": {"model_type": f"{kind}_vision"} | QWEN_TOWER | vision,
-            "text_config": _text(f"{kind}_text", **QWEN_TEXT, **heads),
+            "text_config": _text(f"{kind}_text", **QWEN_TEXT, **heads, **(text or {})),
         },
         pixels=QWEN_PIXELS,
         image="<|vision_start|><|image_pad|><|vision_end|>",
@@ -144,6 +149,8 @@ IDEFICS_TOKENS = (
     "<end_of_utterance>",
     *(f"<row_{row}_col_{column}>" for row in (1, 2, 3) for column in (1, 2, 3)),
 )
+
+OVIS_INDICATORS = ["<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>"]
 
 
 def _idefics(tower: str, **tokens: str) -> Tiny:
@@ -229,6 +236,8 @@ TINY: dict[str, Tiny] = {
         fullatt_block_indexes=[1],
     ),
     "qwen3_vl": _qwen("qwen3_vl", **QWEN3_TOWER),
+    # Experts in two layers of three.
+    "qwen3_vl_moe": _qwen("qwen3_vl_moe", EXPERTS | {"mlp_only_layers": [1]}, **QWEN3_TOWER),
     "glm4v": Tiny(
         config={
             "vision_config": {"model_type": "glm4v_vision", "hidden_size": 24, "image_size": 32}
@@ -344,6 +353,22 @@ TINY: dict[str, Tiny] = {
         },
         ids={"image_token_id": "<IMG_CONTEXT>"},
     ),
+    "ovis2": Tiny(
+        config={
+            "vision_config": _tower("ovis2_vision", image_size=32, patch_size=8, vocab_size=45)
+            | {"hidden_stride": 2, "qkv_bias": True},
+            "text_config": _text("qwen2"),
+            "hidden_size": 32,
+            "vocab_size": OF_TOKENIZER,
+        },
+        pixels=(
+            "Ovis2ImageProcessorPil",
+            _square(32) | {"crop_to_patches": True, "max_patches": 6},
+        ),
+        processor={"image_seq_length": 4},
+        plain=("<IMG_ATOM>", *OVIS_INDICATORS),
+        ids={"image_token_id": "<IMG_ATOM>", "visual_indicator_token_ids": OVIS_INDICATORS},
+    ),
     # Every second layer sees everything and turns nothing.
     "aya_vision": Tiny(
         config={
@@ -395,8 +420,9 @@ def build(name: str) -> tuple[Any, Any]:
         f"{part}_token_id": getattr(tokenizer, f"{part}_token_id") for part in ("bos", "eos", "pad")
     }
     config_class = CONFIG_MAPPING[model_type]
-    settings = dict(tiny.config)
-    settings["text_config"] = settings["text_config"] | special | {"vocab_size": len(tokenizer)}
+    size = len(tokenizer)
+    settings = {key: size if value == OF_TOKENIZER else value for key, value in tiny.config.items()}
+    settings["text_config"] = settings["text_config"] | special | {"vocab_size": size}
     ids = {key: tokenizer.convert_tokens_to_ids(token) for key, token in tiny.ids.items()}
     at = getattr(config_class, "attribute_map", {})
     config = config_class(**settings, **{at.get(key, key): value for key, value in ids.items()})
