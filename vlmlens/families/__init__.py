@@ -1,6 +1,7 @@
 """One architecture per file, as data."""
 
 from vlmlens.families.aya_vision import AYA_VISION
+from vlmlens.families.cohere2_vision import COHERE2_VISION
 from vlmlens.families.family import Block, Family, Pictures, Stage, Tap, layer_types
 from vlmlens.families.gemma3 import GEMMA3
 from vlmlens.families.glm4v import GLM4V
@@ -37,6 +38,7 @@ FAMILIES: dict[str, Family] = {
         MISTRAL3,
         INTERNVL,
         AYA_VISION,
+        COHERE2_VISION,
         GLM4V,
         OVIS2,
     )

@@ -44,7 +44,9 @@ class Tiny:
     processor: Mapping[str, Any] = field(default_factory=dict)
     tokens: Mapping[str, str] = field(default_factory=dict)
     plain: tuple[str, ...] = ()
-    ids: Mapping[str, str | list[str]] = field(default_factory=lambda: {"image_token_id": "<image>"})
+    ids: Mapping[str, str | list[str]] = field(
+        default_factory=lambda: {"image_token_id": "<image>"}
+    )
     bos: bool = True
     seed: int = 0
 
@@ -83,6 +85,12 @@ WITH_CLS = {
     "vision_feature_select_strategy": "default",
     "num_additional_image_tokens": 1,
 }
+# Every second layer sees everything and turns nothing.
+COHERE2 = _text(
+    "cohere2",
+    sliding_window=8,
+    layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+)
 PINPOINTS = [[32, 64], [64, 32], [64, 64], [32, 96], [96, 32]]
 
 QWEN_TOWER = {
@@ -118,7 +126,9 @@ EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 
 
 def _qwen(kind: str, text: Mapping[str, Any] | None = None, **vision: Any) -> Tiny:
     # Without a head_dim of their own, wide heads have to be few.
-    heads = {} if kind.startswith("qwen3_vl") else {"num_attention_heads": 2, "num_key_value_heads": 1}
+    heads = (
+        {} if kind.startswith("qwen3_vl") else {"num_attention_heads": 2, "num_key_value_heads": 1}
+    )
     return Tiny(
         config={
             "vision_config": {"model_type": f"{kind}_vision"} | QWEN_TOWER | vision,
@@ -217,7 +227,10 @@ TINY: dict[str, Tiny] = {
             "image_grid_pinpoints": PINPOINTS,
             "vision_aspect_ratio": "anyres_max_2",
         },
-        pixels=("LlavaOnevisionImageProcessorPil", _square(32) | {"image_grid_pinpoints": PINPOINTS}),
+        pixels=(
+            "LlavaOnevisionImageProcessorPil",
+            _square(32) | {"image_grid_pinpoints": PINPOINTS},
+        ),
         processor={
             "num_image_tokens": 16,
             "vision_feature_select_strategy": "full",
@@ -305,9 +318,7 @@ TINY: dict[str, Tiny] = {
     "paligemma/gemma2": Tiny(
         config={
             "vision_config": SIGLIP | {"projection_dim": 32},
-            "text_config": _text(
-                "gemma2", head_dim=8, query_pre_attn_scalar=8, sliding_window=8
-            ),
+            "text_config": _text("gemma2", head_dim=8, query_pre_attn_scalar=8, sliding_window=8),
             "projection_dim": 32,
         },
         pixels=("SiglipImageProcessorPil", _square(32) | {"image_seq_length": 16}),
@@ -369,15 +380,10 @@ TINY: dict[str, Tiny] = {
         plain=("<IMG_ATOM>", *OVIS_INDICATORS),
         ids={"image_token_id": "<IMG_ATOM>", "visual_indicator_token_ids": OVIS_INDICATORS},
     ),
-    # Every second layer sees everything and turns nothing.
     "aya_vision": Tiny(
         config={
             "vision_config": SIGLIP,
-            "text_config": _text(
-                "cohere2",
-                sliding_window=8,
-                layer_types=["sliding_attention", "full_attention", "sliding_attention"],
-            ),
+            "text_config": COHERE2,
         },
         pixels=(
             "GotOcr2ImageProcessorPil",
@@ -394,6 +400,20 @@ TINY: dict[str, Tiny] = {
         ),
         ids={"image_token_id": "<|IMG_PATCH|>"},
         seed=1,
+    ),
+    # transformers' image processor needs torchvision: ours stands in.
+    "cohere2_vision": Tiny(
+        config={"vision_config": SIGLIP, "text_config": COHERE2, "alignment_intermediate_size": 40},
+        pixels=(
+            "Cohere2Pixels",
+            _square(32) | {"crop_to_patches": True, "max_patches": 6, "patch_size": 2},
+        ),
+        tokens={
+            "image_token": "<image>",
+            "boi_token": "<|START_OF_IMG|>",
+            "eoi_token": "<|END_OF_IMG|>",
+            "img_line_break_token": "<|IMG_LINE_BREAK|>",
+        },
     ),
 }
 
@@ -443,6 +463,8 @@ def build(name: str) -> tuple[Any, Any]:
 def _processor(tiny: Tiny, model_type: str) -> Any:
     import transformers
 
+    from vlmlens.zoo import pixels
+
     made = shapes_processor(WORDS * 4, vocab_size=300)
     tokenizer = made.tokenizer
     named = {"image_token": "<image>"} | dict(tiny.tokens)
@@ -456,7 +478,7 @@ def _processor(tiny: Tiny, model_type: str) -> Any:
     kind, settings = tiny.pixels
     template = CHAT_TEMPLATE.replace("<image>", tiny.image)
     return stills(model_type)(
-        image_processor=getattr(transformers, kind)(**settings),
+        image_processor=(getattr(pixels, kind, None) or getattr(transformers, kind))(**settings),
         tokenizer=tokenizer,
         chat_template=template if tiny.bos else template.removeprefix("{{ bos_token }}"),
         **tiny.processor,
