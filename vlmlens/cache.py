@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-from vlmlens.errors import UnknownPointError
+from vlmlens.errors import InputError, UnknownPointError
 from vlmlens.select import Positions
 
 
@@ -60,12 +60,17 @@ class ActivationCache(Mapping[str, Tensor]):
 
         Raises:
             UnknownPointError: nothing that matches was saved.
+            InputError: layers differ in shape, as heads of two widths do.
         """
         pattern = points.points if isinstance(points, Save) else points
         names = [name for name in self if fnmatchcase(name, pattern)]
         if not names:
             raise UnknownPointError(pattern, self, "in what this run saved")
         first = self[names[0]].device
+        if len(shapes := {tuple(self[name].shape) for name in names}) > 1:
+            raise InputError(
+                f"{pattern} differs in shape from layer to layer, {shapes}: take one by one"
+            )
         return torch.stack([self[name].to(first) for name in names])
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ from vlmlens.families.aya_vision import AYA_VISION
 from vlmlens.families.cohere2_vision import COHERE2_VISION
 from vlmlens.families.family import Block, Family, Pictures, Stage, Tap, layer_types
 from vlmlens.families.gemma3 import GEMMA3
+from vlmlens.families.gemma4 import GEMMA4
 from vlmlens.families.glm4v import GLM4V
 from vlmlens.families.idefics3 import IDEFICS3, SMOLVLM
 from vlmlens.families.internvl import INTERNVL
@@ -32,6 +33,7 @@ FAMILIES: dict[str, Family] = {
         QWEN3_VL,
         QWEN3_VL_MOE,
         GEMMA3,
+        GEMMA4,
         PALIGEMMA,
         IDEFICS3,
         SMOLVLM,

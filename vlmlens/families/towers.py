@@ -54,6 +54,11 @@ GEMMA3_BLOCK: Block = GEMMA2_BLOCK | {
     "attn.hook_q": Tap("self_attn.q_norm", "out", "batch head pos d_head"),
     "attn.hook_k": Tap("self_attn.k_norm", "out", "batch kv_head pos d_head"),
 }
+# With experts beside it, the MLP whose hidden units are offered is the one that all tokens share.
+GEMMA4_BLOCK: Block = GEMMA2_BLOCK | NORMED
+GEMMA4_SHARED: Block = GEMMA4_BLOCK | {
+    "attn.hook_k": "this layer makes no keys: it reads those of an earlier one, already turned",
+}
 GLM4V_BLOCK: Block = LLAMA_BLOCK | {
     "hook_attn_out": Tap("post_self_attn_layernorm", "out"),
     "hook_mlp_out": Tap("post_mlp_layernorm", "out"),
@@ -101,6 +106,27 @@ OVIS2_VISION_BLOCK: Block = CLIP_BLOCK | {
     "mlp.hook_pre": Tap("ffn.gate_proj", "out"),
     "mlp.hook_post": Tap("ffn.down_proj", "in"),
     "hook_mlp_out": Tap("ffn", "out"),
+}
+
+GEMMA4_VISION_BLOCK: Block = {
+    "hook_resid_pre": Tap("", "in"),
+    "attn.hook_q": Tap("self_attn.q_norm", "out"),
+    "attn.hook_k": Tap("self_attn.k_norm", "out"),
+    "attn.hook_cos": Tap("self_attn", "cos", axes="image pos trig"),
+    "attn.hook_sin": Tap("self_attn", "sin", axes="image pos trig"),
+    "attn.hook_rot_q": Tap("self_attn", "query", "image head pos d_head"),
+    "attn.hook_rot_k": Tap("self_attn", "key", "image kv_head pos d_head"),
+    "attn.hook_v": Tap("self_attn", "value", "image kv_head pos d_head"),
+    "attn.hook_attn_scores": Tap("self_attn", "scores"),
+    "attn.hook_pattern": Tap("self_attn", "pattern"),
+    "attn.hook_z": Tap("self_attn.o_proj", "in", "image pos (head d_head)"),
+    "attn.hook_result": Tap("self_attn.o_proj.linear", "heads"),  # o_proj may clip its sum
+    "hook_attn_out": Tap("post_attention_layernorm", "out"),
+    "hook_resid_mid": Tap("pre_feedforward_layernorm", "stream"),
+    "mlp.hook_pre": Tap("mlp.gate_proj", "out"),
+    "mlp.hook_post": Tap("mlp.down_proj", "in"),
+    "hook_mlp_out": Tap("post_feedforward_layernorm", "out"),
+    "hook_resid_post": Tap("", "out"),
 }
 
 SCALED = "what is written is scaled by a bare parameter, so no module's output is what is added"
@@ -194,6 +220,8 @@ BLOCKS: dict[str, Block] = {
     "gemma": LLAMA_BLOCK,
     "gemma2": GEMMA2_BLOCK,
     "gemma3_text": GEMMA3_BLOCK,
+    "gemma4_text": GEMMA4_BLOCK,
+    "gemma4_text:shared": GEMMA4_SHARED,
     "glm4v_text": GLM4V_BLOCK,
     "cohere2": COHERE2_BLOCK,
     "cohere2:full_attention": COHERE2_UNTURNED,
@@ -201,6 +229,7 @@ BLOCKS: dict[str, Block] = {
     "siglip_vision_model": CLIP_BLOCK,
     "idefics3_vision": CLIP_BLOCK,
     "smolvlm_vision": CLIP_BLOCK,
+    "gemma4_vision": GEMMA4_VISION_BLOCK,
     "internvl_vision": INTERNVL_BLOCK,
     "ovis2_vision": OVIS2_VISION_BLOCK,
     "qwen2_vl_vision": QWEN_VISION_BLOCK,

@@ -40,8 +40,10 @@ def decode(
     draw = torch.Generator(device="cpu").manual_seed(seed)
     cache = DynamicCache()
     step_inputs = inputs
-    tensors = dict(inputs.tensors) | {"past_key_values": cache, "logits_to_keep": 1}
     device = inputs.tensors["input_ids"].device
+    # Not the number 1, for which Gemma 4 drops positions within the language model.
+    last = torch.tensor([inputs.tensors["input_ids"].shape[1] - 1], device=device)
+    tensors = dict(inputs.tensors) | {"past_key_values": cache, "logits_to_keep": last}
     done = torch.zeros(len(inputs), dtype=torch.bool, device=device)
     lengths = torch.zeros(len(inputs), dtype=torch.long, device=device)
     tokens: list[Tensor] = []

@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from vlmlens.errors import InputError
 
@@ -31,11 +32,14 @@ class Rope:
         step: radians per position.
         axes: what positions count along: ``("position",)``, or time, height and width.
         pairing: which two channels make a plane.
+        planes: how many planes each layer turns, where heads differ in width; the steps of the
+            others are 0.
     """
 
     step: Float[Tensor, "layer axis plane"]
     axes: tuple[str, ...] = ("position",)
     pairing: Pairing = "half"
+    planes: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, rotary: Any, axes: tuple[str, ...], kinds: Sequence[str | None]) -> "Rope":
@@ -52,17 +56,23 @@ class Rope:
             for kind in dict.fromkeys(kinds)
             if kind is not None
         }
-        first = next(iter(tables.values()))
         halves = all(torch.equal(*table.chunk(2, dim=-1)) for table in tables.values())
         pairing: Pairing = "half" if halves else "interleaved"
-        steps = torch.stack([tables.get(kind, torch.zeros_like(first)) for kind in kinds])
         split = "(two plane)" if halves else "(plane two)"
-        planes = rearrange(steps, f"layer way {split} -> two layer way plane", two=2)
-        return cls(planes[0], axes, pairing)
+        steps = {
+            kind: rearrange(table, f"way {split} -> two way plane", two=2)[0]
+            for kind, table in tables.items()
+        }
+        most = max(table.shape[-1] for table in steps.values())
+        none = next(iter(steps.values())).new_zeros(len(axes), most)
+        rows = [steps.get(kind, none) for kind in kinds]
+        padded = [pad(row, (0, most - row.shape[-1])) for row in rows]
+        return cls(torch.stack(padded), axes, pairing, tuple(row.shape[-1] for row in rows))
 
     def __getitem__(self, layer: int) -> "Rope":
         """One layer's rotation, which turns activations of any leading shape."""
-        return Rope(self.step[layer][None], self.axes, self.pairing)
+        planes = self.planes[layer] if self.planes else None
+        return Rope(self.step[layer][None, :, :planes], self.axes, self.pairing)
 
     def angles(
         self, delta: float, axis: str | None = None

@@ -212,8 +212,8 @@ def wire(model: Any, family: Family) -> tuple[dict[str, WiredPoint], dict[str, s
     def add_blocks(
         prefix: str, path: str, tower: Any, kinds: Sequence[str], used: int | None
     ) -> None:
-        sizes = _sizes(tower)
         for layer in range(len(_module(model, path, f"{prefix}blocks"))):
+            sizes = _sizes(tower.per_layer_config[layer] if tower.is_heterogeneous else tower)
             kind = kinds[layer] if layer < len(kinds) else ""
             table = block_table(family.blocks, tower.model_type, kind)
             if table is None:

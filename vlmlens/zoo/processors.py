@@ -34,6 +34,7 @@ def stills(model_type: str) -> Any:
     Raises:
         UnsupportedModelError: transformers knows no processor of this model type.
     """
+    from transformers import ProcessorMixin
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
     if model_type not in PROCESSOR_MAPPING_NAMES:
@@ -42,15 +43,21 @@ def stills(model_type: str) -> Any:
     if "video_processor" not in whole.get_attributes():
         return whole
 
-    class Stills(whole):
+    class NoVideos(ProcessorMixin):
+        def __init__(self, *parts: Any, **named: Any):
+            named.pop("video_processor", None)
+            super().__init__(*parts, **named)
+
+    class Stills(whole, NoVideos):
         video_processor = SimpleNamespace(num_frames=None, fps=None)  # SmolVLM reads these
 
-        def __init__(self, image_processor=None, tokenizer=None, **options: Any):
-            super().__init__(image_processor, tokenizer, video_processor=None, **options)
+        def __init__(self, *parts: Any, **options: Any):
+            named = dict(zip(self.get_attributes(), parts, strict=False))
+            super().__init__(**named, video_processor=None, **options)
 
         @classmethod
         def get_attributes(cls) -> list[str]:
-            return [name for name in super().get_attributes() if name != "video_processor"]
+            return [name for name in whole.get_attributes() if name != "video_processor"]
 
     Stills.__name__ = whole.__name__  # what is saved names transformers' own class
     return Stills

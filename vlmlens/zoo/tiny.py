@@ -31,6 +31,7 @@ class Tiny:
         pixels: name and settings of the image processor.
         image: what stands for an image in a prompt.
         processor: further settings of the processor.
+        parts: further parts of the processor, by the names of their classes.
         tokens: special tokens by the attribute that the processor looks for.
         plain: further special tokens.
         ids: configuration fields that hold a token's id, or a list of them.
@@ -42,6 +43,7 @@ class Tiny:
     pixels: tuple[str, Mapping[str, Any]]
     image: str = "<image>"
     processor: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
     tokens: Mapping[str, str] = field(default_factory=dict)
     plain: tuple[str, ...] = ()
     ids: Mapping[str, str | list[str]] = field(
@@ -159,6 +161,51 @@ IDEFICS_TOKENS = (
     "<end_of_utterance>",
     *(f"<row_{row}_col_{column}>" for row in (1, 2, 3) for column in (1, 2, 3)),
 )
+
+GEMMA4_TOKENS = {
+    "image_token": "<|image|>",
+    "boi_token": "<|image>",
+    "eoi_token": "<image|>",
+    "audio_token": "<|audio|>",
+    "boa_token": "<|audio>",
+    "eoa_token": "<audio|>",
+}
+
+
+def _gemma4(**text: Any) -> Tiny:
+    return Tiny(
+        config={
+            "vision_config": _tower("gemma4_vision", num_key_value_heads=3, head_dim=8)
+            | {"patch_size": 4, "pooling_kernel_size": 2, "position_embedding_size": 64},
+            "text_config": _text(
+                "gemma4_text",
+                num_hidden_layers=4,
+                layer_types=["sliding_attention", "full_attention"] * 2,
+                sliding_window=8,
+                head_dim=8,
+                global_head_dim=16,
+                **text,
+            ),
+        },
+        pixels=(
+            "Gemma4ImageProcessorPil",
+            {"patch_size": 4, "pooling_kernel_size": 2, "max_soft_tokens": 70},
+        ),
+        image="<|image|>",
+        parts={"feature_extractor": "Gemma4AudioFeatureExtractor"},
+        tokens=GEMMA4_TOKENS,
+        plain=("<|video|>",),
+        ids={
+            "image_token_id": "<|image|>",
+            "boi_token_id": "<|image>",
+            "eoi_token_id": "<image|>",
+            "video_token_id": "<|video|>",
+            "audio_token_id": "<|audio|>",
+            "boa_token_id": "<|audio>",
+            "eoa_token_index": "<audio|>",
+        },
+    )
+
 
 OVIS_INDICATORS = ["<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>"]
 
@@ -304,6 +351,21 @@ TINY: dict[str, Tiny] = {
             "boi_token_index": "<start_of_image>",
             "eoi_token_index": "<end_of_image>",
         },
+    ),
+    # Late layers read earlier ones' keys; wide heads in half of the layers; per-layer embeddings.
+    "gemma4": _gemma4(
+        hidden_size_per_layer_input=4, vocab_size_per_layer_input=400, num_kv_shared_layers=2
+    ),
+    # Keys are values before their norms; experts beside the MLP; images see themselves both ways.
+    "gemma4/experts": _gemma4(
+        hidden_size_per_layer_input=0,
+        num_global_key_value_heads=1,
+        attention_k_eq_v=True,
+        use_bidirectional_attention="vision",
+        enable_moe_block=True,
+        num_experts=4,
+        top_k_experts=2,
+        moe_intermediate_size=24,
     ),
     "paligemma": Tiny(
         config={
@@ -457,6 +519,9 @@ def build(name: str) -> tuple[Any, Any]:
             else:
                 fan = parameter[0].numel()
                 parameter.copy_(torch.randn_like(parameter) * 0.9 / fan**0.5)
+        for name, buffer in model.named_buffers():
+            if name.endswith("layer_scalar"):
+                buffer.fill_(0.8)
     return model, processor
 
 
@@ -481,5 +546,6 @@ def _processor(tiny: Tiny, model_type: str) -> Any:
         image_processor=(getattr(pixels, kind, None) or getattr(transformers, kind))(**settings),
         tokenizer=tokenizer,
         chat_template=template if tiny.bos else template.removeprefix("{{ bos_token }}"),
+        **{name: getattr(transformers, part)() for name, part in tiny.parts.items()},
         **tiny.processor,
     )
