@@ -8,6 +8,7 @@ from vlmlens.families.gemma4 import GEMMA4
 from vlmlens.families.glm4v import GLM4V
 from vlmlens.families.idefics3 import IDEFICS3, SMOLVLM
 from vlmlens.families.internvl import INTERNVL
+from vlmlens.families.lfm2_vl import LFM2_VL
 from vlmlens.families.llava import LLAVA
 from vlmlens.families.llava_next import LLAVA_NEXT
 from vlmlens.families.llava_onevision import LLAVA_ONEVISION
@@ -43,6 +44,7 @@ FAMILIES: dict[str, Family] = {
         COHERE2_VISION,
         GLM4V,
         OVIS2,
+        LFM2_VL,
     )
 }
 

@@ -24,7 +24,9 @@ AYA_VISION = Family(
     vision_used=deepest_selected,
     points={
         "projector.hook_out": Tap(
-            "model.multi_modal_projector", "out", axes="image row column d_model"
+            "model.multi_modal_projector",
+            "out",
+            "image row column d_model -> image (row column) d_model",
         )
     },
 )

@@ -35,7 +35,9 @@ COHERE2_VISION = Family(
     views=_views,
     points={
         "projector.hook_out": Tap(
-            "model.multi_modal_projector", "out", axes="image row column d_model"
+            "model.multi_modal_projector",
+            "out",
+            "image row column d_model -> image (row column) d_model",
         )
     },
 )

@@ -34,6 +34,7 @@ class Tap:
         module: path from the block (or from the model, for points that exist once).
         stage: where at that module.
         layout: the tensor's axes there, as einops writes them; None where they are the point's.
+            Where several of them make one of the point's, ``theirs -> the point's``.
         axes: the point's axes in this stack, where they are not the usual ones: a tower that
             packs all images into one row of patches has ``patch`` for ``image pos``.
         part: (which, of how many) equal parts of the last axis, at fused projections.

@@ -59,6 +59,19 @@ GEMMA4_BLOCK: Block = GEMMA2_BLOCK | NORMED
 GEMMA4_SHARED: Block = GEMMA4_BLOCK | {
     "attn.hook_k": "this layer makes no keys: it reads those of an earlier one, already turned",
 }
+LFM2_BLOCK: Block = LLAMA_BLOCK | {
+    "attn.hook_q": Tap("self_attn.q_layernorm", "out"),
+    "attn.hook_k": Tap("self_attn.k_layernorm", "out"),
+    "attn.hook_z": Tap("self_attn.out_proj", "in", "batch pos (head d_head)"),
+    "attn.hook_result": Tap("self_attn.out_proj", "heads"),
+    "hook_attn_out": Tap("self_attn.out_proj", "out"),
+    "hook_resid_mid": Tap("ffn_norm", "stream"),
+    "mlp.hook_pre": Tap("feed_forward.w1", "out"),
+    "mlp.hook_post": Tap("feed_forward.w2", "in"),
+    "hook_mlp_out": Tap("feed_forward", "out"),
+}
+CONVOLVES = "this layer convolves over positions: it has no attention"
+LFM2_CONV: Block = {name: CONVOLVES if "attn" in name else tap for name, tap in LFM2_BLOCK.items()}
 GLM4V_BLOCK: Block = LLAMA_BLOCK | {
     "hook_attn_out": Tap("post_self_attn_layernorm", "out"),
     "hook_mlp_out": Tap("post_mlp_layernorm", "out"),
@@ -223,10 +236,13 @@ BLOCKS: dict[str, Block] = {
     "gemma4_text": GEMMA4_BLOCK,
     "gemma4_text:shared": GEMMA4_SHARED,
     "glm4v_text": GLM4V_BLOCK,
+    "lfm2": LFM2_BLOCK,
+    "lfm2:conv": LFM2_CONV,
     "cohere2": COHERE2_BLOCK,
     "cohere2:full_attention": COHERE2_UNTURNED,
     "clip_vision_model": CLIP_BLOCK,
     "siglip_vision_model": CLIP_BLOCK,
+    "siglip2_vision_model": CLIP_BLOCK,
     "idefics3_vision": CLIP_BLOCK,
     "smolvlm_vision": CLIP_BLOCK,
     "gemma4_vision": GEMMA4_VISION_BLOCK,

@@ -272,6 +272,7 @@ class HookedVLM(HookedRootModule):
                 lambda step, logits, saved: Run(step, logits, saved, road, self.rope, self.scaling),
                 tokenizer=getattr(self.processor, "tokenizer", None),
                 config=self.hf_model.generation_config,
+                cache=generate.empty_cache(self.config.get_text_config()),
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
                 seed=seed,
@@ -368,7 +369,9 @@ class HookedVLM(HookedRootModule):
     @cached_property
     def rope(self) -> Rope | None:
         """The language model's rotation, layer by layer; None for one that does not turn."""
-        turning = [f"blocks.{layer}.attn.hook_cos" in self.hook_dict for layer in range(self.layers)]
+        turning = [
+            f"blocks.{layer}.attn.hook_cos" in self.hook_dict for layer in range(self.layers)
+        ]
         if not any(turning):
             return None
         types = getattr(self.config.get_text_config(), "layer_types", None) or [""] * self.layers

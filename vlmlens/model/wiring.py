@@ -4,12 +4,13 @@ A torch hook is installed when a point gets its first hook and removed with its 
 that nobody watches costs nothing.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from einops import rearrange
+from einops import parse_shape, rearrange
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint, LensHandle
 
@@ -71,12 +72,15 @@ class WiredPoint(HookPoint):
     def _carry(self, native: Tensor) -> Tensor:
         if self._native is None:
             return self(native)
-        axes = " ".join(self.axes)
-        seen = rearrange(native, f"{self._native} -> {axes}", **self._sizes)
+        theirs, _, ours = self._native.partition(" -> ")
+        ours, axes, sizes = ours or " ".join(self.axes), " ".join(self.axes), dict(self._sizes)
+        if ours != axes:  # several axes become one, which has to be cut again
+            sizes |= parse_shape(native, re.sub(r"\b1\b", "_", theirs))
+        seen = rearrange(native, f"{theirs} -> {ours}", **sizes)
         changed = self(seen)
         if changed is seen:
             return native
-        return rearrange(changed, f"{axes} -> {self._native}")
+        return rearrange(changed, f"{ours} -> {theirs}", **sizes)
 
 
 class Wire:

@@ -4,11 +4,14 @@ For the tiny models only: they cut and number pictures as the family's processor
 checkpoint comes with its own, and opens where torchvision is installed.
 """
 
+import math
 from typing import Any
 
 import numpy as np
-from transformers import GotOcr2ImageProcessorPil
-from transformers.image_utils import SizeDict
+from transformers import BatchFeature, GotOcr2ImageProcessorPil
+from transformers.image_processing_backends import PilBackend
+from transformers.image_utils import SizeDict, make_flat_list_of_images
+from transformers.processing_utils import ImagesKwargs
 
 
 def _cut(image: np.ndarray, rows: int, columns: int) -> list[np.ndarray]:
@@ -57,3 +60,107 @@ class Cohere2Pixels(GotOcr2ImageProcessorPil):
             if len(tiles) == 1
             else [*tiles, self.resize(image, patch_size, resample=resample)]
         )
+
+
+class _RowsAndColumns(ImagesKwargs, total=False):
+    return_row_col_info: bool
+
+
+class Lfm2Pixels(PilBackend):
+    """LFM2-VL's: an image whole, or, if it is large, in tiles and then small; as rows of patches.
+
+    Args:
+        encoder_patch_size: pixels along a patch's side.
+        tile_size: pixels along a tile's side.
+        min_image_tokens: fewest tokens of an image that is not cut, and of its small copy.
+        max_image_tokens: most of them.
+        max_tiles: most tiles.
+    """
+
+    valid_kwargs = _RowsAndColumns
+    downsample_factor = 2
+    min_tiles = 2
+    use_thumbnail = True
+    max_pixels_tolerance = 2.0
+
+    def __init__(
+        self,
+        encoder_patch_size: int,
+        tile_size: int,
+        min_image_tokens: int,
+        max_image_tokens: int,
+        max_tiles: int,
+    ):
+        super().__init__()
+        self.encoder_patch_size, self.tile_size, self.max_tiles = (
+            encoder_patch_size,
+            tile_size,
+            max_tiles,
+        )
+        self.min_image_tokens, self.max_image_tokens = min_image_tokens, max_image_tokens
+
+    def __call__(
+        self,
+        images: Any,
+        return_row_col_info: bool = False,
+        return_tensors: str | None = None,
+        **_: Any,
+    ) -> BatchFeature:
+        """Patches (tile patch pixels), which of them are padding, and every tile's grid."""
+        made = [self._one(self.process_image(i, True)) for i in make_flat_list_of_images(images)]
+        tiles = [tile for cut, *_ in made for tile in cut]
+        unit = self.downsample_factor**2
+        most = max(self.max_image_tokens * unit, (self.tile_size // self.encoder_patch_size) ** 2)
+        grids = [tuple(n // self.encoder_patch_size for n in tile.shape[1:]) for tile in tiles]
+        rows = [self._patches(tile) for tile in tiles]
+        data: dict[str, Any] = {
+            "pixel_values": np.stack(
+                [np.pad(r, ((0, max(0, most - len(r))), (0, 0))) for r in rows]
+            ),
+            "pixel_attention_mask": np.stack([np.arange(most) < len(r) for r in rows]).astype(int),
+            "spatial_shapes": np.array(grids),
+        }
+        if return_row_col_info:
+            _, data["image_rows"], data["image_cols"], data["image_sizes"] = zip(*made, strict=True)
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def _one(self, image: np.ndarray) -> tuple[list[np.ndarray], int, int, tuple[int, int]]:
+        """Tiles of one image (channel row column), their arrangement, and the small copy's size."""
+        unit = self.encoder_patch_size * self.downsample_factor
+        height, width = image.shape[1:]
+        near = [max(unit, round(n / unit) * unit) for n in (height, width)]
+        least, most = (n * unit**2 for n in (self.min_image_tokens, self.max_image_tokens))
+        size = near
+        if near[0] * near[1] > most:
+            by = math.sqrt(height * width / most)
+            size = [max(unit, math.floor(n / by / unit) * unit) for n in (height, width)]
+        elif near[0] * near[1] < least:
+            by = math.sqrt(least / (height * width))
+            size = [math.ceil(n * by / unit) * unit for n in (height, width)]
+        small = self.resize(image, SizeDict(height=size[0], width=size[1]))
+        if near[0] * near[1] <= most * self.max_pixels_tolerance:
+            return [small], 1, 1, (size[0], size[1])
+        rows, columns = self._arranged(height, width)
+        canvas = SizeDict(height=rows * self.tile_size, width=columns * self.tile_size)
+        cut = _cut(self.resize(image, canvas), rows, columns)
+        return [*cut, small], rows, columns, (size[0], size[1])
+
+    def _arranged(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of tiles whose shape is nearest; more tiles if they are half filled."""
+        most = range(1, self.max_tiles + 1)
+        every = [(c, r) for c in most for r in most if self.min_tiles <= c * r <= self.max_tiles]
+        best, nearest = (1, 1), math.inf
+        for columns, rows in sorted(every, key=np.prod):
+            off = abs(width / height - columns / rows)
+            filled = width * height > 0.5 * self.tile_size**2 * columns * rows
+            if off < nearest or (off == nearest and filled):
+                best, nearest = (columns, rows), off
+        return best[1], best[0]
+
+    def _patches(self, tile: np.ndarray) -> np.ndarray:
+        """A tile (channel row column) as patches, each with its channels last."""
+        side = self.encoder_patch_size
+        channels, height, width = tile.shape
+        scaled = (tile.astype(np.float32) / 255 - 0.5) / 0.5
+        cut = scaled.reshape(channels, height // side, side, width // side, side)
+        return cut.transpose(1, 3, 2, 4, 0).reshape(-1, side * side * channels)
