@@ -2,6 +2,7 @@
 
 from vlmlens.families.aya_vision import AYA_VISION
 from vlmlens.families.cohere2_vision import COHERE2_VISION
+from vlmlens.families.deepseek_vl import DEEPSEEK_VL, JANUS
 from vlmlens.families.family import Block, Family, Pictures, Stage, Tap, layer_types
 from vlmlens.families.gemma3 import GEMMA3
 from vlmlens.families.gemma4 import GEMMA4
@@ -44,6 +45,8 @@ FAMILIES: dict[str, Family] = {
         COHERE2_VISION,
         GLM4V,
         OVIS2,
+        DEEPSEEK_VL,
+        JANUS,
         LFM2_VL,
     )
 }

@@ -106,6 +106,11 @@ CLIP_BLOCK: Block = {
     "hook_resid_post": Tap("", "out"),
 }
 
+JANUS_VISION_BLOCK: Block = CLIP_BLOCK | {
+    "attn.hook_z": Tap("self_attn.projection_layer", "in", "image pos (head d_head)"),
+    "attn.hook_result": Tap("self_attn.projection_layer", "heads"),
+    "hook_attn_out": Tap("self_attn.projection_layer", "out"),
+}
 OVIS2_VISION_BLOCK: Block = CLIP_BLOCK | {
     "attn.hook_q": Tap("attention.q_proj", "out", "image pos (head d_head)"),
     "attn.hook_k": Tap("attention.k_proj", "out", "image pos (kv_head d_head)"),
@@ -245,6 +250,7 @@ BLOCKS: dict[str, Block] = {
     "siglip2_vision_model": CLIP_BLOCK,
     "idefics3_vision": CLIP_BLOCK,
     "smolvlm_vision": CLIP_BLOCK,
+    "janus_vision_model": JANUS_VISION_BLOCK,
     "gemma4_vision": GEMMA4_VISION_BLOCK,
     "internvl_vision": INTERNVL_BLOCK,
     "ovis2_vision": OVIS2_VISION_BLOCK,
