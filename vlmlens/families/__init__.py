@@ -10,6 +10,7 @@ from vlmlens.families.glm4v import GLM4V
 from vlmlens.families.idefics3 import IDEFICS3, SMOLVLM
 from vlmlens.families.internvl import INTERNVL
 from vlmlens.families.lfm2_vl import LFM2_VL
+from vlmlens.families.llama4 import LLAMA4
 from vlmlens.families.llava import LLAVA
 from vlmlens.families.llava_next import LLAVA_NEXT
 from vlmlens.families.llava_onevision import LLAVA_ONEVISION
@@ -48,6 +49,7 @@ FAMILIES: dict[str, Family] = {
         DEEPSEEK_VL,
         JANUS,
         LFM2_VL,
+        LLAMA4,
     )
 }
 

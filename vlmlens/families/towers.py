@@ -59,6 +59,15 @@ GEMMA4_BLOCK: Block = GEMMA2_BLOCK | NORMED
 GEMMA4_SHARED: Block = GEMMA4_BLOCK | {
     "attn.hook_k": "this layer makes no keys: it reads those of an earlier one, already turned",
 }
+LLAMA4_BLOCK: Block = LLAMA_BLOCK | {
+    "mlp.hook_pre": Tap("feed_forward.gate_proj", "out"),
+    "mlp.hook_post": Tap("feed_forward.down_proj", "in"),
+    "hook_mlp_out": Tap("feed_forward", "out"),
+}
+UNTURNED: Block = {
+    "attn.hook_cos": "this layer sees all positions and turns nothing",
+    "attn.hook_sin": "this layer sees all positions and turns nothing",
+}
 LFM2_BLOCK: Block = LLAMA_BLOCK | {
     "attn.hook_q": Tap("self_attn.q_layernorm", "out"),
     "attn.hook_k": Tap("self_attn.k_layernorm", "out"),
@@ -80,10 +89,6 @@ GLM4V_BLOCK: Block = LLAMA_BLOCK | {
 
 COHERE2_BLOCK: Block = LLAMA_BLOCK | {
     "hook_resid_mid": "attention and MLP both read the block's input: there is no stream between",
-}
-COHERE2_UNTURNED: Block = COHERE2_BLOCK | {
-    "attn.hook_cos": "this layer sees all positions and turns nothing",
-    "attn.hook_sin": "this layer sees all positions and turns nothing",
 }
 
 # ---------------------------------------------------------------------- towers, picture by picture
@@ -110,6 +115,17 @@ JANUS_VISION_BLOCK: Block = CLIP_BLOCK | {
     "attn.hook_z": Tap("self_attn.projection_layer", "in", "image pos (head d_head)"),
     "attn.hook_result": Tap("self_attn.projection_layer", "heads"),
     "hook_attn_out": Tap("self_attn.projection_layer", "out"),
+}
+COMPLEX = "the angles are complex numbers, the same for every picture"
+LLAMA4_VISION_BLOCK: Block = CLIP_BLOCK | {
+    "attn.hook_cos": COMPLEX,
+    "attn.hook_sin": COMPLEX,
+    "attn.hook_rot_q": Tap("self_attn", "query", "image head pos d_head"),
+    "attn.hook_rot_k": Tap("self_attn", "key", "image kv_head pos d_head"),
+    "attn.hook_z": Tap("self_attn.o_proj", "in", "image pos (head d_head)"),
+    "attn.hook_result": Tap("self_attn.o_proj", "heads"),
+    "hook_attn_out": Tap("self_attn.o_proj", "out"),
+    "hook_resid_mid": Tap("post_attention_layernorm", "stream"),
 }
 OVIS2_VISION_BLOCK: Block = CLIP_BLOCK | {
     "attn.hook_q": Tap("attention.q_proj", "out", "image pos (head d_head)"),
@@ -241,16 +257,21 @@ BLOCKS: dict[str, Block] = {
     "gemma4_text": GEMMA4_BLOCK,
     "gemma4_text:shared": GEMMA4_SHARED,
     "glm4v_text": GLM4V_BLOCK,
+    "llama4_text": LLAMA4_BLOCK,
+    "llama4_text:turned experts": LLAMA4_BLOCK | EXPERTS,
+    "llama4_text:unturned": LLAMA4_BLOCK | UNTURNED,
+    "llama4_text:unturned experts": LLAMA4_BLOCK | UNTURNED | EXPERTS,
     "lfm2": LFM2_BLOCK,
     "lfm2:conv": LFM2_CONV,
     "cohere2": COHERE2_BLOCK,
-    "cohere2:full_attention": COHERE2_UNTURNED,
+    "cohere2:full_attention": COHERE2_BLOCK | UNTURNED,
     "clip_vision_model": CLIP_BLOCK,
     "siglip_vision_model": CLIP_BLOCK,
     "siglip2_vision_model": CLIP_BLOCK,
     "idefics3_vision": CLIP_BLOCK,
     "smolvlm_vision": CLIP_BLOCK,
     "janus_vision_model": JANUS_VISION_BLOCK,
+    "llama4_vision_model": LLAMA4_VISION_BLOCK,
     "gemma4_vision": GEMMA4_VISION_BLOCK,
     "internvl_vision": INTERNVL_BLOCK,
     "ovis2_vision": OVIS2_VISION_BLOCK,

@@ -151,6 +151,25 @@ def spread(planes: Float[Tensor, "*lead plane"], pairing: Pairing) -> Float[Tens
     return planes.repeat_interleave(2, dim=-1)
 
 
+def angles(given: Any) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, channel by channel, from what a model hands to attention.
+
+    Llama 4 hands one complex number a plane, whose channels are neighbours.
+    """
+    if isinstance(given, Tensor):
+        return spread(given.real, "interleaved"), spread(given.imag, "interleaved")
+    return given[0], given[1]
+
+
+def with_angles(given: Any, side: int, changed: Tensor) -> Any:
+    """The same with other cosines (0) or sines (1); ``given`` itself if they are no others."""
+    if not isinstance(given, Tensor):
+        return (changed, given[1]) if side == 0 else (given[0], changed)
+    parts = [given.real, given.imag]
+    parts[side] = changed[..., ::2]
+    return torch.complex(*parts)
+
+
 def _angles(rotary: Any, axes: int, axis: int, kind: str) -> Float[Tensor, " trig"]:
     """What one position along one axis turns every channel by."""
     device = next(rotary.buffers()).device
@@ -158,5 +177,5 @@ def _angles(rotary: Any, axes: int, axis: int, kind: str) -> Float[Tensor, " tri
     ids[axis, 0, 1] = 1
     options = {"layer_type": kind} if "layer_type" in signature(rotary.forward).parameters else {}
     x = torch.zeros(1, dtype=torch.float32, device=device)
-    cos, sin = rotary(x, ids if axes > 1 else ids[0], **options)
+    cos, sin = angles(rotary(x, ids if axes > 1 else ids[0], **options))
     return torch.atan2(sin[0, 1].float(), cos[0, 1].float())

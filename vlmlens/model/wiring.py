@@ -17,6 +17,7 @@ from transformer_lens.hook_points import HookPoint, LensHandle
 from vlmlens.errors import UnsupportedModelError
 from vlmlens.families import BLOCKS, Family, Tap, block_table, layer_types
 from vlmlens.model.attention import CATCHERS, Catcher
+from vlmlens.model.rotary import angles, with_angles
 from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS, Point, block_point
 
 ATTENTION_STAGES = ("query", "key", "value", "scores", "pattern")
@@ -130,12 +131,13 @@ def _carry_before(points: list[WiredPoint]) -> Callable:
     def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         for point in points:
             if point.tap.stage in ("cos", "sin"):
-                angles = list(kwargs["position_embeddings"])
                 side = ("cos", "sin").index(point.tap.stage)
-                angles[side] = point.carry(angles[side])
-                kwargs = kwargs | {"position_embeddings": tuple(angles)}
+                given = kwargs["position_embeddings"]
+                changed = point.carry(angles(given)[side])
+                kwargs = kwargs | {"position_embeddings": with_angles(given, side, changed)}
                 continue
-            x = args[0] if args else kwargs["hidden_states"]
+            name = "hidden_states" if "hidden_states" in kwargs else next(iter(kwargs), "")
+            x = args[0] if args else kwargs[name]
             if point.tap.floats and not x.is_floating_point():
                 continue
             # The residual branch holds this very tensor: hooks get a copy, and what they make
@@ -148,7 +150,7 @@ def _carry_before(points: list[WiredPoint]) -> Callable:
             elif args:
                 args = (changed, *args[1:])
             else:
-                kwargs = kwargs | {"hidden_states": changed}
+                kwargs = kwargs | {name: changed}
         return args, kwargs
 
     return hook
@@ -165,6 +167,11 @@ def _carry_after(points: list[WiredPoint]) -> Callable:
                 changed = point.carry(writes)
                 if changed is not writes:
                     x = changed.sum(-2) + rest
+            elif point.tap.stage == "out" and args and x.ndim < args[0].ndim == len(point.axes):
+                # Experts take all positions in one row; what they give back has its input's axes.
+                seen = x.view(*args[0].shape[:-1], x.shape[-1])
+                changed = point.carry(seen)
+                x = x if changed is seen else changed.reshape(x.shape)
             else:
                 x = point.carry(x)
         return (x, *output[1:]) if isinstance(output, tuple) else x

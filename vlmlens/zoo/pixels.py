@@ -164,3 +164,45 @@ class Lfm2Pixels(PilBackend):
         scaled = (tile.astype(np.float32) / 255 - 0.5) / 0.5
         cut = scaled.reshape(channels, height // side, side, width // side, side)
         return cut.transpose(1, 3, 2, 4, 0).reshape(-1, side * side * channels)
+
+
+class Llama4Pixels(PilBackend):
+    """Llama 4's: an image in the corner of a canvas of tiles, and a small copy after them.
+
+    Args:
+        side: pixels along a tile's side.
+        max_patches: most tiles.
+    """
+
+    def __init__(self, side: int, max_patches: int):
+        super().__init__()
+        self.side, self.max_patches = side, max_patches
+
+    def __call__(self, images: Any, return_tensors: str | None = None, **_: Any) -> BatchFeature:
+        """Tiles (tile channel row column), and how many rows and columns of them an image has."""
+        made = [self._one(self.process_image(i, True)) for i in make_flat_list_of_images(images)]
+        tiles = np.stack([tile for cut, _ in made for tile in cut]).astype(np.float32)
+        grids = [grid for _, grid in made]
+        pixels = (tiles / 255 - 0.5) / 0.5
+        return BatchFeature(
+            {"pixel_values": pixels, "aspect_ratios": grids}, tensor_type=return_tensors
+        )
+
+    def _one(self, image: np.ndarray) -> tuple[list[np.ndarray], tuple[int, int]]:
+        """Tiles of one image (channel row column), and their arrangement."""
+        most, side, size = range(1, self.max_patches + 1), self.side, image.shape[1:]
+        grids = [(r, c) for r in most for c in most if r * c <= self.max_patches]
+        scales = {grid: min(grid[0] * side / size[0], grid[1] * side / size[1]) for grid in grids}
+        fitting = [scale for scale in scales.values() if scale >= 1]
+        best = min(fitting) if fitting else max(scales.values())
+        rows, columns = min((g for g in grids if scales[g] == best), key=math.prod)
+        room = [min(max(n, side), k * side) for n, k in zip(size, (rows, columns), strict=True)]
+        down, across = room[0] / size[0], room[1] / size[1]
+        height = min(math.floor(size[0] * across), room[0]) if across < down else room[0]
+        width = room[1] if across < down else min(math.floor(size[1] * down), room[1])
+        fitted = self.resize(image, SizeDict(height=max(height, 1), width=max(width, 1)))
+        spare = ((0, 0), (0, rows * side - height), (0, columns * side - width))
+        tiles = _cut(np.pad(fitted, spare), rows, columns)
+        if len(tiles) > 1:
+            tiles.append(self.resize(image, SizeDict(height=side, width=side)))
+        return tiles, (rows, columns)
