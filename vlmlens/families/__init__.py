@@ -19,6 +19,7 @@ from vlmlens.families.ovis2 import OVIS2
 from vlmlens.families.paligemma import PALIGEMMA
 from vlmlens.families.qwen2_5_vl import QWEN2_5_VL
 from vlmlens.families.qwen2_vl import QWEN2_VL
+from vlmlens.families.qwen3_5 import QWEN3_5
 from vlmlens.families.qwen3_vl import QWEN3_VL, QWEN3_VL_MOE
 from vlmlens.families.towers import BLOCKS, block_table
 from vlmlens.families.vipllava import VIPLLAVA
@@ -35,6 +36,7 @@ FAMILIES: dict[str, Family] = {
         QWEN2_5_VL,
         QWEN3_VL,
         QWEN3_VL_MOE,
+        QWEN3_5,
         GEMMA3,
         GEMMA4,
         PALIGEMMA,

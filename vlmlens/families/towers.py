@@ -59,6 +59,10 @@ GEMMA4_BLOCK: Block = GEMMA2_BLOCK | NORMED
 GEMMA4_SHARED: Block = GEMMA4_BLOCK | {
     "attn.hook_k": "this layer makes no keys: it reads those of an earlier one, already turned",
 }
+RECURRENT = "this layer keeps a running state: it has neither pattern nor positions"
+QWEN3_5_LINEAR: Block = {
+    name: RECURRENT if name.startswith("attn.") else tap for name, tap in QWEN3_BLOCK.items()
+} | {"hook_attn_out": Tap("linear_attn", "out")}
 LLAMA4_BLOCK: Block = LLAMA_BLOCK | {
     "mlp.hook_pre": Tap("feed_forward.gate_proj", "out"),
     "mlp.hook_post": Tap("feed_forward.down_proj", "in"),
@@ -251,6 +255,8 @@ BLOCKS: dict[str, Block] = {
     "qwen3_vl_text": QWEN3_BLOCK,
     "qwen3_vl_moe_text": QWEN3_BLOCK,
     "qwen3_vl_moe_text:experts": QWEN3_BLOCK | EXPERTS,
+    "qwen3_5_text": QWEN3_BLOCK,
+    "qwen3_5_text:linear_attention": QWEN3_5_LINEAR,
     "gemma": LLAMA_BLOCK,
     "gemma2": GEMMA2_BLOCK,
     "gemma3_text": GEMMA3_BLOCK,
@@ -280,6 +286,7 @@ BLOCKS: dict[str, Block] = {
     "glm4v_vision": GATED_VISION_BLOCK,
     "qwen3_vl_vision": QWEN3_VISION_BLOCK,
     "qwen3_vl_moe_vision": QWEN3_VISION_BLOCK,
+    "qwen3_5_vision": QWEN3_VISION_BLOCK,
     "pixtral": PIXTRAL_BLOCK,
 }
 

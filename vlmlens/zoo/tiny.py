@@ -134,7 +134,7 @@ def _qwen(kind: str, text: Mapping[str, Any] | None = None, **vision: Any) -> Ti
     return Tiny(
         config={
             "vision_config": {"model_type": f"{kind}_vision"} | QWEN_TOWER | vision,
-            "text_config": _text(f"{kind}_text", **QWEN_TEXT, **heads, **(text or {})),
+            "text_config": _text(f"{kind}_text", **QWEN_TEXT | heads | dict(text or {})),
         },
         pixels=QWEN_PIXELS,
         image="<|vision_start|><|image_pad|><|vision_end|>",
@@ -298,6 +298,21 @@ TINY: dict[str, Tiny] = {
     "qwen3_vl": _qwen("qwen3_vl", **QWEN3_TOWER),
     # Experts in two layers of three.
     "qwen3_vl_moe": _qwen("qwen3_vl_moe", EXPERTS | {"mlp_only_layers": [1]}, **QWEN3_TOWER),
+    # One layer of four has linear attention; RoPE turns half of a head.
+    "qwen3_5": _qwen(
+        "qwen3_5",
+        {
+            "num_hidden_layers": 4,
+            "layer_types": ["full_attention"] * 2 + ["linear_attention", "full_attention"],
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "rope_parameters": QWEN_TEXT["rope_parameters"]
+            | {"mrope_section": [2, 1, 1], "partial_rotary_factor": 0.5},
+        },
+        **{name: size for name, size in QWEN3_TOWER.items() if name != "deepstack_visual_indexes"},
+    ),
     "glm4v": Tiny(
         config={
             "vision_config": {"model_type": "glm4v_vision", "hidden_size": 24, "image_size": 32}
