@@ -14,6 +14,11 @@ from transformers.image_utils import SizeDict, make_flat_list_of_images
 from transformers.processing_utils import ImagesKwargs
 
 
+def _flat(images: Any) -> list[Any]:
+    found: Any = make_flat_list_of_images(images)
+    return list(found)
+
+
 def _cut(image: np.ndarray, rows: int, columns: int) -> list[np.ndarray]:
     """An image (channel row column) in equal tiles, row by row."""
     return [
@@ -92,11 +97,8 @@ class Lfm2Pixels(PilBackend):
         max_tiles: int,
     ):
         super().__init__()
-        self.encoder_patch_size, self.tile_size, self.max_tiles = (
-            encoder_patch_size,
-            tile_size,
-            max_tiles,
-        )
+        self.encoder_patch_size, self.tile_size = encoder_patch_size, tile_size
+        self.max_tiles = max_tiles
         self.min_image_tokens, self.max_image_tokens = min_image_tokens, max_image_tokens
 
     def __call__(
@@ -107,7 +109,7 @@ class Lfm2Pixels(PilBackend):
         **_: Any,
     ) -> BatchFeature:
         """Patches (tile patch pixels), which of them are padding, and every tile's grid."""
-        made = [self._one(self.process_image(i, True)) for i in make_flat_list_of_images(images)]
+        made = [self._one(self.process_image(i, True)) for i in _flat(images)]
         tiles = [tile for cut, *_ in made for tile in cut]
         unit = self.downsample_factor**2
         most = max(self.max_image_tokens * unit, (self.tile_size // self.encoder_patch_size) ** 2)
@@ -121,7 +123,8 @@ class Lfm2Pixels(PilBackend):
             "spatial_shapes": np.array(grids),
         }
         if return_row_col_info:
-            _, data["image_rows"], data["image_cols"], data["image_sizes"] = zip(*made, strict=True)
+            names = ("image_rows", "image_cols", "image_sizes")
+            data |= {name: [one[at] for one in made] for at, name in enumerate(names, 1)}
         return BatchFeature(data, tensor_type=return_tensors)
 
     def _one(self, image: np.ndarray) -> tuple[list[np.ndarray], int, int, tuple[int, int]]:
@@ -178,9 +181,11 @@ class Llama4Pixels(PilBackend):
         super().__init__()
         self.side, self.max_patches = side, max_patches
 
-    def __call__(self, images: Any, return_tensors: str | None = None, **_: Any) -> BatchFeature:
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, images: Any, return_tensors: str | None = None, **_: Any
+    ) -> BatchFeature:
         """Tiles (tile channel row column), and how many rows and columns of them an image has."""
-        made = [self._one(self.process_image(i, True)) for i in make_flat_list_of_images(images)]
+        made = [self._one(self.process_image(i, True)) for i in _flat(images)]
         tiles = np.stack([tile for cut, _ in made for tile in cut]).astype(np.float32)
         grids = [grid for _, grid in made]
         pixels = (tiles / 255 - 0.5) / 0.5

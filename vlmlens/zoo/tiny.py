@@ -603,7 +603,9 @@ def build(name: str) -> tuple[Any, Any]:
     }
     config_class = CONFIG_MAPPING[model_type]
     size = len(tokenizer)
-    settings = {key: size if value == OF_TOKENIZER else value for key, value in tiny.config.items()}
+    settings: dict[str, Any] = {
+        key: size if value == OF_TOKENIZER else value for key, value in tiny.config.items()
+    }
     settings["text_config"] = settings["text_config"] | special | {"vocab_size": size}
     ids = {key: tokenizer.convert_tokens_to_ids(token) for key, token in tiny.ids.items()}
     at = getattr(config_class, "attribute_map", {})
