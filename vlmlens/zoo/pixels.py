@@ -101,7 +101,7 @@ class Lfm2Pixels(PilBackend):
         self.max_tiles = max_tiles
         self.min_image_tokens, self.max_image_tokens = min_image_tokens, max_image_tokens
 
-    def __call__(
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         images: Any,
         return_row_col_info: bool = False,
