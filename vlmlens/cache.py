@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlmlens.errors import UnknownPointError
+from vlmlens.errors import InputError, UnknownPointError
 from vlmlens.layout import TokenLayout
 from vlmlens.select import Positions
 
@@ -105,12 +105,17 @@ class ActivationCache(Mapping[str, Tensor]):
 
         Raises:
             UnknownPointError: nothing that matches was saved.
+            InputError: layers differ in shape, as heads of two widths do.
         """
         pattern = points.points if isinstance(points, Save) else points
         names = [name for name in self if fnmatchcase(name, pattern)]
         if not names:
             raise UnknownPointError(pattern, self, "in what this run saved")
         first = self[names[0]].device
+        if len(shapes := {tuple(self[name].shape) for name in names}) > 1:
+            raise InputError(
+                f"{pattern} differs in shape from layer to layer, {shapes}: take one by one"
+            )
         return torch.stack([self[name].to(first) for name in names])
 
     def stack_activation(

@@ -150,8 +150,10 @@ def mix(
 
 
 def _implementation(base: str, module: nn.Module) -> Callable:
-    if base == "eager":  # not registered: every modelling file has its own
-        return sys.modules[type(module).__module__].eager_attention_forward
+    if base == "eager":  # not registered: every modelling file has its own, Llama 4's has two
+        home, name = sys.modules[type(module).__module__], "eager_attention_forward"
+        own = f"vision_{name}" if "Vision" in type(module).__name__ else name
+        return getattr(home, own, None) or getattr(home, name)
     return ALL_ATTENTION_FUNCTIONS[base]
 
 

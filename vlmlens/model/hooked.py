@@ -277,6 +277,7 @@ class HookedVLM(HookedRootModule):
                 ),
                 tokenizer=getattr(self.processor, "tokenizer", None),
                 config=self.hf_model.generation_config,
+                cache=generate.empty_cache(self.config.get_text_config()),
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
                 seed=seed,

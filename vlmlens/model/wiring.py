@@ -4,19 +4,21 @@ A torch hook is installed when a point gets its first hook and removed with its 
 that nobody watches costs nothing.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from einops import rearrange
+from einops import parse_shape, rearrange
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformer_lens.hook_points import HookPoint
 
 from vlmlens.errors import UnsupportedModelError
-from vlmlens.families import BLOCKS, Family, Tap, block_table
+from vlmlens.families import BLOCKS, Family, Tap, block_table, layer_types
 from vlmlens.model.attention import CATCHERS, Catcher
+from vlmlens.model.rotary import angles, with_angles
 from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS, Point, block_point
 
 ATTENTION_STAGES = ("query", "key", "value", "scores", "pattern")
@@ -95,12 +97,15 @@ class WiredPoint(HookPoint):
             native = native.detach().clone().requires_grad_()
         if self._native is None:
             return self(native)
-        axes = " ".join(self.axes)
-        seen = rearrange(native, f"{self._native} -> {axes}", **self._sizes)
+        theirs, _, ours = self._native.partition(" -> ")
+        ours, axes, sizes = ours or " ".join(self.axes), " ".join(self.axes), dict(self._sizes)
+        if ours != axes:  # several axes become one, which has to be cut again
+            sizes |= parse_shape(native, re.sub(r"\b1\b", "_", theirs))
+        seen = rearrange(native, f"{theirs} -> {ours}", **sizes)
         changed = self(seen)
         if changed is seen:
             return native
-        return rearrange(changed, f"{axes} -> {self._native}")
+        return rearrange(changed, f"{ours} -> {theirs}", **sizes)
 
 
 class Wire:
@@ -150,12 +155,15 @@ def _carry_before(points: list[WiredPoint]) -> Callable:
     def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         for point in points:
             if point.tap.stage in ("cos", "sin"):
-                angles = list(kwargs["position_embeddings"])
                 side = ("cos", "sin").index(point.tap.stage)
-                angles[side] = point.carry(angles[side])
-                kwargs = kwargs | {"position_embeddings": tuple(angles)}
+                given = kwargs["position_embeddings"]
+                changed = point.carry(angles(given)[side])
+                kwargs = kwargs | {"position_embeddings": with_angles(given, side, changed)}
                 continue
-            x = args[0] if args else kwargs["hidden_states"]
+            name = "hidden_states" if "hidden_states" in kwargs else next(iter(kwargs), "")
+            x = args[0] if args else kwargs[name]
+            if point.tap.floats and not x.is_floating_point():
+                continue
             # The residual branch holds this very tensor: hooks get a copy, and what they make
             # of it is written into the original, where both branches read it.
             seen = x.clone() if point.tap.stage == "stream" else x
@@ -166,7 +174,7 @@ def _carry_before(points: list[WiredPoint]) -> Callable:
             elif args:
                 args = (changed, *args[1:])
             else:
-                kwargs = kwargs | {"hidden_states": changed}
+                kwargs = kwargs | {name: changed}
         return args, kwargs
 
     return hook
@@ -176,11 +184,18 @@ def _carry_after(points: list[WiredPoint]) -> Callable:
     def hook(module: nn.Module, args: tuple, output: Any) -> Any:
         x = output[0] if isinstance(output, tuple) else output
         for point in points:
+            if point.tap.floats and not args[0].is_floating_point():
+                continue
             if point.tap.stage == "heads":
                 writes, rest = _by_head(module, args[0], point._sizes["head"])
                 changed = point.carry(writes)
                 if changed is not writes:
                     x = changed.sum(-2) + rest
+            elif point.tap.stage == "out" and args and x.ndim < args[0].ndim == len(point.axes):
+                # Experts take all positions in one row; what they give back has its input's axes.
+                seen = x.view(*args[0].shape[:-1], x.shape[-1])
+                changed = point.carry(seen)
+                x = x if changed is seen else changed.reshape(x.shape)
             else:
                 x = point.carry(x)
         return (x, *output[1:]) if isinstance(output, tuple) else x
@@ -229,10 +244,11 @@ def wire(model: Any, family: Family) -> tuple[dict[str, WiredPoint], dict[str, s
             point = replace(point, axes=tap.axes)
         points[point.name] = WiredPoint(point, tap, sizes, wires.setdefault(module, Wire(module)))
 
-    def add_blocks(prefix: str, path: str, tower: Any, used: int | None) -> None:
-        sizes = _sizes(tower)
-        kinds = getattr(tower, "layer_types", None) or []
+    def add_blocks(
+        prefix: str, path: str, tower: Any, kinds: Sequence[str], used: int | None
+    ) -> None:
         for layer in range(len(_module(model, path, f"{prefix}blocks"))):
+            sizes = _sizes(tower.per_layer_config[layer] if tower.is_heterogeneous else tower)
             kind = kinds[layer] if layer < len(kinds) else ""
             table = block_table(family.blocks, tower.model_type, kind)
             if table is None:
@@ -262,9 +278,10 @@ def wire(model: Any, family: Family) -> tuple[dict[str, WiredPoint], dict[str, s
     taps = usual | dict(family.points)
     for point in SINGLE_POINTS:
         if point.name == "projector.hook_in":
-            add_blocks("vision.", family.vision_layers, vision, family.vision_used(config))
+            used = family.vision_used(config)
+            add_blocks("vision.", family.vision_layers, vision, layer_types(vision), used)
         if point.name == "ln_final.hook_normalized":
-            add_blocks("", family.lm_layers, text, None)
+            add_blocks("", family.lm_layers, text, family.lm_kinds(text), None)
         add(point, taps[point.name], "", {})
         if point.name == "projector.hook_out" and family.deepstack:
             for number in range(len(_module(model, family.deepstack, "projector.deepstack"))):
