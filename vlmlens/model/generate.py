@@ -57,7 +57,7 @@ def decode(
             done = done | (token == end)
         if done.all() or step == max_new_tokens - 1:
             break
-        grown = step_inputs.appended(token[:, None])
+        grown = _named(step_inputs.appended(token[:, None]), token, tokenizer)
         newest = {name: grown.tensors[name][:, -1:] for name in ("input_ids", "position_ids")}
         mask = grown.tensors["attention_mask"]
         kept = {
@@ -69,6 +69,18 @@ def decode(
     ids = torch.stack(tokens, dim=1)
     texts = _texts(ids, tokenizer, ends)
     return Generation(inputs, ids, lengths, texts, tuple(steps))
+
+
+def _named(inputs: Inputs, newest: Tensor, tokenizer: Any) -> Inputs:
+    """The inputs, whose layouts say what the newest token is; as they are without a tokenizer."""
+    if tokenizer is None:
+        return inputs
+    words = [tokenizer.decode([i]) for i in newest.tolist()]
+    named = zip(inputs.layouts, words, strict=True)
+    return replace(
+        inputs,
+        layouts=tuple(replace(lay, tokens=(*lay.tokens[:-1], word)) for lay, word in named),
+    )
 
 
 def _choose(logits: Tensor, temperature: float, draw: torch.Generator) -> Tensor:
