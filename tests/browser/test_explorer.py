@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.browser.conftest import attention
+from plots.made import attention
 from vlmlens import plots
 
 ROOT = "#explorer[data-ready]"

@@ -573,7 +573,9 @@ async function explore(root, meta, packed, hooks = {}) {
       const mean = later.length ? total(view.values, later) / later.length : 0;
       return `${lead}${capital(named(view.key))} is read by the words after it: ${change}${number(mean)} on average.`;
     }
-    const area = state.region.size ? ` To the chosen ${counted(state.region.size)}: ${number(total(view.values, state.region))}; even attention to all ${view.key + 1} tokens so far would give ${number(state.region.size / (view.key + 1))}.` : "";
+    const size = state.region.size;
+    const even = view.signed ? "" : `; even attention to all ${view.key + 1} tokens so far would give ${number(size / (view.key + 1))}`;
+    const area = size ? ` To the chosen ${counted(size)}: ${change}${number(total(view.values, state.region))}${even}.` : "";
     return `${lead}${capital(named(view.key))} reads the image: ${change}${number(total(view.values, patches))}.${area}`;
   }
 

@@ -109,7 +109,9 @@ function edges(pen, panel, region, scale) {
     pen.beginPath();
     for (const { line, times } of count.values()) {
       if (times !== 1) continue;
-      const [l, t, r, b] = line.map((edge) => edge * scale);
+      const inside = (edge, most) => Math.min(most * scale - 2, Math.max(2, edge * scale));
+      const [l, r] = [line[0], line[2]].map((edge) => inside(edge, panel.width));
+      const [t, b] = [line[1], line[3]].map((edge) => inside(edge, panel.height));
       pen.moveTo(l, t);
       pen.lineTo(r, b);
     }

@@ -95,8 +95,9 @@ class Explorer:
         unknown = set(changes) - set(asdict(self._chosen))
         if unknown:
             raise InputError(f"a selection has no {', '.join(sorted(unknown))}: {self.selection}")
+        if "area" in changes:  # from layout.within(...), a list or a DataArray
+            changes["area"] = tuple(np.asarray(changes["area"]).astype(int).tolist())
         wanted = replace(self.selection, **changes)
-        wanted = replace(wanted, area=tuple(int(at) for at in wanted.area))
         numbered = self._numbered(self.runs, wanted)
         self._chosen = wanted
         if "_widget" in self.__dict__:
