@@ -51,7 +51,9 @@ def opened(browser, request):
         )
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda line: line.type in ("error", "warning") and wrong.append(line.text))
+        page.on(
+            "console", lambda line: line.type in ("error", "warning") and wrong.append(line.text)
+        )
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda asked: _leaves(asked.url) and wrong.append(asked.url))
         page.goto(Path(path).resolve().as_uri())
@@ -74,4 +76,3 @@ def shot():
         page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
 
     return keep
-

@@ -3,6 +3,8 @@
 import numpy as np
 import xarray as xr
 
+EDGES = ("left", "top", "right", "bottom")
+
 
 def attention(layers=2, heads=2, grid=(3, 3), words=("<s>", "left", "?", ":"), seed=0, size=90):
     """Made-up attention: a start token, then one image, then words; every row sums to 1."""
@@ -37,14 +39,13 @@ def attention(layers=2, heads=2, grid=(3, 3), words=("<s>", "left", "?", ":"), s
             "head": np.arange(heads),
             "query": np.arange(keys),
             "key": np.arange(keys),
-            "edge": ["left", "top", "right", "bottom"],
             "token": ("key", [words[0], *["<image>"] * patches, *words[1:]]),
             "role": ("key", roles),
             "image": along(np.zeros(patches, int)),
             "tile": along(np.zeros(patches, int)),
             "row": along(row),
             "column": along(column),
-            "box": (("key", "edge"), box),
+            **{edge: ("key", box[:, i]) for i, edge in enumerate(EDGES)},
         },
         attrs={"question": "left?", "answer": "red"},
     )

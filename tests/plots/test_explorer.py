@@ -123,7 +123,7 @@ def test_runs_that_cannot_be_laid_on_one_another():
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        (lambda t: t.drop_vars("box"), "needs the coordinates box"),
+        (lambda t: t.drop_vars("left"), "needs the coordinates left"),
         (lambda t: t.drop_vars("attention"), "needs the variables attention"),
         (lambda t: t.isel(layer=0), "needs layer"),
         (lambda t: t.assign(attention=t["attention"] - 1), "not negative"),

@@ -5,7 +5,7 @@ from conftest import picture
 import vlmlens as vl
 from vlmlens.errors import InputError, UnknownPointError
 from vlmlens.probes import attention_rows
-from vlmlens.probes.rows import NEEDS
+from vlmlens.probes.rows import EDGES, NEEDS
 
 
 def test_rows_are_the_models_own_without_the_padding(vlm, inputs):
@@ -17,10 +17,13 @@ def test_rows_are_the_models_own_without_the_padding(vlm, inputs):
         expected = patterns[:, sample].numpy()[..., own, :][..., own]
         np.testing.assert_array_equal(table["attention"], expected)
         np.testing.assert_allclose(table["attention"].sum("key"), 1, atol=1e-5)
-        assert table["token"].values.tolist() == [t for t, o in zip(layout.tokens, own, strict=True) if o]
+        assert table["token"].values.tolist() == [
+            t for t, o in zip(layout.tokens, own, strict=True) if o
+        ]
         assert table["role"].values.tolist() == [r for r in layout.roles if r != "pad"]
         vision = table.isel(key=table["image"].values == 0)
-        np.testing.assert_array_equal(vision["box"], layout.box[layout.vision(0)])
+        box = np.stack([vision[edge] for edge in EDGES], -1)
+        np.testing.assert_array_equal(box, layout.box[layout.vision(0)])
         np.testing.assert_array_equal(
             table["picture_0"], np.asarray(inputs.samples[sample].pictures()[0])
         )

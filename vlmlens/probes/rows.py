@@ -34,8 +34,9 @@ def attention_rows(
         ``attention`` (layer, head, query, key), a fraction; 0 where a query cannot see a key.
         ``query`` and ``key`` are positions of the sample without its padding. Along ``key``:
         ``token``, ``role``, ``image``, ``tile``, ``row``, ``column`` (-1 where it is no vision
-        token), and ``box`` (key, edge) in pixels of the original image. The images themselves as
-        ``picture_0``, ``picture_1`` ... (height, width, rgb), each with axes of its own.
+        token), and ``left``, ``top``, ``right``, ``bottom``, a patch's box in pixels of the
+        original image (NaN elsewhere). The images themselves as ``picture_0``, ``picture_1`` ...
+        (height, width, rgb), each with axes of its own.
 
     Raises:
         InputError: no such sample, or rows other than those that were saved.
@@ -100,9 +101,10 @@ def _labelled(
         "token": ("key", [layout.tokens[at] for at in own]),
         "role": ("key", [layout.roles[at] for at in own]),
     }
-    box = {"box": (("key", "edge"), layout.box[own], {"units": "pixels of the original image"})}
+    pixels = {"units": "pixels of the original image"}
+    box = {edge: ("key", layout.box[own, at], pixels) for at, edge in enumerate(EDGES)}
     counts = {"layer": np.arange(len(weights)), "head": np.arange(weights.shape[1])}
-    places = {"query": queries, "key": np.arange(len(own)), "edge": list(EDGES)}
+    places = {"query": queries, "key": np.arange(len(own))}
     name = {"long_name": "attention", "units": "fraction"}
     return xr.Dataset(
         {"attention": (("layer", "head", "query", "key"), weights, name)},

@@ -13,6 +13,7 @@ from PIL import Image
 
 from vlmlens.errors import InputError
 from vlmlens.plots.arrays import check_dims, check_variable
+from vlmlens.plots.picture import EDGES
 from vlmlens.plots.theme import ROLE_COLOURS
 
 DIMS = ("layer", "head", "query", "key")
@@ -29,7 +30,7 @@ def check(table: xr.Dataset) -> xr.Dataset:
     """
     check_variable(table, "an explorer", ("attention",))
     check_dims(table["attention"], "an explorer", DIMS)
-    missing = [name for name in (*ALONG_KEY, "box") if name not in table.coords]
+    missing = [name for name in (*ALONG_KEY, *EDGES) if name not in table.coords]
     if missing:
         raise InputError(
             f"an explorer needs the coordinates {', '.join(missing)} along key: "
@@ -68,7 +69,8 @@ def same_places(tables: Mapping[str, xr.Dataset]) -> None:
 def described(tables: Mapping[str, xr.Dataset], title: str) -> dict[str, Any]:
     """Everything but the weights: positions, boxes and pictures, ready for JSON."""
     one = next(iter(tables.values()))
-    box = np.where(np.isfinite(one["box"].values), one["box"].values, -1)
+    box = np.stack([one[edge].values for edge in EDGES], -1)
+    box = np.where(np.isfinite(box), box, -1)
     tile = one["tile"].values if "tile" in one.coords else np.where(one["image"].values < 0, -1, 0)
     kind = one["kind"].values if "kind" in one.coords else np.full(one.sizes["key"], "")
     return {

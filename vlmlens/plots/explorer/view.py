@@ -51,8 +51,9 @@ def explorer(runs: xr.Dataset | Mapping[str, xr.Dataset], *, title: str = "") ->
     Args:
         runs: what ``probes.attention_rows`` returns: ``attention`` (layer, head, query, key),
             along ``key`` the coordinates ``token``, ``role``, ``image``, ``row``, ``column``,
-            perhaps ``tile`` and ``kind``, and ``box`` (key, edge); and ``picture_0`` ... Or one
-            or two of these by name, such as clean and patched, to be compared.
+            ``left``, ``top``, ``right``, ``bottom`` (pixels of the original), perhaps ``tile`` and
+            ``kind``; and ``picture_0`` ... Or one or two of these by name, such as clean and
+            patched, to be compared.
         title: above it; by default the question.
 
     Raises:
