@@ -23,7 +23,7 @@ TABLES = {
     "interventions": (INTERVENTIONS, {"base"}),
     "probes": (PROBES, {"labels", "statistics"}),
     "datasets": (DATASETS, set()),
-    "plots": (PLOTS, {"arrays", "export", "picture", "theme"}),
+    "plots": (PLOTS, {"arrays", "export", "picture", "placed", "theme"}),
 }
 
 

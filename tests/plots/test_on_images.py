@@ -26,10 +26,10 @@ def test_similarity_goes_from_minus_one_to_one_around_the_chosen_token():
 
 def lens_table():
     tokens = np.array([[["red", "<b>", " left"]] * 2, [["blue", "a", "\n"]] * 2])
-    chance = np.array([GRID.values**2, GRID.values**2 / 2])
+    chance = np.array([np.abs(GRID.values) + 0.01, GRID.values**2 + 0.01]) / 1.01
     dims = ("layer", "row", "column")
     return xr.Dataset(
-        {"token": (dims, tokens), "probability": (dims, chance)}, coords={"layer": [0, 7]}
+        {"word": (dims, tokens), "log_prob": (dims, np.log(chance))}, coords={"layer": [0, 7]}
     )
 
 
@@ -39,19 +39,19 @@ def test_a_lens_shows_the_last_layer_first_and_slides_to_the_others():
     cells, words = fig.data[2:]
     assert words.text[:3] == ("blue", "a", "⏎")
     assert (words.x[0], words.y[0]) == (10, 10)
-    assert {trace.zmax for trace in fig.data if trace.type == "heatmap"} == {1.0}
+    assert [t.zmax for t in fig.data if t.type == "heatmap"] == pytest.approx([1, 1])
     steps = fig.layout.sliders[0].steps
     assert [step.label for step in steps] == ["0", "7"]
     assert steps[0].args[0]["visible"] == [True, True, False, False]
-    assert fig.data[0].hovertext[0][1] == "row 0, column 1<br>'&lt;b&gt;'<br>p = 0"
+    assert fig.data[0].hovertext[0][1] == "row 0, column 1<br>'&lt;b&gt;'<br>p = 0.0099"
     assert fig.data[1].text[1] == "&lt;b&gt;"
 
 
 def test_a_lens_of_one_layer_has_no_slider():
     one = lens_table().isel(layer=0, drop=True)
     assert not plots.lens(PICTURE, one).layout.sliders
-    with pytest.raises(InputError, match="probability"):
-        plots.lens(PICTURE, one.drop_vars("probability"))
+    with pytest.raises(InputError, match="log_prob"):
+        plots.lens(PICTURE, one.drop_vars("log_prob"))
 
 
 def atlas_values():

@@ -2,7 +2,7 @@ from pkgutil import iter_modules
 
 from vlmlens import plots
 
-MACHINERY = {"arrays", "export", "picture", "theme"}
+MACHINERY = {"arrays", "export", "picture", "placed", "theme"}
 
 
 def test_every_file_of_the_folder_is_in_the_table():

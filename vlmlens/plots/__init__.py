@@ -3,7 +3,8 @@
 Every function takes what a probe returns, or means and tables of it, and gives a
 ``plotly.graph_objects.Figure``: ``.show()`` it, ``.write_html()`` it, or go on editing it.
 ``explorer`` gives a page to point at. ``export`` writes a figure as PNG, SVG, PDF or HTML, ``dark``
-turns one to light on dark, and ``folded`` lays values by position onto an image's grid.
+turns one to light on dark, ``placed`` writes beside values what their positions are, and ``folded``
+lays them onto an image's grid.
 """
 
 from vlmlens.plots.atlas import atlas
@@ -16,6 +17,7 @@ from vlmlens.plots.lens import lens
 from vlmlens.plots.norms import norms
 from vlmlens.plots.overlay import overlay
 from vlmlens.plots.picture import folded
+from vlmlens.plots.placed import placed
 from vlmlens.plots.psi import psi
 from vlmlens.plots.rope import rope
 from vlmlens.plots.shares import shares
@@ -56,6 +58,7 @@ __all__ = [
     "lens",
     "norms",
     "overlay",
+    "placed",
     "psi",
     "rope",
     "shares",

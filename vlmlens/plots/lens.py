@@ -24,21 +24,21 @@ def lens(
 
     Args:
         image: as in ``overlay``.
-        table: ``token`` (text) and ``probability``, each (row, column) or (layer, row, column);
+        table: ``word`` and ``log_prob`` (nats), each (row, column) or (layer, row, column);
             perhaps with ``left``, ``top``, ``right``, ``bottom``.
         title: above the picture.
 
     Raises:
         InputError: a variable or dimension that is missing.
     """
-    check_variable(table, "a logit lens", ("token", "probability"))
-    for name in ("token", "probability"):
+    check_variable(table, "a logit lens", ("word", "log_prob"))
+    for name in ("word", "log_prob"):
         check_dims(table[name], "a logit lens", ("row", "column"), optional=("layer",))
     picture = opened(image)
-    deep = table if "layer" in table["probability"].dims else table.expand_dims(layer=[""])
+    deep = table if "layer" in table["log_prob"].dims else table.expand_dims(layer=[""])
     deep = deep.transpose("layer", "row", "column", ...)
-    x, y = edges(deep["probability"].isel(layer=0), *picture.size)
-    layers, most = entries(deep, "layer"), float(deep["probability"].max())
+    x, y = edges(deep["log_prob"].isel(layer=0), *picture.size)
+    layers, most = entries(deep, "layer"), float(np.exp(deep["log_prob"]).max())
     fig = go.Figure()
     for at in range(len(layers)):
         fig.add_traces(_cells(deep.isel(layer=at), x, y, most))
@@ -58,7 +58,7 @@ def lens(
 
 
 def _cells(table: xr.Dataset, x: np.ndarray, y: np.ndarray, most: float) -> go.Heatmap:
-    tokens, chances = table["token"].values, table["probability"].values
+    tokens, chances = table["word"].values, np.exp(table["log_prob"].values)
     return go.Heatmap(
         z=chances,
         x=x,
@@ -80,7 +80,7 @@ def _cells(table: xr.Dataset, x: np.ndarray, y: np.ndarray, most: float) -> go.H
 
 
 def _words(table: xr.Dataset, x: np.ndarray, y: np.ndarray) -> go.Scatter:
-    tokens = table["token"].values
+    tokens = table["word"].values
     middle_x, middle_y = (x[:-1] + x[1:]) / 2, (y[:-1] + y[1:]) / 2
     cell = 440 / tokens.shape[1]  # about so many pixels wide when drawn
     longest = max(len(_short(str(token))) for token in tokens.ravel())
