@@ -38,7 +38,7 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--force-color-profile=srgb")
 def heads(model):
     run = model.generate(model.inputs(shapes_2d(48)), save=cmb.NEEDS)
     balance = probes.cross_modality_balance(run)
-    lift = (balance / balance["uniform"]).assign_attrs(long_name="CMB / even attention")
+    lift = (balance / balance["uniform"]).assign_attrs(long_name="CMB / even attention", units="")
     return plots.heads(lift, midpoint=1.0, title="Cross-modality balance over its even value")
 
 

@@ -18,8 +18,7 @@ with vl.HookedVLM.from_pretrained("shapes-base") as model:
 object_box = [edge * 224 for edge in square.box]  # or drag over the object with the mouse
 area = run.inputs.layouts[0].within(object_box)
 explorer = plots.explorer(table).select(area=area)  # in a notebook, its name on a line shows it
-where = explorer.selection.position
-looks = table["attention"].sel(query=where, key=area).sum("key")
-for layer, head in zip(*divmod(looks.values.ravel().argsort()[::-1][:4], looks.sizes["head"])):
-    print(f"layer {layer}, head {head}: {looks.values[layer, head]:.2f} of its attention")
+looks = table["attention"].sel(query=explorer.selection.position, key=area).sum("key")
+for name, share in looks.stack(at=("layer", "head")).to_series().nlargest(4).items():
+    print(f"layer, head {name}: {share:.2f} of its attention goes to the object")
 print("explore it:", explorer.save(Path("results/explorer.html")))

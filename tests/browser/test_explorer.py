@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 import pytest
-
 from plots.made import attention
+
 from vlmlens import plots
 
 ROOT = "#explorer[data-ready]"
@@ -195,7 +195,7 @@ def test_hundreds_of_patches_and_a_thousand_heads_paint_within_a_tenth_of_a_seco
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [420, 1240])
 def test_nothing_is_wider_than_the_page(page_of, shot, dark, width):
-    words = ("<s>", "USER", ":", *"What color is left of the red shape ?".split(), "ASSISTANT", ":")
+    words = ("<s>", "USER", ":", "What", "color", "is", "left", "?", "ASSISTANT", ":")
     page = page_of(plots.explorer(attention(4, 4, (8, 8), words)), dark=dark, width=width)
     wide = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= width

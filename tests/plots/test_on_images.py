@@ -36,7 +36,7 @@ def lens_table():
 def test_a_lens_shows_the_last_layer_first_and_slides_to_the_others():
     fig = plots.lens(PICTURE, lens_table())
     assert [trace.visible for trace in fig.data] == [False, False, True, True]
-    cells, words = fig.data[2:]
+    words = fig.data[3]
     assert words.text[:3] == ("blue", "a", "⏎")
     assert (words.x[0], words.y[0]) == (10, 10)
     assert [t.zmax for t in fig.data if t.type == "heatmap"] == pytest.approx([1, 1])

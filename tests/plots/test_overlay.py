@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import xarray as xr
 from PIL import Image
-from plots.made import EDGES, attention
 
+from plots.made import EDGES, attention
 from vlmlens import plots
 from vlmlens.errors import InputError
 

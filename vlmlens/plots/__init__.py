@@ -45,8 +45,8 @@ PLOTS = {
 }
 
 __all__ = [
-    "Explorer",
     "PLOTS",
+    "Explorer",
     "atlas",
     "dark",
     "depth",

@@ -93,7 +93,7 @@ def summary(values: xr.DataArray | xr.Dataset, figure: str) -> xr.Dataset:
     check_variable(values, figure, ("mean",))
     gap = xr.full_like(values["mean"], np.nan, dtype=float)
     names = ("mean", "low", "high", "n")
-    found = xr.Dataset({name: values[name] if name in values else gap for name in names})
+    found = xr.Dataset({name: values.get(name, gap) for name in names})
     if "p_corrected" in values:
         found["p_corrected"] = values["p_corrected"]
     return found.assign_attrs(values.attrs)

@@ -51,13 +51,10 @@ def atlas(values: xr.DataArray, *, scale: str = "head", title: str | None = None
         texts = _mosaic(_texts(cells, layers, heads), "")
         heat.update(hovertext=texts, hoverinfo="text", hovertemplate=None)
     fig = go.Figure(heat)
-    for update, labels, step, size, name in (
-        (fig.update_xaxes, heads, columns, cells.shape[3], "head"),
-        (fig.update_yaxes, layers[::-1], rows, cells.shape[2], "layer (0 is nearest the input)"),
-    ):
-        shown = ticks(labels, most=20)
-        middles = [at * step + (size - 1) / 2 for at in shown["tickvals"]]
-        update(title_text=name, showgrid=False, **(shown | {"tickvals": middles}))
+    across = _ticks(heads, columns, cells.shape[3])
+    up = _ticks(layers[::-1], rows, cells.shape[2])
+    fig.update_xaxes(title_text="head", showgrid=False, **across)
+    fig.update_yaxes(title_text="layer (0 is nearest the input)", showgrid=False, **up)
     fig.update_yaxes(autorange="reversed", scaleanchor="x", constrain="domain")
     fig.update_xaxes(constrain="domain")
     fig.update_layout(
@@ -68,6 +65,12 @@ def atlas(values: xr.DataArray, *, scale: str = "head", title: str | None = None
         height=min(900, max(420, 90 + 110 * len(layers))),
     )
     return fig
+
+
+def _ticks(labels: list[str], step: int, size: int) -> dict:
+    """Names under the middles of maps that are ``step`` cells apart and ``size`` wide."""
+    shown = ticks(labels, most=20)
+    return shown | {"tickvals": [at * step + (size - 1) / 2 for at in shown["tickvals"]]}
 
 
 def _mosaic(cells: np.ndarray, gap: object = np.nan) -> np.ndarray:

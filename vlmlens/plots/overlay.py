@@ -20,8 +20,8 @@ def overlay(
     """The picture, and over each cell of the token grid a half-transparent colour.
 
     Cells lie where their tokens look: at the coordinates ``left``, ``top``, ``right``, ``bottom``.
-    Without them the grid is stretched over the whole picture, row 0 at the top: right for processors that
-    resize, and off by the cropped margin for those that crop.
+    Without them the grid is stretched over the whole picture, row 0 at the top: right for
+    processors that resize, and off by the cropped margin for those that crop.
 
     Args:
         image: a picture, or an array (height, width) or (height, width, channel): bytes, or

@@ -67,8 +67,9 @@ def edges(
 ) -> tuple[Float[np.ndarray, " x"], Float[np.ndarray, " y"]]:
     """Where the columns and rows of a token grid begin and end, in pixels of the picture.
 
-    From the coordinates ``left``, ``top``, ``right`` and ``bottom`` where they are there; else the grid is stretched over the picture,
-    which is right for processors that resize and off by the margin for those that crop.
+    From the coordinates ``left``, ``top``, ``right`` and ``bottom`` where they are there; else the
+    grid is stretched over the picture, which is right for processors that resize and off by the
+    margin for those that crop.
 
     Raises:
         InputError: boxes that are no grid, or that reach beyond the picture.

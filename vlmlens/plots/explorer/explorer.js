@@ -109,8 +109,10 @@ async function explore(root, meta, packed, hooks = {}) {
     }
     found.patch = patch;
     found.reads = reads;
-    found.onImage = patches.length ? largest(found.values, patches) : 0;
-    found.inWords = largest(found.values, words);
+    // No scale ends below even attention: what is next to nothing shall not glow.
+    const even = found.signed ? 0 : 1 / (key + 1);
+    found.onImage = patches.length ? Math.max(even, largest(found.values, patches)) : 0;
+    found.inWords = Math.max(even, largest(found.values, words));
     if (state.shared && reads) found.onImage = sharedPeak(query);
     return found;
   }

@@ -168,6 +168,6 @@ function paintBar(canvas, signed, width) {
   const pen = sized(canvas, width, 8);
   for (let x = 0; x < width; x++) {
     pen.fillStyle = css((signed ? SCALES.two : SCALES.one)[Math.round((255 * x) / (width - 1))]);
-    pen.fillRect(x, 0, 1, 8);
+    pen.fillRect(x, 0, 2, 8); // wider than its step: no seams between pixels
   }
 }
