@@ -22,7 +22,7 @@ from vlmlens.errors import (
 )
 from vlmlens.families import FAMILIES, Family
 from vlmlens.interventions import Intervention
-from vlmlens.model import generate
+from vlmlens.model import generate, html
 from vlmlens.model.attention import PREFIX, register
 from vlmlens.model.inputs import Inputs, Roles, from_samples, from_tensors
 from vlmlens.model.rotary import Rope
@@ -400,6 +400,9 @@ class HookedVLM(HookedRootModule):
     def _use(self, implementations: dict[str, str]) -> None:
         """Set every part's attention implementation; ``""`` stands for the whole model."""
         self.hf_model.set_attn_implementation(dict(implementations))
+
+    def _repr_html_(self) -> str:
+        return html.model_html(self, self._closed)
 
     def __repr__(self) -> str:
         return (

@@ -45,6 +45,7 @@ async function explore(root, meta, packed, hooks = {}) {
   let waiting = false;
 
   root.classList.add("vx");
+  root.dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes arrows and M for itself
   root.replaceChildren();
   const parts = built();
   const tokens = strip();
