@@ -200,3 +200,48 @@ def test_nothing_is_wider_than_the_page(page_of, shot, dark, width):
     wide = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= width
     shot(page, f"explorer-{'dark' if dark else 'light'}-{width}")
+
+
+def test_several_images_tiles_and_a_thumbnail_have_panels_of_their_own(page_of, shot):
+    page = page_of(plots.explorer(tiled()))
+    captions = page.locator(".vx-panel figcaption").all_inner_texts()
+    assert captions == ["image 0", "image 0, thumbnail", "image 1"]
+    sizes = [box.bounding_box() for box in page.locator(".vx-panel canvas").all()]
+    assert sizes[0]["width"] / sizes[0]["height"] == pytest.approx(2, rel=0.02)
+    page.keyboard.press("Escape")
+    page.mouse.move(sizes[0]["x"] + 0.9 * sizes[0]["width"], sizes[0]["y"] + 5)
+    assert "Patch (row 0, column 1)" in readout(page)  # of the second tile
+    page.mouse.move(sizes[2]["x"] + 5, sizes[2]["y"] + 5)
+    assert "Patch (row 0, column 0)" in readout(page)
+    shot(page, "explorer-tiles")
+
+
+def tiled():
+    """Image 0 is two tiles of 2 x 2 side by side and a thumbnail of 2 x 2; image 1 is 2 x 2."""
+    cells = [(0, 0, "patch", x, y) for y in range(2) for x in range(2)]
+    cells += [(0, 1, "patch", x, y) for y in range(2) for x in range(2)]
+    cells += [(0, 2, "thumbnail", x, y) for y in range(2) for x in range(2)]
+    cells += [(1, 0, "patch", x, y) for y in range(2) for x in range(2)]
+    box = []
+    for image, tile, kind, x, y in cells:
+        wide = {"thumbnail": 60, "patch": 30}[kind] if image == 0 else 20
+        left, tall = 60 * (tile == 1) + wide * x, 30 if image == 0 else 20
+        box.append([left, tall * y, left + wide, tall * (y + 1)])
+    table = attention(grid=(4, 4), words=("<s>", "left", ":"))
+    numbers = {
+        "image": [c[0] for c in cells],
+        "tile": [c[1] for c in cells],
+        "column": [c[3] for c in cells],
+        "row": [c[4] for c in cells],
+    }
+    along = {name: ("key", [-1, *each, -1, -1]) for name, each in numbers.items()}
+    blank = [np.nan] * 4
+    edges = np.array([blank, *box, blank, blank])
+    names = ("left", "top", "right", "bottom")
+    along |= {name: ("key", edges[:, at]) for at, name in enumerate(names)}
+    along["kind"] = ("key", ["", *[c[2] for c in cells], "", ""])
+    table = table.assign_coords(along).drop_vars("picture_0")
+    rng = np.random.default_rng(3)
+    table["picture_0"] = (("y_0", "x_0", "rgb"), rng.integers(0, 255, (60, 120, 3), np.uint8))
+    table["picture_1"] = (("y_1", "x_1", "rgb"), rng.integers(0, 255, (40, 40, 3), np.uint8))
+    return table

@@ -169,7 +169,8 @@ def _table(names: tuple[str, ...], rows: list) -> str:
 
     head = "".join(cell("th", name) for name in names)
     body = "".join("<tr>" + "".join(cell("td", each) for each in row) + "</tr>" for row in rows)
-    return f'<table style="border-collapse:collapse;margin:4px 0"><tr>{head}</tr>{body}</table>'
+    look = "border-collapse:collapse;margin:4px 0;font:inherit"
+    return f'<table style="{look}"><tr>{head}</tr>{body}</table>'
 
 
 def _details(summary: str, inner: str) -> str:

@@ -16,7 +16,7 @@ def export(
     *,
     width: int = 900,
     height: int | None = None,
-    scale: float = 2,
+    scale: float | int = 2,
 ) -> Path:
     """Write a figure; the ending of the name says how.
 

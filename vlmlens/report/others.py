@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from vlmlens import plots
-from vlmlens.plots.arrays import entries, mean_interval, title_of
+from vlmlens.plots.arrays import entries, mean_interval
 from vlmlens.report.summary import Estimate, over_samples
 
 #: What the page's own sections are about, and what belongs to them.
@@ -64,7 +64,7 @@ def _other(name: str, values: xr.DataArray) -> Other:
     rows = [(label, over_samples(part)) for label, part in zip(names, parts, strict=True)]
     return Other(
         name,
-        title_of(values),
+        _title(values),
         str(values.attrs.get("source", "")),
         by,
         tuple(rows[:MOST_ROWS]),
@@ -103,6 +103,12 @@ def figure(values: xr.DataArray) -> go.Figure | None:
 def _sums_to_one(values: xr.DataArray, part: str) -> bool:
     total = values.sum(part, skipna=False)
     return bool((abs(total - 1) < 1e-3).where(total.notnull(), True).all())
+
+
+def _title(values: xr.DataArray) -> str:
+    """``long name [units]``; the page escapes it."""
+    name, units = values.attrs.get("long_name") or values.name, values.attrs.get("units")
+    return f"{name} [{units}]" if units not in (None, "", "1") else str(name)
 
 
 def _midpoint(values: xr.DataArray) -> float | None:
