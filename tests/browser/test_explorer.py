@@ -210,9 +210,9 @@ def test_several_images_tiles_and_a_thumbnail_have_panels_of_their_own(page_of, 
     assert sizes[0]["width"] / sizes[0]["height"] == pytest.approx(2, rel=0.02)
     page.keyboard.press("Escape")
     page.mouse.move(sizes[0]["x"] + 0.9 * sizes[0]["width"], sizes[0]["y"] + 5)
-    assert "Patch (row 0, column 1)" in readout(page)  # of the second tile
+    assert "Patch (image 0, tile 1, row 0, column 1)" in readout(page)
     page.mouse.move(sizes[2]["x"] + 5, sizes[2]["y"] + 5)
-    assert "Patch (row 0, column 0)" in readout(page)
+    assert "Patch (image 1, tile 0, row 0, column 0)" in readout(page)
     shot(page, "explorer-tiles")
 
 

@@ -67,6 +67,13 @@ def test_a_page_holds_what_is_kept_and_says_when_it_is_too_large(tmp_path, monke
     assert not (tmp_path / "large.html").exists()
 
 
+def test_a_notebook_is_spared_what_it_could_not_show(monkeypatch):
+    pytest.importorskip("anywidget")
+    monkeypatch.setattr(VIEW, "MOST_IN_A_NOTEBOOK", 100)
+    with pytest.raises(InputError, match=r"table\.sel\(query="):
+        plots.explorer(attention())._repr_mimebundle_()
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [({"layers": [7]}, "no layer 7"), ({"heads": [9]}, "no head 9"), ({"rows": ["x"]}, "no row")],

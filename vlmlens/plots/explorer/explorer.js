@@ -36,6 +36,8 @@ async function explore(root, meta, packed, hooks = {}) {
   const words = meta.keys.map((_, key) => key).filter((key) => meta.image[key] < 0);
   const asking = words.filter((key) => rowOf.has(key));
   const prompt = asking.filter((key) => meta.roles[key] !== "assistant");
+  const differ = (values) => new Set(patches.map((key) => values[key])).size > 1;
+  const several = { images: differ(meta.image), tiles: differ(meta.tile) };
   const start = prompt.at(-1) ?? asking.at(-1) ?? null;
   const pictures = await Promise.all(meta.runs.map((run) => Promise.all(run.pictures.map(loaded))));
 
@@ -164,7 +166,9 @@ async function explore(root, meta, packed, hooks = {}) {
 
   function named(key) {
     if (meta.image[key] < 0) return `“${visible(shownRun().tokens[key])}”`;
-    return `patch (row ${meta.row[key]}, column ${meta.column[key]})`;
+    const image = several.images ? `image ${meta.image[key]}, ` : "";
+    const part = meta.kind[key] === "thumbnail" ? "thumbnail, " : `tile ${meta.tile[key]}, `;
+    return `patch (${image}${several.tiles ? part : ""}row ${meta.row[key]}, column ${meta.column[key]})`;
   }
 
   function shownRun() {

@@ -19,6 +19,8 @@ from vlmlens.plots.explorer.payload import check, described, packed, same_places
 DIFFERENCE = "difference"
 #: The largest page that is written: larger ones open slowly, and no mail takes them.
 MOST_BYTES = 30_000_000
+#: The most that goes from a kernel to a notebook's page.
+MOST_IN_A_NOTEBOOK = 150_000_000
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,7 @@ class Explorer:
         kept = {name: _part(t, layers, heads, rows) for name, t in self.runs.items()}
         meta = described(kept, self.title) | {"start": self._numbered(kept, self._within(kept))}
         text = page(meta, packed(kept))
-        if len(text) > MOST_BYTES:
-            sizes = dict(next(iter(kept.values()))["attention"].sizes)
-            raise InputError(
-                f"the page would have {len(text) / 1e6:.0f} MB, more than {MOST_BYTES / 1e6:.0f}: "
-                f"attention is {sizes}; keep fewer with layers=, heads=, or rows=('user',)"
-            )
+        _check_size(len(text), MOST_BYTES, "page", kept)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -154,7 +151,9 @@ class Explorer:
 
         meta = json.dumps(described(self.runs, self.title))
         chosen = self._numbered(self.runs, self._chosen)
-        return Widget(meta=meta, data=packed(self.runs), chosen=chosen)
+        data = packed(self.runs)
+        _check_size(len(data), MOST_IN_A_NOTEBOOK, "widget", self.runs)
+        return Widget(meta=meta, data=data, chosen=chosen)
 
     def _start(self) -> int | None:
         """The position where the answer begins: the last word of the prompt that has a row."""
@@ -202,6 +201,16 @@ class Explorer:
     def __repr__(self) -> str:
         sizes = next(iter(self.runs.values()))["attention"].sizes
         return f"Explorer({', '.join(self.runs)}: {dict(sizes)})"
+
+
+def _check_size(size: int, most: int, what: str, runs: Mapping[str, xr.Dataset]) -> None:
+    if size > most:
+        sizes = dict(next(iter(runs.values()))["attention"].sizes)
+        raise InputError(
+            f"the {what} would have {size / 1e6:.0f} MB, more than {most / 1e6:.0f}: attention is "
+            f"{sizes}; keep fewer rows, layers or heads: save(..., rows=('user',), layers=(3, 4)) "
+            "for a page, table.sel(query=..., layer=...) for a notebook"
+        )
 
 
 def _at(table: xr.Dataset, dim: str, label: int | None) -> int | None:
