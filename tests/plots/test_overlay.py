@@ -60,7 +60,9 @@ def test_positions_are_folded_onto_their_image():
     assert heads.dims == ("layer", "head", "row", "column")
     with pytest.raises(InputError, match="no image 1"):
         plots.folded(row, image=1)
-    with pytest.raises(InputError, match="choose one tile"):
+    with pytest.raises(InputError, match="a tile 2"):
+        plots.folded(row, tile=2)
+    with pytest.raises(InputError, match="make no grid"):
         plots.folded(row.isel(key=slice(0, 9)))
 
 

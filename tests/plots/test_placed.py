@@ -30,7 +30,7 @@ def test_positions_are_told_what_they_are_and_grids_where_they_lie():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(InputError, match="the layout has 4"):
         plots.placed(xr.DataArray([1.0], dims="pos"), LAYOUT)
-    with pytest.raises(InputError, match=r"image 0 has \(1, 2\)"):
+    with pytest.raises(InputError, match=r"image 0, tile 0 has \(1, 2\)"):
         plots.placed(xr.DataArray([[1.0]], dims=("row", "column")), LAYOUT)
     with pytest.raises(InputError, match="row and column"):
         plots.placed(xr.DataArray([1.0], dims="layer"), LAYOUT)

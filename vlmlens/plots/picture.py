@@ -16,20 +16,21 @@ LONGEST_SIDE = 800
 EDGES = ("left", "top", "right", "bottom")
 
 
-def folded(values: xr.DataArray, image: int = 0) -> xr.DataArray:
-    """Values by position, as the grid of one image's tokens.
+def folded(values: xr.DataArray, image: int = 0, tile: int = 0) -> xr.DataArray:
+    """Values by position, as the grid of one image's tokens, or of one of its tiles.
 
     Args:
         values: along ``key`` or ``pos``, with the coordinates ``image``, ``row``, ``column`` and
             perhaps ``box``, as ``probes.attention_rows`` writes them; other dimensions stay.
         image: which of the sample's images.
+        tile: which of its grids, where the values have the coordinate ``tile``.
 
     Returns:
         (..., row, column), with ``left``, ``top``, ``right`` and ``bottom`` (row, column) where the
         positions have boxes.
 
     Raises:
-        InputError: no such coordinates, no such image, or an image of several tiles.
+        InputError: no such coordinates, image or tile, or cells that make no grid.
     """
     along = next((dim for dim in ("key", "pos") if dim in values.dims), None)
     missing = [name for name in ("image", "row", "column") if name not in values.coords]
@@ -38,14 +39,20 @@ def folded(values: xr.DataArray, image: int = 0) -> xr.DataArray:
             "to fold values onto an image they need key or pos as a dimension, and image, row and "
             f"column along it; these have {values.dims} and lack {', '.join(missing) or along}"
         )
-    here = np.flatnonzero((values["image"].values == image) & (values["row"].values >= 0))
+    of_it = (values["image"].values == image) & (values["row"].values >= 0)
+    if "tile" in values.coords:
+        of_it &= values["tile"].values == tile
+    here = np.flatnonzero(of_it)
     if not len(here):
-        raise InputError(f"no image {image} among these positions")
+        raise InputError(f"no image {image} with a tile {tile} among these positions")
     row, column = values["row"].values[here], values["column"].values[here]
     rows, columns = int(row.max()) + 1, int(column.max()) + 1
     place = row * columns + column
     if not np.array_equal(np.sort(place), np.arange(rows * columns)):
-        raise InputError(f"image {image} is no single grid of {rows} x {columns}: choose one tile")
+        raise InputError(
+            f"the positions of image {image} make no grid of {rows} x {columns}: pass all of them, "
+            "with the coordinate tile where the image has several"
+        )
     order = here[np.argsort(place)]
     part = values.isel({along: order}).transpose(..., along)
     other = [dim for dim in part.dims if dim != along]

@@ -33,8 +33,8 @@ def attention_rows(
     Returns:
         ``attention`` (layer, head, query, key), a fraction; 0 where a query cannot see a key.
         ``query`` and ``key`` are positions of the sample without its padding. Along ``key``:
-        ``token``, ``role``, ``image``, ``tile``, ``row``, ``column`` (-1 where it is no vision
-        token), and ``left``, ``top``, ``right``, ``bottom``, a patch's box in pixels of the
+        ``token``, ``role``, ``kind``, ``image``, ``tile``, ``row``, ``column`` (-1 where it is no
+        vision token), and ``left``, ``top``, ``right``, ``bottom``, a patch's box in pixels of the
         original image (NaN elsewhere). The images themselves as ``picture_0``, ``picture_1`` ...
         (height, width, rgb), each with axes of its own.
 
@@ -97,9 +97,11 @@ def _labelled(
         name: ("key", getattr(layout, name, np.where(layout.image < 0, -1, 0))[own])
         for name in ("image", "tile", "row", "column")
     }
+    kinds = getattr(layout, "kind", ["patch" if row >= 0 else "" for row in layout.row])
     words = {
         "token": ("key", [layout.tokens[at] for at in own]),
         "role": ("key", [layout.roles[at] for at in own]),
+        "kind": ("key", [kinds[at] for at in own]),
     }
     pixels = {"units": "pixels of the original image"}
     box = {edge: ("key", layout.box[own, at], pixels) for at, edge in enumerate(EDGES)}

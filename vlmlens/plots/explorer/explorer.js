@@ -290,7 +290,7 @@ async function explore(root, meta, packed, hooks = {}) {
       if (meta.image[key] >= 0) {
         if (meta.image[key] !== image) {
           image = meta.image[key];
-          const size = meta.image.filter((each) => each === image).length;
+          const size = meta.image.filter((each, at) => each === image && meta.row[at] >= 0).length;
           const chip = make("span", "vx-chip", `image ${image} · ${size} patches`);
           chip.dataset.image = String(image);
           parts.list.append(chip);
