@@ -14,8 +14,8 @@ def placed(
     """The same values with the coordinates that figures on images and tokens read.
 
     Along ``pos`` or ``key``: ``token``, ``role``, ``image``, ``tile``, ``row``, ``column`` and the
-    patch's ``left``, ``top``, ``right``, ``bottom`` in pixels of the original. On (``row``, ``column``):
-    those four edges, where the original's size is known.
+    patch's ``left``, ``top``, ``right``, ``bottom`` in pixels of the original. On (``row``,
+    ``column``): those four edges, where the original's size is known.
 
     Args:
         values: of one sample, along ``pos`` or ``key``, or on the grid of one image.
