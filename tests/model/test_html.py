@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-from conftest import build, picture
+from conftest import TINY, build, picture
 
 import vlmlens as vl
 from vlmlens import Sample
@@ -76,7 +76,7 @@ def test_text_from_data_is_shown_and_not_obeyed(vlm):
 
 
 def test_a_closed_model_says_so():
-    with vl.HookedVLM(*build("llava-clip-llama"), name=HOSTILE) as model:
+    with vl.HookedVLM(*build(next(iter(TINY))), name=HOSTILE) as model:
         pass
     page = Page(model._repr_html_())
     assert "(closed)" in page.text
