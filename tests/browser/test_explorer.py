@@ -157,7 +157,7 @@ def test_rows_that_were_left_out_are_not_made_up(page_of):
     page = page_of(plots.explorer(attention().sel(query=[12])))
     page.keyboard.press("Escape")
     page.locator(".vx-token", has_text="left").hover()
-    assert "“left” is read by the words after it" in readout(page)
+    assert "“left” is read by the words that can" in readout(page)
     assert "1 of 13 rows are here" in page.locator(".vx-note").inner_text()
 
 

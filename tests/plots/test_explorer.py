@@ -46,6 +46,7 @@ def test_the_description_is_json_and_points_at_positions():
     meta = json.loads(json.dumps(described({"a": check(table)}, "")))
     assert meta["queries"] == [10, 12]
     assert meta["title"] == "left?"
+    assert meta["sees"] == [11, 13]  # causal: up to themselves
     assert meta["box"][1] == [0, 0, 30, 30]
     assert meta["box"][0] == [-1, -1, -1, -1]
     assert meta["runs"][0]["pictures"][0]["width"] == 90
@@ -182,3 +183,10 @@ def test_tiles_and_a_file_on_disk(tmp_path):
     attention().to_netcdf(tmp_path / "rows.nc", engine="h5netcdf")
     with xr.open_dataset(tmp_path / "rows.nc", engine="h5netcdf") as opened:
         assert plots.explorer(opened).selection.position == 12
+
+
+def test_a_model_that_looks_ahead_says_how_far():
+    table = attention()
+    table["attention"] = table["attention"].copy()
+    table["attention"][:, :, 1, 9] = 0.5  # the first patch sees the last
+    assert described({"a": check(table)}, "")["sees"][1] == 10

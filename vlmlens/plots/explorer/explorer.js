@@ -106,18 +106,23 @@ async function explore(root, meta, packed, hooks = {}) {
         const own = reads ? weights.row(state.run, query, head) : new Float32Array(meta.keys.length);
         for (const place of patches) found.values[place] = own[place];
       }
-      const readers = asking.filter((word) => word > key).map((word) => rowOf.get(word));
+      const readers = readersOf(key).map((word) => rowOf.get(word));
       found.map = readers.length ? weights.map(state.run, readers, [key]) : null;
-      found.mapOf = `attention to ${named(key)}, mean over the ${readers.length} words after it`;
+      found.mapOf = `attention to ${named(key)}, mean over the ${readers.length} words that can read it`;
     }
     found.patch = patch;
     found.reads = reads;
     // No scale ends below even attention: what is next to nothing shall not glow.
-    const even = found.signed ? 0 : 1 / (key + 1);
+    const even = found.signed ? 0 : 1 / (reads ? meta.sees[query] : key + 1);
     found.onImage = patches.length ? Math.max(even, largest(found.values, patches)) : 0;
     found.inWords = Math.max(even, largest(found.values, words));
     if (state.shared && reads) found.onImage = sharedPeak(query);
     return found;
+  }
+
+  // The words that see a position: later ones, and in some models earlier ones too.
+  function readersOf(key) {
+    return asking.filter((word) => word !== key && meta.sees[rowOf.get(word)] > key);
   }
 
   // The largest weight that any head gives to a patch: one scale for all heads.
@@ -576,12 +581,14 @@ async function explore(root, meta, packed, hooks = {}) {
       return `${lead}${capital(named(verb[1]))} ${verb[0]} ${named(verb[2])}: ${change}${number(view.values[other])}.`;
     }
     if (view.patch || !view.reads) {
-      const later = asking.filter((word) => word > view.key);
-      const mean = later.length ? total(view.values, later) / later.length : 0;
-      return `${lead}${capital(named(view.key))} is read by the words after it: ${change}${number(mean)} on average.`;
+      const readers = readersOf(view.key);
+      if (!readers.length) return `${lead}No word here can read ${named(view.key)}.`;
+      const mean = total(view.values, readers) / readers.length;
+      return `${lead}${capital(named(view.key))} is read by the words that can: ${change}${number(mean)} on average.`;
     }
     const size = state.region.size;
-    const even = view.signed ? "" : `; even attention to all ${view.key + 1} tokens so far would give ${number(size / (view.key + 1))}`;
+    const seen = meta.sees[rowOf.get(view.key)];
+    const even = view.signed ? "" : `; even attention to all ${seen} tokens that it sees would give ${number(size / seen)}`;
     const area = size ? ` To the chosen ${counted(size)}: ${change}${number(total(view.values, state.region))}${even}.` : "";
     return `${lead}${capital(named(view.key))} reads the image: ${change}${number(total(view.values, patches))}.${area}`;
   }

@@ -89,6 +89,7 @@ def described(tables: Mapping[str, xr.Dataset], title: str) -> dict[str, Any]:
         "heads": [str(head) for head in one["head"].values],
         "queries": np.searchsorted(one["key"].values, one["query"].values).tolist(),
         "keys": one["key"].values.tolist(),
+        "sees": _seen(one["attention"]),
         "colours": ROLE_COLOURS,
         "roles": [str(role) for role in one["role"].values],
         "image": one["image"].values.tolist(),
@@ -140,6 +141,15 @@ def unpacked(data: bytes, runs: int, table: xr.Dataset) -> Float32[np.ndarray, "
     scales = np.frombuffer(raw, "<f4", rows).reshape(lead)
     codes = np.frombuffer(raw, np.uint8, offset=4 * rows).reshape(*lead, table.sizes["key"])
     return (scales[..., None] * (codes / np.float32(STEPS)) ** 2).astype(np.float32)
+
+
+def _seen(attention: xr.DataArray) -> list[int]:
+    """How far along the keys each query can see: one more than its last key with any weight.
+
+    For a causal model that is its own position; within an image, or a prefix, it may be more.
+    """
+    reached = (attention.values > 0).any((0, 1))
+    return (reached.shape[1] - reached[:, ::-1].argmax(1)).tolist()
 
 
 def _pictures(table: xr.Dataset) -> list[dict[str, Any]]:
