@@ -11,6 +11,8 @@ const HELP = [
 function make(tag, name, text) {
   const node = document.createElement(tag);
   if (name) node.className = name;
+  // Or JupyterLab takes arrows and M for itself; it asks the very element that has the focus.
+  node.dataset.lmSuppressShortcuts = "true";
   if (text !== undefined) node.textContent = text;
   return node;
 }
@@ -47,7 +49,6 @@ async function explore(root, meta, packed, hooks = {}) {
   let waiting = false;
 
   root.classList.add("vx");
-  root.dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes arrows and M for itself
   root.replaceChildren();
   const parts = built();
   const tokens = strip();
