@@ -14,8 +14,7 @@ from vlmlens.zoo import pixels
 from vlmlens.zoo.processors import stills
 from vlmlens.zoo.tiny import TINY
 
-
-#: Their image processors exist for torchvision only, so ours stands in: it cannot be opened by name.
+#: Their image processors exist for torchvision only; ours stands in, and cannot be opened by name.
 STAND_INS = [name for name in EVERY if hasattr(pixels, TINY[name].pixels[0])]
 
 

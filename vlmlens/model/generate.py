@@ -59,7 +59,7 @@ def decode(
             done = done | (token == end)
         if done.all() or step == max_new_tokens - 1:
             break
-        grown = step_inputs.appended(token[:, None])
+        grown = _named(step_inputs.appended(token[:, None]), token, tokenizer)
         newest = {name: grown.tensors[name][..., -1:] for name in ("input_ids", "position_ids")}
         mask = grown.tensors["attention_mask"]
         kept = {
@@ -81,6 +81,18 @@ def empty_cache(text: Any) -> Cache:
     attending = {"full_attention", "sliding_attention", "chunked_attention"}
     kinds = set(getattr(text, "layer_types", None) or ())
     return DynamicCache(config=text) if kinds - attending else DynamicCache()
+
+
+def _named(inputs: Inputs, newest: Tensor, tokenizer: Any) -> Inputs:
+    """The inputs, whose layouts say what the newest token is; as they are without a tokenizer."""
+    if tokenizer is None:
+        return inputs
+    words = [tokenizer.decode([i]) for i in newest.tolist()]
+    named = zip(inputs.layouts, words, strict=True)
+    return replace(
+        inputs,
+        layouts=tuple(replace(lay, tokens=(*lay.tokens[:-1], word)) for lay, word in named),
+    )
 
 
 def _choose(logits: Tensor, temperature: float, draw: torch.Generator) -> Tensor:

@@ -22,7 +22,7 @@ from vlmlens.errors import (
 )
 from vlmlens.families import FAMILIES, Family
 from vlmlens.interventions import Intervention
-from vlmlens.model import generate
+from vlmlens.model import generate, html
 from vlmlens.model.audit import Audit, audit
 from vlmlens.model.device import device_of
 from vlmlens.model.inputs import Inputs, Roles, from_samples, from_tensors
@@ -447,6 +447,9 @@ class HookedVLM(HookedRootModule):
                 part = name[: name.index("blocks.") + 6]
                 depths[part] = max(depths.get(part, 0), point.point.layer + 1)
         return depths
+
+    def _repr_html_(self) -> str:
+        return html.model_html(self, self._closed)
 
     def __repr__(self) -> str:
         return (
