@@ -8,6 +8,13 @@ import vlmlens as vl
 from vlmlens import interventions as edits
 from vlmlens.positions import Region, Role, Row
 
+
+@pytest.fixture(scope="module")
+def vlm(any_vlm):
+    """Models of different kinds, in place of the two LLaVAs."""
+    return any_vlm
+
+
 VISION = vl.Where(positions="vision")
 LATE = vl.Where(layers=-1)
 EVERY = {
