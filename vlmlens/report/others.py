@@ -84,7 +84,8 @@ def figure(values: xr.DataArray) -> go.Figure | None:
         frozenset({"depth"}): lambda: plots.depth(values),
         frozenset({"layer", "head", "row", "column"}): lambda: plots.atlas(_mean(values)),
     }
-    if inner in ({"part"}, {"role"}) and _sums_to_one(values, *inner):
+    part = next((dim for dim in ("part", "role") if inner == {dim}), None)
+    if part is not None and _sums_to_one(values, part):
         return plots.shares(values)
     if inner == {"dose"} and values["dose"].dtype.kind in "iuf":
         return plots.dose(values)

@@ -1,34 +1,5 @@
 // The explorer: what is looked at, and everything that follows from it. One element, no network.
 
-const HELP = [
-  ["Point", "at a word: what it reads, on the picture and in the words. At a patch: the words that read it, and the patches it reads."],
-  ["Click", "to lock a word or a patch; click it again, or press Escape, to let go."],
-  ["Drag", "over the picture to choose an area: the map and the list then show which heads look there."],
-  ["Heads", "Point at a cell of the map to preview a head, click to keep it."],
-  ["Keys", "Tab moves between words, picture and map, arrows move inside. Enter locks, Space adds a patch to the area, Shift + arrows draw an area, M takes the mean of all heads."],
-];
-
-function make(tag, name, text) {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  // Or JupyterLab takes arrows and M for itself; it asks the very element that has the focus.
-  node.dataset.lmSuppressShortcuts = "true";
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-function button(text, act, name = "vx-button") {
-  const node = make("button", name, text);
-  node.type = "button";
-  node.addEventListener("click", act);
-  return node;
-}
-
-// Spaces and line ends are tokens too: give them something to point at.
-function visible(token) {
-  return token.replaceAll("\n", "⏎").replaceAll("\t", "⇥").trim() || (token === "" ? "∅" : "␣");
-}
-
 async function explore(root, meta, packed, hooks = {}) {
   const weights = weightsOf(meta, await inflate(packed));
   const { Q, L, H } = weights;
@@ -50,10 +21,16 @@ async function explore(root, meta, packed, hooks = {}) {
 
   root.classList.add("vx");
   root.replaceChildren();
-  const parts = built();
+  const parts = skeleton(root, meta, panels, words, {
+    run: (run) => choose({ run }),
+    mean: () => choose({ head: null }),
+    share: () => choose({ shared: !state.shared }),
+    clear: () => choose({ locked: null, region: new Set() }),
+  });
   const tokens = strip();
-  mapEvents();
-  panels.forEach(panelEvents);
+  const does = { state, hover, wish, choose, lock, point };
+  mapEvents(parts, L, H, does);
+  for (const panel of panels) panelEvents(panel, does);
   const watch = new ResizeObserver(() => wish());
   watch.observe(root);
   document.addEventListener("keydown", shortcut);
@@ -191,104 +168,6 @@ async function explore(root, meta, packed, hooks = {}) {
 
   // ---------------------------------------------------------------- the page
 
-  function built() {
-    const head = make("div", "vx-head");
-    const titles = make("div", "vx-titles");
-    const title = make("h2", "vx-title", meta.title);
-    const answer = make("p", "vx-answer");
-    titles.append(title, answer);
-    const tools = make("div", "vx-tools");
-    const runs = make("div", "vx-runs");
-    const tabs = meta.runs.map((run, at) => button(run.name, () => choose({ run: at })));
-    if (meta.runs.length > 1) {
-      tabs.push(button(`${meta.runs[1].name} − ${meta.runs[0].name}`, () => choose({ run: "difference" })));
-      runs.setAttribute("role", "group");
-      runs.setAttribute("aria-label", "run");
-      runs.append(...tabs);
-    }
-    const mean = button("mean of all heads", () => choose({ head: null }));
-    const shared = button("one scale for all heads", () => choose({ shared: !state.shared }));
-    const clear = button("clear", () => choose({ locked: null, region: new Set() }));
-    const help = button("?", () => (guide.hidden = !guide.hidden), "vx-button vx-round");
-    help.setAttribute("aria-label", "how to use this");
-    tools.append(runs, mean, shared, clear, help);
-    head.append(titles, tools);
-
-    const guide = make("dl", "vx-guide");
-    guide.hidden = true;
-    for (const [what, how] of HELP) guide.append(make("dt", "", what), make("dd", "", how));
-
-    const body = make("div", "vx-body");
-    const seen = make("div", "vx-seen");
-    const board = make("div", "vx-board");
-    for (const panel of panels) {
-      panel.figure = make("figure", "vx-panel");
-      panel.canvas = make("canvas");
-      panel.canvas.tabIndex = 0;
-      panel.canvas.setAttribute("role", "application");
-      panel.canvas.setAttribute("aria-label", `image ${panel.image}, ${panel.keys.length} patches`);
-      panel.figure.append(panel.canvas);
-      if (panels.length > 1) {
-        panel.figure.append(make("figcaption", "", panel.part === "image" ? `image ${panel.image}` : `image ${panel.image}, ${panel.part}`));
-      }
-      board.append(panel.figure);
-    }
-    const imageBar = scaleBar();
-    seen.append(board, imageBar.node);
-
-    const side = make("div", "vx-side");
-    const list = make("div", "vx-strip");
-    list.setAttribute("role", "listbox");
-    list.setAttribute("aria-label", "tokens");
-    const legend = make("p", "vx-legend");
-    for (const role of new Set(words.map((key) => meta.roles[key]))) {
-      const item = make("span", "vx-role", role);
-      item.style.borderBottomColor = meta.colours[role] ?? "";
-      legend.append(item);
-    }
-    const wordBar = scaleBar();
-    const heads = make("div", "vx-heads");
-    const left = make("div", "vx-mapbox");
-    const mapTitle = make("p", "vx-caption");
-    const map = make("canvas", "vx-map");
-    map.tabIndex = 0;
-    map.setAttribute("role", "application");
-    map.setAttribute("aria-label", `map of ${L} layers and ${H} heads`);
-    const mapBar = scaleBar();
-    left.append(map, mapBar.node);
-    const top = make("ol", "vx-top");
-    heads.append(left, top);
-    side.append(list, legend, wordBar.node, mapTitle, heads);
-    body.append(seen, side);
-
-    const readout = make("p", "vx-readout");
-    readout.setAttribute("role", "status");
-    const note = make("p", "vx-note", `One sample: this shows where heads read, not what the answer depends on. ${weightNote()}`);
-    root.append(head, guide, readout, body, note);
-    return { answer, tabs, mean, shared, board, imageBar, wordBar, mapBar, list, map, mapTitle, top, readout };
-  }
-
-  function weightNote() {
-    const kept = Q === meta.keys.length ? "All rows are here" : `${Q} of ${meta.keys.length} rows are here`;
-    return `${kept}; weights are rounded, to within 1 % of their row's largest.`;
-  }
-
-  function scaleBar() {
-    const node = make("div", "vx-bar");
-    const [low, canvas, high, what] = [make("span"), make("canvas"), make("span"), make("span", "vx-what")];
-    canvas.setAttribute("aria-hidden", "true");
-    node.append(low, canvas, high, what);
-    return {
-      node,
-      show(most, signed, text) {
-        low.textContent = signed ? number(-most) : "0";
-        high.textContent = number(most);
-        what.textContent = text;
-        paintBar(canvas, signed, 110);
-      },
-    };
-  }
-
   function strip() {
     const nodes = new Map();
     let image = -1;
@@ -336,125 +215,6 @@ async function explore(root, meta, packed, hooks = {}) {
   function point(key) {
     hover.key = key;
     wish();
-  }
-
-  // ---------------------------------------------------------------- pointing at pictures and heads
-
-  function panelEvents(panel) {
-    const { canvas } = panel;
-    const rect = (at) => panel.rects[at];
-    panel.cursor = null;
-    const under = (event) => {
-      const frame = canvas.getBoundingClientRect();
-      const x = ((event.clientX - frame.left) / frame.width) * panel.width;
-      const y = ((event.clientY - frame.top) / frame.height) * panel.height;
-      const at = panel.keys.findIndex((_, i) => x >= rect(i)[0] && x < rect(i)[2] && y >= rect(i)[1] && y < rect(i)[3]);
-      return { key: at < 0 ? null : panel.keys[at], x, y };
-    };
-    const across = (a, b) => {
-      const [l, r] = [Math.min(a.x, b.x), Math.max(a.x, b.x)];
-      const [t, d] = [Math.min(a.y, b.y), Math.max(a.y, b.y)];
-      return panel.keys.filter((_, i) => rect(i)[0] < r && rect(i)[2] > l && rect(i)[1] < d && rect(i)[3] > t);
-    };
-    let from = null;
-    let dragged = false;
-    canvas.addEventListener("pointerdown", (event) => {
-      from = { ...under(event), clientX: event.clientX, clientY: event.clientY };
-      dragged = false;
-      canvas.setPointerCapture(event.pointerId);
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      const here = under(event);
-      panel.cursor = here.key;
-      hover.key = here.key;
-      if (from && Math.hypot(event.clientX - from.clientX, event.clientY - from.clientY) > 4) {
-        dragged = true;
-        state.region = new Set(across(from, here));
-      }
-      wish();
-    });
-    canvas.addEventListener("pointerup", (event) => {
-      const here = under(event);
-      if (dragged) choose({ region: state.region });
-      else if (here.key !== null) lock(here.key);
-      from = null;
-    });
-    canvas.addEventListener("pointerleave", () => {
-      panel.cursor = null;
-      point(null);
-    });
-    canvas.addEventListener("focus", () => {
-      if (canvas.matches(":focus-visible")) move(panel, panel.cursor ?? panel.keys[0]);
-    });
-    canvas.addEventListener("blur", () => {
-      panel.cursor = panel.anchor = null;
-      point(null);
-    });
-    canvas.addEventListener("keydown", (event) => {
-      const at = panel.cursor ?? panel.keys[0];
-      const steps = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
-      if (event.key in steps) {
-        const next = beside(panel, at, ...steps[event.key]);
-        if (event.shiftKey) {
-          panel.anchor ??= at;
-          const [a, b] = [panel.anchor, next].map((key) => rect(panel.keys.indexOf(key)));
-          const middle = (r) => ({ x: (r[0] + r[2]) / 2, y: (r[1] + r[3]) / 2 });
-          choose({ region: new Set(across(middle(a), middle(b))) });
-        } else panel.anchor = null;
-        move(panel, next);
-      } else if (event.key === "Enter") lock(at);
-      else if (event.key === " ") {
-        const region = new Set(state.region);
-        if (!region.delete(at)) region.add(at);
-        choose({ region });
-      } else return;
-      event.preventDefault();
-    });
-  }
-
-  function move(panel, key) {
-    panel.cursor = key;
-    point(key);
-  }
-
-  // The cell whose middle is nearest to one step away; at the border, the cell itself.
-  function beside(panel, key, right, down) {
-    const [l, t, r, b] = panel.rects[panel.keys.indexOf(key)];
-    const [x, y] = [(l + r) / 2 + right * (r - l), (t + b) / 2 + down * (b - t)];
-    const at = panel.rects.findIndex((q) => x >= q[0] && x < q[2] && y >= q[1] && y < q[3]);
-    return at < 0 ? key : panel.keys[at];
-  }
-
-  function mapEvents() {
-    const { map } = parts;
-    const under = (event) => {
-      const frame = map.getBoundingClientRect();
-      const head = Math.floor((event.clientX - frame.left - parts.left) / parts.cell);
-      const layer = L - 1 - Math.floor((event.clientY - frame.top) / parts.cell);
-      return head >= 0 && head < H && layer >= 0 && layer < L ? layer * H + head : null;
-    };
-    map.addEventListener("pointermove", (event) => {
-      hover.head = under(event);
-      wish();
-    });
-    map.addEventListener("pointerleave", () => {
-      hover.head = null;
-      wish();
-    });
-    map.addEventListener("click", (event) => {
-      const head = under(event);
-      if (head !== null) choose({ head: state.head === head ? null : head });
-    });
-    map.addEventListener("keydown", (event) => {
-      const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowUp: H, ArrowDown: -H };
-      if (!(event.key in steps)) return;
-      const at = state.head ?? 0;
-      const row = Math.abs(steps[event.key]) === 1;
-      const next = state.head === null ? 0 : at + steps[event.key];
-      const inside = next >= 0 && next < L * H && (!row || Math.floor(next / H) === Math.floor(at / H));
-      choose({ head: inside ? next : at });
-      event.preventDefault();
-    });
   }
 
   // ---------------------------------------------------------------- painting
@@ -598,52 +358,3 @@ async function explore(root, meta, packed, hooks = {}) {
     return text[0].toUpperCase() + text.slice(1);
   }
 }
-
-function loaded(picture) {
-  return new Promise((done, fail) => {
-    const image = new Image();
-    image.onload = () => done(image);
-    image.onerror = () => fail(new Error("a picture of the explorer does not open"));
-    image.src = picture.source;
-  });
-}
-
-// In a notebook: anywidget calls this with the widget's model and an element of the page.
-async function render({ model, el }) {
-  const data = model.get("data");
-  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  const root = make("div");
-  el.append(root);
-  themed(root);
-  let ours = false;
-  const view = await explore(root, JSON.parse(model.get("meta")), bytes, {
-    chosen(selection) {
-      ours = true;
-      model.set("chosen", selection);
-      model.save_changes();
-      ours = false;
-    },
-  });
-  const follow = () => {
-    if (!ours && model.get("chosen")) view.restore(model.get("chosen"));
-  };
-  model.on("change:chosen", follow);
-  if (!model.get("chosen")) {
-    model.set("chosen", view.selection());
-    model.save_changes();
-  }
-  return () => {
-    view.stop();
-    model.off("change:chosen", follow);
-  };
-}
-
-// JupyterLab, VS Code and Colab say in their own ways that they are dark.
-function themed(root) {
-  const { body, documentElement } = document;
-  const dark = body.dataset.jpThemeLight === "false" || body.classList.contains("vscode-dark") || documentElement.getAttribute("theme") === "dark";
-  const light = body.dataset.jpThemeLight === "true" || body.classList.contains("vscode-light");
-  if (dark || light) root.dataset.theme = dark ? "dark" : "light";
-}
-
-export default { render };

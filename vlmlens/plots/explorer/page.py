@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 HERE = Path(__file__).parent
 #: In the order in which they build on one another; together they are one ES module.
-PARTS = ("values.js", "paint.js", "explorer.js")
+PARTS = ("values.js", "paint.js", "dom.js", "pointing.js", "explorer.js", "widget.js")
 
 
 def module() -> str:

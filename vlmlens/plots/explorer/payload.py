@@ -148,8 +148,8 @@ def _seen(attention: xr.DataArray) -> list[int]:
 
     For a causal model that is its own position; within an image, or a prefix, it may be more.
     """
-    reached = (attention.values > 0).any((0, 1))
-    return (reached.shape[1] - reached[:, ::-1].argmax(1)).tolist()
+    reached = (attention > 0).any(("layer", "head")).transpose("query", "key").values
+    return (attention.sizes["key"] - reached[:, ::-1].argmax(1)).tolist()
 
 
 def _pictures(table: xr.Dataset) -> list[dict[str, Any]]:
