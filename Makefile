@@ -4,13 +4,20 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test check format compatibility clean
+.PHONY: demo test browser gallery check format compatibility clean
 
 demo: $(STAMP)
 	$(BIN)/vlmlens diagnose shapes-base --data shapes-2d --out results/demo
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# Pages in a real browser (Chromium or Chrome must be there); pictures in results/screenshots.
+browser: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
+
+gallery: $(STAMP)
+	$(BIN)/python docs/gallery.py
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ TABLES = {
     "interventions": (INTERVENTIONS, {"base", "designs", "prepare", "stored", "vision"}),
     "probes": (PROBES, {"grids", "labels", "statistics", "steps", "turning"}),
     "datasets": (DATASETS, set()),
-    "plots": (PLOTS, {"arrays", "theme"}),
+    "plots": (PLOTS, {"arrays", "export", "picture", "placed", "theme"}),
 }
 
 

@@ -1,15 +1,16 @@
 """ActivationCache: what a run saved."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vlmlens.errors import UnknownPointError
+from vlmlens.errors import InputError, UnknownPointError
 from vlmlens.layout import TokenLayout
 from vlmlens.select import Positions
 
@@ -54,22 +55,41 @@ class ActivationCache(Mapping[str, Tensor]):
         self._tensors = tensors
         self.axes = axes
         self.layouts = tuple(layouts)
+        self._digest = ""
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """Eight characters that change with anything that was saved: the cache's name."""
-        whole = hashlib.sha256()
-        for name, tensor in self._tensors.items():
-            whole.update(f"{name} {contents(tensor)}".encode())
-        return whole.hexdigest()[:8]
+        if not self._digest:
+            whole = hashlib.sha256()
+            for name, tensor in self._tensors.items():
+                whole.update(f"{name} {contents(tensor)}".encode())
+            self._digest = whole.hexdigest()[:8]
+        return self._digest
 
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._tensors:
-            raise UnknownPointError(name, self._tensors, "in what this run saved")
-        return self._tensors[name]
+    def __getitem__(self, name: str | tuple[str | int, ...]) -> Tensor:
+        """An activation by its point's name, or as TransformerLens has it, ``"pattern", 3``."""
+        found = name if isinstance(name, str) else self._long_name(*name)
+        if found not in self._tensors:
+            raise UnknownPointError(found, self._tensors, "in what this run saved")
+        return self._tensors[found]
+
+    def _long_name(self, short: Any, layer: Any = 0, part: Any = "") -> str:
+        """The name of a block's point from its last word, the layer and, if need be, its part.
+
+        Negative layers count from the last of the language model's that was saved.
+        """
+        if layer < 0:
+            saved = [re.match(r"blocks\.(\d+)\.", name) for name in self._tensors]
+            layer += 1 + max((int(match[1]) for match in saved if match), default=-1)
+        word = short if short.startswith("hook_") else f"hook_{short}"
+        places = [f"{part}."] if part else ["", "attn.", "mlp."]
+        names = [f"blocks.{layer}.{place}{word}" for place in places]
+        return next((name for name in names if name in self._tensors), names[0])
 
     def __contains__(self, name: object) -> bool:
-        return name in self._tensors
+        found = self._long_name(*name) if isinstance(name, tuple) else name
+        return found in self._tensors
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
@@ -85,13 +105,37 @@ class ActivationCache(Mapping[str, Tensor]):
 
         Raises:
             UnknownPointError: nothing that matches was saved.
+            InputError: layers differ in shape, as heads of two widths do.
         """
         pattern = points.points if isinstance(points, Save) else points
         names = [name for name in self if fnmatchcase(name, pattern)]
         if not names:
             raise UnknownPointError(pattern, self, "in what this run saved")
         first = self[names[0]].device
+        if len(shapes := {tuple(self[name].shape) for name in names}) > 1:
+            raise InputError(
+                f"{pattern} differs in shape from layer to layer, {shapes}: take one by one"
+            )
         return torch.stack([self[name].to(first) for name in names])
+
+    def stack_activation(
+        self, activation_name: str, layer: int | None = -1, sublayer_type: str | None = None
+    ) -> Tensor:
+        """The same activation of the language model's first blocks, as TransformerLens stacks it.
+
+        Args:
+            activation_name: the last word of the point's name, such as ``"pattern"``.
+            layer: blocks before this one; -1 or None for all that were saved.
+            sublayer_type: ``"attn"`` or ``"mlp"``, where both have such a point.
+
+        Raises:
+            UnknownPointError: a block of which it was not saved.
+        """
+        if layer is None or layer == -1:
+            last = self._long_name(activation_name, -1, sublayer_type or "")
+            layer = int(last.split(".")[1]) + 1
+        part = sublayer_type or ""
+        return torch.stack([self[activation_name, at, part] for at in range(layer)])
 
     def __repr__(self) -> str:
         size = sum(t.numel() * t.element_size() for t in self._tensors.values())

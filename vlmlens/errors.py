@@ -11,7 +11,8 @@
     ├── InputError                images, prompts or tensors that do not fit together
     │   └── ImageError                an image file that cannot be read
     ├── DataError                 a data set that is empty, missing or malformed
-    └── ClosedModelError          a ``HookedVLM`` used after it was closed
+    ├── ClosedModelError          a ``HookedVLM`` used after it was closed
+    └── MissingToolError          an optional library or program that is not installed
 
 Each message says what was asked, what there is, and what to do next.
 """
@@ -81,3 +82,7 @@ class DataError(VLMLensError):
 
 class ClosedModelError(VLMLensError):
     """A ``HookedVLM`` that was used after it was closed."""
+
+
+class MissingToolError(VLMLensError):
+    """An optional library or program that is needed here and is not installed."""

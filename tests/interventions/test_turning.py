@@ -164,7 +164,7 @@ def test_ids_that_cannot_be_moved(vlm, inputs):
         MovePositions(where=vl.Where(layers=1))
     with pytest.raises(InputError, match="3 ids for"):
         vlm.run(inputs, [MovePositions(to=(0.0, 1.0, 2.0))])
-    with pytest.raises(InputError, match="is for vision tokens"):
+    with pytest.raises(InputError, match="is for tokens with a row and a column"):
         vlm.run(inputs, [MovePositions(to="row", where=vl.Where(positions="user"))])
     with pytest.raises(InputError, match="there is: own, constant"):
         MovePositions(to="spiral")

@@ -1,7 +1,9 @@
 """What HookedVLM promises of every family."""
 
 import copy
+import re
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 import numpy as np
 import pytest
@@ -35,14 +37,22 @@ def images(vlm):
     return made, {k: v for k, v in made.tensors.items() if k not in per_token}
 
 
-def heads_of(vlm):
+def heads_of(vlm, layer):
     text = vlm.config.get_text_config()
-    return text.num_attention_heads, text.num_key_value_heads
+    own = text.per_layer_config[layer or 0]  # Gemma 4's layers differ
+    return own.num_attention_heads, own.num_key_value_heads
+
+
+def each(saved, pattern):
+    """Every layer's activation of one kind, also where heads differ in width."""
+    return [saved[name] for name in saved if fnmatchcase(name, pattern)]
 
 
 def bidirectional(vlm):
     """Families in which an image's positions see each other both ways."""
-    return vlm.config.model_type in ("gemma3", "paligemma")
+    text = vlm.config.get_text_config()
+    told = getattr(text, "use_bidirectional_attention", None) == "vision"
+    return told or vlm.config.model_type in ("gemma3", "paligemma")
 
 
 def close(a, b, atol=1e-5):
@@ -90,7 +100,6 @@ def test_the_image_matters(vlm):
 def test_every_point_has_the_axes_it_declares(vlm, inputs):
     _, cache = vlm.run_with_cache(inputs)
     text = vlm.config.get_text_config()
-    heads, kv_heads = heads_of(vlm)
     vision = vlm.config.vision_config
     tower_heads = getattr(vision, "num_attention_heads", None) or vision.num_heads
     for name, tensor in cache.items():
@@ -98,6 +107,7 @@ def test_every_point_has_the_axes_it_declares(vlm, inputs):
         assert tensor.ndim == len(axes), name
         size = dict(zip(axes, tensor.shape, strict=True))
         if "batch" in size:
+            heads, kv_heads = heads_of(vlm, vlm.hook_dict[name].point.layer)
             assert size["batch"] == 2, name
             assert size.get("pos", len(inputs.layouts[0])) == len(inputs.layouts[0]), name
             assert size.get("head", heads) == heads, name
@@ -127,6 +137,9 @@ def test_a_point_that_nothing_reads_is_not_offered(vlm):
 
 # 3. The residual stream adds up.
 
+#: Why a block may not offer what a half of it adds.
+NO_SUM = "bare parameter|convolves"
+
 
 @pytest.mark.parametrize("part", ["vision.blocks", "blocks"])
 def test_the_residual_stream_adds_up(vlm, inputs, part):
@@ -136,13 +149,25 @@ def test_the_residual_stream_adds_up(vlm, inputs, part):
         return saved.stack(f"{part}.*.{site}")
 
     pre, post = every("hook_resid_pre"), every("hook_resid_post")
-    if f"{part}.0.hook_attn_out" not in vlm.hook_dict:  # said to be absent, and why
-        assert "bare parameter" in vlm.absent[f"{part}.0.hook_attn_out"]
-    elif f"{part}.0.hook_resid_mid" in vlm.hook_dict:
-        close(pre + every("hook_attn_out"), every("hook_resid_mid"))
-        close(every("hook_resid_mid") + every("hook_mlp_out"), post)
-    else:  # attention and MLP side by side
-        close(pre + every("hook_attn_out") + every("hook_mlp_out"), post)
+    halved = post
+    if part == "blocks" and vlm.config.model_type == "gemma4":
+        halved = without_what_gemma4_adds(vlm, inputs, post)
+    for layer, (entering, leaving) in enumerate(zip(pre, halved, strict=True)):
+        attention, middle, mlp = (
+            saved[name] if (name := f"{part}.{layer}.{site}") in vlm.hook_dict else None
+            for site in ("hook_attn_out", "hook_resid_mid", "hook_mlp_out")
+        )
+        if middle is None:  # attention and MLP side by side
+            close(entering + attention + mlp, leaving)
+            continue
+        if attention is None:  # said to be absent, and why
+            assert re.search(NO_SUM, vlm.absent[f"{part}.{layer}.hook_attn_out"])
+        else:
+            close(entering + attention, middle)
+        if mlp is None:
+            assert re.search(NO_SUM, vlm.absent[f"{part}.{layer}.hook_mlp_out"])
+        else:
+            close(middle + mlp, leaving)
     between = pre[1:] - post[:-1]
     deep = getattr(vlm.config.vision_config, "deepstack_visual_indexes", ())
     if part == "blocks" and deep:  # features of the tower enter after the first blocks
@@ -151,6 +176,26 @@ def test_the_residual_stream_adds_up(vlm, inputs, part):
         assert between[: len(deep), ~vision].abs().max() < 1e-6
         between = between[len(deep) :]
     close(between, torch.zeros(()).expand_as(between))
+
+
+def without_what_gemma4_adds(vlm, inputs, post):
+    """The stream after a block's two halves: before per-layer embeddings and scaling."""
+    added = {}
+    blocks = vlm.hf_model.get_submodule(vlm.family.lm_layers)
+    handles = [
+        block.post_per_layer_input_norm.register_forward_hook(
+            lambda module, args, out, layer=layer: added.update({layer: out})
+        )
+        for layer, block in enumerate(blocks)
+        if block.hidden_size_per_layer_input
+    ]
+    vlm.run(inputs)
+    for handle in handles:
+        handle.remove()
+    scaled = [block.layer_scalar for block in blocks]
+    return torch.stack(
+        [stream / scaled[layer] - added.get(layer, 0) for layer, stream in enumerate(post)]
+    )
 
 
 def test_an_edit_of_the_stream_reaches_both_branches(vlm, inputs):
@@ -189,11 +234,33 @@ def test_editing_the_heads_writes(vlm, inputs):
 # 4. The pattern is causal, sums to one, and mixes the values into z.
 
 
+def gates(vlm, inputs):
+    """What Qwen3.5 multiplies what heads mixed with, layer by layer; 1 elsewhere."""
+    blocks = vlm.hf_model.get_submodule(vlm.family.lm_layers)
+    attending = [block.self_attn for block in blocks if hasattr(block, "self_attn")]
+    if vlm.config.model_type != "qwen3_5":
+        return [1.0] * len(attending)
+    found = []
+    handles = [
+        attention.q_proj.register_forward_hook(
+            lambda module, args, out: found.append(
+                out.unflatten(-1, (vlm.config.text_config.num_attention_heads, 2, -1))[..., 1, :]
+            )
+        )
+        for attention in attending
+    ]
+    vlm.run(inputs)
+    for handle in handles:
+        handle.remove()
+    return [gate.sigmoid() for gate in found]
+
+
 def test_patterns(vlm, inputs):
     saved = vlm.run(
         inputs, save=["blocks.*.attn.hook_pattern", "blocks.*.attn.hook_v", "blocks.*.attn.hook_z"]
     ).saved
     pattern = saved.stack("blocks.*.attn.hook_pattern")
+    values, z = each(saved, "blocks.*.attn.hook_v"), each(saved, "blocks.*.attn.hook_z")
     for row, layout in enumerate(inputs.layouts):
         own = torch.from_numpy(~layout.mask("pad"))
         close(
@@ -206,17 +273,16 @@ def test_patterns(vlm, inputs):
             vision = torch.from_numpy(layout.mask("vision"))
             inside = vision[:, None] & vision[None, :] & future
             assert (pattern[:, row][..., inside] > 0).any()
-            if vlm.config.model_type == "gemma3":  # PaliGemma's whole prompt sees itself
+            if vlm.config.model_type != "paligemma":  # PaliGemma's whole prompt sees itself
                 assert (pattern[:, row][..., future & ~inside] == 0).all()
     else:
         assert (pattern[..., future] == 0).all()
-    values = saved.stack("blocks.*.attn.hook_v")
-    group = pattern.shape[2] // values.shape[3]
-    mixed = torch.einsum("lbhqk,lbkhd->lbqhd", pattern, values.repeat_interleave(group, 3))
-    z = saved.stack("blocks.*.attn.hook_z")
-    for row, layout in enumerate(inputs.layouts):
-        own = torch.from_numpy(~layout.mask("pad"))
-        close(mixed[:, row, own], z[:, row, own])
+    for weights, v, mixed, gate in zip(pattern, values, z, gates(vlm, inputs), strict=True):
+        repeated = v.repeat_interleave(weights.shape[1] // v.shape[2], 2)
+        expected = torch.einsum("bhqk,bkhd->bqhd", weights, repeated) * gate
+        for row, layout in enumerate(inputs.layouts):
+            own = torch.from_numpy(~layout.mask("pad"))
+            close(expected[row, own], mixed[row, own])
 
 
 def test_knocking_out_all_keys_leaves_nothing_and_never_the_future(vlm, inputs):
@@ -239,13 +305,21 @@ def test_rope(vlm, inputs):
     rope = vlm.rope
     for layer in range(vlm.layers):
         name = f"blocks.{layer}.attn.hook_"
+        if re.search("convolves|running state", vlm.absent.get(name + "q", "")):
+            assert (rope.step[layer] == 0).all()
+            continue
         for side in "qk":
+            if name + side not in vlm.hook_dict:
+                assert "those of an earlier one" in vlm.absent[name + side]
+                continue
             before, after = saved[name + side], saved[f"{name}rot_{side}"]
             if name + "cos" not in vlm.hook_dict:  # a layer that turns nothing
                 assert torch.equal(before, after)
                 assert (rope.step[layer] == 0).all()
                 continue
             cos, sin = (saved[name + t][:, :, None] for t in ("cos", "sin"))
+            if vlm.config.model_type == "llama4":  # which norms them after they turn
+                after = after * before.norm(dim=-1, keepdim=True) / after.norm(dim=-1, keepdim=True)
             close(before.norm(dim=-1), after.norm(dim=-1))
             close(rotate(before, cos, sin, rope.pairing), after)
             close(unrotate(after, cos, sin, rope.pairing), before)
@@ -275,9 +349,12 @@ def test_rope_in_the_tower(vlm, inputs):
     if name + "cos" not in vlm.hook_dict:
         return
     saved = vlm.run(inputs, save="vision.blocks.0.attn.*").saved
-    cos, sin = (saved[name + t][:, None] for t in ("cos", "sin"))
+    ways = 2 if vlm.config.model_type == "gemma4" else 1  # across and down turn a half each
+    cos, sin = (saved[name + t][..., None, :].unflatten(-1, (ways, -1)) for t in ("cos", "sin"))
     for side in "qk":
-        before, after = saved[name + side], saved[f"{name}rot_{side}"]
+        before, after = (
+            saved[name + turned + side].unflatten(-1, (ways, -1)) for turned in ("", "rot_")
+        )
         close(rotate(before, cos, sin), after)
         close(unrotate(after, cos, sin), before)
         assert (before - after).abs().max() > 0.1
@@ -301,14 +378,16 @@ def test_rows_equal_eager(vlm, inputs):
 
 def test_eager_patterns_are_transformers_own(vlm):
     alone = vlm.inputs([picture(0)], [QUESTIONS[0]])
-    ours = vlm.run(alone, save="blocks.*.attn.hook_pattern").saved
+    # Gemma 4 does not scale its scores down: what rounding differs by, its softmax enlarges.
+    road = "eager" if vlm.config.model_type == "gemma4" else "auto"
+    ours = vlm.run(alone, save="blocks.*.attn.hook_pattern", attention=road).saved
     model = type(vlm.hf_model)(copy.deepcopy(vlm.hf_model.config))
     model.load_state_dict(vlm.hf_model.state_dict())
     model.set_attn_implementation("eager")
     with torch.no_grad():
         theirs = model.eval()(**alone.tensors, output_attentions=True, use_cache=False).attentions
-    for layer, attention in enumerate(theirs):
-        close(ours[f"blocks.{layer}.attn.hook_pattern"], attention, atol=1e-6)
+    for own, attention in zip(ours.values(), theirs, strict=True):
+        close(own, attention, atol=1e-6)
 
 
 # 7. Batches, padding sides, several images and decoding agree with one by one.
@@ -353,8 +432,8 @@ def test_decoding_with_the_cache_agrees_with_one_pass(vlm, inputs):
     start = len(inputs.layouts[0]) - 1
     for number, step in enumerate(generation.steps):
         close(step.logits[:, -1], whole.logits[:, start + number], atol=1e-4)
-        z = step.saved.stack("blocks.*.attn.hook_z")[:, :, -1]
-        close(z, whole.saved.stack("blocks.*.attn.hook_z")[:, :, start + number], atol=1e-4)
+        for name, z in step.saved.items():
+            close(z[:, -1], whole.saved[name][:, start + number], atol=1e-4)
 
 
 def test_greedy_decoding_is_that_of_transformers(vlm, inputs):

@@ -16,10 +16,11 @@ GRID = xr.DataArray(
 
 
 def test_a_cell_is_where_its_layer_and_head_are():
-    (heat,) = plots.heads(GRID).data
+    fig = plots.heads(GRID)
+    (heat,) = fig.data
     np.testing.assert_array_equal(heat.z, GRID)
     assert heat.hovertext[1][0] == "layer 9, head 0<br>mean 0.4"
-    assert heat.colorbar.title.text == "balance [fraction]"
+    assert fig.layout.coloraxis.colorbar.title.text == "balance [fraction]"
 
 
 def test_the_order_of_dimensions_does_not_matter():
@@ -50,10 +51,28 @@ def test_samples_are_averaged_and_their_spread_is_told():
 
 
 def test_the_midpoint_is_on_the_scale_and_nothing_lies_beyond_the_values():
-    (heat,) = plots.heads(GRID, midpoint=1.0).data
-    assert (heat.zmin, heat.zmax) == (0.1, 1)
-    (heat,) = plots.heads(GRID * np.nan, midpoint=1.0).data
-    assert heat.zmin is None
+    scale = plots.heads(GRID, midpoint=1.0).layout.coloraxis
+    assert (scale.cmin, scale.cmax) == (0.1, 1)
+    assert plots.heads(GRID * np.nan, midpoint=1.0).layout.coloraxis.cmin is None
+
+
+def test_a_table_of_tests_is_drawn_with_its_corrected_p():
+    """Cells that pass the test for the whole map carry a dot."""
+    low, high, p = GRID - 0.05, GRID + 0.05, GRID.copy(data=[[0.2, 0.01, 1.0], [0.04, 0.05, 1.0]])
+    table = xr.Dataset({"mean": GRID, "low": low, "high": high, "p_corrected": p})
+    heat, dots = plots.heads(table.assign_attrs(correction="max")).data
+    assert heat.hovertext[0][1] == (
+        "layer 4, head 1<br>mean 0.2<br>95 % interval [0.15, 0.25]<br>p, corrected (max): 0.01"
+    )
+    assert list(zip(dots.y, dots.x, strict=True)) == [(0, 1), (1, 0)]
+
+
+def test_several_models_share_one_scale():
+    both = xr.concat([GRID, GRID * 2], "model").assign_coords(model=["a", "<b>"])
+    fig = plots.heads(both, by="model")
+    assert [heat.coloraxis for heat in fig.data] == ["coloraxis"] * 2
+    np.testing.assert_array_equal(fig.data[1].z, 2 * GRID)
+    assert [each.text for each in fig.layout.annotations] == ["a", "&lt;b&gt;"]
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,25 @@
 """One architecture per file, as data."""
 
 from vlmlens.families.aya_vision import AYA_VISION
-from vlmlens.families.family import Block, Family, Pictures, Stage, Tap
+from vlmlens.families.cohere2_vision import COHERE2_VISION
+from vlmlens.families.deepseek_vl import DEEPSEEK_VL, JANUS
+from vlmlens.families.family import Block, Family, Pictures, Stage, Tap, layer_types
 from vlmlens.families.gemma3 import GEMMA3
+from vlmlens.families.gemma4 import GEMMA4
 from vlmlens.families.glm4v import GLM4V
 from vlmlens.families.idefics3 import IDEFICS3, SMOLVLM
 from vlmlens.families.internvl import INTERNVL
+from vlmlens.families.lfm2_vl import LFM2_VL
+from vlmlens.families.llama4 import LLAMA4
 from vlmlens.families.llava import LLAVA
 from vlmlens.families.llava_next import LLAVA_NEXT
 from vlmlens.families.llava_onevision import LLAVA_ONEVISION
 from vlmlens.families.mistral3 import MISTRAL3
+from vlmlens.families.ovis2 import OVIS2
 from vlmlens.families.paligemma import PALIGEMMA
 from vlmlens.families.qwen2_5_vl import QWEN2_5_VL
 from vlmlens.families.qwen2_vl import QWEN2_VL
+from vlmlens.families.qwen3_5 import QWEN3_5
 from vlmlens.families.qwen3_vl import QWEN3_VL, QWEN3_VL_MOE
 from vlmlens.families.towers import BLOCKS, block_table
 from vlmlens.families.vipllava import VIPLLAVA
@@ -29,15 +36,33 @@ FAMILIES: dict[str, Family] = {
         QWEN2_5_VL,
         QWEN3_VL,
         QWEN3_VL_MOE,
+        QWEN3_5,
         GEMMA3,
+        GEMMA4,
         PALIGEMMA,
         IDEFICS3,
         SMOLVLM,
         MISTRAL3,
         INTERNVL,
         AYA_VISION,
+        COHERE2_VISION,
         GLM4V,
+        OVIS2,
+        DEEPSEEK_VL,
+        JANUS,
+        LFM2_VL,
+        LLAMA4,
     )
 }
 
-__all__ = ["BLOCKS", "FAMILIES", "Block", "Family", "Pictures", "Stage", "Tap", "block_table"]
+__all__ = [
+    "BLOCKS",
+    "FAMILIES",
+    "Block",
+    "Family",
+    "Pictures",
+    "Stage",
+    "Tap",
+    "block_table",
+    "layer_types",
+]

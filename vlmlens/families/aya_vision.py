@@ -1,15 +1,21 @@
 """Aya Vision: SigLIP in tiles, pixels shuffled into depth; Cohere 2, whose block is parallel."""
 
+from typing import Any
+
 from vlmlens.families.family import Family, Pictures, Tap
 from vlmlens.families.internvl import tiled
 from vlmlens.families.llava import deepest_selected
 from vlmlens.layout import View
 
 
+def tile_side(config: Any) -> int:
+    """Tokens along a tile's side, after pixels are shuffled into depth."""
+    vision = config.vision_config
+    return vision.image_size // vision.patch_size // config.downsample_factor
+
+
 def _views(pictures: Pictures) -> list[tuple[View, ...]]:
-    vision = pictures.config.vision_config
-    side = vision.image_size // vision.patch_size // pictures.config.downsample_factor
-    return tiled(pictures, side)
+    return tiled(pictures, tile_side(pictures.config))
 
 
 AYA_VISION = Family(
@@ -18,7 +24,9 @@ AYA_VISION = Family(
     vision_used=deepest_selected,
     points={
         "projector.hook_out": Tap(
-            "model.multi_modal_projector", "out", axes="image row column d_model"
+            "model.multi_modal_projector",
+            "out",
+            "image row column d_model -> image (row column) d_model",
         )
     },
 )

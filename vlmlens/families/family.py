@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from vlmlens.errors import InputError
 from vlmlens.layout import View
 
 #: Where at a module a point lies. ``in`` and ``out`` are its first input and its output;
@@ -33,10 +34,12 @@ class Tap:
         module: path from the block (or from the model, for points that exist once).
         stage: where at that module.
         layout: the tensor's axes there, as einops writes them; None where they are the point's.
+            Where several of them make one of the point's, ``theirs -> the point's``.
         axes: the point's axes in this stack, where they are not the usual ones: a tower that
             packs all images into one row of patches has ``patch`` for ``image pos``.
         part: (which, of how many) equal parts of the last axis, at fused projections.
         pieces: whether one pass comes by several times, with one image or window each.
+        floats: whether only calls with numbers come by, at a table that also looks up ids.
     """
 
     module: str
@@ -45,6 +48,7 @@ class Tap:
     axes: str | None = None
     part: tuple[int, int] | None = None
     pieces: bool = False
+    floats: bool = False
 
 
 #: Everything a block offers: point name -> tap, or why there is no such point.
@@ -67,6 +71,20 @@ class Pictures:
     processor: Any
     sizes: Sequence[tuple[int, int] | None]
 
+    def originals(self) -> list[tuple[int, int]]:
+        """The sizes, for families whose tiles follow from them and the processor's settings.
+
+        Raises:
+            InputError: a size, or the processor, is missing.
+        """
+        known = [size for size in self.sizes if size is not None]
+        if len(known) < len(self.sizes) or self.processor is None:
+            raise InputError(
+                "how an image was cut into tiles is read from its size and the processor: open "
+                "the model with its processor, and pass sizes=[(width, height), ...]"
+            )
+        return known
+
 
 def count(model: Any, tensors: Mapping[str, Any]) -> Any:
     """Position ids: every sample counts its own tokens from 0, wherever the padding is."""
@@ -76,6 +94,11 @@ def count(model: Any, tensors: Mapping[str, Any]) -> Any:
 def every_block(config: Any) -> int | None:
     """The projector reads the tower's last block."""
     return None
+
+
+def layer_types(text: Any) -> Sequence[str]:
+    """The kind of every layer, as the configuration tells it; empty where all are alike."""
+    return getattr(text, "layer_types", None) or ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +117,8 @@ class Family:
         axes: what the rows of the position ids count.
         vision_used: config -> how many of the tower's blocks the projector reads; None for all.
         points: points that lie elsewhere than is usual, or the reason why there is none.
+        lm_kinds: the language model's configuration -> the kind of every layer, where layers have
+            several point tables.
         blocks: point tables of stacks that ``towers.py`` lacks, by ``model_type``.
         per_token: inputs with a number for every token -> (an image token's, a generated one's);
             every other token of a prompt has 0.
@@ -116,6 +141,7 @@ class Family:
     axes: tuple[str, ...] = ("position",)
     vision_used: Callable[[Any], int | None] = every_block
     points: Mapping[str, Tap | str] = field(default_factory=dict)
+    lm_kinds: Callable[[Any], Sequence[str]] = layer_types
     blocks: Mapping[str, Block] = field(default_factory=dict)
     per_token: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     per_sample: tuple[str, ...] = ()

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from vlmlens.errors import InputError
 from vlmlens.families.family import Family, Pictures
 from vlmlens.families.geometry import tiles, whole
 from vlmlens.layout import View
@@ -13,12 +12,7 @@ def _views(pictures: Pictures) -> list[tuple[View, ...]]:
     vision = config.vision_config
     side = vision.image_size // vision.patch_size // config.scale_factor
     found: list[tuple[View, ...]] = []
-    for size in pictures.sizes:
-        if size is None or pictures.processor is None:
-            raise InputError(
-                "how an image was cut into tiles is read from its size and the processor: open "
-                "the model with its processor, and pass sizes=[(width, height), ...]"
-            )
+    for size in pictures.originals():
         _, rows, columns = pictures.processor.get_number_of_image_patches(size[1], size[0])
         cut = [View(side, side, box) for box in tiles(whole(size), rows, columns)]
         found.append((*cut, View(side, side, whole(size), thumbnail=bool(cut))))

@@ -1,9 +1,9 @@
 """InternVL: the image in tiles, then a small copy of it; pixels shuffled into depth."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-from vlmlens.errors import InputError
 from vlmlens.families.family import Family, Pictures
 from vlmlens.families.geometry import tiles, whole
 from vlmlens.layout import View
@@ -30,19 +30,24 @@ def canvas(processor: Any, size: tuple[int, int]) -> tuple[int, int]:
     return best[1], best[0]
 
 
-def tiled(pictures: Pictures, side: int, names: str = "pixel_values") -> list[tuple[View, ...]]:
-    """Tiles of ``side`` by ``side`` tokens, row by row, and a small copy if there are several."""
-    made = pictures.tensors[names].shape[0]
+def tiled(
+    pictures: Pictures,
+    side: int,
+    arranged: Callable[[Any, tuple[int, int]], tuple[int, int]] = canvas,
+) -> list[tuple[View, ...]]:
+    """Tiles of ``side`` by ``side`` tokens, row by row, and a small copy if there are several.
+
+    Args:
+        pictures: the images.
+        side: tokens along a tile's side.
+        arranged: the processor and an image's size -> rows and columns of tiles.
+    """
+    made = pictures.tensors["pixel_values"].shape[0]
     if made == len(pictures.sizes):
         return [(View(side, side, whole(size)),) for size in pictures.sizes]
     found: list[tuple[View, ...]] = []
-    for size in pictures.sizes:
-        if size is None or pictures.processor is None:
-            raise InputError(
-                "how an image was cut into tiles is read from its size and the processor: open "
-                "the model with its processor, and pass sizes=[(width, height), ...]"
-            )
-        rows, columns = canvas(pictures.processor, size)
+    for size in pictures.originals():
+        rows, columns = arranged(pictures.processor, size)
         cut = [View(side, side, box) for box in tiles(whole(size), rows, columns)]
         found.append(
             (*cut, View(side, side, whole(size), thumbnail=True)) if len(cut) > 1 else (*cut,)

@@ -94,15 +94,15 @@ class MovePositions(Intervention):
         return new
 
     def _groups(self, layout: TokenLayout, meant: np.ndarray) -> list[np.ndarray]:
-        """The chosen tokens image by image, and those of no image."""
-        images = [layout.vision(image) for image in range(layout.images)]
-        groups = [own[meant[own]] for own in images]
-        others = meant.copy()
-        for own in images:
-            others[own] = False
-        if others.any() and self.to in ("raster", "row", "column"):
-            raise InputError(f"to={self.to!r} is for vision tokens; others are chosen here")
-        return [own for own in (*groups, np.flatnonzero(others)) if len(own)]
+        """The chosen tokens image by image (a row's end is its image's too), and of no image."""
+        if self.to in ("raster", "row", "column") and (layout.row[meant] < 0).any():
+            raise InputError(
+                f"to={self.to!r} is for tokens with a row and a column; others are chosen here: "
+                "positions=Region() are those of every image"
+            )
+        images = [meant & (layout.image == image) for image in range(layout.images)]
+        groups = [np.flatnonzero(own) for own in (*images, meant & (layout.image < 0))]
+        return [own for own in groups if len(own)]
 
     def _map(self, ids: np.ndarray, layout: TokenLayout, own: np.ndarray) -> np.ndarray:
         first, row, column = ids[own[0]], layout.row[own], layout.column[own]

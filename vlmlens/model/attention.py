@@ -135,8 +135,10 @@ def scores(
 
 def softmax(x: Float[Tensor, "*lead key"]) -> Float[Tensor, "*lead key"]:
     """Attention weights in the scores' dtype; all zero where every key is hidden."""
-    weights = torch.softmax(x, dim=-1, dtype=torch.float32)
-    return weights.masked_fill((x == -torch.inf).all(-1, keepdim=True), 0.0).to(x.dtype)
+    dead = (x == -torch.inf).all(-1, keepdim=True)
+    # Filled before as well: softmax of nothing is NaN, and its gradient would be, for every key.
+    weights = torch.softmax(x.masked_fill(dead, 0.0), dim=-1, dtype=torch.float32)
+    return weights.masked_fill(dead, 0.0).to(x.dtype)
 
 
 def mix(
@@ -148,8 +150,10 @@ def mix(
 
 
 def _implementation(base: str, module: nn.Module) -> Callable:
-    if base == "eager":  # not registered: every modelling file has its own
-        return sys.modules[type(module).__module__].eager_attention_forward
+    if base == "eager":  # not registered: every modelling file has its own, Llama 4's has two
+        home, name = sys.modules[type(module).__module__], "eager_attention_forward"
+        own = f"vision_{name}" if "Vision" in type(module).__name__ else name
+        return getattr(home, own, None) or getattr(home, name)
     return ALL_ATTENTION_FUNCTIONS[base]
 
 

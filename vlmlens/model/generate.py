@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 
 from vlmlens.errors import InputError
 from vlmlens.model.inputs import Inputs
@@ -20,6 +20,7 @@ def decode(
     *,
     tokenizer: Any,
     config: Any,
+    cache: Cache,
     max_new_tokens: int,
     temperature: float,
     seed: int,
@@ -38,10 +39,11 @@ def decode(
     ends = [] if ends is None or not stop else [ends] if isinstance(ends, int) else list(ends)
     filler = config.pad_token_id if config.pad_token_id is not None else (ends or [0])[0]
     draw = torch.Generator(device="cpu").manual_seed(seed)
-    cache = DynamicCache()
     step_inputs = inputs
-    tensors = dict(inputs.tensors) | {"past_key_values": cache, "logits_to_keep": 1}
     device = inputs.tensors["input_ids"].device
+    # Not the number 1, for which Gemma 4 drops positions within the language model.
+    last = torch.tensor([inputs.tensors["input_ids"].shape[1] - 1], device=device)
+    tensors = dict(inputs.tensors) | {"past_key_values": cache, "logits_to_keep": last}
     done = torch.zeros(len(inputs), dtype=torch.bool, device=device)
     lengths = torch.zeros(len(inputs), dtype=torch.long, device=device)
     tokens: list[Tensor] = []
@@ -57,7 +59,7 @@ def decode(
             done = done | (token == end)
         if done.all() or step == max_new_tokens - 1:
             break
-        grown = step_inputs.appended(token[:, None])
+        grown = _named(step_inputs.appended(token[:, None]), token, tokenizer)
         newest = {name: grown.tensors[name][..., -1:] for name in ("input_ids", "position_ids")}
         mask = grown.tensors["attention_mask"]
         kept = {
@@ -69,6 +71,28 @@ def decode(
     ids = torch.stack(tokens, dim=1)
     texts = _texts(ids, tokenizer, ends)
     return Generation(inputs, ids, lengths, texts, tuple(steps))
+
+
+def empty_cache(text: Any) -> Cache:
+    """A cache that keeps everything, and what layers without attention remember.
+
+    transformers' own for sliding windows drops keys, which points could then not show.
+    """
+    attending = {"full_attention", "sliding_attention", "chunked_attention"}
+    kinds = set(getattr(text, "layer_types", None) or ())
+    return DynamicCache(config=text) if kinds - attending else DynamicCache()
+
+
+def _named(inputs: Inputs, newest: Tensor, tokenizer: Any) -> Inputs:
+    """The inputs, whose layouts say what the newest token is; as they are without a tokenizer."""
+    if tokenizer is None:
+        return inputs
+    words = [tokenizer.decode([i]) for i in newest.tolist()]
+    named = zip(inputs.layouts, words, strict=True)
+    return replace(
+        inputs,
+        layouts=tuple(replace(lay, tokens=(*lay.tokens[:-1], word)) for lay, word in named),
+    )
 
 
 def _choose(logits: Tensor, temperature: float, draw: torch.Generator) -> Tensor:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from typing import Any
 
@@ -21,7 +22,7 @@ from vlmlens.errors import (
 )
 from vlmlens.families import FAMILIES, Family
 from vlmlens.interventions import Intervention
-from vlmlens.model import generate
+from vlmlens.model import generate, html
 from vlmlens.model.audit import Audit, audit
 from vlmlens.model.device import device_of
 from vlmlens.model.inputs import Inputs, Roles, from_samples, from_tensors
@@ -276,6 +277,7 @@ class HookedVLM(HookedRootModule):
                 ),
                 tokenizer=getattr(self.processor, "tokenizer", None),
                 config=self.hf_model.generation_config,
+                cache=generate.empty_cache(self.config.get_text_config()),
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
                 seed=seed,
@@ -303,6 +305,10 @@ class HookedVLM(HookedRootModule):
             saves = as_saves(names_filter)
         run = self.run(inputs, save=saves, **options)
         return run.logits, run.saved
+
+    def road(self, attention: str) -> AbstractContextManager[str]:
+        """Attention computed in one way while this lasts; yields what that is."""
+        return self._roads.take(attention)
 
     def audit(self, inputs: Inputs | None = None) -> Audit:
         """What this model offers, and by how much every law is missed on it.
@@ -340,14 +346,22 @@ class HookedVLM(HookedRootModule):
         return matching(asked, list(self.hook_dict))
 
     def add_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
-        """Add a hook as TransformerLens does; a name that is not there raises."""
-        if isinstance(name, str):
-            self.matching(name)
+        """Add a hook as TransformerLens does; a name or a condition that names nothing raises."""
+        self._check_names(name)
         super().add_hook(name, *args, **kwargs)
 
-    def _enable_hook_with_name(self, name: str, hook: Callable, dir: Any) -> None:
-        self.matching(name)
-        self.hook_dict[name].add_hook(hook, dir=dir, level=self.context_level)
+    def _enable_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
+        self._check_names(name)
+        super()._enable_hook(name, *args, **kwargs)
+
+    def _check_names(self, name: str | Callable[[str], bool]) -> None:
+        if isinstance(name, str):
+            if name not in self.hook_dict:
+                self.matching(name)
+                advice = "(a hook takes one name, or a condition on names)"
+                raise UnknownPointError(name, self.hook_dict, advice)
+        elif not any(name(known) for known in self.hook_dict):
+            raise UnknownPointError(str(name), self.hook_dict, "(the condition names no point)")
 
     @property
     def device(self) -> torch.device:
@@ -433,6 +447,9 @@ class HookedVLM(HookedRootModule):
                 part = name[: name.index("blocks.") + 6]
                 depths[part] = max(depths.get(part, 0), point.point.layer + 1)
         return depths
+
+    def _repr_html_(self) -> str:
+        return html.model_html(self, self._closed)
 
     def __repr__(self) -> str:
         return (

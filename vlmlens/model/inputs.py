@@ -14,6 +14,7 @@ from torch import Tensor
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.families import Family, Pictures
 from vlmlens.layout import TokenLayout, View
+from vlmlens.model import html
 from vlmlens.model.chat import render, role_of_tokens
 from vlmlens.model.device import device_of
 from vlmlens.sample import Sample
@@ -84,6 +85,9 @@ class Inputs:
         return replace(
             self, tensors=tensors, layouts=tuple(lay.extended(names) for lay in self.layouts)
         )
+
+    def _repr_html_(self) -> str:
+        return html.inputs_html(self)
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in self.tensors.items())

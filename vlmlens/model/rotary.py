@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from vlmlens.errors import InputError
 from vlmlens.model.device import device_of
@@ -32,11 +33,14 @@ class Rope:
         step: radians per position.
         axes: what positions count along: ``("position",)``, or time, height and width.
         pairing: which two channels make a plane.
+        planes: how many planes each layer turns, where heads differ in width; the steps of the
+            others are 0.
     """
 
     step: Float[Tensor, "layer axis plane"]
     axes: tuple[str, ...] = ("position",)
     pairing: Pairing = "half"
+    planes: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, rotary: Any, axes: tuple[str, ...], kinds: Sequence[str | None]) -> "Rope":
@@ -53,17 +57,23 @@ class Rope:
             for kind in dict.fromkeys(kinds)
             if kind is not None
         }
-        first = next(iter(tables.values()))
         halves = all(torch.equal(*table.chunk(2, dim=-1)) for table in tables.values())
         pairing: Pairing = "half" if halves else "interleaved"
-        steps = torch.stack([tables.get(kind, torch.zeros_like(first)) for kind in kinds])
         split = "(two plane)" if halves else "(plane two)"
-        planes = rearrange(steps, f"layer way {split} -> two layer way plane", two=2)
-        return cls(planes[0], axes, pairing)
+        steps = {
+            kind: rearrange(table, f"way {split} -> two way plane", two=2)[0]
+            for kind, table in tables.items()
+        }
+        most = max(table.shape[-1] for table in steps.values())
+        none = next(iter(steps.values())).new_zeros(len(axes), most)
+        rows = [steps.get(kind, none) for kind in kinds]
+        padded = [pad(row, (0, most - row.shape[-1])) for row in rows]
+        return cls(torch.stack(padded), axes, pairing, tuple(row.shape[-1] for row in rows))
 
     def __getitem__(self, layer: int) -> "Rope":
         """One layer's rotation, which turns activations of any leading shape."""
-        return Rope(self.step[layer][None], self.axes, self.pairing)
+        planes = self.planes[layer] if self.planes else None
+        return Rope(self.step[layer][None, :, :planes], self.axes, self.pairing)
 
     def steps(self, axis: str | None = None) -> Float[Tensor, "layer plane"]:
         """Radians per position along one axis; along all of them at once for None.
@@ -150,6 +160,25 @@ def spread(planes: Float[Tensor, "*lead plane"], pairing: Pairing) -> Float[Tens
     return planes.repeat_interleave(2, dim=-1)
 
 
+def angles(given: Any) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, channel by channel, from what a model hands to attention.
+
+    Llama 4 hands one complex number a plane, whose channels are neighbours.
+    """
+    if isinstance(given, Tensor):
+        return spread(given.real, "interleaved"), spread(given.imag, "interleaved")
+    return given[0], given[1]
+
+
+def with_angles(given: Any, side: int, changed: Tensor) -> Any:
+    """The same with other cosines (0) or sines (1); ``given`` itself if they are no others."""
+    if not isinstance(given, Tensor):
+        return (changed, given[1]) if side == 0 else (given[0], changed)
+    parts = [given.real, given.imag]
+    parts[side] = changed[..., ::2]
+    return torch.complex(*parts)
+
+
 def _angles(rotary: Any, axes: int, axis: int, kind: str) -> Float[Tensor, " trig"]:
     """What one position along one axis turns every channel by."""
     device = device_of(rotary)
@@ -157,5 +186,5 @@ def _angles(rotary: Any, axes: int, axis: int, kind: str) -> Float[Tensor, " tri
     ids[axis, 0, 1] = 1
     options = {"layer_type": kind} if "layer_type" in signature(rotary.forward).parameters else {}
     x = torch.zeros(1, dtype=torch.float32, device=device)
-    cos, sin = rotary(x, ids if axes > 1 else ids[0], **options)
+    cos, sin = angles(rotary(x, ids if axes > 1 else ids[0], **options))
     return torch.atan2(sin[0, 1].float(), cos[0, 1].float())

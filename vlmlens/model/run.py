@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache
+from vlmlens.model import html
 from vlmlens.model.inputs import Inputs
 from vlmlens.model.rotary import Rope
 
@@ -37,6 +38,9 @@ class Run:
         """The passes that this consists of: itself."""
         return (self,)
 
+    def _repr_html_(self) -> str:
+        return html.run_html(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Generation:
@@ -55,3 +59,6 @@ class Generation:
     lengths: Int[Tensor, " batch"]
     texts: tuple[str, ...]
     steps: tuple[Run, ...]
+
+    def _repr_html_(self) -> str:
+        return html.generation_html(self)

@@ -1,6 +1,6 @@
 """One pass under interventions: hooks on, forward, hooks off, whatever happens."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
@@ -55,19 +55,8 @@ def one_pass(
     axes: dict[str, tuple[str, ...]] = {}
     watched: list[tuple[str, Intervention | str]] = []
     with ExitStack() as stack:
-        level = vlm.context_level = vlm.context_level + 1
-        stack.callback(_lower, vlm, level)
-        for intervention in interventions:
-            seen: dict[str, Tensor] = {}
-            for name in _edited(vlm, intervention):
-                for read in _read(vlm, intervention, name):
-                    hook = partial(_see, seen=seen)
-                    vlm.hook_dict[read].add_hook(hook, level=level)
-                hook = partial(
-                    _edit, intervention=intervention, inputs=inputs, step=step, seen=seen, vlm=vlm
-                )
-                vlm.hook_dict[name].add_hook(hook, level=level)
-                watched.append((name, intervention))
+        level = stack.enter_context(new_level(vlm))
+        watched += add_edits(vlm, inputs, interventions, level, step)
         for item in saves:
             for name in vlm.matching(item.points):
                 if name in axes:
@@ -81,27 +70,64 @@ def one_pass(
                 if item.rows is not None and name.endswith("attn.hook_pattern"):
                     stack.enter_context(_rows(vlm, name, item, inputs, tensors, kept))
                     continue
-                hook = partial(_keep, item=item, inputs=inputs, kept=kept)
+                hook: Any = partial(_keep, item=item, inputs=inputs, kept=kept)
                 vlm.hook_dict[name].add_hook(hook, level=level)
                 watched.append((name, "save"))
         before = {name: vlm.hook_dict[name].fired for name, _ in watched}
         cached = "past_key_values" in tensors
         output = vlm.hf_model(**tensors, use_cache=cached)
-        for name, who in watched:
-            # While decoding, the tower and the projector have had their turn in step 0.
-            if vlm.hook_dict[name].fired == before[name] and step == 0:
-                raise UnreachedPointError(
-                    f"{name} was asked for by {who}, but this pass never came by"
-                    + ("" if "pixel_values" in tensors else ": these inputs hold no image")
-                )
+        if step == 0:  # while decoding, the tower and the projector have had their turn
+            refuse_unreached(vlm, watched, before, tensors)
     order = {name: at for at, name in enumerate(vlm.hook_dict)}
     saved = {name: kept[name] for name in sorted(kept, key=order.__getitem__)}
     return output.logits, ActivationCache(saved, axes, inputs.layouts)
 
 
-def _lower(vlm: "HookedVLM", level: int) -> None:
-    vlm.reset_hooks(clear_contexts=False, level=level)
-    vlm.context_level = level - 1
+@contextmanager
+def new_level(vlm: "HookedVLM") -> Iterator[int]:
+    """A context level whose hooks are taken off when it ends, whatever happens."""
+    level = vlm.context_level = vlm.context_level + 1
+    try:
+        yield level
+    finally:
+        vlm.reset_hooks(clear_contexts=False, level=level)
+        vlm.context_level = level - 1
+
+
+def add_edits(
+    vlm: "HookedVLM",
+    inputs: Inputs,
+    interventions: Sequence[Intervention],
+    level: int,
+    step: int = 0,
+) -> list[tuple[str, Intervention | str]]:
+    """Put every intervention's hooks on its points; returns the points and who asked for them."""
+    watched = []
+    for intervention in interventions:
+        seen: dict[str, Tensor] = {}
+        for name in _edited(vlm, intervention):
+            hook: Any
+            for read in _read(vlm, intervention, name):
+                hook = partial(_see, seen=seen)
+                vlm.hook_dict[read].add_hook(hook, level=level)
+            hook = partial(
+                _edit, intervention=intervention, inputs=inputs, step=step, seen=seen, vlm=vlm
+            )
+            vlm.hook_dict[name].add_hook(hook, level=level)
+            watched.append((name, intervention))
+    return watched
+
+
+def refuse_unreached(
+    vlm: "HookedVLM", watched: Sequence[tuple[str, Any]], before: Mapping[str, int], tensors: Any
+) -> None:
+    """Raise where a point that was asked for has not been passed since ``before``."""
+    for name, who in watched:
+        if vlm.hook_dict[name].fired == before[name]:
+            raise UnreachedPointError(
+                f"{name} was asked for by {who}, but this pass never came by"
+                + ("" if "pixel_values" in tensors else ": these inputs hold no image")
+            )
 
 
 def refuse_idle(interventions: Sequence[Intervention], steps: int) -> None:
@@ -200,7 +226,18 @@ def _edit(
     return None if edited is x else edited
 
 
-def _keep(x: Tensor, hook: WiredPoint, item: Save, inputs: Inputs, kept: dict[str, Tensor]) -> None:
+def in_the_graph(x: Tensor) -> Tensor:
+    """The same values as a tensor of their own, that gradients can be taken with respect to.
+
+    It has to be given back to the pass: what lies beside the path to the logits has no gradient.
+    """
+    return x.clone() if x.requires_grad else x.detach().clone().requires_grad_()
+
+
+def _keep(
+    x: Tensor, hook: WiredPoint, item: Save, inputs: Inputs, kept: dict[str, Tensor]
+) -> Tensor | None:
+    whole = x = in_the_graph(x) if torch.is_grad_enabled() else x
     if item.rows is not None:
         at = hook.axes.index("pos" if "pos" in hook.axes else "query")
         index = _row_index(inputs, item, x.shape[at]).to(x.device)
@@ -210,11 +247,12 @@ def _keep(x: Tensor, hook: WiredPoint, item: Save, inputs: Inputs, kept: dict[st
         shape[at] = index.shape[1]
         x = x.gather(at, index.reshape(view).expand(shape))
     x = x if torch.is_grad_enabled() else x.detach()
-    x = item.reduce(x) if item.reduce else x
+    kept_now = item.reduce(x) if item.reduce else x
     name = hook.point.name
     if hook.tap.pieces and name in kept:  # a tower that is called image by image
-        x = torch.cat([kept[name], x], dim=hook.axes.index("patch"))
-    kept[name] = x
+        kept_now = torch.cat([kept[name], kept_now], dim=hook.axes.index("patch"))
+    kept[name] = kept_now
+    return whole if torch.is_grad_enabled() else None
 
 
 def _refuse_rows(point: WiredPoint) -> None:

@@ -4,18 +4,21 @@ A torch hook is installed when a point gets its first hook and removed with its 
 that nobody watches costs nothing.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from einops import rearrange
+from einops import parse_shape, rearrange
 from torch import Tensor, nn
-from transformer_lens.hook_points import HookPoint, LensHandle
+from torch.utils.hooks import RemovableHandle
+from transformer_lens.hook_points import HookPoint
 
 from vlmlens.errors import UnsupportedModelError
-from vlmlens.families import BLOCKS, Family, Tap, block_table
+from vlmlens.families import BLOCKS, Family, Tap, block_table, layer_types
 from vlmlens.model.attention import CATCHERS, Catcher
+from vlmlens.model.rotary import angles, with_angles
 from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS, Point, block_point
 
 ATTENTION_STAGES = ("query", "key", "value", "scores", "pattern")
@@ -38,16 +41,35 @@ class WiredPoint(HookPoint):
         self._native = tap.layout
         self._sizes = {axis: size for axis, size in sizes.items() if axis in self.axes}
 
-    def add_hook(self, *args: Any, **kwargs: Any) -> LensHandle:
-        """Add a hook as TransformerLens does, and begin to watch."""
-        handle = super().add_hook(*args, **kwargs)
+    def register_forward_hook(self, *args: Any, **kwargs: Any) -> RemovableHandle:
+        """Add a hook as torch does (TransformerLens's ``add_hook`` calls this); begin to watch."""
         self._wire.connect(self)
-        return handle
+        return super().register_forward_hook(*args, **kwargs)
+
+    def register_forward_pre_hook(self, *args: Any, **kwargs: Any) -> RemovableHandle:
+        """The same, for hooks that see what comes in."""
+        self._wire.connect(self)
+        return super().register_forward_pre_hook(*args, **kwargs)
+
+    def register_full_backward_hook(self, *args: Any, **kwargs: Any) -> RemovableHandle:
+        """The same, for hooks on gradients."""
+        self._wire.connect(self)
+        return super().register_full_backward_hook(*args, **kwargs)
+
+    def register_full_backward_pre_hook(self, *args: Any, **kwargs: Any) -> RemovableHandle:
+        """The same, for hooks on gradients before the others."""
+        self._wire.connect(self)
+        return super().register_full_backward_pre_hook(*args, **kwargs)
 
     def remove_hooks(self, *args: Any, **kwargs: Any) -> None:
         """Remove hooks as TransformerLens does; stop watching when none is left."""
         super().remove_hooks(*args, **kwargs)
-        if not self.has_hooks():
+        if not (
+            self._forward_hooks
+            or self._forward_pre_hooks
+            or self._backward_hooks
+            or self._backward_pre_hooks
+        ):
             self._wire.disconnect(self)
 
     def carry(self, native: Tensor) -> Tensor:
@@ -69,14 +91,21 @@ class WiredPoint(HookPoint):
         return torch.cat(parts, dim=-1)
 
     def _carry(self, native: Tensor) -> Tensor:
+        backward = self._backward_hooks or self._backward_pre_hooks
+        if backward and torch.is_grad_enabled() and not native.requires_grad:
+            # Angles, or a model whose weights are frozen: torch would not call the hooks.
+            native = native.detach().clone().requires_grad_()
         if self._native is None:
             return self(native)
-        axes = " ".join(self.axes)
-        seen = rearrange(native, f"{self._native} -> {axes}", **self._sizes)
+        theirs, _, ours = self._native.partition(" -> ")
+        ours, axes, sizes = ours or " ".join(self.axes), " ".join(self.axes), dict(self._sizes)
+        if ours != axes:  # several axes become one, which has to be cut again
+            sizes |= parse_shape(native, re.sub(r"\b1\b", "_", theirs))
+        seen = rearrange(native, f"{theirs} -> {ours}", **sizes)
         changed = self(seen)
         if changed is seen:
             return native
-        return rearrange(changed, f"{axes} -> {self._native}")
+        return rearrange(changed, f"{ours} -> {theirs}", **sizes)
 
 
 class Wire:
@@ -126,12 +155,15 @@ def _carry_before(points: list[WiredPoint]) -> Callable:
     def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         for point in points:
             if point.tap.stage in ("cos", "sin"):
-                angles = list(kwargs["position_embeddings"])
                 side = ("cos", "sin").index(point.tap.stage)
-                angles[side] = point.carry(angles[side])
-                kwargs = kwargs | {"position_embeddings": tuple(angles)}
+                given = kwargs["position_embeddings"]
+                changed = point.carry(angles(given)[side])
+                kwargs = kwargs | {"position_embeddings": with_angles(given, side, changed)}
                 continue
-            x = args[0] if args else kwargs["hidden_states"]
+            name = "hidden_states" if "hidden_states" in kwargs else next(iter(kwargs), "")
+            x = args[0] if args else kwargs[name]
+            if point.tap.floats and not x.is_floating_point():
+                continue
             # The residual branch holds this very tensor: hooks get a copy, and what they make
             # of it is written into the original, where both branches read it.
             seen = x.clone() if point.tap.stage == "stream" else x
@@ -142,7 +174,7 @@ def _carry_before(points: list[WiredPoint]) -> Callable:
             elif args:
                 args = (changed, *args[1:])
             else:
-                kwargs = kwargs | {"hidden_states": changed}
+                kwargs = kwargs | {name: changed}
         return args, kwargs
 
     return hook
@@ -152,11 +184,18 @@ def _carry_after(points: list[WiredPoint]) -> Callable:
     def hook(module: nn.Module, args: tuple, output: Any) -> Any:
         x = output[0] if isinstance(output, tuple) else output
         for point in points:
+            if point.tap.floats and not args[0].is_floating_point():
+                continue
             if point.tap.stage == "heads":
                 writes, rest = _by_head(module, args[0], point._sizes["head"])
                 changed = point.carry(writes)
                 if changed is not writes:
                     x = changed.sum(-2) + rest
+            elif point.tap.stage == "out" and args and x.ndim < args[0].ndim == len(point.axes):
+                # Experts take all positions in one row; what they give back has its input's axes.
+                seen = x.view(*args[0].shape[:-1], x.shape[-1])
+                changed = point.carry(seen)
+                x = x if changed is seen else changed.reshape(x.shape)
             else:
                 x = point.carry(x)
         return (x, *output[1:]) if isinstance(output, tuple) else x
@@ -205,10 +244,11 @@ def wire(model: Any, family: Family) -> tuple[dict[str, WiredPoint], dict[str, s
             point = replace(point, axes=tap.axes)
         points[point.name] = WiredPoint(point, tap, sizes, wires.setdefault(module, Wire(module)))
 
-    def add_blocks(prefix: str, path: str, tower: Any, used: int | None) -> None:
-        sizes = _sizes(tower)
-        kinds = getattr(tower, "layer_types", None) or []
+    def add_blocks(
+        prefix: str, path: str, tower: Any, kinds: Sequence[str], used: int | None
+    ) -> None:
         for layer in range(len(_module(model, path, f"{prefix}blocks"))):
+            sizes = _sizes(tower.per_layer_config[layer] if tower.is_heterogeneous else tower)
             kind = kinds[layer] if layer < len(kinds) else ""
             table = block_table(family.blocks, tower.model_type, kind)
             if table is None:
@@ -238,9 +278,10 @@ def wire(model: Any, family: Family) -> tuple[dict[str, WiredPoint], dict[str, s
     taps = usual | dict(family.points)
     for point in SINGLE_POINTS:
         if point.name == "projector.hook_in":
-            add_blocks("vision.", family.vision_layers, vision, family.vision_used(config))
+            used = family.vision_used(config)
+            add_blocks("vision.", family.vision_layers, vision, layer_types(vision), used)
         if point.name == "ln_final.hook_normalized":
-            add_blocks("", family.lm_layers, text, None)
+            add_blocks("", family.lm_layers, text, family.lm_kinds(text), None)
         add(point, taps[point.name], "", {})
         if point.name == "projector.hook_out" and family.deepstack:
             for number in range(len(_module(model, family.deepstack, "projector.deepstack"))):

@@ -2,21 +2,67 @@
 
 Every function takes what a probe returns, or means and tables of it, and gives a
 ``plotly.graph_objects.Figure``: ``.show()`` it, ``.write_html()`` it, or go on editing it.
+``explorer`` gives a page to point at. ``export`` writes a figure as PNG, SVG, PDF or HTML, ``dark``
+turns one to light on dark, ``placed`` writes beside values what their positions are, and ``folded``
+lays them onto an image's grid.
 """
 
+from vlmlens.plots.atlas import atlas
 from vlmlens.plots.depth import depth
+from vlmlens.plots.dose import dose
+from vlmlens.plots.explorer import Explorer, explorer
+from vlmlens.plots.export import export
 from vlmlens.plots.heads import heads
+from vlmlens.plots.lens import lens
 from vlmlens.plots.norms import norms
 from vlmlens.plots.overlay import overlay
+from vlmlens.plots.picture import folded
+from vlmlens.plots.placed import placed
 from vlmlens.plots.psi import psi
+from vlmlens.plots.rope import rope
+from vlmlens.plots.shares import shares
+from vlmlens.plots.similarity import similarity
+from vlmlens.plots.sweep import sweep
+from vlmlens.plots.theme import dark
+from vlmlens.plots.violins import violins
 
 #: Every kind of figure by its name.
 PLOTS = {
+    "atlas": atlas,
     "depth": depth,
+    "dose": dose,
+    "explorer": explorer,
     "heads": heads,
+    "lens": lens,
     "norms": norms,
     "overlay": overlay,
     "psi": psi,
+    "rope": rope,
+    "shares": shares,
+    "similarity": similarity,
+    "sweep": sweep,
+    "violins": violins,
 }
 
-__all__ = ["PLOTS", "depth", "heads", "norms", "overlay", "psi"]
+__all__ = [
+    "PLOTS",
+    "Explorer",
+    "atlas",
+    "dark",
+    "depth",
+    "dose",
+    "explorer",
+    "export",
+    "folded",
+    "heads",
+    "lens",
+    "norms",
+    "overlay",
+    "placed",
+    "psi",
+    "rope",
+    "shares",
+    "similarity",
+    "sweep",
+    "violins",
+]

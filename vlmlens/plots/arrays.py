@@ -74,6 +74,36 @@ def mean_interval(values: xr.DataArray, seed: int = 0) -> xr.Dataset:
     return xr.Dataset({name: like.copy(data=x.reshape(like.shape)) for name, x in found.items()})
 
 
+def summary(values: xr.DataArray | xr.Dataset, figure: str) -> xr.Dataset:
+    """Means with intervals: of samples, or as statistics that were computed before.
+
+    Args:
+        values: an array, perhaps with ``sample``; or a table with ``mean``, perhaps ``low``,
+            ``high``, ``n`` and ``p_corrected``, as ``probes.statistics`` returns.
+        figure: what draws it, for the message.
+
+    Returns:
+        ``mean``, ``low``, ``high``, ``n``, and ``p_corrected`` if it is there.
+
+    Raises:
+        InputError: a table without ``mean``.
+    """
+    if isinstance(values, xr.DataArray):
+        return mean_interval(values)
+    check_variable(values, figure, ("mean",))
+    gap = xr.full_like(values["mean"], np.nan, dtype=float)
+    names = ("mean", "low", "high", "n")
+    found = xr.Dataset({name: values.get(name, gap) for name in names})
+    if "p_corrected" in values:
+        found["p_corrected"] = values["p_corrected"]
+    return found.assign_attrs(values.attrs)
+
+
+def shown(values: xr.DataArray | xr.Dataset) -> xr.DataArray:
+    """The array that a figure is about: itself, or a table's mean."""
+    return values if isinstance(values, xr.DataArray) else values["mean"]
+
+
 def _quantiles(cells: np.ndarray, present: np.ndarray, seed: int) -> np.ndarray:
     if len(cells) < 2:
         return np.full((2, cells.shape[1]), np.nan)
@@ -98,7 +128,12 @@ def estimate(row: xr.Dataset) -> str:
     lines = [f"mean {row['mean'].item():.4g}"]
     if not np.isnan(row["low"].item()):
         low, high = row["low"].item(), row["high"].item()
-        lines += [f"95 % interval [{low:.4g}, {high:.4g}]", f"n = {row['n'].item():.0f}"]
+        lines.append(f"95 % interval [{low:.4g}, {high:.4g}]")
+        if not np.isnan(row["n"].item()):
+            lines.append(f"n = {row['n'].item():.0f}")
+    if "p_corrected" in row:
+        how = plain(row.attrs.get("correction", "for all cells"))
+        lines.append(f"p, corrected ({how}): {row['p_corrected'].item():.3g}")
     return "<br>".join(lines)
 
 

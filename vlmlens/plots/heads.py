@@ -3,8 +3,9 @@
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
+from plotly.subplots import make_subplots
 
-from vlmlens.plots.arrays import check_dims, entries, estimate, mean_interval, title_of
+from vlmlens.plots.arrays import check_dims, entries, estimate, shown, summary, title_of
 from vlmlens.plots.theme import (
     COLOUR_BAR,
     EMPTY,
@@ -15,17 +16,26 @@ from vlmlens.plots.theme import (
     ticks,
 )
 
+ALPHA = 0.05
+
 
 def heads(
-    values: xr.DataArray, *, title: str | None = None, midpoint: float | None = None
+    values: xr.DataArray | xr.Dataset,
+    *,
+    by: str | None = None,
+    title: str | None = None,
+    midpoint: float | None = None,
 ) -> go.Figure:
     """One coloured cell for every head of every layer, the layer nearest the input at the bottom.
 
     A cell is the mean over samples; pointing at it shows the mean's 95 % bootstrap interval and n.
-    The intervals are each cell's own: over a whole map some exclude a value by chance.
+    The intervals are each cell's own: over a whole map some exclude a value by chance. Where
+    the table has ``p_corrected``, which allows for that, cells below 0.05 carry a dot.
 
     Args:
-        values: (layer, head) or (sample, layer, head). NaN cells stay grey.
+        values: (layer, head) or (sample, layer, head); or a table with ``mean``, ``low``,
+            ``high`` and ``p_corrected``, as ``map_test`` returns. NaN cells stay grey.
+        by: a dimension with one map for each entry, such as ``model``, all in one scale.
         title: above the map.
         midpoint: a value to be neutral, with two hues around it, such as 0 for a change or 1
             for a ratio. Without one the scale has one direction.
@@ -33,40 +43,75 @@ def heads(
     Raises:
         InputError: a dimension is missing, or there is one more than the map has room for.
     """
-    check_dims(values, "a map of heads", ("layer", "head"), optional=("sample",))
-    cells = mean_interval(values).transpose("layer", "head")
-    mean = cells["mean"].values
-    layers, names = entries(values, "layer"), entries(values, "head")
+    needed = ("layer", "head") if by is None else (by, "layer", "head")
+    cells = summary(values, "a map of heads")
+    check_dims(shown(values), "a map of heads", needed, optional=("sample",))
+    cells = cells.transpose(*needed)
+    parts = [("", cells)]
+    if by is not None:
+        names = entries(cells, by)
+        parts = [(name, cells.isel({by: at}, drop=True)) for at, name in enumerate(names)]
+    titles = [plain(name) for name, _ in parts] if by is not None else None
+    fig = make_subplots(
+        cols=len(parts), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04
+    )
+    for at, (name, part) in enumerate(parts):
+        fig.add_traces(_map(part, name), rows=1, cols=at + 1)
+    layers, columns = entries(cells, "layer"), entries(cells, "head")
+    most = 12 if len(parts) == 1 else 6
+    fig.update_xaxes(title_text="head", showgrid=False, **ticks(columns, most=most))
+    fig.update_yaxes(showgrid=False, **ticks(layers, most=20))
+    fig.update_yaxes(title_text="layer (0 is nearest the input)", col=1)
+    top = (28 if by is not None else 0) + (48 if title else 16)
+    fig.update_layout(
+        template=TEMPLATE,
+        coloraxis=_scale(cells["mean"].values, midpoint, title_of(shown(values))),
+        title_text=title and plain(title),
+        plot_bgcolor=EMPTY,
+        margin_t=top,
+        height=min(640, max(300, 120 + 20 * len(layers))),
+    )
+    return fig
+
+
+def _map(cells: xr.Dataset, name: str) -> list[go.Heatmap | go.Scatter]:
+    layers, heads = entries(cells, "layer"), entries(cells, "head")
+    lead = f"{plain(name)}<br>" if name else ""
     hover = [
         [
-            f"layer {plain(layer)}, head {plain(head)}<br>{estimate(cells.isel(layer=i, head=j))}"
-            for j, head in enumerate(names)
+            f"{lead}layer {plain(layer)}, head {plain(head)}<br>"
+            f"{estimate(cells.isel(layer=i, head=j))}"
+            for j, head in enumerate(heads)
         ]
         for i, layer in enumerate(layers)
     ]
     heat = go.Heatmap(
-        z=mean,
+        z=cells["mean"].values,
         hovertext=hover,
         hoverinfo="text",
         hoverongaps=False,
         xgap=1,
         ygap=1,
-        colorscale=SEQUENTIAL,
-        colorbar=COLOUR_BAR | {"title": {"text": title_of(values), "side": "right"}},
+        coloraxis="coloraxis",
     )
-    if midpoint is not None and not np.isnan(mean).all():
-        low, high = min(np.nanmin(mean), midpoint), max(np.nanmax(mean), midpoint)
-        heat.update(zmin=low, zmax=high, colorscale=diverging_scale(low, high, midpoint))
-    fig = go.Figure(heat)
-    fig.update_xaxes(title_text="head", showgrid=False, **ticks(names))
-    fig.update_yaxes(
-        title_text="layer (0 is nearest the input)", showgrid=False, **ticks(layers, most=20)
+    if "p_corrected" not in cells:
+        return [heat]
+    rows, columns = np.nonzero(cells["p_corrected"].values < ALPHA)
+    dots = go.Scatter(
+        x=columns,
+        y=rows,
+        mode="markers",
+        marker={"color": "white", "size": 6, "line": {"color": "black", "width": 1}},
+        showlegend=False,
+        hoverinfo="skip",
     )
-    fig.update_layout(
-        template=TEMPLATE,
-        title_text=title and plain(title),
-        plot_bgcolor=EMPTY,
-        margin_t=48 if title else 16,
-        height=min(640, max(300, 120 + 20 * len(layers))),
-    )
-    return fig
+    return [heat, dots]
+
+
+def _scale(mean: np.ndarray, midpoint: float | None, name: str) -> dict:
+    bar = COLOUR_BAR | {"title": {"text": name, "side": "right"}}
+    if midpoint is None or np.isnan(mean).all():
+        return {"colorscale": SEQUENTIAL, "colorbar": bar}
+    low, high = min(np.nanmin(mean), midpoint), max(np.nanmax(mean), midpoint)
+    scale = diverging_scale(low, high, midpoint)
+    return {"colorscale": scale, "cmin": low, "cmax": high, "colorbar": bar}

@@ -1,5 +1,6 @@
 """How every figure looks: one template, the colours of roles, scales, and text that stays text."""
 
+import base64
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,21 +9,11 @@ import plotly.graph_objects as go
 from plotly.colors import diverging, sample_colorscale, sequential
 
 from vlmlens.errors import InputError
+from vlmlens.palette import COLOURS, ROLE_COLOURS
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 INK, MUTED, GRID, EMPTY = "#1f2933", "#5f6b7a", "#e6e9ed", "#f1f3f5"
 
-#: Okabe and Ito's palette, which stays apart under every common colour blindness.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-ROLE_COLOURS = {
-    "vision": COLOURS[0],
-    "user": COLOURS[1],
-    "system": COLOURS[2],
-    "assistant": COLOURS[3],
-    "template": COLOURS[4],
-    "bos": COLOURS[5],
-    "pad": "#999999",
-}
 #: Curves differ by marker as well as by colour, for prints in grey.
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 
@@ -75,6 +66,51 @@ COLOUR_BAR = {
 }
 
 
+#: What each colour of a light figure becomes on a dark ground.
+ON_DARK = {
+    INK: "#e6eaef",
+    MUTED: "#a3afbc",
+    GRID: "#2c343d",
+    EMPTY: "#262e37",
+    "#c3c9d1": "#4a5561",
+    "#a9b1bb": "#6b7783",
+    "#000000": "#ffffff",
+    "#0072B2": "#4aa3e0",
+    "#ffffff": "#14191f",
+    "white": "#14191f",
+}
+
+
+def dark(fig: go.Figure) -> go.Figure:
+    """The same figure, light on dark; the figure that was given stays as it is.
+
+    Hues keep their meaning: roles and curves have the same colour, a little lighter where the
+    ground asks for it, and maps of values keep their scale.
+    """
+    return go.Figure(_on_dark(fig.to_plotly_json()))
+
+
+def _on_dark(part: Any) -> Any:
+    if isinstance(part, dict):
+        if "bdata" in part:  # how plotly writes arrays down; left so, nobody could read them again
+            flat = np.frombuffer(base64.b64decode(part["bdata"]), part["dtype"])
+            return flat.reshape(
+                [int(n) for n in part["shape"].split(",")] if "shape" in part else -1
+            )
+        # Scales tell values, and pictures are pictures: both stay.
+        return {k: v if k in ("colorscale", "images") else _on_dark(v) for k, v in part.items()}
+    if isinstance(part, list | tuple):
+        return [_on_dark(each) for each in part]
+    if not isinstance(part, str):
+        return part
+    for light, black in ON_DARK.items():
+        if part == light:
+            return black
+        if light.startswith("#") and part.startswith(_channels(light)):
+            return part.replace(_channels(light), _channels(black))
+    return part
+
+
 def plain(text: object) -> str:
     """Text that plotly shows as it is: labels are a little HTML, and data may hold anything."""
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -83,6 +119,10 @@ def plain(text: object) -> str:
 def colour(name: object, index: int) -> str:
     """The colour of a role, or the ``index``-th of the palette for any other name."""
     return ROLE_COLOURS.get(str(name), COLOURS[index % len(COLOURS)])
+
+
+def _channels(hex_colour: str) -> str:
+    return faded(hex_colour, 1.0).removesuffix("1.0)")
 
 
 def faded(hex_colour: str, alpha: float) -> str:

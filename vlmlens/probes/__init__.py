@@ -21,6 +21,7 @@ from vlmlens.probes.overlap import object_overlap
 from vlmlens.probes.psi import answer_flips, position_sensitivity_index
 from vlmlens.probes.residual import residual_stream
 from vlmlens.probes.rope import paper_query, rope_sensitivity
+from vlmlens.probes.rows import attention_rows
 from vlmlens.probes.shares import attention_shares, paper_shares
 from vlmlens.probes.similarity import similarity_map
 from vlmlens.probes.sinks import sink_tokens
@@ -33,6 +34,7 @@ PROBES = {
         answer_flips,
         answer_log_prob,
         attention_entropy,
+        attention_rows,
         attention_shares,
         attribution_patching,
         cross_modality_balance,
@@ -69,6 +71,7 @@ __all__ = [
     "answer_score",
     "answers",
     "attention_entropy",
+    "attention_rows",
     "attention_shares",
     "attribution_patching",
     "cross_modality_balance",

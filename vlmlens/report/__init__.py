@@ -1,5 +1,6 @@
-"""The page that ``vlmlens diagnose`` writes: one file, to be opened anywhere, offline."""
+"""Pages of results: one file each, for people who were not there."""
 
 from vlmlens.report.build import build
+from vlmlens.report.stores import from_store
 
-__all__ = ["build"]
+__all__ = ["build", "from_store"]

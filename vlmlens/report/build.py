@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 from vlmlens import plots
 from vlmlens.errors import InputError
 from vlmlens.report import summary
+from vlmlens.report.others import CLAIMED, others
 
 SHOWN_SAMPLES = 12
 #: The only button is the one that saves the picture; dragging is left to the page's own scrolling.
@@ -62,6 +63,8 @@ def build(results: xr.Dataset, psi: xr.Dataset | None, path: Path) -> Path:
             psi_rows=[] if psi is None else _psi_rows(psi),
             gallery=_gallery(results),
             eq11=_equation_11(results),
+            others=_others(results, psi),
+            settings=_settings(results),
             failures=_listed(results.attrs.get("failures")),
             psi_method={} if psi is None else {str(k): str(v) for k, v in psi.attrs.items()},
             versions=_mapped(results.attrs.get("versions")),
@@ -150,6 +153,27 @@ def _gallery(results: xr.Dataset) -> list[dict]:
         }
         rows.append(asked | {"said": said})
     return rows
+
+
+def _others(results: xr.Dataset, psi: xr.Dataset | None) -> list[dict]:
+    """What the page has no words for; figures are numbered, since names come from data."""
+    # Answers are the PSI section's, where there is one.
+    claimed = CLAIMED if psi is not None else CLAIMED - {"correct", "log_prob"}
+    found = []
+    for number, other in enumerate(others(results, claimed)):
+        fig = other.figure and _embedded(f"other-{number}", other.figure)
+        found.append({"is": other, "figure": fig})
+    return found
+
+
+def _settings(results: xr.Dataset) -> dict[str, str]:
+    """Attributes that the page tells nowhere else."""
+    told = {"model", "data", "seed", "attention", "reference", "created", "failures", "versions"}
+    return {
+        str(name): str(value)
+        for name, value in results.attrs.items()
+        if name not in told | {"command"}
+    }
 
 
 def _equation_11(results: xr.Dataset) -> dict | None:

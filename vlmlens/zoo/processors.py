@@ -36,18 +36,25 @@ def stills(model_type: str) -> Any:
     Raises:
         UnsupportedModelError: transformers knows no processor of this model type.
     """
+    from transformers import ProcessorMixin
+
     if model_type not in _names():
         raise UnsupportedModelError(f"transformers has no processor for {model_type!r}")
     whole = _class(_names()[model_type], model_type)
     if "video_processor" not in whole.get_attributes():
         return whole
 
-    class Stills(whole):
+    class NoVideos(ProcessorMixin):
+        def __init__(self, *parts: Any, **named: Any):
+            named.pop("video_processor", None)
+            super().__init__(*parts, **named)
+
+    class Stills(whole, NoVideos):
         video_processor = SimpleNamespace(num_frames=None, fps=None)  # SmolVLM reads these
 
         @classmethod
         def get_attributes(cls) -> list[str]:
-            return [name for name in super().get_attributes() if name != "video_processor"]
+            return [name for name in whole.get_attributes() if name != "video_processor"]
 
     Stills.__name__ = whole.__name__  # what is saved names transformers' own class
     if signature(whole.__init__).parameters["video_processor"].default is Parameter.empty:

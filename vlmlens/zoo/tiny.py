@@ -18,6 +18,9 @@ WORDS = (
     "Is the red square left of the blue star? yes no Describe the image. user USER",
 )
 
+#: Stands for the tokenizer's size, where a configuration says it once more.
+OF_TOKENIZER = "as many as the tokenizer has"
+
 
 @dataclass(frozen=True)
 class Tiny:
@@ -28,9 +31,10 @@ class Tiny:
         pixels: name and settings of the image processor.
         image: what stands for an image in a prompt.
         processor: further settings of the processor.
+        parts: further parts of the processor, by the names of their classes.
         tokens: special tokens by the attribute that the processor looks for.
         plain: further special tokens.
-        ids: configuration fields that hold a token's id.
+        ids: configuration fields that hold a token's id, or a list of them.
         bos: whether the chat template writes the start token; PaliGemma's processor does.
         seed: of the weights, such that what is generated holds no image token.
     """
@@ -39,9 +43,12 @@ class Tiny:
     pixels: tuple[str, Mapping[str, Any]]
     image: str = "<image>"
     processor: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
     tokens: Mapping[str, str] = field(default_factory=dict)
     plain: tuple[str, ...] = ()
-    ids: Mapping[str, str] = field(default_factory=lambda: {"image_token_id": "<image>"})
+    ids: Mapping[str, str | list[str]] = field(
+        default_factory=lambda: {"image_token_id": "<image>"}
+    )
     bos: bool = True
     seed: int = 0
 
@@ -80,6 +87,12 @@ WITH_CLS = {
     "vision_feature_select_strategy": "default",
     "num_additional_image_tokens": 1,
 }
+# Every second layer sees everything and turns nothing.
+COHERE2 = _text(
+    "cohere2",
+    sliding_window=8,
+    layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+)
 PINPOINTS = [[32, 64], [64, 32], [64, 64], [32, 96], [96, 32]]
 
 QWEN_TOWER = {
@@ -110,14 +123,18 @@ QWEN_IDS = {
     "vision_end_token_id": "<|vision_end|>",
 }
 
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 
-def _qwen(kind: str, **vision: Any) -> Tiny:
+
+def _qwen(kind: str, text: Mapping[str, Any] | None = None, **vision: Any) -> Tiny:
     # Without a head_dim of their own, wide heads have to be few.
-    heads = {} if kind == "qwen3_vl" else {"num_attention_heads": 2, "num_key_value_heads": 1}
+    heads = (
+        {} if kind.startswith("qwen3_vl") else {"num_attention_heads": 2, "num_key_value_heads": 1}
+    )
     return Tiny(
         config={
             "vision_config": {"model_type": f"{kind}_vision"} | QWEN_TOWER | vision,
-            "text_config": _text(f"{kind}_text", **QWEN_TEXT, **heads),
+            "text_config": _text(f"{kind}_text", **QWEN_TEXT | heads | dict(text or {})),
         },
         pixels=QWEN_PIXELS,
         image="<|vision_start|><|image_pad|><|vision_end|>",
@@ -144,6 +161,53 @@ IDEFICS_TOKENS = (
     "<end_of_utterance>",
     *(f"<row_{row}_col_{column}>" for row in (1, 2, 3) for column in (1, 2, 3)),
 )
+
+GEMMA4_TOKENS = {
+    "image_token": "<|image|>",
+    "boi_token": "<|image>",
+    "eoi_token": "<image|>",
+    "audio_token": "<|audio|>",
+    "boa_token": "<|audio>",
+    "eoa_token": "<audio|>",
+}
+
+
+def _gemma4(**text: Any) -> Tiny:
+    return Tiny(
+        config={
+            "vision_config": _tower("gemma4_vision", num_key_value_heads=3, head_dim=8)
+            | {"patch_size": 4, "pooling_kernel_size": 2, "position_embedding_size": 64},
+            "text_config": _text(
+                "gemma4_text",
+                num_hidden_layers=4,
+                layer_types=["sliding_attention", "full_attention"] * 2,
+                sliding_window=8,
+                head_dim=8,
+                global_head_dim=16,
+                **text,
+            ),
+        },
+        pixels=(
+            "Gemma4ImageProcessorPil",
+            {"patch_size": 4, "pooling_kernel_size": 2, "max_soft_tokens": 70},
+        ),
+        image="<|image|>",
+        parts={"feature_extractor": "Gemma4AudioFeatureExtractor"},
+        tokens=GEMMA4_TOKENS,
+        plain=("<|video|>",),
+        ids={
+            "image_token_id": "<|image|>",
+            "boi_token_id": "<|image>",
+            "eoi_token_id": "<image|>",
+            "video_token_id": "<|video|>",
+            "audio_token_id": "<|audio|>",
+            "boa_token_id": "<|audio>",
+            "eoa_token_index": "<audio|>",
+        },
+    )
+
+
+OVIS_INDICATORS = ["<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>"]
 
 
 def _idefics(tower: str, **tokens: str) -> Tiny:
@@ -232,6 +296,23 @@ TINY: dict[str, Tiny] = {
         fullatt_block_indexes=[1],
     ),
     "qwen3_vl": _qwen("qwen3_vl", **QWEN3_TOWER),
+    # Experts in two layers of three.
+    "qwen3_vl_moe": _qwen("qwen3_vl_moe", EXPERTS | {"mlp_only_layers": [1]}, **QWEN3_TOWER),
+    # One layer of four has linear attention; RoPE turns half of a head.
+    "qwen3_5": _qwen(
+        "qwen3_5",
+        {
+            "num_hidden_layers": 4,
+            "layer_types": ["full_attention"] * 2 + ["linear_attention", "full_attention"],
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "rope_parameters": QWEN_TEXT["rope_parameters"]
+            | {"mrope_section": [2, 1, 1], "partial_rotary_factor": 0.5},
+        },
+        **{name: size for name, size in QWEN3_TOWER.items() if name != "deepstack_visual_indexes"},
+    ),
     "glm4v": Tiny(
         config={
             "vision_config": {"model_type": "glm4v_vision", "hidden_size": 24, "image_size": 32}
@@ -285,6 +366,21 @@ TINY: dict[str, Tiny] = {
             "boi_token_index": "<start_of_image>",
             "eoi_token_index": "<end_of_image>",
         },
+    ),
+    # Late layers read earlier ones' keys; wide heads in half of the layers; per-layer embeddings.
+    "gemma4": _gemma4(
+        hidden_size_per_layer_input=4, vocab_size_per_layer_input=400, num_kv_shared_layers=2
+    ),
+    # Keys are values before their norms; experts beside the MLP; images see themselves both ways.
+    "gemma4/experts": _gemma4(
+        hidden_size_per_layer_input=0,
+        num_global_key_value_heads=1,
+        attention_k_eq_v=True,
+        use_bidirectional_attention="vision",
+        enable_moe_block=True,
+        num_experts=4,
+        top_k_experts=2,
+        moe_intermediate_size=24,
     ),
     "paligemma": Tiny(
         config={
@@ -345,15 +441,26 @@ TINY: dict[str, Tiny] = {
         },
         ids={"image_token_id": "<IMG_CONTEXT>"},
     ),
-    # Every second layer sees everything and turns nothing.
+    "ovis2": Tiny(
+        config={
+            "vision_config": _tower("ovis2_vision", image_size=32, patch_size=8, vocab_size=45)
+            | {"hidden_stride": 2, "qkv_bias": True},
+            "text_config": _text("qwen2"),
+            "hidden_size": 32,
+            "vocab_size": OF_TOKENIZER,
+        },
+        pixels=(
+            "Ovis2ImageProcessorPil",
+            _square(32) | {"crop_to_patches": True, "max_patches": 6},
+        ),
+        processor={"image_seq_length": 4},
+        plain=("<IMG_ATOM>", *OVIS_INDICATORS),
+        ids={"image_token_id": "<IMG_ATOM>", "visual_indicator_token_ids": OVIS_INDICATORS},
+    ),
     "aya_vision": Tiny(
         config={
             "vision_config": SIGLIP,
-            "text_config": _text(
-                "cohere2",
-                sliding_window=8,
-                layer_types=["sliding_attention", "full_attention", "sliding_attention"],
-            ),
+            "text_config": COHERE2,
         },
         pixels=(
             "GotOcr2ImageProcessorPil",
@@ -370,6 +477,105 @@ TINY: dict[str, Tiny] = {
         ),
         ids={"image_token_id": "<|IMG_PATCH|>"},
         seed=1,
+    ),
+    "deepseek_vl": Tiny(
+        config={"vision_config": SIGLIP, "text_config": _text("llama")},
+        pixels=("DeepseekVLImageProcessorPil", _square(32) | {"min_size": 8}),
+        processor={"num_image_tokens": 16},
+    ),
+    "janus": Tiny(
+        config={
+            "vision_config": _tower("janus_vision_model", image_size=32, patch_size=8)
+            | {"projection_dim": 32},
+            "text_config": _text("llama"),
+            "vq_config": {
+                "model_type": "janus_vqgan",
+                "base_channels": 32,
+                "channel_multiplier": [1, 1],
+                "num_res_blocks": 1,
+                "latent_channels": 32,
+                "num_embeddings": 16,
+                "projection_dim": 32,
+                "image_token_embed_dim": 32,
+            },
+        },
+        pixels=("JanusImageProcessorPil", _square(32) | {"min_size": 8}),
+        processor={"num_image_tokens": 16},
+        tokens={"boi_token": "<begin_of_image>", "eoi_token": "<end_of_image>"},
+    ),
+    # Dense layers and experts, with RoPE and without. transformers' image processor needs
+    # torchvision: ours stands in.
+    "llama4": Tiny(
+        config={
+            "vision_config": _tower("llama4_vision_model", hidden_size=32, num_attention_heads=2)
+            | {"image_size": 32, "patch_size": 8, "vision_output_dim": 20}
+            | {"intermediate_size": 128, "projector_input_dim": 20, "projector_output_dim": 20},
+            "text_config": _text(
+                "llama4_text",
+                num_hidden_layers=4,
+                head_dim=8,
+                intermediate_size_mlp=40,
+                moe_layers=[1, 3],
+                no_rope_layers=[1, 1, 0, 0],
+                num_local_experts=4,
+                attention_chunk_size=16,
+            ),
+        },
+        pixels=("Llama4Pixels", {"side": 32, "max_patches": 6}),
+        image="<|image|>",
+        processor={"patch_size": 8},
+        plain=(
+            "<|image|>",
+            "<|image_start|>",
+            "<|image_end|>",
+            "<|patch|>",
+            "<|tile_x_separator|>",
+            "<|tile_y_separator|>",
+        ),
+        ids={"image_token_id": "<|patch|>"},
+    ),
+    # transformers' image processor needs torchvision: ours stands in.
+    "lfm2_vl": Tiny(
+        config={
+            "vision_config": _tower("siglip2_vision_model", num_patches=64, patch_size=4)
+            | {"vision_use_head": False},
+            "text_config": _text(
+                "lfm2",
+                num_hidden_layers=4,
+                layer_types=["full_attention", "full_attention", "conv", "full_attention"],
+            ),
+            "projector_hidden_size": 40,
+        },
+        pixels=(
+            "Lfm2Pixels",
+            {
+                "encoder_patch_size": 4,
+                "tile_size": 32,
+                "min_image_tokens": 4,
+                "max_image_tokens": 16,
+                "max_tiles": 6,
+            },
+        ),
+        plain=(
+            "<|image_start|>",
+            "<|image_end|>",
+            "<|img_thumbnail|>",
+            *(f"<|img_row_{row}_col_{column}|>" for row in range(1, 7) for column in range(1, 7)),
+        ),
+    ),
+    # transformers' image processor needs torchvision: ours stands in.
+    "cohere2_vision": Tiny(
+        config={"vision_config": SIGLIP, "text_config": COHERE2, "alignment_intermediate_size": 40},
+        pixels=(
+            "Cohere2Pixels",
+            _square(32) | {"crop_to_patches": True, "max_patches": 6, "patch_size": 2},
+        ),
+        tokens={
+            "image_token": "<image>",
+            "boi_token": "<|START_OF_IMG|>",
+            "eoi_token": "<|END_OF_IMG|>",
+            "img_line_break_token": "<|IMG_LINE_BREAK|>",
+        },
     ),
 }
 
@@ -396,8 +602,11 @@ def build(name: str) -> tuple[Any, Any]:
         f"{part}_token_id": getattr(tokenizer, f"{part}_token_id") for part in ("bos", "eos", "pad")
     }
     config_class = CONFIG_MAPPING[model_type]
-    settings = dict(tiny.config)
-    settings["text_config"] = settings["text_config"] | special | {"vocab_size": len(tokenizer)}
+    size = len(tokenizer)
+    settings: dict[str, Any] = {
+        key: size if value == OF_TOKENIZER else value for key, value in tiny.config.items()
+    }
+    settings["text_config"] = settings["text_config"] | special | {"vocab_size": size}
     ids = {key: tokenizer.convert_tokens_to_ids(token) for key, token in tiny.ids.items()}
     at = getattr(config_class, "attribute_map", {})
     config = config_class(**settings, **{at.get(key, key): value for key, value in ids.items()})
@@ -412,11 +621,16 @@ def build(name: str) -> tuple[Any, Any]:
             else:
                 fan = parameter[0].numel()
                 parameter.copy_(torch.randn_like(parameter) * 0.9 / fan**0.5)
+        for name, buffer in model.named_buffers():
+            if name.endswith("layer_scalar"):
+                buffer.fill_(0.8)
     return model, processor
 
 
 def _processor(tiny: Tiny, model_type: str) -> Any:
     import transformers
+
+    from vlmlens.zoo import pixels
 
     tokenizer = shapes_tokenizer(WORDS * 4, 300, tiny.tokens)
     tokenizer.add_special_tokens(
@@ -425,8 +639,9 @@ def _processor(tiny: Tiny, model_type: str) -> Any:
     kind, settings = tiny.pixels
     template = CHAT_TEMPLATE.replace("<image>", tiny.image)
     return stills(model_type)(
-        image_processor=getattr(transformers, kind)(**settings),
+        image_processor=(getattr(pixels, kind, None) or getattr(transformers, kind))(**settings),
         tokenizer=tokenizer,
         chat_template=template if tiny.bos else template.removeprefix("{{ bos_token }}"),
+        **{name: getattr(transformers, part)() for name, part in tiny.parts.items()},
         **tiny.processor,
     )

@@ -1,0 +1,78 @@
+"""A real browser, and pages in it that may not leave the machine."""
+
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+#: Root has no sandbox, containers little shared memory, and a test no use for Chromium's errands.
+FLAGS = (
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--force-color-profile=srgb",
+)
+#: Screenshots are kept here to be looked at.
+SHOTS = Path(os.environ.get("VLMLENS_SCREENSHOTS", "results/screenshots"))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip("no Chromium here: on Debian, apt-get install chromium")
+    if not find_spec("playwright"):
+        pytest.skip("playwright is not installed: pip install playwright")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser, request):
+    """Opens a file; whatever the page complains of, or asks of a network, fails the test."""
+    contexts, wrong = [], []
+
+    def open_page(path, *, dark=False, width=1240, height=900):
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            device_scale_factor=1,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console", lambda line: line.type in ("error", "warning") and wrong.append(line.text)
+        )
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda asked: _leaves(asked.url) and wrong.append(asked.url))
+        page.goto(Path(path).resolve().as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not wrong, wrong
+
+
+def _leaves(url: str) -> bool:
+    return not url.startswith(("file:", "data:", "blob:", "about:"))
+
+
+@pytest.fixture
+def shot():
+    def keep(page, name):
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+    return keep

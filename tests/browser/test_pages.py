@@ -1,0 +1,90 @@
+"""The report and exported figures in a browser: they draw, complain of nothing, and ask nothing."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from vlmlens import plots
+from vlmlens.report import build
+
+HOSTILE = "</script><script>document.title='obeyed'</script><img src=x onerror=alert(2)>"
+
+
+def results():
+    rng = np.random.default_rng(0)
+    grid = ("sample", "layer", "head")
+
+    def draw(*shape):
+        return rng.normal(size=shape)
+
+    correct = (rng.random((24, 4)) < [0.9, 0.6, 0.6, 0.6]).astype(float)
+    return xr.Dataset(
+        {
+            "cmb": (grid, 0.7 + 0.1 * draw(24, 8, 8), {"units": "fraction"}),
+            "cmb_uniform": ("sample", np.full(24, 0.9)),
+            "alpha_v": (grid, 0.3 + 0.05 * draw(24, 8, 8)),
+            "delta_g_v": (grid, 0.01 * draw(24, 8, 8)),
+            "delta_alpha_v": (grid, 0.001 * draw(24, 8, 8)),
+            "hidden_norm": (("sample", "depth", "role"), np.exp(draw(24, 9, 3))),
+            "correct": (("sample", "permutation"), correct),
+            "answer": (("sample", "permutation"), np.where(correct == 1, "red", HOSTILE)),
+            "mine": (grid, draw(24, 8, 8), {"long_name": HOSTILE, "source": HOSTILE}),
+            "ours": (("sample", "intervention", "layer"), draw(24, 2, 8), {"units": "nats"}),
+        },
+        coords={
+            "intervention": ["intact", HOSTILE],
+            "role": ["system", "user", "vision"],
+            "permutation": ["original", "seed 0", "seed 1", "seed 2"],
+            "category": ("sample", ["color", HOSTILE] * 12),
+            "question": ("sample", [f"What is at {HOSTILE}?"] * 24),
+            "gold": ("sample", ["red"] * 24),
+        },
+        attrs={"model": "a model", "command": f"vlmlens diagnose {HOSTILE}", "data": HOSTILE},
+    )
+
+
+def table():
+    middle = {"accuracy": [90.0, 80.0], "accuracy_permuted": [60.0, 70.0], "psi": [33.0, 12.5]}
+    found = {name: ("category", x, {"units": "percent"}) for name, x in middle.items()}
+    for name, x in middle.items():
+        found |= {f"{name}_low": ("category", np.subtract(x, 8), {"units": "percent"})}
+        found |= {f"{name}_high": ("category", np.add(x, 8), {"units": "percent"})}
+    return xr.Dataset(found, coords={"category": ["overall", HOSTILE]})
+
+
+@pytest.mark.parametrize("width", [420, 1240])
+def test_a_report_draws_every_figure_and_obeys_no_data(opened, shot, tmp_path, width):
+    page = opened(build(results(), table(), tmp_path / "report.html"), width=width)
+    page.wait_for_function("document.querySelectorAll('.main-svg').length > 0")
+    figures = page.locator(".plotly-graph-div")
+    assert figures.count() == 9
+    for at in range(figures.count()):
+        assert figures.nth(at).locator(".main-svg").count() > 0
+    assert page.title() != "obeyed"
+    assert page.locator("body img").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    shot(page, f"report-{width}")
+
+
+def test_pointing_at_a_figure_tells_its_interval(opened, tmp_path):
+    values = xr.DataArray(
+        np.random.default_rng(0).normal(size=(9, 2, 2)), dims=("sample", "layer", "head")
+    )
+    page = opened(plots.export(plots.heads(values), tmp_path / "heads.html"))
+    page.wait_for_selector(".main-svg")
+    box = page.locator(".plotly-graph-div .nsewdrag").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 4)
+    page.mouse.move(box["x"] + box["width"] / 4 + 3, box["y"] + box["height"] / 4 + 3)
+    page.wait_for_selector(".hoverlayer .hovertext")
+    text = page.locator(".hoverlayer .hovertext").first.text_content()
+    assert text.startswith("layer 1, head 0mean ")
+    assert "95 % interval" in text
+    assert "n = 9" in text
+
+
+def test_a_picture_can_be_written(browser, tmp_path):
+    pytest.importorskip("kaleido")
+    fig = plots.dose(xr.DataArray([1.0, 0.5], dims="dose", coords={"dose": [0, 1]}))
+    for ending, start in ((".png", b"\x89PNG"), (".svg", b"<svg"), (".pdf", b"%PDF")):
+        path = plots.export(fig, tmp_path / f"a{ending}", scale=1)
+        assert path.read_bytes().startswith(start)

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import xarray as xr
+
+from vlmlens.errors import DataError
+from vlmlens.report import build, from_store
+from vlmlens.report.others import CLAIMED, figure, others
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def values(**sizes):
+    shape = tuple(sizes.values())
+    return xr.DataArray(np.random.default_rng(0).normal(size=shape), dims=tuple(sizes))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kind"),
+    [
+        ({"sample": 4, "layer": 2, "head": 3}, "heatmap"),
+        ({"sample": 4, "layer": 2}, "scatter"),
+        ({"sample": 4, "intervention": 2, "layer": 2, "head": 2}, "heatmap"),
+        ({"sample": 4, "depth": 3, "role": 2}, "scatter"),
+        ({"sample": 4, "dose": 3}, "scatter"),
+    ],
+)
+def test_the_figure_follows_from_the_dimensions(sizes, kind):
+    given = values(**sizes).assign_coords({d: np.arange(n) for d, n in sizes.items()})
+    assert figure(given).data[0].type == kind
+
+
+def test_shares_are_drawn_as_shares_and_other_roles_are_not():
+    share = xr.DataArray([[0.25, 0.75]] * 3, dims=("sample", "role")).assign_coords(role=["a", "b"])
+    assert figure(share).data[0].type == "bar"
+    assert figure(3 * share) is None
+    assert figure(values(sample=3, row=2, column=2)) is None
+
+
+def test_rows_are_means_over_samples_by_intervention():
+    table = xr.Dataset({"kl": values(sample=5, intervention=2)})
+    table = table.assign_coords(intervention=["none", "cut"])
+    (found,) = others(table, set())
+    assert [name for name, _ in found.rows] == ["none", "cut"]
+    assert found.rows[1][1].value == pytest.approx(
+        float(table["kl"].sel(intervention="cut").mean())
+    )
+    assert found.rows[0][1].known
+    assert found.dims == "5 sample x 2 intervention"
+
+
+def test_what_other_sections_tell_and_what_is_no_measurement_is_left_out():
+    table = xr.Dataset(
+        {
+            "cmb": values(sample=3, layer=2, head=2),
+            "text": ("sample", ["a", "b", "c"]),
+            "picture_0": values(y_0=3, x_0=3),
+            "mine": values(sample=3),
+        }
+    )
+    assert [other.name for other in others(table, CLAIMED)] == ["mine"]
+
+
+def test_a_store_is_reported_from_its_folder_or_its_file(tmp_path, results, table):
+    results["mine"] = values(sample=4, layer=2, head=3).assign_attrs(long_name="my measure")
+    results.to_netcdf(tmp_path / "results.nc", engine="h5netcdf")
+    table.to_netcdf(tmp_path / "psi.nc", engine="h5netcdf")
+    page = from_store(tmp_path)
+    assert page == tmp_path / "report.html"
+    text = page.read_text(encoding="utf-8")
+    assert "my measure" in text
+    assert 'id="figure-other-0"' in text
+    assert 'id="psi"' in text
+    alone = from_store(tmp_path / "results.nc", tmp_path / "b.html").read_text(encoding="utf-8")
+    assert "my measure" in alone
+    assert 'id="psi"' not in alone
+
+
+def test_a_store_without_results_says_what_there_is(tmp_path):
+    with pytest.raises(DataError, match="there is no"):
+        from_store(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="no results"):
+        from_store(tmp_path)
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "a.nc").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 finished cells.*run the experiment again"):
+        from_store(tmp_path)
+
+
+def test_names_from_data_are_shown_and_not_obeyed(tmp_path):
+    table = xr.Dataset({HOSTILE: values(sample=3, intervention=2, layer=2, head=2)})
+    table = table.assign_coords(intervention=[HOSTILE, "b"])
+    table[HOSTILE].attrs = dict.fromkeys(("long_name", "units", "source"), HOSTILE)
+    table.attrs[HOSTILE] = HOSTILE
+    text = build(table, None, tmp_path / "x.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert "<img" not in text.split("<body>")[1]
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_every_figure_of_a_page_is_its_own(tmp_path):
+    table = xr.Dataset({name: values(sample=3, layer=2, head=2) for name in "abc"})
+    text = build(table, None, tmp_path / "x.html").read_text(encoding="utf-8")
+    assert [text.count(f'id="figure-other-{i}"') for i in range(3)] == [1, 1, 1]

@@ -1,0 +1,44 @@
+"""DeepSeek-VL and Janus: SigLIP on the whole image, fitted into a square and padded; Llama."""
+
+from dataclasses import replace
+
+from vlmlens.families.family import Family, Pictures
+from vlmlens.families.geometry import Box
+from vlmlens.layout import View
+
+
+def padded(size: tuple[int, int], side: int, least: int) -> Box:
+    """What a square of ``side`` pixels shows of an image that is fitted into its middle.
+
+    No side of the fitted image is shorter than ``least``.
+    """
+    scale = side / max(size)
+    width, height = (max(round(n * scale), least) for n in size)
+    before_x, before_y = (side - width) // 2, (side - height) // 2
+    across, down = size[0] / width, size[1] / height
+    return (
+        -before_x * across,
+        -before_y * down,
+        (side - before_x) * across,
+        (side - before_y) * down,
+    )
+
+
+def _views(pictures: Pictures) -> list[tuple[View, ...]]:
+    pixels = pictures.tensors["pixel_values"].shape[-1]
+    side = pixels // pictures.config.vision_config.patch_size
+    least = getattr(pictures.processor, "min_size", 1)
+    return [
+        (View(side, side, None if size is None else padded(size, pixels, least)),)
+        for size in pictures.sizes
+    ]
+
+
+DEEPSEEK_VL = Family(
+    model_type="deepseek_vl",
+    views=_views,
+    vision_layers="model.vision_model.encoder.layers",
+    projector="model.aligner",
+)
+#: Its image tokens for drawing, and their tower, are not watched.
+JANUS = replace(DEEPSEEK_VL, model_type="janus")

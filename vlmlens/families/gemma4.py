@@ -1,0 +1,40 @@
+"""Gemma 4: a tower that takes any shape and pools it; late layers read an earlier layer's keys.
+
+After its two halves a block may add a third, per-layer embeddings of the token, and scales the
+stream: neither is a point, and ``hook_resid_post`` holds both.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from vlmlens.families.family import Family, Pictures, Tap
+from vlmlens.families.geometry import whole
+from vlmlens.layout import View
+
+
+def _views(pictures: Pictures) -> list[tuple[View, ...]]:
+    pooled = pictures.config.vision_config.pooling_kernel_size
+    last = pictures.tensors["image_position_ids"].amax(1).tolist()  # padding is at (-1, -1)
+    return [
+        (View((row + 1) // pooled, (column + 1) // pooled, whole(size)),)
+        for (column, row), size in zip(last, pictures.sizes, strict=True)
+    ]
+
+
+def _kinds(text: Any) -> Sequence[str]:
+    return ["shared" if mode == "reuse" else "" for mode in text.kv_sharing_modes]
+
+
+GEMMA4 = Family(
+    model_type="gemma4",
+    views=_views,
+    projector="model.embed_vision",
+    points={
+        "projector.hook_in": Tap(
+            "model.embed_vision.embedding_pre_projection_norm", "in", axes="patch d_model"
+        ),
+        "projector.hook_out": Tap("model.embed_vision", "out", axes="patch d_model"),
+    },
+    lm_kinds=_kinds,
+    per_token={"mm_token_type_ids": (1, 0)},
+)

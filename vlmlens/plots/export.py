@@ -1,0 +1,62 @@
+"""A figure as a file: PNG, SVG, PDF or HTML."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from vlmlens.errors import InputError, MissingToolError
+
+STATIC, PAGES = (".png", ".svg", ".pdf"), (".html",)
+
+
+def export(
+    fig: go.Figure,
+    path: str | Path,
+    *,
+    width: int = 900,
+    height: int | None = None,
+    scale: float | int = 2,
+) -> Path:
+    """Write a figure; the ending of the name says how.
+
+    A page (``.html``) holds plotly.js and opens offline. Pictures are drawn by a browser on this
+    machine, through kaleido: ``pip install "vlmlens[png]"``, and Chromium or Chrome.
+
+    Args:
+        fig: a figure.
+        path: ends in ``.png``, ``.svg``, ``.pdf`` or ``.html``.
+        width: in pixels; a page takes the room that it has.
+        height: in pixels; by default the figure's own.
+        scale: pixels of a PNG for every pixel of the figure.
+
+    Raises:
+        InputError: another ending.
+        MissingToolError: no kaleido, or no browser that it finds.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (*STATIC, *PAGES):
+        raise InputError(
+            f"cannot write {path.name!r}: a figure is written as {', '.join((*STATIC, *PAGES))}"
+        )
+    if path.suffix.lower() in PAGES:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fig.write_html(path, include_plotlyjs=True, div_id=path.stem)
+        return path
+    if not find_spec("kaleido"):
+        raise MissingToolError(
+            f'{path.suffix} needs kaleido: pip install "vlmlens[png]"; a page (.html) needs nothing'
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    from choreographer.errors import BrowserFailedError, ChromeNotFoundError
+
+    try:
+        fig.write_image(path, width=width, height=height or fig.layout.height, scale=scale)
+    except (ChromeNotFoundError, BrowserFailedError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "hrome" not in str(error):
+            raise
+        raise MissingToolError(
+            f"{path.suffix} needs a browser to draw with, and none starts here: install Chromium "
+            "(Debian: apt-get install chromium) or run plotly_get_chrome; a page (.html) needs none"
+        ) from error
+    return path

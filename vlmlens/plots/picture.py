@@ -1,0 +1,154 @@
+"""Pictures under figures: their bytes, the cells of a token grid on them, and how they are laid."""
+
+import base64
+from io import BytesIO
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+from jaxtyping import Float
+from PIL import Image
+
+from vlmlens.errors import InputError
+
+LONGEST_SIDE = 800
+#: The coordinates that say where a token looks, in pixels of the original image.
+EDGES = ("left", "top", "right", "bottom")
+
+
+def folded(values: xr.DataArray, image: int = 0, tile: int = 0) -> xr.DataArray:
+    """Values by position, as the grid of one image's tokens, or of one of its tiles.
+
+    Args:
+        values: along ``key`` or ``pos``, with the coordinates ``image``, ``row``, ``column`` and
+            perhaps ``box``, as ``probes.attention_rows`` writes them; other dimensions stay.
+        image: which of the sample's images.
+        tile: which of its grids, where the values have the coordinate ``tile``.
+
+    Returns:
+        (..., row, column), with ``left``, ``top``, ``right`` and ``bottom`` (row, column) where the
+        positions have boxes.
+
+    Raises:
+        InputError: no such coordinates, image or tile, or cells that make no grid.
+    """
+    along = next((dim for dim in ("key", "pos") if dim in values.dims), None)
+    missing = [name for name in ("image", "row", "column") if name not in values.coords]
+    if along is None or missing:
+        raise InputError(
+            "to fold values onto an image they need key or pos as a dimension, and image, row and "
+            f"column along it; these have {values.dims} and lack {', '.join(missing) or along}"
+        )
+    of_it = (values["image"].values == image) & (values["row"].values >= 0)
+    if "tile" in values.coords:
+        of_it &= values["tile"].values == tile
+    here = np.flatnonzero(of_it)
+    if not len(here):
+        raise InputError(f"no image {image} with a tile {tile} among these positions")
+    row, column = values["row"].values[here], values["column"].values[here]
+    rows, columns = int(row.max()) + 1, int(column.max()) + 1
+    place = row * columns + column
+    if not np.array_equal(np.sort(place), np.arange(rows * columns)):
+        raise InputError(
+            f"the positions of image {image} make no grid of {rows} x {columns}: pass all of them, "
+            "with the coordinate tile where the image has several"
+        )
+    order = here[np.argsort(place)]
+    part = values.isel({along: order}).transpose(..., along)
+    other = [dim for dim in part.dims if dim != along]
+    grid = xr.DataArray(
+        part.values.reshape(*(part.sizes[dim] for dim in other), rows, columns),
+        dims=(*other, "row", "column"),
+        coords={dim: part[dim] for dim in other if dim in part.coords},
+        name=values.name,
+        attrs=values.attrs,
+    )
+    if not all(edge in part.coords for edge in EDGES) or np.isnan(part["left"].values).any():
+        return grid
+    box = {edge: part[edge].values.reshape(rows, columns) for edge in EDGES}
+    return grid.assign_coords({edge: (("row", "column"), each) for edge, each in box.items()})
+
+
+def edges(
+    grid: xr.DataArray, width: int, height: int
+) -> tuple[Float[np.ndarray, " x"], Float[np.ndarray, " y"]]:
+    """Where the columns and rows of a token grid begin and end, in pixels of the picture.
+
+    From the coordinates ``left``, ``top``, ``right`` and ``bottom`` where they are there; else the
+    grid is stretched over the picture, which is right for processors that resize and off by the
+    margin for those that crop.
+
+    Raises:
+        InputError: boxes that are no grid, or that reach beyond the picture.
+    """
+    if not all(edge in grid.coords for edge in EDGES):
+        rows, columns = grid.sizes["row"], grid.sizes["column"]
+        return np.linspace(0, width, columns + 1), np.linspace(0, height, rows + 1)
+    left, top, right, bottom = (grid[e].transpose("row", "column").values for e in EDGES)
+    x, y = np.append(left[0], right[0, -1]), np.append(top[:, 0], bottom[-1, 0])
+    straight = np.allclose(left, x[:-1]) and np.allclose(top, y[:-1, None])
+    if not straight:
+        raise InputError("the cells' boxes are no grid: draw one tile at a time")
+    if x.max() > width + 1 or y.max() > height + 1:
+        raise InputError(
+            f"the cells reach to ({x.max():g}, {y.max():g}), but the picture has {width:g} x "
+            f"{height:g} pixels: pass the original, which the boxes are measured in"
+        )
+    return x, y
+
+
+def laid_under(fig: go.Figure, picture: Image.Image) -> None:
+    """Put the picture under what is drawn; the axes count its pixels, y downwards."""
+    width, height = picture.size
+    fig.add_layout_image(
+        source=data_uri(picture),
+        x=0,
+        y=0,
+        sizex=width,
+        sizey=height,
+        xref="x",
+        yref="y",
+        sizing="stretch",
+        layer="below",
+    )
+    hidden = {"visible": False, "constrain": "domain"}
+    fig.update_xaxes(range=[0, width], **hidden)
+    fig.update_yaxes(range=[height, 0], scaleanchor="x", scaleratio=1, **hidden)
+
+
+def opened(image: Image.Image | np.ndarray) -> Image.Image:
+    """A picture in RGB, from a picture or an array of bytes, or of floats from 0 to 1.
+
+    Raises:
+        InputError: an array that is no picture.
+    """
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(_bytes(image))
+    return image.convert("RGB")
+
+
+def data_uri(picture: Image.Image) -> str:
+    """The picture as text for a page; made smaller where it is large."""
+    small = picture.copy()
+    small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    buffer = BytesIO()
+    small.save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    flat = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))
+    if not flat or array.size == 0:
+        raise InputError(
+            f"an image is (height, width) or (height, width, 3 or 4); this array is {array.shape}"
+        )
+    if array.dtype == np.uint8:
+        return array
+    if np.issubdtype(array.dtype, np.floating) and array.min() >= 0 and array.max() <= 1:
+        return np.round(array * 255).astype(np.uint8)
+    raise InputError(
+        f"an image holds bytes, or floats from 0 to 1; this array holds {array.dtype} from "
+        f"{array.min()} to {array.max()}"
+    )

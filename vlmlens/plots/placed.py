@@ -1,0 +1,59 @@
+"""What every position is and where it looks, written beside values that do not say."""
+
+import numpy as np
+import xarray as xr
+
+from vlmlens.errors import InputError
+from vlmlens.layout import TokenLayout
+from vlmlens.plots.picture import EDGES
+
+
+def placed(
+    values: xr.DataArray, layout: TokenLayout, *, image: int = 0, tile: int = 0
+) -> xr.DataArray:
+    """The same values with the coordinates that figures on images and tokens read.
+
+    Along ``pos`` or ``key``: ``token``, ``role``, ``image``, ``tile``, ``row``, ``column`` and the
+    patch's ``left``, ``top``, ``right``, ``bottom`` in pixels of the original. On (``row``,
+    ``column``): those four edges, where the original's size is known.
+
+    Args:
+        values: of one sample, along ``pos`` or ``key``, or on the grid of one image.
+        layout: that sample's, ``run.inputs.layouts[sample]``.
+        image: which image the grid is of.
+        tile: which of its tiles.
+
+    Raises:
+        InputError: values that do not fit the layout.
+    """
+    along = next((dim for dim in ("pos", "key") if dim in values.dims), None)
+    if along is not None:
+        if values.sizes[along] != len(layout):
+            raise InputError(
+                f"{values.sizes[along]} values along {along}, but the layout has {len(layout)} "
+                "positions: pass the layout of the same run"
+            )
+        words = {"token": list(layout.tokens), "role": list(layout.roles)}
+        numbers = {name: getattr(layout, name) for name in ("image", "row", "column")}
+        numbers["tile"] = _tiles(layout)
+        edges = {edge: layout.box[:, at] for at, edge in enumerate(EDGES)}
+        every = words | numbers | edges
+        return values.assign_coords({name: (along, each) for name, each in every.items()})
+    if not {"row", "column"} <= set(values.dims):
+        raise InputError(f"values lie along pos, key, or row and column; these have {values.dims}")
+    grid = values.sizes["row"], values.sizes["column"]
+    here = np.flatnonzero((layout.image == image) & (layout.row >= 0) & (_tiles(layout) == tile))
+    shape = tuple(int(at[here].max(initial=-1)) + 1 for at in (layout.row, layout.column))
+    if grid != shape:
+        raise InputError(f"values on {grid} cells, but image {image}, tile {tile} has {shape}")
+    box = np.empty((*grid, 4))
+    box[layout.row[here], layout.column[here]] = layout.box[here]
+    if np.isnan(box).any():
+        return values
+    edges = {edge: (("row", "column"), box[..., at]) for at, edge in enumerate(EDGES)}
+    return values.assign_coords(edges)
+
+
+def _tiles(layout: TokenLayout) -> np.ndarray:
+    """Which of its image's grids every position lies on."""
+    return getattr(layout, "tile", np.where(layout.row >= 0, 0, -1))
