@@ -135,3 +135,16 @@ def test_pictures_of_other_sizes_and_three_axes_of_rope():
         assert len(set(sizes)) > 1
         assert maps["word"].dtype.kind == "U"
         assert (maps["word"].values[0, :, -1, -1] == "").all()
+
+
+def test_layers_without_attention_have_a_stream_and_no_heads():
+    with vl.HookedVLM(*build("qwen3_5")) as model:
+        samples = [
+            Sample("What color is the circle?", (picture(n),), "red", id=str(n)) for n in range(2)
+        ]
+        table = Looking(max_new_tokens=1)(model, samples, ())
+        assert table["layer"].values.tolist() == list(range(model.layers))
+        blind = table["cmb"].isnull().all(("sample", "head"))
+        heads = [f"blocks.{n}.attn.hook_pattern" in model.hook_dict for n in range(model.layers)]
+        assert (~blind).values.tolist() == heads
+        assert table["block_update"].sel(role="vision").notnull().all()

@@ -57,7 +57,8 @@ class Looking(Diagnosing):
         if all(layout.mask("system").any() for layout in inputs.layouts):
             against = probes.cross_modality_balance(said, text=("system",))
             parts.append(against.drop_vars("uniform").rename("cmb_system").to_dataset())
-        return xr.merge([table, *parts], join="exact", compat="no_conflicts")
+        # Outer: layers without attention have a stream, and no heads.
+        return xr.merge([table, *parts], join="outer", compat="no_conflicts")
 
     def _turns(
         self, model: HookedVLM, inputs: Inputs, interventions: Sequence[Intervention]

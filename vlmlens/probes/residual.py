@@ -45,7 +45,8 @@ def residual_stream(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.Dataset:
         roles: the roles to average over.
 
     Returns:
-        The variables above, each (sample, layer, role). NaN where a sample has no such role.
+        The variables above, each (sample, layer, role). NaN where a sample has no such role, and
+        of a part that a layer does not have (a convolution in the place of attention).
 
     Raises:
         UnknownPointError: the run did not save what this needs.
@@ -62,8 +63,8 @@ def residual_stream(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.Dataset:
         length = l2(before)
         found = {
             "rms": length / before.shape[-1] ** 0.5,
-            "attn_update": run.saved[f"blocks.{layer}.hook_attn_out"].to(length) / length,
-            "mlp_update": run.saved[f"blocks.{layer}.hook_mlp_out"].to(length) / length,
+            "attn_update": _added(run, f"blocks.{layer}.hook_attn_out", length) / length,
+            "mlp_update": _added(run, f"blocks.{layer}.hook_mlp_out", length) / length,
             "update": l2(after - before) / length,
             "cos_next": torch.cosine_similarity(after, before, dim=-1),
             "cos_first": torch.cosine_similarity(after, first, dim=-1),
@@ -87,6 +88,12 @@ def residual_stream(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.Dataset:
             for name, value in means.items()
         }
     )
+
+
+def _added(run: Run, point: str, like: Float[Tensor, "batch pos"]) -> Float[Tensor, "batch pos"]:
+    """What a point's vectors measure; NaN in layers that do not offer it."""
+    there = point in run.saved
+    return run.saved[point].to(like) if there else torch.full_like(like, torch.nan)
 
 
 def _by_role(

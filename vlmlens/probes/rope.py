@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlmlens.cache import Save
-from vlmlens.errors import EmptySelectionError, InputError
+from vlmlens.errors import EmptySelectionError, InputError, UnknownPointError
 from vlmlens.model import Generation, HookedVLM, Inputs, Run
 from vlmlens.probes.labels import array, layer_numbers
 from vlmlens.probes.steps import LAST_ROWS
@@ -139,31 +139,30 @@ def _one_pass(
 ) -> dict[str, Float[Tensor, "delta band sample layer head"]]:
     if run.rope is None:
         raise InputError("this model has no rotary embedding to turn")
-    queries = run.saved.stack(NEEDS[0])[:, :, -1]  # layer batch head d_head
-    stacked = run.saved.stack(NEEDS[1])  # layer batch pos kv_head d_head
-    rows = run.saved.stack(LAST_ROWS)[..., -1, :]  # layer batch head key
-    scaling = run.scaling if run.scaling is not None else queries.shape[-1] ** -0.5
-    turns = [run.rope[layer] for layer in layer_numbers(run, NEEDS[1])]
+    # Layer by layer: heads may be of another width in another layer.
+    numbers = layer_numbers(run, NEEDS[0])
+    if not numbers:
+        raise UnknownPointError(NEEDS[0].points, run.saved, "in what this run saved")
+    names = [f"blocks.{number}.attn.hook_" for number in numbers]
     samples = []
     for index, layout in enumerate(run.inputs.layouts):
-        size = stacked.shape[2]
-        seen = ~layout.mask("pad")[-size:]
-        if keys == "past":
-            seen[np.flatnonzero(seen)[-1]] = False
-        vision = torch.from_numpy(layout.mask("vision")[-size:][seen])
-        if not vision.any():
-            raise EmptySelectionError(f"sample {index} has no vision tokens: {layout}")
-        kept = torch.from_numpy(seen).to(stacked.device)
         layers = []
-        for layer in range(len(queries)):
-            row = Row(
-                queries[layer, index].float(),
-                stacked[layer, index, kept].float(),
-                rows[layer, index][:, kept].float(),
-                scaling,
-                run.softcap,
-            )
-            ropes = [turns[layer]] if bands is None else split(turns[layer], bands)
-            layers.append(compared(row, vision.to(stacked.device), ropes, deltas, axis))
-        samples.append({name: torch.stack([x[name] for x in layers], 2) for name in layers[0]})
-    return {name: torch.stack([x[name] for x in samples], 2).cpu() for name in samples[0]}
+        for number, name in zip(numbers, names, strict=True):
+            query = run.saved[name + "rot_q"][index, -1].float()
+            stored = run.saved[name + "rot_k"][index]
+            weights = run.saved[name + "pattern"][index, :, -1].float()
+            seen = ~layout.mask("pad")[-len(stored) :]
+            if keys == "past":
+                seen[np.flatnonzero(seen)[-1]] = False
+            vision = torch.from_numpy(layout.mask("vision")[-len(stored) :][seen])
+            if not vision.any():
+                raise EmptySelectionError(f"sample {index} has no vision tokens: {layout}")
+            kept = torch.from_numpy(seen).to(stored.device)
+            scaling = run.scaling if run.scaling is not None else query.shape[-1] ** -0.5
+            row = Row(query, stored[kept].float(), weights[:, kept], scaling, run.softcap)
+            ropes = [run.rope[number]] if bands is None else split(run.rope[number], bands)
+            layers.append(compared(row, vision.to(stored.device), ropes, deltas, axis))
+        samples.append(
+            {name: torch.stack([x[name].cpu() for x in layers], 2) for name in layers[0]}
+        )
+    return {name: torch.stack([x[name] for x in samples], 2) for name in samples[0]}
