@@ -127,6 +127,7 @@ class Family:
         raster: whether the projector's tokens come in the order of the sequence.
         deepstack: path of a list of further projectors, whose tokens are added to the stream after
             the first blocks.
+        unlike: laws of the audit that do not apply, ``"stream"`` or ``"turn"``, and why.
         chat_template: for checkpoints that come without one.
     """
 
@@ -148,4 +149,5 @@ class Family:
     positions: Callable[[Any, Mapping[str, Any]], Any] = count
     raster: bool = True
     deepstack: str = ""
+    unlike: Mapping[str, str] = field(default_factory=dict)
     chat_template: str = ""

@@ -27,6 +27,9 @@ def _kinds(text: Any) -> Sequence[str]:
 
 GEMMA4 = Family(
     model_type="gemma4",
+    unlike={
+        "stream": "does not apply: a per-layer embedding is added, and then the stream is scaled"
+    },
     views=_views,
     projector="model.embed_vision",
     points={

@@ -56,6 +56,7 @@ def _kinds(text: Any) -> Sequence[str]:
 
 LLAMA4 = Family(
     model_type="llama4",
+    unlike={"turn": "does not apply: queries and keys are normed after they turn"},
     views=_views,
     vision_layers="vision_model.model.layers",
     projector="multi_modal_projector",

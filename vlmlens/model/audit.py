@@ -210,6 +210,8 @@ def _own(inputs: Inputs, row: int) -> Tensor:
 
 def _stream(vlm: "HookedVLM", saved, part: str, bound: float) -> Law:
     name = f"{part}: what the sublayers add is what the stream gains"
+    if part == "blocks" and "stream" in vlm.family.unlike:
+        return Law(name, float("nan"), bound, vlm.family.unlike["stream"])
     worst, found = 0.0, False
     for layer in range(vlm.depth(part)):
         at = f"{part}.{layer}.hook_"
@@ -245,6 +247,8 @@ def _rope(vlm: "HookedVLM", saved, bound: float) -> Law:
     name = "blocks: queries and keys turned by the angles are the turned ones"
     if vlm.rope is None:
         return Law(name, float("nan"), bound, "does not apply: nothing turns, or not by angles")
+    if "turn" in vlm.family.unlike:
+        return Law(name, float("nan"), bound, vlm.family.unlike["turn"])
     worst = 0.0
     for layer in range(vlm.layers):
         at = f"blocks.{layer}.attn.hook_"

@@ -397,7 +397,9 @@ class HookedVLM(HookedRootModule):
     @cached_property
     def rope(self) -> Rope | None:
         """The language model's rotation, layer by layer; None for one that does not turn."""
-        turning = [f"blocks.{layer}.attn.hook_cos" in self.hook_dict for layer in range(self.layers)]
+        turning = [
+            f"blocks.{layer}.attn.hook_cos" in self.hook_dict for layer in range(self.layers)
+        ]
         if not any(turning):
             return None
         types = getattr(self.config.get_text_config(), "layer_types", None) or [""] * self.layers
