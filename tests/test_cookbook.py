@@ -1,10 +1,14 @@
 """The cookbook runs, on the bundled model, and finds what must be so."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import TINY, build
+
+import vlmlens as vl
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "cookbook.md").read_text()
@@ -34,6 +38,41 @@ def found():
             exec(compile(block, "cookbook.md", "exec"), names)
     yield names
     names["model"].close()
+
+
+def eight_by_eight(name, monkeypatch):
+    """A tiny model of a family with the bundled model's grid and depth."""
+    own = TINY[name]
+    config, (pixels, settings), processor = dict(own.config), own.pixels, dict(own.processor)
+    config["text_config"] = config["text_config"] | {"num_hidden_layers": 4}
+    if "image_size" in config["vision_config"]:
+        config["vision_config"] = config["vision_config"] | {"image_size": 64}
+    if name == "gemma3":
+        kinds = ["sliding_attention", "full_attention"] * 2
+        config["text_config"] |= {"layer_types": kinds}
+        config["mm_tokens_per_image"] = processor["image_seq_length"] = 64
+    settings = settings | {
+        "llava": {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}},
+        "gemma3": {"size": {"height": 64, "width": 64}},
+        "qwen2_5_vl": {"size": {"shortest_edge": 256, "longest_edge": 4096}},
+    }[name]
+    whole = replace(own, config=config, pixels=(pixels, settings), processor=processor)
+    monkeypatch.setitem(TINY, f"{name}/8x8", whole)
+    return build(f"{name}/8x8")
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "gemma3"])
+def test_the_page_runs_on_models_of_other_kinds(name, monkeypatch):
+    head, rest = sections()
+    with vl.HookedVLM(*eight_by_eight(name, monkeypatch)) as model:
+        names: dict = {"MODEL": model}
+        opened = 'vl.HookedVLM.from_pretrained("shapes-base")'
+        assert opened in head[0]
+        for block in [head[0].replace(opened, "MODEL"), *(b for _, bs in rest for b in bs)]:
+            exec(compile(block, "cookbook.md", "exec"), names)
+        assert names["inputs"].layouts[0].grid() == (8, 8)
+        assert all(moved > 0 for moved in names["pruned"].values())
+        assert names["swapped"] > 0
 
 
 def test_updates(found):

@@ -19,7 +19,8 @@ class DropTokens(Intervention):
     """Take the chosen tokens out of the sequence, for every layer and step.
 
     They are hidden from everyone, as padding is, and play the role ``pad`` from then on; what
-    the others compute is what they would compute in a sequence without them.
+    the others compute is what they would compute in a sequence without them. But for one thing:
+    in layers that see a window of the last tokens, they still take their room in it.
 
     Source: Sun et al. 2026, "IVC-Prune", arXiv:2602.03060, keeps position ids.
 
@@ -42,9 +43,10 @@ class DropTokens(Intervention):
         for layout, gone in zip(inputs.layouts, masks, strict=True):
             marks = {
                 name: np.where(gone, -1, getattr(layout, name))
-                for name in ("image", "row", "column")
+                for name in ("image", "tile", "row", "column")
             }
-            layouts.append(replace(layout, **marks))
+            kinds = ("" if g else kind for g, kind in zip(gone, layout.kind, strict=True))
+            layouts.append(replace(layout, kind=tuple(kinds), **marks))
         return dropped(
             replace(inputs, layouts=tuple(layouts)), masks, self.position_ids == "reindexed"
         )

@@ -57,23 +57,25 @@ def dropped(inputs: "Inputs", masks: list[np.ndarray], reindexed: bool) -> "Inpu
     Args:
         inputs: the inputs.
         masks: each sample's positions to drop.
-        reindexed: close the gaps in the position ids.
+        reindexed: close the gaps in the position ids. Where ids are threefold (mRoPE), numbers
+            that no remaining token has on any axis are left out, and the rest move up.
 
     Raises:
-        InputError: a sample's last position would go, which what follows is read from; or gaps
-            are to be closed in threefold ids, where an image's extent is not its number of tokens.
+        InputError: a sample's last position would go, which what follows is read from.
     """
     tensors = dict(inputs.tensors)
     attention, ids = tensors["attention_mask"].clone(), tensors["position_ids"].clone()
-    if reindexed and ids.ndim > 2:
-        raise InputError("threefold position ids (mRoPE) have no gaps to close: keep them")
     layouts = []
     for sample, (layout, gone) in enumerate(zip(inputs.layouts, masks, strict=True)):
         last = int(np.flatnonzero(~layout.mask("pad"))[-1])
         if gone[last]:
             raise InputError(f"sample {sample}: the last token cannot be dropped")
         attention[sample, torch.from_numpy(np.flatnonzero(gone))] = 0
-        if reindexed:
+        if reindexed and ids.ndim > 2:
+            stays = torch.from_numpy(~gone & ~layout.mask("pad")).to(ids.device)
+            used = ids[:, sample, stays].unique()  # sorted
+            ids[:, sample] = used[0] + torch.searchsorted(used, ids[:, sample].contiguous())
+        elif reindexed:
             before = torch.from_numpy(np.cumsum(gone) - gone).to(ids)
             ids[..., sample, :] -= before
         roles = ["pad" if g else r for g, r in zip(gone, layout.roles, strict=True)]
