@@ -136,7 +136,18 @@ def test_a_family_that_nobody_has_added():
     model, processor = build(NAMES[0])
     model.config.__class__ = OddConfig
     before = state(model)
-    with pytest.raises(UnsupportedModelError, match=r"'odd_vlm'; known are llava.*add_a_family"):
+    with vl.HookedVLM(model, processor) as vlm:  # its parts have names that can be recognised
+        assert vlm.recognised
+    assert state(model) == before
+
+
+def test_parts_that_cannot_be_recognised():
+    model, processor = build(NAMES[0])
+    model.config.__class__ = OddConfig
+    model.model.add_module("mixer", model.model.multi_modal_projector)
+    del model.model.multi_modal_projector
+    before = state(model)
+    with pytest.raises(UnsupportedModelError, match=r"no projector .* add_a_family"):
         vl.HookedVLM(model, processor)
     assert state(model) == before
 

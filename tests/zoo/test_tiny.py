@@ -15,7 +15,11 @@ from vlmlens.zoo.processors import stills
 from vlmlens.zoo.tiny import TINY
 
 #: Their image processors exist for torchvision only; ours stands in, and cannot be opened by name.
-STAND_INS = [name for name in EVERY if hasattr(pixels, TINY[name].pixels[0])]
+STAND_INS = [
+    name
+    for name in EVERY
+    if getattr(vars(pixels).get(TINY[name].pixels[0]), "__module__", "") == pixels.__name__
+]
 
 
 @pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is there")

@@ -228,7 +228,11 @@ def _causal(vlm: "HookedVLM", inputs: Inputs) -> Law:
     """No weight on what comes later, but inside an image or a prompt that sees itself."""
     name = "blocks: no attention to what comes later, outside an image or a prompt"
     saved = vlm.run(inputs, save="blocks.*.attn.hook_pattern").saved
-    both_ways = "token_type_ids" in inputs.tensors
+    text = vlm.config.get_text_config()
+    both_ways = (
+        "token_type_ids" in inputs.tensors
+        or getattr(text, "use_bidirectional_attention", None) == "vision"
+    )
     worst = 0.0
     for pattern in saved.values():
         for row, layout in enumerate(inputs.layouts):

@@ -53,17 +53,21 @@ def one_pass(
     """
     kept: dict[str, Tensor] = {}
     axes: dict[str, tuple[str, ...]] = {}
+    ways: dict[str, Any] = {}
     watched: list[tuple[str, Intervention | str]] = []
     with ExitStack() as stack:
         level = stack.enter_context(new_level(vlm))
         watched += add_edits(vlm, inputs, interventions, level, step)
         for item in saves:
             for name in vlm.matching(item.points):
-                if name in axes:
+                way = ways.setdefault(name, (item.rows, item.reduce))
+                if way != (item.rows, item.reduce):
                     raise InputError(
                         f"{name} is to be saved in two ways, but is kept under its name only: "
                         "save it whole, or run twice"
                     )
+                if name in axes:  # two patterns that mean the same
+                    continue
                 axes[name] = vlm.hook_dict[name].axes
                 if item.rows is not None:
                     _refuse_rows(vlm.hook_dict[name])
