@@ -360,6 +360,24 @@ def test_rope_in_the_tower(vlm, inputs):
         assert (before - after).abs().max() > 0.1
 
 
+def test_a_towers_turn_is_a_step_on_the_grid(vlm, inputs):
+    """A patch's key, turned by a row or a column, is as if it stood at its neighbour."""
+    rope = vlm.vision_rope
+    if rope is None:
+        return
+    assert rope.axes == ("height", "width")
+    name = "vision.blocks.0.attn.hook_"
+    saved = vlm.run(inputs, save="vision.blocks.0.attn.*").saved
+    packed = vlm.config.model_type == "mistral3"  # row by row; the others two by two
+    merge = vlm.config.spatial_merge_size if packed else 2
+    below = vlm.run(inputs).inputs.layouts[0].grid()[1] * merge if packed else 2
+    for axis, neighbour in (("width", 1), ("height", below)):
+        cos, sin = (saved[name + t][neighbour, None] for t in ("cos", "sin"))
+        there = rotate(saved[name + "k"][0], cos, sin)
+        close(rope[0].turn(saved[name + "rot_k"][0], 1.0, axis), there)
+        assert (there - saved[name + "rot_k"][0]).abs().max() > 1e-3
+
+
 # 6. Rows computed from rotated q and k equal the eager pattern.
 
 

@@ -147,7 +147,7 @@ def test_parts_that_cannot_be_recognised():
     model.model.add_module("mixer", model.model.multi_modal_projector)
     del model.model.multi_modal_projector
     before = state(model)
-    with pytest.raises(UnsupportedModelError, match=r"no projector .* add_a_family"):
+    with pytest.raises(UnsupportedModelError, match=r"no projector .*add_a_family"):
         vl.HookedVLM(model, processor)
     assert state(model) == before
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import EVERY, build
+from conftest import EVERY, build, picture
 from torch import nn
 
 import vlmlens as vl
@@ -13,9 +13,24 @@ from vlmlens.model.residual import RESIDUAL
 MORE = ("blocks.*.attn.*", "blocks.*.mlp.hook_pre")
 
 
-@pytest.fixture(scope="module", params=EVERY)
+#: Families whose stream is no sum of points: a per-layer embedding and a scale; layers that
+#: convolve or attend linearly, whose writes are no points.
+NO_SUM = ("gemma4", "gemma4/experts", "lfm2_vl", "qwen3_5")
+
+
+@pytest.mark.parametrize("name", NO_SUM)
+def test_a_stream_that_is_no_sum_of_points_is_refused(name):
+    with vl.HookedVLM(*build(name)) as model:
+        given = model.inputs([picture()], ["What?"])
+        stream = ResidualStream(model, model.run(given, save="blocks.*").saved)
+        for take in (stream.decompose_resid, stream.stack_head_results):
+            with pytest.raises((UnsupportedModelError, UnknownPointError)):
+                take()
+
+
+@pytest.fixture(scope="module", params=[name for name in EVERY if name not in NO_SUM])
 def vlm(request):
-    """Every tiny model."""
+    """Every tiny model whose stream is a sum of points."""
     with vl.HookedVLM(*build(request.param)) as model:
         yield model
 
@@ -116,10 +131,11 @@ def test_what_passes_a_blocks_norm_is_what_its_queries_are_made_of(vlm, stream, 
 
 
 def test_what_passes_the_mlps_norm(vlm, stream, run):
-    if vlm.hook_dict["blocks.1.mlp.hook_pre"].tap.module != "mlp.gate_proj" or not has_mid(vlm):
+    pre = vlm.hook_dict.get("blocks.1.mlp.hook_pre")  # experts have none
+    if pre is None or pre.tap.module != "mlp.gate_proj" or not has_mid(vlm):
         return
     seen = stream.decompose_resid(1, mlp_input=True, apply_ln=True).sum(0)
-    (projection,) = vlm.hook_dict["blocks.1.mlp.hook_pre"]._wire._module
+    (projection,) = pre._wire._module
     with torch.no_grad():
         close(projection(seen), run.saved["pre", 1])
 

@@ -115,6 +115,7 @@ class Family:
         lm_head: path of the unembedding.
         rotary: path of the module that computes RoPE's angles.
         axes: what the rows of the position ids count.
+        vision_rotary: path of the module that computes the tower's angles from rows and columns.
         vision_used: config -> how many of the tower's blocks the projector reads; None for all.
         points: points that lie elsewhere than is usual, or the reason why there is none.
         lm_kinds: the language model's configuration -> the kind of every layer, where layers have
@@ -140,6 +141,7 @@ class Family:
     lm_head: str = "lm_head"
     rotary: str = "model.language_model.rotary_emb"
     axes: tuple[str, ...] = ("position",)
+    vision_rotary: str = ""
     vision_used: Callable[[Any], int | None] = every_block
     points: Mapping[str, Tap | str] = field(default_factory=dict)
     lm_kinds: Callable[[Any], Sequence[str]] = layer_types

@@ -21,6 +21,7 @@ MISTRAL3 = Family(
     model_type="mistral3",
     views=_views,
     vision_layers=LAYERS,
+    vision_rotary="model.vision_tower.patch_positional_embedding",
     points={
         "vision.hook_embed": Tap(f"{LAYERS}.0", "in", "1 patch d_model", "patch d_model"),
         "projector.hook_in": Tap("model.multi_modal_projector", "in", axes="patch d_model"),

@@ -38,6 +38,7 @@ QWEN2_VL = Family(
     vision_layers="model.visual.blocks",
     projector="model.visual.merger",
     axes=("time", "height", "width"),
+    vision_rotary="model.visual.rotary_pos_emb",
     points=PACKED,
     per_token={"mm_token_type_ids": (1, 0)},
     positions=rope_index,

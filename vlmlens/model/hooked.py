@@ -407,6 +407,14 @@ class HookedVLM(HookedRootModule):
         rotary = self.hf_model.get_submodule(self.family.rotary)
         return Rope.of(rotary, self.family.axes, kinds)
 
+    @cached_property
+    def vision_rope(self) -> Rope | None:
+        """The tower's rotation along rows and columns of patches; None for one without."""
+        if not self.family.vision_rotary:
+            return None
+        rotary = self.hf_model.get_submodule(self.family.vision_rotary)
+        return Rope.on_grid(rotary, self.depth("vision.blocks"))
+
     @property
     def scaling(self) -> float | None:
         """What the language model's attention multiplies its scores with."""

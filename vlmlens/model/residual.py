@@ -79,6 +79,7 @@ class ResidualStream:
         Returns:
             (component batch pos d_model); with ``return_labels``, that and a list of names.
         """
+        self._refuse_unlike()
         end = self._layer(layer)
         parts: dict[str, Tensor] = {"embed": self.saved["hook_embed"]} if incl_embeds else {}
         for at in range(end + mlp_input):
@@ -154,6 +155,7 @@ class ResidualStream:
         Returns:
             (component batch pos d_model); with ``return_labels``, that and a list of names.
         """
+        self._refuse_unlike()
         end = self._layer(layer)
         if end == 0:
             raise InputError("no block comes before block 0: layer is at least 1")
@@ -270,6 +272,18 @@ class ResidualStream:
         return module
 
     # ------------------------------------------------------------------ the run
+
+    def _refuse_unlike(self) -> None:
+        """Raise where what the sublayers write is not what the stream gains.
+
+        Raises:
+            UnsupportedModelError: says why.
+        """
+        why = self._vlm.family.unlike.get("stream")
+        if why is not None:
+            raise UnsupportedModelError(
+                f"{self._vlm.name}'s stream is no sum of parts: it {why}; accumulated_resid works"
+            )
 
     def _layer(self, layer: int | None) -> int:
         last = self._vlm.layers

@@ -31,7 +31,8 @@ class Rope:
 
     Attributes:
         step: radians per position.
-        axes: what positions count along: ``("position",)``, or time, height and width.
+        axes: what positions count along: ``("position",)``, or time, height and width; in a
+            tower height and width, in patches.
         pairing: which two channels make a plane.
         planes: how many planes each layer turns, where heads differ in width; the steps of the
             others are 0.
@@ -69,6 +70,20 @@ class Rope:
         rows = [steps.get(kind, none) for kind in kinds]
         padded = [pad(row, (0, most - row.shape[-1])) for row in rows]
         return cls(torch.stack(padded), axes, pairing, tuple(row.shape[-1] for row in rows))
+
+    @classmethod
+    def on_grid(cls, rotary: Any, layers: int) -> "Rope":
+        """The rotation of a vision tower, whose positions are rows and columns of patches.
+
+        Args:
+            rotary: the tower's module; it is asked for the angles of three patches in a corner.
+            layers: how many blocks turn by it.
+        """
+        device = device_of(rotary)
+        corner = torch.tensor([[0, 0], [1, 0], [0, 1]], device=device)
+        cos, sin = rotary(torch.zeros(1, dtype=torch.float32, device=device), corner)
+        both = torch.atan2(sin[1:].float(), cos[1:].float())
+        return cls(both.chunk(2, dim=-1)[0].repeat(layers, 1, 1), ("height", "width"))
 
     def __getitem__(self, layer: int) -> "Rope":
         """One layer's rotation, which turns activations of any leading shape."""
