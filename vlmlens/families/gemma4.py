@@ -22,7 +22,8 @@ def _views(pictures: Pictures) -> list[tuple[View, ...]]:
 
 
 def _kinds(text: Any) -> Sequence[str]:
-    return ["shared" if mode == "reuse" else "" for mode in text.kv_sharing_modes]
+    own = text.num_hidden_layers - text.num_kv_shared_layers
+    return ["" if layer < own else "shared" for layer in range(text.num_hidden_layers)]
 
 
 GEMMA4 = Family(
