@@ -185,7 +185,7 @@ def families() -> None:
             ]
             axes = "none" if vlm.rope is None else ", ".join(vlm.rope.axes)
             lines.append(row.format(name, kinds[0], counts[0], kinds[1], counts[1], axes))
-    lines.append(f"\npoints: kinds that the first block offers, of {len(BLOCK_POINTS)} in principle")
+    lines.append(f"\npoints: kinds that the first block offers, of {len(BLOCK_POINTS)} there are")
     out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
