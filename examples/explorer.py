@@ -1,4 +1,4 @@
-"""Explore attention by hand: which heads look at the object left of the circle?"""
+"""Explore attention by hand: which heads look at the object left of the red shape?"""
 
 from pathlib import Path
 

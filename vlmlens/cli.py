@@ -56,7 +56,7 @@ def diagnose(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of an answer.")] = 8,
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every measurement there is, with intervals and tests.")
+        bool, typer.Option("--all", help="Every measurement of a run, with intervals and tests.")
     ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Samples a pass.")] = 32,
     seed: Annotated[int, typer.Option(help="Of the data set, intervals and tests.")] = 0,
@@ -185,7 +185,7 @@ def families() -> None:
             ]
             axes = "none" if vlm.rope is None else ", ".join(vlm.rope.axes)
             lines.append(row.format(name, kinds[0], counts[0], kinds[1], counts[1], axes))
-    lines.append(f"\npoints: kinds that a block offers, of {len(BLOCK_POINTS)} in principle")
+    lines.append(f"\npoints: kinds that the first block offers, of {len(BLOCK_POINTS)} there are")
     out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 

@@ -5,7 +5,7 @@
     │   ├── UnknownPointError         an activation point
     │   ├── UnknownRoleError          a role of a position
     │   └── UnknownModelError         a model: no bundled name, no folder, no reachable hub id
-    ├── UnsupportedModelError     a model that is no vision-language model, or of no known family
+    ├── UnsupportedModelError     a model that is no vision-language model, or of unknown parts
     ├── UnreachedPointError       a point that this pass never comes by
     ├── EmptySelectionError       a selection that holds nothing, here
     ├── InputError                images, prompts or tensors that do not fit together
@@ -57,7 +57,7 @@ class UnknownModelError(UnknownNameError):
 
 
 class UnsupportedModelError(VLMLensError):
-    """A model that cannot be wired: not a vision-language model, or of no known family."""
+    """A model that cannot be wired: not a vision-language model, or its parts are unknown."""
 
 
 class UnreachedPointError(VLMLensError):

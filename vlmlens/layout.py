@@ -17,6 +17,9 @@ ROLES = ("bos", "system", "template", "user", "vision", "assistant", "pad")
 #: a learned token that ends a row; a word of the template between rows, tiles or images.
 KINDS = ("", "patch", "thumbnail", "newline", "separator")
 
+#: What a box is, in this order, in pixels of the original image.
+EDGES = ("left", "top", "right", "bottom")
+
 
 @dataclass(frozen=True)
 class View:

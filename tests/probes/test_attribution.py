@@ -122,7 +122,7 @@ def test_values_by_position_lie_on_the_grid(tiny, pair):
     clean, corrupted = pair
     found = attribution_patching(tiny, clean, corrupted)
     grid = patch_map(found, corrupted)
-    assert grid.dims == ("sample", "layer", "row", "col")
+    assert grid.dims == ("sample", "layer", "row", "column")
     for sample, layout in enumerate(corrupted.layouts):
         at = int(layout.vision(0)[4 * 2 + 1])  # row 2, column 1 of a 4 x 4 grid
         assert np.array_equal(grid.values[sample, :, 2, 1], found.values[sample, :, at])

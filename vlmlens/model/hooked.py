@@ -107,7 +107,7 @@ class HookedVLM(HookedRootModule):
 
         Raises:
             UnknownModelError: no such model, or the hub is out of reach.
-            UnsupportedModelError: a model that sees no images, or of no known family.
+            UnsupportedModelError: a model that sees no images, or whose parts are not recognised.
             InputError: a device or dtype that is not there.
         """
         hf_model, processor = zoo.load(model, dtype=dtype, **options)

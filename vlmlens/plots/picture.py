@@ -10,10 +10,9 @@ from jaxtyping import Float
 from PIL import Image
 
 from vlmlens.errors import InputError
+from vlmlens.layout import EDGES
 
 LONGEST_SIDE = 800
-#: The coordinates that say where a token looks, in pixels of the original image.
-EDGES = ("left", "top", "right", "bottom")
 
 
 def folded(values: xr.DataArray, image: int = 0, tile: int = 0) -> xr.DataArray:

@@ -4,8 +4,7 @@ import numpy as np
 import xarray as xr
 
 from vlmlens.errors import InputError
-from vlmlens.layout import TokenLayout
-from vlmlens.plots.picture import EDGES
+from vlmlens.layout import EDGES, TokenLayout
 
 
 def placed(
@@ -34,15 +33,14 @@ def placed(
                 "positions: pass the layout of the same run"
             )
         words = {"token": list(layout.tokens), "role": list(layout.roles)}
-        numbers = {name: getattr(layout, name) for name in ("image", "row", "column")}
-        numbers["tile"] = _tiles(layout)
+        numbers = {name: getattr(layout, name) for name in ("image", "tile", "row", "column")}
         edges = {edge: layout.box[:, at] for at, edge in enumerate(EDGES)}
         every = words | numbers | edges
         return values.assign_coords({name: (along, each) for name, each in every.items()})
     if not {"row", "column"} <= set(values.dims):
         raise InputError(f"values lie along pos, key, or row and column; these have {values.dims}")
     grid = values.sizes["row"], values.sizes["column"]
-    here = np.flatnonzero((layout.image == image) & (layout.row >= 0) & (_tiles(layout) == tile))
+    here = np.flatnonzero((layout.image == image) & (layout.row >= 0) & (layout.tile == tile))
     shape = tuple(int(at[here].max(initial=-1)) + 1 for at in (layout.row, layout.column))
     if grid != shape:
         raise InputError(f"values on {grid} cells, but image {image}, tile {tile} has {shape}")
@@ -52,8 +50,3 @@ def placed(
         return values
     edges = {edge: (("row", "column"), box[..., at]) for at, edge in enumerate(EDGES)}
     return values.assign_coords(edges)
-
-
-def _tiles(layout: TokenLayout) -> np.ndarray:
-    """Which of its image's grids every position lies on."""
-    return getattr(layout, "tile", np.where(layout.row >= 0, 0, -1))

@@ -166,7 +166,7 @@ def integrated_gradients(
 
 
 def patch_map(positions: xr.DataArray, inputs: Inputs, image: int = 0) -> xr.DataArray:
-    """Values by position, laid on one image's grid: (sample, ..., row, col).
+    """Values by position, laid on one image's grid: (sample, ..., row, column).
 
     Args:
         positions: an array with the dimensions ``sample`` and ``pos``.
@@ -184,11 +184,11 @@ def patch_map(positions: xr.DataArray, inputs: Inputs, image: int = 0) -> xr.Dat
     here = np.stack([layout.vision(image) for layout in inputs.layouts])
     if here.shape[1] != rows * columns:
         raise InputError(f"{here.shape[1]} tokens do not fill one grid of {rows} x {columns}")
-    at = xr.DataArray(here.reshape(-1, rows, columns), dims=("sample", "row", "col"))
+    at = xr.DataArray(here.reshape(-1, rows, columns), dims=("sample", "row", "column"))
     own = xr.DataArray(np.arange(len(here)), dims="sample")
     found = positions.isel(sample=own, pos=at)
-    return found.transpose("sample", ..., "row", "col").assign_coords(
-        row=range(rows), col=range(columns)
+    return found.transpose("sample", ..., "row", "column").assign_coords(
+        row=range(rows), column=range(columns)
     )
 
 

@@ -8,12 +8,11 @@ from jaxtyping import Float
 
 from vlmlens.cache import Save
 from vlmlens.errors import InputError
-from vlmlens.layout import TokenLayout
+from vlmlens.layout import EDGES, TokenLayout
 from vlmlens.model import Generation, Run
 from vlmlens.select import Positions, chosen
 
 NEEDS = (Save("blocks.*.attn.hook_pattern"),)
-EDGES = ("left", "top", "right", "bottom")
 
 
 def attention_rows(
@@ -94,14 +93,12 @@ def _labelled(
     own: np.ndarray,
 ) -> xr.Dataset:
     numbers: dict[str, Any] = {
-        name: ("key", getattr(layout, name, np.where(layout.image < 0, -1, 0))[own])
-        for name in ("image", "tile", "row", "column")
+        name: ("key", getattr(layout, name)[own]) for name in ("image", "tile", "row", "column")
     }
-    kinds = getattr(layout, "kind", ["patch" if row >= 0 else "" for row in layout.row])
     words = {
         "token": ("key", [layout.tokens[at] for at in own]),
         "role": ("key", [layout.roles[at] for at in own]),
-        "kind": ("key", [kinds[at] for at in own]),
+        "kind": ("key", [layout.kind[at] for at in own]),
     }
     pixels = {"units": "pixels of the original image"}
     box = {edge: ("key", layout.box[own, at], pixels) for at, edge in enumerate(EDGES)}

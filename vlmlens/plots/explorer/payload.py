@@ -12,8 +12,8 @@ from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 
 from vlmlens.errors import InputError
+from vlmlens.layout import EDGES
 from vlmlens.plots.arrays import check_dims, check_variable
-from vlmlens.plots.picture import EDGES
 from vlmlens.plots.theme import ROLE_COLOURS
 
 DIMS = ("layer", "head", "query", "key")
