@@ -454,6 +454,13 @@ def test_decoding_with_the_cache_agrees_with_one_pass(vlm, inputs):
             close(z[:, -1], whole.saved[name][:, start + number], atol=1e-4)
 
 
+def test_what_a_generation_saved_is_in_its_steps(vlm, inputs):
+    generation = vlm.generate(inputs, max_new_tokens=1, save="hook_embed")
+    assert "hook_embed" in generation.steps[0].saved
+    with pytest.raises(InputError, match=r"steps\[0\]"):
+        _ = generation.saved
+
+
 def test_greedy_decoding_is_that_of_transformers(vlm, inputs):
     ours = vlm.generate(inputs, max_new_tokens=6, stop=False).tokens
     tensors = {k: v for k, v in inputs.tensors.items() if k != "position_ids"}

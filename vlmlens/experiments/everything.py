@@ -64,7 +64,8 @@ def diagnose_all(
         scene: a coordinate of ``sample`` in the results (``"category"``, ``"question"``);
             samples of one scene are resampled together.
         correction: over the cells of every map: ``"max"``, ``"fdr"`` or ``"none"``.
-        folder: keeps finished cells; run again, only what is missing is computed.
+        folder: keeps finished cells; run again, only what is missing is computed. What is no cell
+            (linear probes, embedding norms, the rows that are shown) is measured anew.
         progress: show bars.
 
     Returns:

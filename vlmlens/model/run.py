@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache
+from vlmlens.errors import InputError
 from vlmlens.model import html
 from vlmlens.model.inputs import Inputs
 from vlmlens.model.rotary import Rope
@@ -59,6 +60,18 @@ class Generation:
     lengths: Int[Tensor, " batch"]
     texts: tuple[str, ...]
     steps: tuple[Run, ...]
+
+    @property
+    def saved(self) -> ActivationCache:
+        """What was saved is kept step by step.
+
+        Raises:
+            InputError: says where it is.
+        """
+        raise InputError(
+            "a generation keeps what it saved step by step: take generation.steps[0] (the prompt) "
+            "or another step, which is a run"
+        )
 
     def _repr_html_(self) -> str:
         return html.generation_html(self)
