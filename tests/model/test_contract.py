@@ -231,6 +231,38 @@ def test_editing_the_heads_writes(vlm, inputs):
     close(by_write.logits, by_z.logits, atol=1e-4)
 
 
+def test_hidden_units_that_are_driven_far_below_zero_are_silent(vlm, inputs):
+    """So what is called ``pre`` is what the activation function reads, and ``post`` follows it."""
+    kept = {}
+
+    def drive(x, hook):
+        return torch.full_like(x, -100.0)
+
+    def keep(x, hook):
+        kept[hook.name] = x
+
+    driven = [name for name in vlm.hook_dict if name.endswith("mlp.hook_pre")]
+    told = [name.replace("hook_pre", "hook_post") for name in driven]
+    edits = [(name, drive) for name in driven]
+    vlm.run_with_hooks(inputs, fwd_hooks=[*edits, *((name, keep) for name in told)])
+    assert len(kept) == len(driven) > 0
+    for name, hidden in kept.items():
+        assert hidden.abs().max() < 1e-6, name
+
+
+def test_only_blocks_with_experts_hide_their_units(vlm):
+    blocks = vlm.hf_model.get_submodule(vlm.family.lm_layers)
+    for layer, block in enumerate(blocks):
+        if "some experts only" in vlm.absent.get(f"blocks.{layer}.mlp.hook_pre", ""):
+            assert any(name.endswith("experts") for name, _ in block.named_modules()), layer
+
+
+def test_every_further_projector_is_offered(vlm):
+    deep = getattr(vlm.config.vision_config, "deepstack_visual_indexes", ())
+    offered = [name for name in vlm.hook_dict if name.startswith("projector.deepstack.")]
+    assert len(offered) == len(deep)
+
+
 # 4. The pattern is causal, sums to one, and mixes the values into z.
 
 
@@ -283,6 +315,18 @@ def test_patterns(vlm, inputs):
         for row, layout in enumerate(inputs.layouts):
             own = torch.from_numpy(~layout.mask("pad"))
             close(expected[row, own], mixed[row, own])
+
+
+def test_the_towers_patterns_mix_its_values(vlm, inputs):
+    name = "vision.blocks.0.attn.hook_"
+    if name + "pattern" not in vlm.hook_dict:
+        return
+    saved = vlm.run(inputs, save="vision.blocks.0.attn.*").saved
+    pattern, z = saved[name + "pattern"], saved[name + "z"]
+    mixed = torch.einsum("...hqk,...khd->...qhd", pattern, saved[name + "v"])
+    own = (pattern.sum(-1) - 1).abs().amax(-2) < 1e-5  # not the padding of a picture
+    assert own.any()
+    close(mixed[own], z[own])
 
 
 def test_knocking_out_all_keys_leaves_nothing_and_never_the_future(vlm, inputs):
@@ -342,6 +386,21 @@ def test_a_turn_is_a_move_of_the_position_ids(vlm, inputs, axis):
     before, after = (vlm.run(given, save=point).saved[point] for given in (inputs, moved))
     close(vlm.rope[0].turn(before, 3.0, axis), after)
     assert (before - after).abs().max() > 1e-3
+
+
+def test_axes_count_what_they_are_called(vlm, inputs):
+    """An image's patches share a time; their height and width are their rows and columns."""
+    if vlm.rope.axes == ("position",):
+        return
+    time, height, width = (vlm.rope.axes.index(name) for name in ("time", "height", "width"))
+    for row, layout in enumerate(inputs.layouts):
+        here = layout.vision(0)
+        ids = inputs.tensors["position_ids"][:, row, torch.from_numpy(here)].numpy()
+        start = ids[time, 0]
+        assert len(set(layout.row[here])) > 1
+        assert (ids[time] == start).all()
+        assert (ids[height] - start == layout.row[here]).all()
+        assert (ids[width] - start == layout.column[here]).all()
 
 
 def test_rope_in_the_tower(vlm, inputs):
