@@ -224,11 +224,39 @@ def test_the_heads_writes_sum_to_what_the_projection_writes(vlm, inputs, part):
         close(summed.reshape(written["out"].shape) + module(zeros), written["out"])
 
 
-def test_editing_the_heads_writes(vlm, inputs):
-    where = vl.Where(layers=0, heads=1)
-    by_write = vlm.run(inputs, [ZeroAblate(point="blocks.*.attn.hook_result", where=where)])
-    by_z = vlm.run(inputs, [ZeroAblate(point="blocks.*.attn.hook_z", where=where)])
-    close(by_write.logits, by_z.logits, atol=1e-4)
+@pytest.mark.parametrize("part", ["vision.blocks", "blocks"])
+def test_editing_the_heads_writes(vlm, inputs, part):
+    where, after = vl.Where(layers=0, heads=1), f"{part}.0.hook_resid_post"
+    by_write, by_z = (
+        vlm.run(inputs, [ZeroAblate(point=f"{part}.*.attn.{name}", where=where)], save=after).saved[
+            after
+        ]
+        for name in ("hook_result", "hook_z")
+    )
+    close(by_write, by_z, atol=1e-4)
+
+
+@pytest.mark.parametrize("part", ["vision.blocks", "blocks"])
+def test_an_edit_of_the_keys_leaves_queries_and_values(vlm, inputs, part):
+    """Also where one projection makes all three."""
+    names = {p: f"{part}.0.attn.hook_{p}" for p in ("q", "k", "v", "rot_k")}
+    names = {p: name for p, name in names.items() if name in vlm.hook_dict}
+    clean, edited = (
+        vlm.run(inputs, edits, save=list(names.values())).saved
+        for edits in ([], [Scale(point=names["k"], by=2.0)])
+    )
+    for side in "qv":
+        assert torch.equal(edited[names[side]], clean[names[side]])
+    if "rot_k" in names and vlm.config.model_type != "llama4":  # which norms what it turned
+        close(edited[names["rot_k"]], 2 * clean[names["rot_k"]])
+
+
+@pytest.mark.parametrize("part", ["vision.", ""])
+def test_the_first_block_reads_what_an_edit_makes_of_the_embedding(vlm, inputs, part):
+    embedded, entering = f"{part}hook_embed", f"{part}blocks.0.hook_resid_pre"
+    clean = vlm.run(inputs, save=embedded).saved[embedded]
+    edited = vlm.run(inputs, [Scale(point=embedded, by=2.0)], save=entering).saved[entering]
+    assert torch.equal(edited, 2 * clean)
 
 
 def test_hidden_units_that_are_driven_far_below_zero_are_silent(vlm, inputs):
@@ -495,6 +523,13 @@ def test_decoding_with_the_cache_agrees_with_one_pass(vlm, inputs):
             close(z[:, -1], whole.saved[name][:, start + number], atol=1e-4)
 
 
+def test_what_is_generated_is_no_image_and_no_prompt(vlm, inputs):
+    grown = inputs.appended(torch.tensor([[5], [7]])).tensors
+    for name in vlm.family.per_token:
+        assert (grown[name][:, -1] == int(vlm.config.model_type == "paligemma")).all()
+        assert torch.equal(grown[name][:, :-1], inputs.tensors[name])
+
+
 def test_greedy_decoding_is_that_of_transformers(vlm, inputs):
     ours = vlm.generate(inputs, max_new_tokens=6, stop=False).tokens
     tensors = {k: v for k, v in inputs.tensors.items() if k != "position_ids"}
@@ -529,6 +564,21 @@ def test_raw_tensors_are_laid_out_like_samples(vlm, images):
     for name in ("image", "tile", "row", "column"):
         assert (getattr(one, name) == getattr(other, name)).all(), name
     assert np.array_equal(one.box, other.box, equal_nan=True)
+
+
+def test_raw_images_are_dealt_to_their_own_samples(vlm):
+    sizes = [(40, 40), (90, 40)]
+    made = vlm.inputs([picture(0), picture(1, sizes[1])], list(QUESTIONS))
+    tensors = {
+        name: tensor
+        for name, tensor in made.tensors.items()
+        if name not in ("input_ids", "position_ids", *vlm.family.per_token)
+    }
+    raw = vlm.inputs_from(made.tensors["input_ids"], sizes=sizes, **tensors)
+    for one, other in zip(raw.layouts, made.layouts, strict=True):
+        for name in ("image", "tile", "row", "column"):
+            assert (getattr(one, name) == getattr(other, name)).all(), name
+        assert np.array_equal(one.box, other.box, equal_nan=True)
 
 
 def test_roles_hold_the_words_they_should(vlm, inputs):
