@@ -10,9 +10,11 @@ from conftest import build, picture
 from typer.testing import CliRunner
 
 import vlmlens
-from vlmlens import cli
+from vlmlens import cli, families
 from vlmlens.errors import DataError
 from vlmlens.experiments import Cell
+from vlmlens.report.compatibility import page
+from vlmlens.zoo import tiny
 
 HEAVY = ("torch", "transformers", "transformer_lens", "xarray", "plotly", "scipy")
 
@@ -37,7 +39,7 @@ except SystemExit as end:
     assert loaded_by(help_of) == set()
 
 
-@pytest.mark.parametrize("command", [[], ["diagnose"], ["models"], ["families"]])
+@pytest.mark.parametrize("command", [[], ["diagnose"], ["models"], ["check"], ["families"]])
 def test_every_command_has_help(command):
     found = CliRunner().invoke(cli.app, [*command, "--help"])
     assert found.exit_code == 0
@@ -45,8 +47,14 @@ def test_every_command_has_help(command):
 
 
 def test_what_there_is():
-    families = CliRunner().invoke(cli.app, ["families"])
-    assert "llava" in families.output.split()
+    found = CliRunner().invoke(cli.app, ["families"])
+    assert found.exit_code == 0
+    head, *lines = found.output.partition("\n\n")[0].splitlines()
+    assert head.split() == ["family", "tower", "points", "language", "model", "points", "RoPE"]
+    rows = {line.split()[0]: line.split(maxsplit=5)[1:] for line in lines}
+    assert list(rows) == list(tiny.TINY)
+    assert rows["llava"] == ["clip", "14", "llama", "18", "position"]
+    assert rows["qwen2_vl"] == ["qwen2_vl", "16", "qwen2_vl", "18", "time, height, width"]
     assert CliRunner().invoke(cli.app, ["models"]).exit_code == 0
 
 
@@ -71,6 +79,55 @@ def vlmlens_says(monkeypatch, capsys):
         return end.value.code or 0, said.out, said.err
 
     return run
+
+
+def test_a_check_tells_points_and_laws_and_writes_them(vlmlens_says, tmp_path):
+    path = tmp_path / "new" / "audits.json"
+    code, said, _ = vlmlens_says("check", "--tiny", "llava", "--json", path)
+    assert code == 0
+    assert "tiny llava (llava); transformers " in said
+    assert "FAIL" not in said
+    (written,) = json.loads(path.read_text())
+    assert written["model"] == "tiny llava"
+    assert written["holds"]
+    laws = [line for line in said.splitlines() if line.startswith("ok")]
+    assert len(laws) == len(written["laws"])
+    assert "| llava | 0 | 0 | " in page([path])
+
+
+def test_a_check_of_a_folder_is_that_of_the_model_in_it(vlmlens_says, saved):
+    code, said, _ = vlmlens_says("check", saved, "--device", "cpu", "--dtype", "float32")
+    assert code == 0
+    assert f"{saved} (llava); transformers " in said
+
+
+def test_a_check_of_all_says_which_does_not_hold(vlmlens_says, tmp_path, monkeypatch):
+    """The status tells it, though the last one holds."""
+    few = {name: tiny.TINY[name] for name in ("llava/siglip-qwen2", "paligemma")}
+    monkeypatch.setattr(tiny, "TINY", few)
+    wrong = dict(families.BLOCKS["qwen2"]) | {"hook_mlp_out": families.Tap("mlp.up_proj", "in")}
+    monkeypatch.setitem(families.BLOCKS, "qwen2", wrong)
+    code, said, _ = vlmlens_says("check", "--tiny", "all", "--json", tmp_path / "audits.json")
+    assert code == 1
+    assert said == "llava/siglip-qwen2: DOES NOT HOLD\npaligemma: holds\n"
+    assert "missed**" in page([tmp_path / "audits.json"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "say what to check: a MODEL, or --tiny FAMILY"),
+        (["{model}", "--tiny", "llava"], "say what to check"),
+        (["--tiny", "lava"], "llava"),
+        (["no-such-model"], "no model 'no-such-model'"),
+    ],
+)
+def test_a_check_of_nothing_is_refused(vlmlens_says, saved, words, message):
+    code, said, told = vlmlens_says("check", *[word.format(model=saved) for word in words])
+    assert code == 2
+    assert said == ""
+    assert told.startswith("error: ")
+    assert message in told
 
 
 SMALL = ("--permutations", 1, "--max-new-tokens", 1)

@@ -62,6 +62,19 @@ def test_a_grid_is_read_row_by_row_whatever_the_order_of_its_positions():
     assert backwards.vision(0).tolist() == [8, 7, 6, 5, 4, 3]
 
 
+def test_an_image_is_read_tile_by_tile():
+    """Two tiles of two rows: 0 1 / 2 3 before 4 5 / 6 7, whatever rows they share."""
+    number = np.arange(8)
+    tile, row, column = number // 4, number // 2 % 2, number % 2
+    layout = TokenLayout(
+        ("vision",) * 8, ("",) * 8, np.zeros(8, int), row, column, np.full((8, 4), np.nan), tile
+    )
+    assert layout.vision(0).tolist() == list(range(8))
+    assert layout.vision(0, 1).tolist() == [4, 5, 6, 7]
+    assert layout.tiles() == 2
+    assert layout.padded(9, "left").vision(0, 1).tolist() == [5, 6, 7, 8]
+
+
 def test_an_image_that_is_not_there():
     with pytest.raises(EmptySelectionError, match="holds 1"):
         make().grid(1)
@@ -96,6 +109,8 @@ def test_what_is_appended_has_a_role_and_no_place():
     assert longer.tokens[-2:] == ("left", ".")
     assert longer.vision(0).tolist() == layout.vision(0).tolist()
     assert (longer.image[-2:] == -1).all()
+    assert (longer.tile[-2:] == -1).all()
+    assert longer.kind == (*layout.kind, "", "")
     assert np.isnan(longer.box[-2:]).all()
     assert len(layout.extended([])) == len(layout)
 

@@ -9,6 +9,7 @@ from vlmlens import families
 from vlmlens.errors import UnsupportedModelError
 from vlmlens.families import FAMILIES
 from vlmlens.model import wiring
+from vlmlens.model.audit import Law, PointReport
 
 #: A fixed grid, a packed tower with three axes, tiles, norms on both sides, parallel sublayers.
 RECOGNISED = ("llava", "qwen2_5_vl", "qwen3_vl", "idefics3", "gemma3", "aya_vision", "internvl")
@@ -30,6 +31,7 @@ def test_a_model_without_a_family_is_recognised_or_refused(name, monkeypatch):
     """Its family and its blocks' tables taken away, a model still tells the truth."""
     model, processor = build(name)
     kinds = {model.config.get_text_config().model_type, model.config.vision_config.model_type}
+    between = families.BLOCKS[model.config.get_text_config().model_type]["hook_resid_mid"]
     monkeypatch.delitem(FAMILIES, model.config.model_type)
     for table in [t for t in families.BLOCKS if t.partition(":")[0] in kinds]:
         monkeypatch.delitem(families.BLOCKS, table)
@@ -39,6 +41,8 @@ def test_a_model_without_a_family_is_recognised_or_refused(name, monkeypatch):
         pytest.fail(str(error))
     with vlm:
         found = vlm.audit()
+        if isinstance(between, families.Tap):
+            assert vlm.hook_dict["blocks.0.hook_resid_mid"].tap.module == between.module
     assert found.recognised
     told = str(found)
     assert "recognised without a family" in told
@@ -58,6 +62,44 @@ def test_a_wrong_path_is_found(monkeypatch):
     (broken,) = [law for law in found.laws if not law.holds]
     assert broken.name.startswith("blocks: what the sublayers add")
     assert "FAIL" in str(found)
+
+
+#: A hook that breaks one law, and what that law's name begins with.
+BREAKING = {
+    "blocks.1.attn.hook_v": (lambda x: x * 2, "nobody watching"),
+    "blocks.2.attn.hook_v": (lambda x: x * 2, "every point saved"),
+    "vision.blocks.1.hook_resid_post": (lambda x: x * 2, "vision.blocks: what the sublayers"),
+    "blocks.1.hook_resid_post": (lambda x: x * float("nan"), "blocks: what the sublayers"),
+    "blocks.1.attn.hook_pattern": (torch.ones_like, "blocks: no attention to what comes later"),
+    "blocks.1.attn.hook_rot_k": (lambda x: x * 2, "blocks: queries and keys"),
+    "hook_embed": (lambda x: x * 2 if x.shape[1] == 1 else x, "decoding with the cache"),
+    "blocks.0.hook_resid_pre": (lambda x: x * 2 if len(x) == 1 else x, "a padded batch"),
+}
+
+
+@pytest.mark.parametrize("point", BREAKING)
+def test_every_law_can_be_broken(point, monkeypatch):
+    monkeypatch.setattr("vlmlens.model.audit._points", lambda *_: ())
+    change, name = BREAKING[point]
+    with vl.HookedVLM(*build("llava")) as vlm:
+        vlm.add_hook(point, lambda x, hook: change(x))
+        found = vlm.audit()
+    (law,) = [law for law in found.laws if law.name.startswith(name)]
+    assert not law.holds
+    assert f"FAIL  {law.name}" in str(found)
+
+
+def test_what_holds_by_hand():
+    def point(fires, edited):
+        return PointReport("hook_embed", "", layers=3, fires=fires, tried=2, edited=edited)
+
+    assert point(3, 2).holds
+    assert not point(2, 2).holds
+    assert not point(3, 1).holds
+    assert Law("", 1e-5, 1e-5).holds
+    assert not Law("", 2e-5, 1e-5).holds
+    assert not Law("", float("nan"), 1e-5).holds
+    assert Law("", float("nan"), 1e-5, "does not apply").holds
 
 
 def test_a_dead_point_is_found(monkeypatch):

@@ -224,11 +224,71 @@ def test_the_heads_writes_sum_to_what_the_projection_writes(vlm, inputs, part):
         close(summed.reshape(written["out"].shape) + module(zeros), written["out"])
 
 
-def test_editing_the_heads_writes(vlm, inputs):
-    where = vl.Where(layers=0, heads=1)
-    by_write = vlm.run(inputs, [ZeroAblate(point="blocks.*.attn.hook_result", where=where)])
-    by_z = vlm.run(inputs, [ZeroAblate(point="blocks.*.attn.hook_z", where=where)])
-    close(by_write.logits, by_z.logits, atol=1e-4)
+@pytest.mark.parametrize("part", ["vision.blocks", "blocks"])
+def test_editing_the_heads_writes(vlm, inputs, part):
+    where, after = vl.Where(layers=0, heads=1), f"{part}.0.hook_resid_post"
+    by_write, by_z = (
+        vlm.run(inputs, [ZeroAblate(point=f"{part}.*.attn.{name}", where=where)], save=after).saved[
+            after
+        ]
+        for name in ("hook_result", "hook_z")
+    )
+    close(by_write, by_z, atol=1e-4)
+
+
+@pytest.mark.parametrize("part", ["vision.blocks", "blocks"])
+def test_an_edit_of_the_keys_leaves_queries_and_values(vlm, inputs, part):
+    """Also where one projection makes all three."""
+    names = {p: f"{part}.0.attn.hook_{p}" for p in ("q", "k", "v", "rot_k")}
+    names = {p: name for p, name in names.items() if name in vlm.hook_dict}
+    clean, edited = (
+        vlm.run(inputs, edits, save=list(names.values())).saved
+        for edits in ([], [Scale(point=names["k"], by=2.0)])
+    )
+    for side in "qv":
+        assert torch.equal(edited[names[side]], clean[names[side]])
+    if "rot_k" in names and vlm.config.model_type != "llama4":  # which norms what it turned
+        close(edited[names["rot_k"]], 2 * clean[names["rot_k"]])
+
+
+@pytest.mark.parametrize("part", ["vision.", ""])
+def test_the_first_block_reads_what_an_edit_makes_of_the_embedding(vlm, inputs, part):
+    embedded, entering = f"{part}hook_embed", f"{part}blocks.0.hook_resid_pre"
+    clean = vlm.run(inputs, save=embedded).saved[embedded]
+    edited = vlm.run(inputs, [Scale(point=embedded, by=2.0)], save=entering).saved[entering]
+    assert torch.equal(edited, 2 * clean)
+
+
+def test_hidden_units_that_are_driven_far_below_zero_are_silent(vlm, inputs):
+    """So what is called ``pre`` is what the activation function reads, and ``post`` follows it."""
+    kept = {}
+
+    def drive(x, hook):
+        return torch.full_like(x, -100.0)
+
+    def keep(x, hook):
+        kept[hook.name] = x
+
+    driven = [name for name in vlm.hook_dict if name.endswith("mlp.hook_pre")]
+    told = [name.replace("hook_pre", "hook_post") for name in driven]
+    edits = [(name, drive) for name in driven]
+    vlm.run_with_hooks(inputs, fwd_hooks=[*edits, *((name, keep) for name in told)])
+    assert len(kept) == len(driven) > 0
+    for name, hidden in kept.items():
+        assert hidden.abs().max() < 1e-6, name
+
+
+def test_only_blocks_with_experts_hide_their_units(vlm):
+    blocks = vlm.hf_model.get_submodule(vlm.family.lm_layers)
+    for layer, block in enumerate(blocks):
+        if "some experts only" in vlm.absent.get(f"blocks.{layer}.mlp.hook_pre", ""):
+            assert any(name.endswith("experts") for name, _ in block.named_modules()), layer
+
+
+def test_every_further_projector_is_offered(vlm):
+    deep = getattr(vlm.config.vision_config, "deepstack_visual_indexes", ())
+    offered = [name for name in vlm.hook_dict if name.startswith("projector.deepstack.")]
+    assert len(offered) == len(deep)
 
 
 # 4. The pattern is causal, sums to one, and mixes the values into z.
@@ -283,6 +343,18 @@ def test_patterns(vlm, inputs):
         for row, layout in enumerate(inputs.layouts):
             own = torch.from_numpy(~layout.mask("pad"))
             close(expected[row, own], mixed[row, own])
+
+
+def test_the_towers_patterns_mix_its_values(vlm, inputs):
+    name = "vision.blocks.0.attn.hook_"
+    if name + "pattern" not in vlm.hook_dict:
+        return
+    saved = vlm.run(inputs, save="vision.blocks.0.attn.*").saved
+    pattern, z = saved[name + "pattern"], saved[name + "z"]
+    mixed = torch.einsum("...hqk,...khd->...qhd", pattern, saved[name + "v"])
+    own = (pattern.sum(-1) - 1).abs().amax(-2) < 1e-5  # not the padding of a picture
+    assert own.any()
+    close(mixed[own], z[own])
 
 
 def test_knocking_out_all_keys_leaves_nothing_and_never_the_future(vlm, inputs):
@@ -342,6 +414,21 @@ def test_a_turn_is_a_move_of_the_position_ids(vlm, inputs, axis):
     before, after = (vlm.run(given, save=point).saved[point] for given in (inputs, moved))
     close(vlm.rope[0].turn(before, 3.0, axis), after)
     assert (before - after).abs().max() > 1e-3
+
+
+def test_axes_count_what_they_are_called(vlm, inputs):
+    """An image's patches share a time; their height and width are their rows and columns."""
+    if vlm.rope.axes == ("position",):
+        return
+    time, height, width = (vlm.rope.axes.index(name) for name in ("time", "height", "width"))
+    for row, layout in enumerate(inputs.layouts):
+        here = layout.vision(0)
+        ids = inputs.tensors["position_ids"][:, row, torch.from_numpy(here)].numpy()
+        start = ids[time, 0]
+        assert len(set(layout.row[here])) > 1
+        assert (ids[time] == start).all()
+        assert (ids[height] - start == layout.row[here]).all()
+        assert (ids[width] - start == layout.column[here]).all()
 
 
 def test_rope_in_the_tower(vlm, inputs):
@@ -461,6 +548,13 @@ def test_what_a_generation_saved_is_in_its_steps(vlm, inputs):
         _ = generation.saved
 
 
+def test_what_is_generated_is_no_image_and_no_prompt(vlm, inputs):
+    grown = inputs.appended(torch.tensor([[5], [7]])).tensors
+    for name in vlm.family.per_token:
+        assert (grown[name][:, -1] == int(vlm.config.model_type == "paligemma")).all()
+        assert torch.equal(grown[name][:, :-1], inputs.tensors[name])
+
+
 def test_greedy_decoding_is_that_of_transformers(vlm, inputs):
     ours = vlm.generate(inputs, max_new_tokens=6, stop=False).tokens
     tensors = {k: v for k, v in inputs.tensors.items() if k != "position_ids"}
@@ -495,6 +589,21 @@ def test_raw_tensors_are_laid_out_like_samples(vlm, images):
     for name in ("image", "tile", "row", "column"):
         assert (getattr(one, name) == getattr(other, name)).all(), name
     assert np.array_equal(one.box, other.box, equal_nan=True)
+
+
+def test_raw_images_are_dealt_to_their_own_samples(vlm):
+    sizes = [(40, 40), (90, 40)]
+    made = vlm.inputs([picture(0), picture(1, sizes[1])], list(QUESTIONS))
+    tensors = {
+        name: tensor
+        for name, tensor in made.tensors.items()
+        if name not in ("input_ids", "position_ids", *vlm.family.per_token)
+    }
+    raw = vlm.inputs_from(made.tensors["input_ids"], sizes=sizes, **tensors)
+    for one, other in zip(raw.layouts, made.layouts, strict=True):
+        for name in ("image", "tile", "row", "column"):
+            assert (getattr(one, name) == getattr(other, name)).all(), name
+        assert np.array_equal(one.box, other.box, equal_nan=True)
 
 
 def test_roles_hold_the_words_they_should(vlm, inputs):

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 
 import vlmlens as vl
 from vlmlens.errors import EmptySelectionError
+from vlmlens.families.deepseek_vl import padded
 from vlmlens.interventions import ZeroAblate
 from vlmlens.layout import KINDS, View
 
@@ -86,6 +87,14 @@ def test_newlines_and_words_hold_nothing_of_the_image(vlm):
     assert (np.isfinite(layout.box).all(1) == np.isin(kinds, ("patch", "thumbnail"))).all()
 
 
+def test_what_stands_between_patches_is_told_from_other_words(vlm):
+    layout, _ = embedded(vlm, [grey((360, 160))])
+    places = layout.positions("vision")
+    assert "" not in layout.kind[places[0] : places[-1] + 1]
+    for role in ("bos", "user"):
+        assert {layout.kind[at] for at in layout.positions(role)} == {""}
+
+
 def test_the_tiles_cover_the_image_once(vlm):
     """Every pixel lies in one patch of the tiles, and in one of the thumbnail; crops cut off."""
     size = (360, 160)
@@ -121,3 +130,9 @@ def test_a_views_boxes_by_hand():
     assert view.boxes((25, 20)).tolist() == [[0, 0, 10, 20], [10, 0, 25, 20]]
     assert np.isnan(view.boxes(None)).all()
     assert torch.tensor(View(2, 2).boxes((4, 4))).isnan().all()
+
+
+def test_a_thin_image_is_fitted_no_thinner_than_the_least_by_hand():
+    """100 x 4 pixels become 32 x 8 (not 32 x 1) in a square of 32, with 12 rows on each side."""
+    assert padded((100, 4), 32, 8) == (0.0, -6.0, 100.0, 10.0)
+    assert padded((4, 100), 32, 8) == (-6.0, 0.0, 10.0, 100.0)

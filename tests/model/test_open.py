@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from vlmlens.errors import (
 from vlmlens.families import BLOCKS
 from vlmlens.interventions import Scale
 from vlmlens.model.attention import CATCHERS
+from vlmlens.model.device import device_of
 
 NAMES = ["llava", "llava/siglip-qwen2"]
 
@@ -241,6 +243,17 @@ def test_wherever_it_is_put(saved, options):
     folder, inputs, logits = saved
     with opened(folder, **options) as vlm:
         assert torch.equal(vlm.run(inputs, save="blocks.*.attn.*").logits, logits)
+
+
+def test_a_module_computes_where_its_hook_puts_it():
+    """Offloaded weights are on ``meta`` between passes."""
+    module = torch.nn.Linear(1, 1, device="meta")
+    assert device_of(module) == torch.device("cpu")
+    module._hf_hook = SimpleNamespace(hooks=[SimpleNamespace(execution_device="cuda:1")])
+    assert device_of(module) == torch.device("cuda:1")
+    module._hf_hook = SimpleNamespace(execution_device="cpu")
+    assert device_of(module) == torch.device("cpu")
+    assert device_of(torch.nn.Identity()) == torch.device("cpu")
 
 
 def test_the_revision_is_that_of_the_weights(saved, tmp_path):

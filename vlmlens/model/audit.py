@@ -204,6 +204,11 @@ def _off(a: Tensor, b: Tensor) -> float:
     return float((a.float() - b.float()).abs().max() / scale)
 
 
+def _worse(a: float, b: float) -> float:
+    """The larger difference; NaN if either is, which ``max`` would lose."""
+    return float(torch.tensor([a, b]).max())
+
+
 def _own(inputs: Inputs, row: int) -> Tensor:
     return torch.from_numpy(~inputs.layouts[row].mask("pad"))
 
@@ -218,7 +223,7 @@ def _stream(vlm: "HookedVLM", saved, part: str, bound: float) -> Law:
         parts = [at + p for p in ("resid_pre", "attn_out", "mlp_out", "resid_post")]
         if all(p in saved for p in parts):
             pre, attention, mlp, post = (saved[p] for p in parts)
-            worst, found = max(worst, _off(pre + attention + mlp, post)), True
+            worst, found = _worse(worst, _off(pre + attention + mlp, post)), True
     if not found:
         return Law(name, float("nan"), bound, "does not apply: not all of its terms are points")
     return Law(name, worst, bound)
@@ -243,7 +248,7 @@ def _causal(vlm: "HookedVLM", inputs: Inputs) -> Law:
                 seen = torch.from_numpy(layout.mask("vision", "bos", "system", "user", "template"))
                 future &= ~(seen[:, None] & seen[None, :])
             weights = pattern[row][..., future.to(pattern.device)]
-            worst = max(worst, float(weights.abs().max()) if weights.numel() else 0.0)
+            worst = _worse(worst, float(weights.abs().max()) if weights.numel() else 0.0)
     return Law(name, worst, 0.0)
 
 
@@ -261,7 +266,7 @@ def _rope(vlm: "HookedVLM", saved, bound: float) -> Law:
         cos, sin = (saved[at + t].unsqueeze(-2) for t in ("cos", "sin"))
         for side in (side for side in "qk" if at + side in saved):
             turned = rotate(saved[at + side], cos, sin, vlm.rope.pairing)
-            worst = max(worst, _off(turned, saved[f"{at}rot_{side}"]))
+            worst = _worse(worst, _off(turned, saved[f"{at}rot_{side}"]))
     return Law(name, worst, bound)
 
 
@@ -287,7 +292,8 @@ def _batch(vlm: "HookedVLM", inputs: Inputs, bound: float) -> Law:
         if len(single.layouts[0]) != int(_own(inputs, row).sum()):
             return Law(name, float("nan"), bound, "does not apply: made with a system or answers")
         alone = vlm.run(single).logits[0]
-        worst = max(worst, _off(together[row, _own(inputs, row).to(together.device)], alone))
+        off = _off(together[row, _own(inputs, row).to(together.device)], alone)
+        worst = _worse(worst, off)
     return Law(name, worst, bound)
 
 
