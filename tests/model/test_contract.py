@@ -237,6 +237,16 @@ def test_editing_the_heads_writes(vlm, inputs, part):
 
 
 @pytest.mark.parametrize("part", ["vision.blocks", "blocks"])
+def test_what_attention_adds_follows_an_edit_of_the_heads_writes(vlm, inputs, part):
+    names = [f"{part}.0.hook_{site}" for site in ("resid_pre", "attn_out", "resid_mid")]
+    if not all(name in vlm.hook_dict for name in names):
+        return
+    doubled = [Scale(point=f"{part}.0.attn.hook_result", by=2.0)]
+    before, added, after = (vlm.run(inputs, doubled, save=names).saved[name] for name in names)
+    close(before + added, after)
+
+
+@pytest.mark.parametrize("part", ["vision.blocks", "blocks"])
 def test_an_edit_of_the_keys_leaves_queries_and_values(vlm, inputs, part):
     """Also where one projection makes all three."""
     names = {p: f"{part}.0.attn.hook_{p}" for p in ("q", "k", "v", "rot_k")}

@@ -127,12 +127,12 @@ def test_a_reason_has_one_number_wherever_it_stands(made):
     laws = [law("the same logits", 0.0, 0.0), law("turned by the angles", float("nan"), note=FREE)]
     points = [
         point("vision.blocks.*.attn.hook_q", 0, 0, 0, 0, RECURRENT),
-        point("blocks.*.hook_resid_pre", 1, 1, 1, 1, RECURRENT),
-        point("blocks.*.attn.hook_q", 0, 0, 0, 0, "something else"),
+        point("blocks.*.hook_resid_pre", 1, 1, 1, 1, "something else"),
+        point("blocks.*.attn.hook_q", 0, 0, 0, 0, RECURRENT),
     ]
     text = made([audit("qwen3_5", laws, points=points)])
     assert table(text, "In the vision tower")["qwen3_5"] == ["●", "2"]
-    assert table(text, "In the language model")["qwen3_5"] == ["◐ 2", "3"]
+    assert table(text, "In the language model")["qwen3_5"] == ["◐ 3", "2"]
     assert text.endswith(f"## Reasons\n\n1. {FREE}\n2. {RECURRENT}\n3. something else\n")
 
 
