@@ -51,11 +51,14 @@ def eight_by_eight(name, monkeypatch):
         kinds = ["sliding_attention", "full_attention"] * 2
         config["text_config"] |= {"layer_types": kinds}
         config["mm_tokens_per_image"] = processor["image_seq_length"] = 64
-    settings = settings | {
-        "llava": {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}},
-        "gemma3": {"size": {"height": 64, "width": 64}},
-        "qwen2_5_vl": {"size": {"shortest_edge": 256, "longest_edge": 4096}},
-    }[name]
+    settings = (
+        settings
+        | {
+            "llava": {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}},
+            "gemma3": {"size": {"height": 64, "width": 64}},
+            "qwen2_5_vl": {"size": {"shortest_edge": 256, "longest_edge": 4096}},
+        }[name]
+    )
     whole = replace(own, config=config, pixels=(pixels, settings), processor=processor)
     monkeypatch.setitem(TINY, f"{name}/8x8", whole)
     return build(f"{name}/8x8")

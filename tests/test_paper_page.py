@@ -6,9 +6,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import build
+
+import vlmlens as vl
 
 PAGE = Path(__file__).parents[1] / "docs" / "paper.md"
 ROWS = ("F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "F10")
+
+
+def test_every_row_is_one_call_on_a_model_of_another_kind():
+    """Packed images, three axes of RoPE, grouped heads."""
+    opened = 'vl.HookedVLM.from_pretrained("shapes-base")'
+    assert PAGE.read_text().count(opened) == 1
+    with vl.HookedVLM(*build("qwen2_5_vl"), name="tiny") as model:
+        names: dict = {"MODEL": model}
+        for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
+            exec(compile(block.replace(opened, "MODEL"), str(PAGE), "exec"), names)
+    assert names["average"].sizes == {"layer": 3, "head": 2}
+    assert np.isfinite(names["psi"]["accuracy"]).all()
+    assert np.isfinite(names["balance"]).all()
 
 
 @pytest.fixture(scope="module")

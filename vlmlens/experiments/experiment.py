@@ -87,7 +87,7 @@ class Experiment:
                 yield label, Cell(self.model, chunk, tuple(edits), self.measure)
 
     def run(
-        self, folder: Path | None = None, *, progress: Callable[[], None] = lambda: None
+        self, folder: Path | str | None = None, *, progress: Callable[[], None] = lambda: None
     ) -> xr.Dataset:
         """Run what is not done yet, and join everything.
 
@@ -99,7 +99,7 @@ class Experiment:
             The measure's variables over ``sample`` and ``dimension``, with the coordinates
             ``category``, ``question`` and ``gold`` (sample).
         """
-        store = None if folder is None else Store(folder)
+        store = None if folder is None else Store(Path(folder))
         cells = list(self.cells())
         found: dict[str, list[xr.Dataset]] = {label: [] for label in self.interventions}
         # Decided once: another process may finish some of these while this one runs.
