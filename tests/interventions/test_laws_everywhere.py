@@ -156,9 +156,19 @@ def test_scaling_the_image_leaves_the_first_attention(vlm, inputs):
 def test_edits_hold_in_every_step(vlm, inputs):
     edits = [KnockOut(where=vl.Where(keys="vision")), RotateRope(delta=1)]
     said = vlm.generate(inputs, edits, max_new_tokens=3, stop=False)
-    if (said.tokens == vlm.config.image_token_id).any():
-        pytest.skip("the random model says an image token")
+    assert not (said.tokens == vlm.config.image_token_id).any()
     whole = vlm.run(inputs.appended(said.tokens), edits).logits
     start = len(inputs.layouts[0]) - 1
     for number, step in enumerate(said.steps):
         assert_close(last(step.logits), whole[:, start + number], rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("edit", [RotateRope, AblateRope])
+def test_a_turn_where_nothing_turns_is_refused(vlm, inputs, edit):
+    for layer in range(vlm.layers):
+        asked = edit(where=vl.Where(layers=layer))
+        if vlm.rope.step[layer].any():
+            vlm.run(inputs, [asked])
+            continue
+        with pytest.raises(InputError, match=f"layer {layer} of this model turns nothing"):
+            vlm.run(inputs, [asked])

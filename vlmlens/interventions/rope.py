@@ -42,11 +42,20 @@ class _Turning(Intervention):
     def _turn(self, x: Tensor, site: Site, angles: Tensor) -> Tensor:
         """X turned, plane by plane, in the planes that are meant."""
         self._refuse_shared_keys(site)
+        self._refuse_still_layers(site)
         if self.planes is not None:
             kept = torch.zeros(angles.shape[-1], dtype=torch.bool, device=angles.device)
             kept[indices(self.planes, angles.shape[-1], "plane")] = True
             angles = angles * kept
         return _rope(self, site).turn_by(x.float(), angles.to(x.device)).to(x.dtype)
+
+    def _refuse_still_layers(self, site: Site) -> None:
+        """A layer that was asked for by number, and turns nothing, is no place for a turn."""
+        if self.where.layers is not None and not _rope(self, site).step.any():
+            raise InputError(
+                f"layer {site.layer} of this model turns nothing, so {self} would do nothing "
+                "there: leave it out of where.layers"
+            )
 
     def _refuse_shared_keys(self, site: Site) -> None:
         text = site.model.config.get_text_config()
@@ -108,7 +117,8 @@ class AblateRope(_Turning):
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """Queries or keys, turned back by what RoPE is about to turn them by."""
-        if not _rope(self, site).step.any():  # a layer that turns nothing
+        self._refuse_still_layers(site)
+        if not _rope(self, site).step.any():  # one of all layers, and it turns nothing
             return x
         cos, sin = (site.read(point) for point in self.reads)
         return self._turn(x, site, -_rope(self, site).angles(cos, sin)[:, :, None])

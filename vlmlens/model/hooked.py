@@ -23,9 +23,11 @@ from vlmlens.errors import (
 from vlmlens.families import FAMILIES, Family
 from vlmlens.interventions import Intervention
 from vlmlens.model import generate, html
-from vlmlens.model.audit import Audit, audit
+from vlmlens.model.audit import audit
 from vlmlens.model.device import device_of
-from vlmlens.model.inputs import Inputs, Roles, from_samples, from_tensors
+from vlmlens.model.findings import Audit
+from vlmlens.model.inputs import Inputs, from_samples
+from vlmlens.model.raw import Roles, from_tensors
 from vlmlens.model.recognise import recognise
 from vlmlens.model.roads import Roads
 from vlmlens.model.rotary import Rope

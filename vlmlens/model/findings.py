@@ -1,0 +1,125 @@
+"""What an audit finds: points, laws, and the table that shows them."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PointReport:
+    """One kind of point, over all layers.
+
+    Attributes:
+        name: with ``*`` for the layer.
+        axes: of the activation; empty where there is no such point.
+        layers: in how many layers it is offered; 1 for points that exist once.
+        fires: in how many of them one pass comes by.
+        tried: in how many an edit was tried: the first, the middle and the last.
+        edited: in how many of those the edit reached the logits.
+        absent: why it is not offered, somewhere.
+    """
+
+    name: str
+    axes: str
+    layers: int
+    fires: int
+    tried: int
+    edited: int
+    absent: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether every one that is offered fires, and every edit arrives."""
+        return self.fires == self.layers and self.edited == self.tried
+
+
+@dataclass(frozen=True)
+class Law:
+    """Two ways of computing one thing, and by how much they differ.
+
+    Attributes:
+        name: what should hold.
+        difference: the largest, relative to the largest entry; NaN where it does not apply.
+        bound: what it may be.
+        note: why it does not apply.
+    """
+
+    name: str
+    difference: float
+    bound: float
+    note: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is within its bound, or the law does not apply."""
+        return bool(self.note) or self.difference <= self.bound
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Points and laws of one model.
+
+    Attributes:
+        model: what results call it.
+        family: its ``model_type``.
+        recognised: whether its points were guessed, for want of a family.
+        transformers: its version.
+        torch: its version.
+        dtype: of the weights.
+        attention: how the language model computes it.
+        points: every kind of point.
+        laws: what was measured.
+    """
+
+    model: str
+    family: str
+    recognised: bool
+    transformers: str
+    torch: str
+    dtype: str
+    attention: str
+    points: tuple[PointReport, ...]
+    laws: tuple[Law, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every point fires and is editable, and every law holds."""
+        return all(item.holds for item in (*self.points, *self.laws))
+
+    def rows(self) -> Iterable[tuple[str, str, str, str, str]]:
+        """The table of points: name, axes, present, fires, editable."""
+        for p in self.points:
+            there = f"{p.layers}" if p.layers else f"no: {p.absent}"
+            fires = f"{p.fires}/{p.layers}" if p.layers else ""
+            edits = f"{p.edited}/{p.tried}" if p.tried else ""
+            yield p.name, p.axes, there, fires, edits
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in it, as plain values."""
+        return asdict(self) | {"holds": self.holds}
+
+    def __str__(self) -> str:
+        heads = ("point", "axes", "present", "fires", "editable")
+        table = [heads, *self.rows()]
+        widths = [
+            max(len(row[i]) for row in table if not row[2].startswith("no")) for i in range(5)
+        ]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+            for row in table
+        ]
+        guessed = ", points recognised without a family" if self.recognised else ""
+        lines += [
+            "",
+            f"{self.model} ({self.family}{guessed}); transformers {self.transformers}, "
+            f"torch {self.torch}, {self.dtype}, attention {self.attention}",
+            "",
+        ]
+        for law in self.laws:
+            told = law.note or f"{law.difference:.1e}, bound {law.bound:.0e}"
+            lines.append(f"{'ok  ' if law.holds else 'FAIL'}  {law.name}: {told}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
