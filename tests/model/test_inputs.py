@@ -536,3 +536,17 @@ def test_an_input_of_no_image_has_no_grid(vlm):
     layout = vlm.inputs([[]], ["What color is the circle?"]).layouts[0]
     with pytest.raises(EmptySelectionError, match="holds 0"):
         layout.grid()
+
+
+def test_raw_samples_of_differing_image_counts_get_their_own(vlm):
+    pictures = [picture(0), picture(1)], [picture(2)]
+    made = vlm.inputs(pictures, ["<image> What is left of <image>?", "<image> What?"])
+    own = ("input_ids", "position_ids")
+    raw = vlm.inputs_from(
+        made.tensors["input_ids"],
+        sizes=[(40, 40)] * 3,
+        **{name: x for name, x in made.tensors.items() if name not in own},
+    )
+    assert [layout.images for layout in raw.layouts] == [2, 1]
+    for one, other in zip(raw.layouts, made.layouts, strict=True):
+        assert (one.image == other.image).all()
