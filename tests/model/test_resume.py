@@ -44,3 +44,15 @@ def test_resuming_equals_whole_passes(every_vlm):
     for number, cell in enumerate(edits):
         whole = every_vlm.run(inputs, cell).logits[0, -2:]
         torch.testing.assert_close(found.logits[number], whole, atol=1e-5, rtol=1e-5, msg=lambda m: f"{cell} {found.cones[number]}: {m}")
+
+
+def test_a_prefill_after_another_equals_a_whole_one(every_vlm):
+    first, second = (every_vlm.inputs([picture(0)], [q]) for q in QUESTIONS)
+    alone = every_vlm.prefill(second)
+    after = every_vlm.prefill(second, after=every_vlm.prefill(first))
+    print(every_vlm.name, after.shared, every_vlm.inputs([picture(0)], [QUESTIONS[1]]).layouts[0].mask("vision").nonzero()[0][-1])
+    torch.testing.assert_close(after.logits, alone.logits, atol=1e-5, rtol=1e-5)
+    edits = cells(every_vlm)
+    a, b = (every_vlm.resume(p, edits, positions=(-2, -1)) for p in (alone, after))
+    torch.testing.assert_close(a.logits, b.logits, atol=1e-5, rtol=1e-5)
+    print(a.whole, set(a.cones))

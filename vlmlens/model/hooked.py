@@ -244,11 +244,16 @@ class HookedVLM(HookedRootModule):
             logits, saved = one_pass(self, inputs, inputs.tensors, interventions, as_saves(save))
         return Run(inputs, logits, saved, road, self.rope, self.scaling, self.softcap)
 
-    def prefill(self, inputs: Inputs, *, attention: str = "auto") -> Prefill:
+    def prefill(
+        self, inputs: Inputs, *, after: Prefill | None = None, attention: str = "auto"
+    ) -> Prefill:
         """One sample's clean pass, and everything that edited passes can start from.
 
         Args:
             inputs: one sample.
+            after: an earlier prefill, of another question about the same images for example: the
+                tower and all positions that the two share are not computed again, where a
+                position's keys follow from what came before it alone. ``shared`` says how many.
             attention: as in ``run``; what is resumed runs the same way.
 
         Raises:
@@ -256,7 +261,7 @@ class HookedVLM(HookedRootModule):
         """
         self._check_open()
         with self._roads.take(attention):
-            return prefill(self, inputs, attention)
+            return prefill(self, inputs, attention, after)
 
     def resume(
         self,

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 from vlmlens.errors import InputError
 from vlmlens.model.generate import empty_cache
 from vlmlens.model.inputs import Inputs
+from vlmlens.model.prefix import prefix_cache
 
 if TYPE_CHECKING:
     from vlmlens.model.hooked import HookedVLM
@@ -32,6 +32,7 @@ class Prefill:
             something else (convolutions, linear attention), so that no position can be left out.
         given: what the language model was handed beside the embeddings.
         shares_keys: whether blocks attend to another block's keys, so that none can be left out.
+        shared: how many positions, images among them, were taken over from an earlier prefill.
     """
 
     inputs: Inputs
@@ -41,6 +42,7 @@ class Prefill:
     keys: tuple[tuple[Tensor, Tensor], ...] | None
     given: Mapping[str, Any]
     shares_keys: bool = False
+    shared: int = 0
 
     @property
     def masks(self) -> list[Tensor]:
@@ -55,31 +57,7 @@ class Prefill:
         return f"Prefill({self.inputs.layouts[0]!r}, {size / 2**20:.1f} MiB)"
 
 
-class Prefix(DynamicLayer):
-    """One block's keys and values of the positions before a cone, for any number of rows.
-
-    It hands out the prefix with what is new, and keeps nothing: every pass starts from the same.
-    """
-
-    def __init__(self, keys: Tensor, values: Tensor):
-        super().__init__()
-        self.keys, self.values, self.is_initialized = keys, values, True
-        self.dtype, self.device = keys.dtype, keys.device
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        """The keys and values of prefix and newest positions."""
-        if not self.keys.shape[2]:
-            return key_states, value_states
-        pairs = ((self.keys, key_states), (self.values, value_states))
-        first, second = (
-            torch.cat([kept.expand(len(new), -1, -1, -1), new], dim=2) for kept, new in pairs
-        )
-        return first, second
-
-
-def prefill(vlm: "HookedVLM", inputs: Inputs, attention: str) -> Prefill:
+def prefill(vlm: "HookedVLM", inputs: Inputs, attention: str, after: Prefill | None) -> Prefill:
     """Run one sample and keep what the language model's blocks were given.
 
     Raises:
@@ -91,14 +69,57 @@ def prefill(vlm: "HookedVLM", inputs: Inputs, attention: str) -> Prefill:
             "sample, model.inputs(sample)"
         )
     refuse_hooks(vlm)
-    text = vlm.config.get_text_config()
-    cache = empty_cache(text)
+    size = inputs.tensors["input_ids"].shape[1]
+    shared = common(after, inputs, attention) if after is not None else 0
+    if after is not None and shared:
+        return _continue(vlm, after, inputs, shared)
+    last = torch.tensor([inputs.tensors["input_ids"].shape[1] - 1], device=vlm.device)
+    cache = empty_cache(vlm.config.get_text_config())
+    stream, given, output = _watched(vlm, dict(inputs.tensors), cache, last)
+    usual = all(type(layer) is DynamicLayer for layer in cache.layers)
+    return Prefill(
+        inputs,
+        output.logits[:, -1],
+        attention,
+        tuple(stream),
+        tuple((layer.keys, layer.values) for layer in cache.layers) if usual else None,
+        given,
+        shares_keys=usual and len(cache.layers) < len(stream) - 1,
+    )
+
+
+def _continue(vlm: "HookedVLM", after: Prefill, inputs: Inputs, shared: int) -> Prefill:
+    """A prefill that takes its first positions over from another one."""
+    assert after.keys is not None
+    cache = prefix_cache(after.keys, shared)
+    newest = {name: inputs.tensors[name][..., shared:] for name in ("input_ids", "position_ids")}
+    tensors = newest | {"attention_mask": inputs.tensors["attention_mask"]}
+    last = torch.tensor([newest["input_ids"].shape[1] - 1], device=vlm.device)
+    stream, given, output = _watched(vlm, tensors, cache, last)
+    pairs = zip(after.keys, (layer.newest for layer in cache.layers), strict=True)
+    return replace(
+        after,
+        inputs=inputs,
+        logits=output.logits[:, -1],
+        stream=tuple(
+            torch.cat([old[:, :shared], new], 1)
+            for old, new in zip(after.stream, stream, strict=True)
+        ),
+        keys=tuple(_joined(old, new, shared) for old, new in pairs),
+        given=_continued(after.given, given, shared),
+        shared=shared,
+    )
+
+
+def _watched(
+    vlm: "HookedVLM", tensors: Mapping[str, Any], cache: Any, last: Tensor
+) -> tuple[list[Tensor], dict[str, Any], Any]:
+    """A pass; what entered its blocks and final norm, and what the language model was handed."""
     stream: list[Tensor] = []
     given: dict[str, Any] = {}
-    last = torch.tensor([inputs.tensors["input_ids"].shape[1] - 1], device=vlm.device)
     with ExitStack() as stack:
-        blocks = blocks_of(vlm)
-        for module in (*blocks, vlm.hf_model.get_submodule(vlm.family.final_norm)):
+        for module in (*blocks_of(vlm), vlm.hf_model.get_submodule(vlm.family.final_norm)):
+            # A copy: the block may write into what it is given.
             stack.enter_context(before(module, lambda x: stream.append(x.clone())))
         hook = language_model(vlm).register_forward_pre_hook(
             lambda module, args, kwargs: given.update(kwargs), with_kwargs=True
@@ -106,14 +127,54 @@ def prefill(vlm: "HookedVLM", inputs: Inputs, attention: str) -> Prefill:
         stack.callback(hook.remove)
         stack.enter_context(torch.no_grad())
         output = vlm.hf_model(
-            **inputs.tensors, past_key_values=cache, use_cache=True, logits_to_keep=last
+            **tensors, past_key_values=cache, use_cache=True, logits_to_keep=last
         )
     for name in ("inputs_embeds", "past_key_values", "logits_to_keep"):
         given.pop(name, None)
-    usual = all(type(layer) is DynamicLayer for layer in cache.layers)
-    keys = tuple((layer.keys, layer.values) for layer in cache.layers) if usual else None
-    shares = usual and len(cache.layers) < len(blocks)
-    return Prefill(inputs, output.logits[:, -1], attention, tuple(stream), keys, given, shares)
+    return stream, given, output
+
+
+def common(after: Prefill, inputs: Inputs, attention: str) -> int:
+    """How many positions an earlier prefill shares with these inputs, all their images among them.
+
+    0 where they show other images, or where more than what came before decides a position's keys.
+    """
+    if after.keys is None or after.masks or after.attention != attention:
+        return 0
+    old, new = after.inputs.tensors, inputs.tensors
+    counted = {"input_ids", "attention_mask", "position_ids", *inputs.per_token}
+    shown = [{n: t for n, t in tensors.items() if n not in counted} for tensors in (old, new)]
+    if shown[0].keys() != shown[1].keys() or not all(
+        torch.equal(x, shown[1][name]) for name, x in shown[0].items()
+    ):
+        return 0
+    size = min(t["input_ids"].shape[1] for t in (old, new)) - 1  # one position is always new
+    same = (old["input_ids"][0, :size] == new["input_ids"][0, :size]).cpu()
+    shared = int(same.long().cumprod(0).sum())
+    vision = inputs.layouts[0].mask("vision").nonzero()[0]
+    if len(vision) and vision[-1] >= shared:
+        return 0
+    ids = (old["position_ids"][..., :shared], new["position_ids"][..., :shared])
+    return shared if torch.equal(*ids) else 0
+
+
+def _joined(
+    old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], shared: int
+) -> tuple[Tensor, Tensor]:
+    keys, values = (torch.cat([o[:, :, :shared], n], 2) for o, n in zip(old, new, strict=True))
+    return keys, values
+
+
+def _continued(old: Mapping[str, Any], new: Mapping[str, Any], shared: int) -> dict[str, Any]:
+    """What the language model would have been handed, had the whole come at once."""
+    handed = dict(new)
+    ids = new["position_ids"]
+    handed["position_ids"] = torch.cat([old["position_ids"][..., :shared], ids], -1)
+    if (shown := old.get("visual_pos_masks")) is not None:
+        text = shown.new_zeros(1, ids.shape[-1])
+        handed["visual_pos_masks"] = torch.cat([shown[:, :shared], text], 1)
+        handed["deepstack_visual_embeds"] = old["deepstack_visual_embeds"]
+    return handed
 
 
 def language_model(vlm: "HookedVLM") -> Any:
@@ -158,10 +219,3 @@ def before(module: nn.Module, see: Any) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-def prefix_cache(prefill: Prefill, position: int) -> Cache | None:
-    """The keys and values of what comes before a position; None where nothing is kept."""
-    if prefill.keys is None:
-        return None
-    return Cache(layers=[Prefix(k[:, :, :position], v[:, :, :position]) for k, v in prefill.keys])

@@ -25,9 +25,9 @@ from vlmlens.model.prefill import (
     before,
     blocks_of,
     language_model,
-    prefix_cache,
     refuse_hooks,
 )
+from vlmlens.model.prefix import prefix_cache
 from vlmlens.model.watch import edited_points, new_level, read_points, refuse_idle, refuse_unreached
 from vlmlens.model.wiring import WiredPoint
 from vlmlens.positions import Positions, chosen
@@ -243,7 +243,7 @@ def _words(prefill: Prefill, position: int) -> dict[str, Tensor]:
 def _handed(vlm: "HookedVLM", prefill: Prefill, position: int) -> Iterator[None]:
     """Hand the language model what it was handed in the clean pass, from a position on."""
     size = prefill.stream[0].shape[1]
-    cache = prefix_cache(prefill, position)
+    cache = prefix_cache(prefill.keys, position)
     handed: dict[str, Any] = {}
     for name, value in prefill.given.items():
         if name == "attention_mask":
