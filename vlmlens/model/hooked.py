@@ -245,12 +245,18 @@ class HookedVLM(HookedRootModule):
         return Run(inputs, logits, saved, road, self.rope, self.scaling, self.softcap)
 
     def prefill(
-        self, inputs: Inputs, *, after: Prefill | None = None, attention: str = "auto"
+        self,
+        inputs: Inputs,
+        save: str | Sequence[str] = (),
+        *,
+        after: Prefill | None = None,
+        attention: str = "auto",
     ) -> Prefill:
         """One sample's clean pass, and everything that edited passes can start from.
 
         Args:
             inputs: one sample.
+            save: points of the language model to keep, of every position.
             after: an earlier prefill, of another question about the same images for example: the
                 tower and all positions that the two share are not computed again, where a
                 position's keys follow from what came before it alone. ``shared`` says how many.
@@ -261,7 +267,7 @@ class HookedVLM(HookedRootModule):
         """
         self._check_open()
         with self._roads.take(attention):
-            return prefill(self, inputs, attention, after)
+            return prefill(self, inputs, attention, after, self.matching(save) if save else ())
 
     def resume(
         self,

@@ -1,8 +1,9 @@
 """Prefill: one clean pass, and everything that later passes can start from."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,10 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicLayer
 
+from vlmlens.cache import ActivationCache
 from vlmlens.errors import InputError
 from vlmlens.model.generate import empty_cache
 from vlmlens.model.inputs import Inputs
 from vlmlens.model.prefix import prefix_cache
+from vlmlens.model.watch import new_level, see
 
 if TYPE_CHECKING:
     from vlmlens.model.hooked import HookedVLM
@@ -33,6 +36,7 @@ class Prefill:
         given: what the language model was handed beside the embeddings.
         shares_keys: whether blocks attend to another block's keys, so that none can be left out.
         shared: how many positions, images among them, were taken over from an earlier prefill.
+        saved: the activations that were asked for, of every position.
     """
 
     inputs: Inputs
@@ -43,6 +47,7 @@ class Prefill:
     given: Mapping[str, Any]
     shares_keys: bool = False
     shared: int = 0
+    saved: ActivationCache = field(default_factory=lambda: ActivationCache({}, {}))
 
     @property
     def masks(self) -> list[Tensor]:
@@ -57,12 +62,24 @@ class Prefill:
         return f"Prefill({self.inputs.layouts[0]!r}, {size / 2**20:.1f} MiB)"
 
 
-def prefill(vlm: "HookedVLM", inputs: Inputs, attention: str, after: Prefill | None) -> Prefill:
+def prefill(
+    vlm: "HookedVLM",
+    inputs: Inputs,
+    attention: str,
+    after: Prefill | None,
+    save: Sequence[str],
+) -> Prefill:
     """Run one sample and keep what the language model's blocks were given.
 
     Raises:
-        InputError: several samples, or padding.
+        InputError: several samples, padding, or a point that has no positions of its own.
     """
+    for name in save:
+        if name.startswith(("vision.", "projector.")) or name == "hook_logits":
+            raise InputError(
+                f"{name} cannot be kept by a prefill, which keeps what the language model's blocks "
+                "are given and make: model.run(inputs, save=...) can"
+            )
     if len(inputs) != 1 or inputs.layouts[0].mask("pad").any():
         raise InputError(
             f"a prefill is of one sample without padding, this is {inputs!r}: make one of each "
@@ -71,11 +88,11 @@ def prefill(vlm: "HookedVLM", inputs: Inputs, attention: str, after: Prefill | N
     refuse_hooks(vlm)
     size = inputs.tensors["input_ids"].shape[1]
     shared = common(after, inputs, attention) if after is not None else 0
-    if after is not None and shared:
-        return _continue(vlm, after, inputs, shared)
+    if after is not None and shared and can_share(vlm, after, save):
+        return _continue(vlm, after, inputs, shared, save)
     last = torch.tensor([inputs.tensors["input_ids"].shape[1] - 1], device=vlm.device)
     cache = empty_cache(vlm.config.get_text_config())
-    stream, given, output = _watched(vlm, dict(inputs.tensors), cache, last)
+    stream, given, saved, output = _watched(vlm, dict(inputs.tensors), cache, last, save)
     usual = all(type(layer) is DynamicLayer for layer in cache.layers)
     return Prefill(
         inputs,
@@ -85,17 +102,20 @@ def prefill(vlm: "HookedVLM", inputs: Inputs, attention: str, after: Prefill | N
         tuple((layer.keys, layer.values) for layer in cache.layers) if usual else None,
         given,
         shares_keys=usual and len(cache.layers) < len(stream) - 1,
+        saved=as_cache(vlm, saved, inputs),
     )
 
 
-def _continue(vlm: "HookedVLM", after: Prefill, inputs: Inputs, shared: int) -> Prefill:
+def _continue(
+    vlm: "HookedVLM", after: Prefill, inputs: Inputs, shared: int, save: Sequence[str]
+) -> Prefill:
     """A prefill that takes its first positions over from another one."""
     assert after.keys is not None
     cache = prefix_cache(after.keys, shared)
     newest = {name: inputs.tensors[name][..., shared:] for name in ("input_ids", "position_ids")}
     tensors = newest | {"attention_mask": inputs.tensors["attention_mask"]}
     last = torch.tensor([newest["input_ids"].shape[1] - 1], device=vlm.device)
-    stream, given, output = _watched(vlm, tensors, cache, last)
+    stream, given, saved, output = _watched(vlm, tensors, cache, last, save)
     pairs = zip(after.keys, (layer.newest for layer in cache.layers), strict=True)
     return replace(
         after,
@@ -108,15 +128,25 @@ def _continue(vlm: "HookedVLM", after: Prefill, inputs: Inputs, shared: int) -> 
         keys=tuple(_joined(old, new, shared) for old, new in pairs),
         given=_continued(after.given, given, shared),
         shared=shared,
+        saved=as_cache(
+            vlm,
+            {name: torch.cat([after.saved[name][:, :shared], x], 1) for name, x in saved.items()},
+            inputs,
+        ),
     )
 
 
 def _watched(
-    vlm: "HookedVLM", tensors: Mapping[str, Any], cache: Any, last: Tensor
-) -> tuple[list[Tensor], dict[str, Any], Any]:
-    """A pass; what entered its blocks and final norm, and what the language model was handed."""
+    vlm: "HookedVLM",
+    tensors: Mapping[str, Any],
+    cache: Any,
+    last: Tensor,
+    save: Sequence[str],
+) -> tuple[list[Tensor], dict[str, Any], dict[str, Tensor], Any]:
+    """A pass: what entered its blocks, what the language model was handed, what was saved."""
     stream: list[Tensor] = []
     given: dict[str, Any] = {}
+    saved: dict[str, Tensor] = {}
     with ExitStack() as stack:
         for module in (*blocks_of(vlm), vlm.hf_model.get_submodule(vlm.family.final_norm)):
             # A copy: the block may write into what it is given.
@@ -125,13 +155,28 @@ def _watched(
             lambda module, args, kwargs: given.update(kwargs), with_kwargs=True
         )
         stack.callback(hook.remove)
+        level = stack.enter_context(new_level(vlm))
+        for name in save:
+            vlm.hook_dict[name].add_hook(partial(see, seen=saved), level=level)
         stack.enter_context(torch.no_grad())
         output = vlm.hf_model(
             **tensors, past_key_values=cache, use_cache=True, logits_to_keep=last
         )
     for name in ("inputs_embeds", "past_key_values", "logits_to_keep"):
         given.pop(name, None)
-    return stream, given, output
+    return stream, given, saved, output
+
+
+def as_cache(vlm: "HookedVLM", saved: dict[str, Tensor], inputs: Inputs) -> ActivationCache:
+    """What was saved, with its axes."""
+    return ActivationCache(
+        saved, {name: vlm.hook_dict[name].axes for name in saved}, inputs.layouts
+    )
+
+
+def can_share(vlm: "HookedVLM", after: Prefill, save: Sequence[str]) -> bool:
+    """Whether what is to be saved can be joined from two passes: all of it has positions."""
+    return all(name in after.saved and vlm.hook_dict[name].axes[1] == "pos" for name in save)
 
 
 def common(after: Prefill, inputs: Inputs, attention: str) -> int:

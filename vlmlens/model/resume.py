@@ -28,7 +28,7 @@ from vlmlens.model.prefill import (
     refuse_hooks,
 )
 from vlmlens.model.prefix import prefix_cache
-from vlmlens.model.watch import edited_points, new_level, read_points, refuse_idle, refuse_unreached
+from vlmlens.model.watch import edited_points, new_level, read_points, refuse_idle, refuse_unreached, see
 from vlmlens.model.wiring import WiredPoint
 from vlmlens.positions import Positions, chosen
 
@@ -144,7 +144,7 @@ def _one_pass(
             for edit in row.edits.get(name, ())
             for read in read_points(vlm, edit, name)
         ):
-            vlm.hook_dict[read].add_hook(partial(_see, seen=seen), level=level)
+            vlm.hook_dict[read].add_hook(partial(see, seen=seen), level=level)
         for name in points:
             hook: Any = partial(_edit, vlm=vlm, prefill=prefill, rows=rows, seen=seen)
             vlm.hook_dict[name].add_hook(hook, level=level)
@@ -169,10 +169,6 @@ def _enter(
         added[prefill.given["visual_pos_masks"][0]] = deeper[layer - 1].to(added)
         x = x + added[position:]
     return torch.cat([x, fresh])
-
-
-def _see(x: Tensor, hook: WiredPoint, seen: dict[str, Tensor]) -> None:
-    seen[hook.point.name] = x
 
 
 def _edit(

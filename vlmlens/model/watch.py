@@ -112,7 +112,7 @@ def add_edits(
         for name in edited_points(vlm, intervention):
             hook: Any
             for read in read_points(vlm, intervention, name):
-                hook = partial(_see, seen=seen)
+                hook = partial(see, seen=seen)
                 vlm.hook_dict[read].add_hook(hook, level=level)
             hook = partial(
                 _edit, intervention=intervention, inputs=inputs, step=step, seen=seen, vlm=vlm
@@ -210,7 +210,8 @@ def _attention_path(vlm: "HookedVLM", name: str) -> str:
     return f"{path}.{point.point.layer}.{point.tap.module}"
 
 
-def _see(x: Tensor, hook: WiredPoint, seen: dict[str, Tensor]) -> None:
+def see(x: Tensor, hook: WiredPoint, seen: dict[str, Tensor]) -> None:
+    """A hook that notes what comes by."""
     seen[hook.point.name] = x
 
 
