@@ -130,9 +130,10 @@ def test_patching_and_turning(any_vlm):
     whole_source = any_vlm.run(other, save=list(source)).saved
     for name in source:
         torch.testing.assert_close(source[name], whole_source[name], **CLOSE)
+    image, head = vl.Where(positions="vision"), vl.Where(heads=0, positions=-1)
     edits = [
-        [PatchFrom(point="blocks.1.hook_resid_pre", source=source, where=vl.Where(positions="vision"))],
-        [PatchFrom(point="blocks.2.attn.hook_z", source=source, where=vl.Where(heads=0, positions=-1))],
+        [PatchFrom(point="blocks.1.hook_resid_pre", source=source, where=image)],
+        [PatchFrom(point="blocks.2.attn.hook_z", source=source, where=head)],
         [RotateRope(delta=2.0, where=vl.Where(layers=1, positions="vision"))],
     ]
     found = any_vlm.resume(any_vlm.prefill(inputs), edits)

@@ -42,7 +42,7 @@ class LogProb:
     right: int
 
     def __call__(self, logits: Float[Tensor, "cell vocab"]) -> Float[Tensor, " cell"]:
-        """log p(right)."""
+        """Log p(right)."""
         return logits.float().log_softmax(-1)[:, self.right]
 
 
@@ -50,7 +50,11 @@ SCORES = ("logit_difference", "log_prob")
 
 
 def score_of(
-    score: str | Score, model: HookedVLM, clean: Sample, corrupted: Sample | None, system: str | None
+    score: str | Score,
+    model: HookedVLM,
+    clean: Sample,
+    corrupted: Sample | None,
+    system: str | None,
 ) -> Score:
     """A score for one pair, by name, on the first tokens of their answers.
 

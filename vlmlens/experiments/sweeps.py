@@ -13,13 +13,13 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 import vlmlens
-from vlmlens.errors import DataError, InputError
+from vlmlens.errors import InputError
+from vlmlens.experiments.effect_maps import effect_map, joined, with_words
 from vlmlens.experiments.scores import Score, score_of
 from vlmlens.experiments.store import Store
 from vlmlens.experiments.trace import trace
 from vlmlens.experiments.units import Label, units
 from vlmlens.interventions import Intervention, PatchFrom
-from vlmlens.layout import TokenLayout
 from vlmlens.model import HookedVLM, Inputs, Prefill
 from vlmlens.positions import chosen
 from vlmlens.sample import Sample
@@ -27,6 +27,7 @@ from vlmlens.select import Where
 
 #: Cells between two looks at the clock and at the disk.
 CHUNK = 256
+UNITS = {"logit_difference": "logits", "log_prob": "nats"}
 BAR = "{l_bar}{bar}| {n:.1f}/{total} pairs [{elapsed}<{remaining}]"
 
 
@@ -100,7 +101,7 @@ def sweep(
         for one, other in zip(first, second, strict=True):
             pair = _Pair(model, one, other, point, over, where, edit, score, system)
             tables.append(pair.effects(store, memory, bar.update, normalized))
-    return _joined(tables, over)
+    return joined(tables)
 
 
 @dataclass
@@ -198,7 +199,7 @@ class _Pair:
         whole = sum(int(table["whole"]) for table in found)
         return self._labelled(values, top, floor, normalized, whole)
 
-    def _cost(self, name: str, place: Where) -> float:
+    def _cost(self, name: str, place: Where) -> int:
         """Blocks times positions of a cell's cone, or nearly: what its time goes with."""
         layer = self.model.hook_dict[name].point.layer or 0
         wanted = place.positions if place.queries is None else place.queries
@@ -238,64 +239,28 @@ class _Pair:
     def _labelled(
         self, values: np.ndarray, top: float, floor: float, normalized: bool, whole: int
     ) -> xr.DataArray:
+        hooks = self.model.hook_dict
         labels = list(dict.fromkeys(label for label, _ in self.cells))
-        layers = [self.model.hook_dict[name].point.layer for name in self.names]
-        grid = values.reshape(len(labels), len(layers)).T
-        dims, coords = ("layer", self.over), {"layer": layers, self.over: labels}
-        if self.over == "cell":
-            rows, columns = (sorted({label[axis] for label in labels}) for axis in (0, 1))
-            whole_grid = np.full((len(layers), len(rows), len(columns)), np.nan)
-            for number, (row, column) in enumerate(labels):
-                whole_grid[:, rows.index(row), columns.index(column)] = grid[:, number]
-            grid, dims = whole_grid, ("layer", "row", "column")
-            coords = {"layer": layers, "row": rows, "column": columns}
-        patched = self.corrupted is not None
-        effect = xr.DataArray(grid[None], dims=("sample", *dims), coords=coords, name="effect")
-        if layers == [None]:
-            effect = effect.isel(layer=0, drop=True)
+        layers = [hooks[name].point.layer for name in self.names]
+        effect = effect_map(values.reshape(len(labels), len(layers)).T, layers, labels, self.over)
         if self.over == "pos":
-            effect = _placed(effect, self.inputs.layouts[0])
+            effect = with_words(effect, self.inputs.layouts[0])
+        restored = self.corrupted is not None and normalized
         sample = self.corrupted or self.clean
-        effect = effect.assign_coords(
-            sample=[sample.id or sample.question],
-            clean=("sample", [top]),
-            corrupted=("sample", [floor]),
-            question=("sample", [sample.question]),
-        )
-        return effect.assign_attrs(
-            long_name="share of the answer restored" if patched and normalized else "effect",
-            units="1" if patched and normalized else "nats" if self.score == "log_prob" else "logits",
-            source="arXiv:2202.05262",
-            point=self.point,
-            edit="PatchFrom" if patched else str(self.edit),
-            whole_passes=whole,
-        )
-
-
-def _placed(effect: xr.DataArray, layout: TokenLayout) -> xr.DataArray:
-    """With what every position is, and where it looks."""
-    at = effect["pos"].values
-    marks = {name: getattr(layout, name)[at] for name in ("image", "tile", "row", "column")}
-    words = {"token": [layout.tokens[i] for i in at], "role": [layout.roles[i] for i in at]}
-    return effect.assign_coords({name: ("pos", each) for name, each in (words | marks).items()})
-
-
-def _joined(tables: Sequence[xr.DataArray], over: str) -> xr.DataArray:
-    """All samples in one array; places that one of them lacks are NaN there."""
-    names = [str(table["sample"].values[0]) for table in tables]
-    if len(set(names)) < len(names):
-        tables = [table.assign_coords(sample=[number]) for number, table in enumerate(tables)]
-    if over == "pos" and len(tables) > 1:
-        if len({table.sizes["pos"] for table in tables}) > 1:
-            raise DataError(
-                "the prompts differ in length, so their positions are not the same ones: sweep "
-                "them one by one, or over='role'"
+        return (
+            effect.expand_dims("sample")
+            .assign_coords(
+                sample=[sample.id or sample.question],
+                clean=("sample", [top]),
+                corrupted=("sample", [floor]),
+                question=("sample", [sample.question]),
             )
-        words = np.array([table["token"].values for table in tables])
-        same = np.where((words == words[0]).all(0), words[0], "…")
-        tables = [table.assign_coords(token=("pos", same)) for table in tables]
-    joined = xr.concat(
-        tables, "sample", join="outer", coords="minimal", compat="override", combine_attrs="override"
-    )
-    whole = sum(table.attrs["whole_passes"] for table in tables)
-    return joined.assign_attrs(tables[0].attrs | {"whole_passes": whole})
+            .assign_attrs(
+                long_name="share of the answer restored" if restored else "effect",
+                units="1" if restored else UNITS.get(str(self.score), "score"),
+                source="arXiv:2202.05262",
+                point=self.point,
+                edit="PatchFrom" if self.edit is None else str(self.edit),
+                whole_passes=whole,
+            )
+        )

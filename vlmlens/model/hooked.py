@@ -282,7 +282,7 @@ class HookedVLM(HookedRootModule):
         An edit at block l and position p changes nothing below l and nothing before p. Nor are the
         tower, the projector, and rows of logits that nobody asked for computed again. Cells are
         rows of a batch, whose size is halved when memory runs out. Where a cell cannot be resumed
-        (it edits the tower, or the inputs themselves), its whole pass is run, and ``whole`` says so.
+        (it edits the tower, or the inputs), its whole pass is run, and ``whole`` says why.
 
         Args:
             prefill: from ``prefill``.

@@ -86,12 +86,11 @@ def prefill(
             "sample, model.inputs(sample)"
         )
     refuse_hooks(vlm)
-    size = inputs.tensors["input_ids"].shape[1]
     shared = common(after, inputs, attention) if after is not None else 0
     if after is not None and shared and can_share(vlm, after, save):
         return _continue(vlm, after, inputs, shared, save)
     last = torch.tensor([inputs.tensors["input_ids"].shape[1] - 1], device=vlm.device)
-    cache = empty_cache(vlm.config.get_text_config())
+    cache: Any = empty_cache(vlm.config.get_text_config())
     stream, given, saved, output = _watched(vlm, dict(inputs.tensors), cache, last, save)
     usual = all(type(layer) is DynamicLayer for layer in cache.layers)
     return Prefill(
@@ -111,7 +110,7 @@ def _continue(
 ) -> Prefill:
     """A prefill that takes its first positions over from another one."""
     assert after.keys is not None
-    cache = prefix_cache(after.keys, shared)
+    cache: Any = prefix_cache(after.keys, shared)
     newest = {name: inputs.tensors[name][..., shared:] for name in ("input_ids", "position_ids")}
     tensors = newest | {"attention_mask": inputs.tensors["attention_mask"]}
     last = torch.tensor([newest["input_ids"].shape[1] - 1], device=vlm.device)
@@ -157,11 +156,10 @@ def _watched(
         stack.callback(hook.remove)
         level = stack.enter_context(new_level(vlm))
         for name in save:
-            vlm.hook_dict[name].add_hook(partial(see, seen=saved), level=level)
+            note: Any = partial(see, seen=saved)
+            vlm.hook_dict[name].add_hook(note, level=level)
         stack.enter_context(torch.no_grad())
-        output = vlm.hf_model(
-            **tensors, past_key_values=cache, use_cache=True, logits_to_keep=last
-        )
+        output = vlm.hf_model(**tensors, past_key_values=cache, use_cache=True, logits_to_keep=last)
     for name in ("inputs_embeds", "past_key_values", "logits_to_keep"):
         given.pop(name, None)
     return stream, given, saved, output

@@ -22,6 +22,7 @@ class Prefix(DynamicLayer):
         super().__init__()
         self.keys, self.values, self.is_initialized = keys, values, True
         self.dtype, self.device = keys.dtype, keys.device
+        self._kept = keys, values
         self.newest: tuple[Tensor, Tensor] | None = None
 
     def update(
@@ -29,13 +30,13 @@ class Prefix(DynamicLayer):
     ) -> tuple[Tensor, Tensor]:
         """The keys and values of prefix and newest positions."""
         self.newest = key_states, value_states
-        if not self.keys.shape[2]:
+        if not self.get_seq_length():
             return self.newest
-        pairs = ((self.keys, key_states), (self.values, value_states))
-        first, second = (
-            torch.cat([kept.expand(len(new), -1, -1, -1), new], dim=2) for kept, new in pairs
+        keys, values = (
+            torch.cat([kept.expand(len(new), -1, -1, -1), new], dim=2)
+            for kept, new in zip(self._kept, self.newest, strict=True)
         )
-        return first, second
+        return keys, values
 
 
 def prefix_cache(keys: Sequence[tuple[Tensor, Tensor]] | None, position: int) -> Cache | None:

@@ -28,7 +28,14 @@ from vlmlens.model.prefill import (
     refuse_hooks,
 )
 from vlmlens.model.prefix import prefix_cache
-from vlmlens.model.watch import edited_points, new_level, read_points, refuse_idle, refuse_unreached, see
+from vlmlens.model.watch import (
+    edited_points,
+    new_level,
+    read_points,
+    refuse_idle,
+    refuse_unreached,
+    see,
+)
 from vlmlens.model.wiring import WiredPoint
 from vlmlens.positions import Positions, chosen
 
@@ -101,9 +108,7 @@ def resume(
     )
 
 
-def groups(
-    rows: Sequence[_Row], wanted: int, prefill: Prefill
-) -> Iterator[tuple[int, list[_Row]]]:
+def groups(rows: Sequence[_Row], wanted: int, prefill: Prefill) -> Iterator[tuple[int, list[_Row]]]:
     """Rows whose cones begin at one position, or near it, by their first block.
 
     Args:
@@ -178,7 +183,8 @@ def _one_pass(
             for edit in row.edits.get(name, ())
             for read in read_points(vlm, edit, name)
         ):
-            vlm.hook_dict[read].add_hook(partial(see, seen=seen), level=level)
+            note: Any = partial(see, seen=seen)
+            vlm.hook_dict[read].add_hook(note, level=level)
         for name in points:
             hook: Any = partial(_edit, vlm=vlm, prefill=prefill, rows=rows, seen=seen)
             vlm.hook_dict[name].add_hook(hook, level=level)
