@@ -1,8 +1,8 @@
 """HookedVLM: open a model; prepare inputs; run; generate."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property, partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from vlmlens.model.findings import Audit
 from vlmlens.model.inputs import Inputs, from_samples
 from vlmlens.model.raw import Roles, from_tensors
 from vlmlens.model.recognise import recognise
+from vlmlens.model.reuse import Reuse
 from vlmlens.model.roads import Roads
 from vlmlens.model.rotary import Rope
 from vlmlens.model.run import Generation, Run
@@ -87,6 +88,7 @@ class HookedVLM(HookedRootModule):
         self.layers = config.get_text_config().num_hidden_layers
         self._training = {module: module.training for module in hf_model.modules()}
         self._closed = False
+        self._reuse: Reuse | None = None
         hf_model.eval()
         self._roads.watch()
 
@@ -152,15 +154,20 @@ class HookedVLM(HookedRootModule):
         given = list(given) if isinstance(given, Sequence) else [given]
         if not all(isinstance(item, Sample) for item in given):
             raise InputError("pass samples, or images together with prompts")
-        return from_samples(
+        said = None if answers is None else tuple(answers)
+        make = partial(
+            from_samples,
             given,
             self.processor,
             self.family,
             self.hf_model,
             system=system,
-            answers=answers,
+            answers=said,
             padding=padding,
         )
+        if self._reuse is None:
+            return make()
+        return self._reuse.inputs((*map(id, given), system, said, padding), given, make)
 
     def inputs_from(
         self,
@@ -307,6 +314,23 @@ class HookedVLM(HookedRootModule):
             saves = as_saves(names_filter)
         run = self.run(inputs, save=saves, **options)
         return run.logits, run.saved
+
+    @contextmanager
+    def reuse(self) -> Iterator[Reuse]:
+        """Share what passes about the same pictures have in common while this lasts.
+
+        ``inputs`` of the same samples are made once; and a pass about images that tower and
+        projector have seen takes what they made of them, where nobody watches or edits these and
+        no graph is kept. Results are the same. The last few batches are kept.
+
+        Yields:
+            A ``Reuse``, which counts, and says why where nothing can be shared.
+        """
+        before, self._reuse = self._reuse, self._reuse or Reuse()
+        try:
+            yield self._reuse
+        finally:
+            self._reuse = before
 
     def road(self, attention: str) -> AbstractContextManager[str]:
         """Attention computed in one way while this lasts; yields what that is."""

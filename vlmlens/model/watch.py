@@ -80,7 +80,8 @@ def one_pass(
                 watched.append((name, "save"))
         before = {name: vlm.hook_dict[name].fired for name, _ in watched}
         cached = "past_key_values" in tensors
-        output = vlm.hf_model(**tensors, use_cache=cached)
+        given = tensors if vlm._reuse is None else vlm._reuse.stand_in(vlm, tensors)
+        output = vlm.hf_model(**given, use_cache=cached)
         if step == 0:  # while decoding, the tower and the projector have had their turn
             refuse_unreached(vlm, watched, before, tensors)
     saved = {name: kept[name] for name in vlm.hook_dict if name in kept} if kept else {}
