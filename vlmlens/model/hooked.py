@@ -27,8 +27,10 @@ from vlmlens.model.audit import audit
 from vlmlens.model.device import device_of
 from vlmlens.model.findings import Audit
 from vlmlens.model.inputs import Inputs, from_samples
+from vlmlens.model.prefill import Prefill, prefill
 from vlmlens.model.raw import Roles, from_tensors
 from vlmlens.model.recognise import recognise
+from vlmlens.model.resume import Resumed, resume
 from vlmlens.model.reuse import Reuse
 from vlmlens.model.roads import Roads
 from vlmlens.model.rotary import Rope
@@ -36,6 +38,7 @@ from vlmlens.model.run import Generation, Run
 from vlmlens.model.watch import as_saves, one_pass, refuse_idle
 from vlmlens.model.wiring import WiredPoint, wire
 from vlmlens.points import matching
+from vlmlens.positions import Positions
 from vlmlens.sample import Picture, Sample
 
 
@@ -247,6 +250,55 @@ class HookedVLM(HookedRootModule):
         with self._roads.take(attention) as road, torch.set_grad_enabled(grad):
             logits, saved = one_pass(self, inputs, inputs.tensors, interventions, as_saves(save))
         return Run(inputs, logits, saved, road, self.rope, self.scaling, self.softcap)
+
+    def prefill(
+        self,
+        inputs: Inputs,
+        save: str | Sequence[str] = (),
+        *,
+        after: Prefill | None = None,
+        attention: str = "auto",
+    ) -> Prefill:
+        """One sample's clean pass, and everything that edited passes can start from.
+
+        Args:
+            inputs: one sample.
+            save: points of the language model to keep, of every position.
+            after: an earlier prefill, of another question about the same images for example: the
+                tower and all positions that the two share are not computed again, where a
+                position's keys follow from what came before it alone. ``shared`` says how many.
+            attention: as in ``run``; what is resumed runs the same way.
+
+        Raises:
+            InputError: several samples, padding, or hooks that are still on.
+        """
+        self._check_open()
+        with self._roads.take(attention):
+            return prefill(self, inputs, attention, after, self.matching(save) if save else ())
+
+    def resume(
+        self,
+        prefill: Prefill,
+        cells: Sequence[Sequence[Intervention]],
+        positions: Positions = "last",
+        *,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> Resumed:
+        """Many edited passes over one sample, each computing what its edits can change.
+
+        An edit at block l and position p changes nothing below l and nothing before p. Nor are the
+        tower, the projector, and rows of logits that nobody asked for computed again. Cells are
+        rows of a batch, whose size is halved when memory runs out. Where a cell cannot be resumed
+        (it edits the tower, or the inputs themselves), its whole pass is run, and ``whole`` says so.
+
+        Args:
+            prefill: from ``prefill``.
+            cells: lists of interventions, each applied in order.
+            positions: whose logits are wanted, as in ``Save.rows``.
+            progress: called with the number of cells that were just done.
+        """
+        self._check_open()
+        return resume(self, prefill, cells, positions, progress)
 
     def generate(
         self,

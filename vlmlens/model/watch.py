@@ -112,10 +112,10 @@ def add_edits(
     watched = []
     for intervention in interventions:
         seen: dict[str, Tensor] = {}
-        for name in _edited(vlm, intervention):
+        for name in edited_points(vlm, intervention):
             hook: Any
-            for read in _read(vlm, intervention, name):
-                hook = partial(_see, seen=seen)
+            for read in read_points(vlm, intervention, name):
+                hook = partial(see, seen=seen)
                 vlm.hook_dict[read].add_hook(hook, level=level)
             hook = partial(
                 _edit, intervention=intervention, inputs=inputs, step=step, seen=seen, vlm=vlm
@@ -157,7 +157,8 @@ def refuse_idle(interventions: Sequence[Intervention], steps: int) -> None:
             )
 
 
-def _edited(vlm: "HookedVLM", intervention: Intervention) -> list[str]:
+def edited_points(vlm: "HookedVLM", intervention: Intervention) -> list[str]:
+    """The points that an intervention edits, by name, in the layers that it means."""
     if not intervention.points:
         return []
     names = [
@@ -172,7 +173,7 @@ def _edited(vlm: "HookedVLM", intervention: Intervention) -> list[str]:
     return names
 
 
-def _read(vlm: "HookedVLM", intervention: Intervention, name: str) -> list[str]:
+def read_points(vlm: "HookedVLM", intervention: Intervention, name: str) -> list[str]:
     """The points that an edit reads beside its own: of the same block, or of the whole model."""
     wanted = [within_block(name, read) for read in intervention.reads]
     wanted = [read for read in wanted if read not in vlm.absent]  # a layer that turns nothing
@@ -212,7 +213,8 @@ def _attention_path(vlm: "HookedVLM", name: str) -> str:
     return f"{path}.{point.point.layer}.{point.tap.module}"
 
 
-def _see(x: Tensor, hook: WiredPoint, seen: dict[str, Tensor]) -> None:
+def see(x: Tensor, hook: WiredPoint, seen: dict[str, Tensor]) -> None:
+    """A hook that notes what comes by."""
     seen[hook.point.name] = x
 
 

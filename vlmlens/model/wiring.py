@@ -67,6 +67,10 @@ class WiredPoint(HookPoint):
         if not self.watched:
             self._wire.disconnect(self)
 
+    def size(self, axis: str) -> int:
+        """How long one of its head axes is."""
+        return self._sizes[axis]
+
     @property
     def watched(self) -> bool:
         """Whether any hook is on."""

@@ -1,0 +1,299 @@
+"""Resume: many edited passes from one clean one, each computing its causal cone and no more.
+
+A cell is a list of edits. Cells whose cones begin at one position are rows of one pass, which
+begins at the first block that any of them edits; every row joins at its own block, as the clean
+stream there. Rows attend to the clean keys and values of everything before the cone. transformers
+runs the blocks, its own masks and the head; what the language model is handed is put in its place.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vlmlens.interventions import Intervention, Site
+from vlmlens.model.batching import in_batches
+from vlmlens.model.cone import Cone, cone, layer_of, settled
+from vlmlens.model.prefill import (
+    Prefill,
+    before,
+    blocks_of,
+    language_model,
+    refuse_hooks,
+)
+from vlmlens.model.prefix import prefix_cache
+from vlmlens.model.watch import edited_points, new_level, read_points, refuse_idle, refuse_unreached, see
+from vlmlens.model.wiring import WiredPoint
+from vlmlens.positions import Positions, chosen
+
+if TYPE_CHECKING:
+    from vlmlens.model.hooked import HookedVLM
+
+#: The keys that the rows of one pass look at, all together: where batches begin to be tried.
+KEYS = 2**15
+
+
+@dataclass(frozen=True, eq=False)
+class Resumed:
+    """What edited passes came to.
+
+    Attributes:
+        logits: of every cell, at the positions that were asked for.
+        positions: these positions.
+        cones: what of every cell was computed again; None where its whole pass was run.
+        whole: why, for the cells whose whole pass was run, by their number.
+    """
+
+    logits: Float[Tensor, "cell row vocab"]
+    positions: Int[Tensor, " row"]
+    cones: tuple[Cone | None, ...]
+    whole: Mapping[int, str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """One cell on its way through a pass: its edits by point, in order."""
+
+    cell: int
+    cone: Cone
+    edits: Mapping[str, Sequence[Intervention]]
+
+
+def resume(
+    vlm: "HookedVLM",
+    prefill: Prefill,
+    cells: Sequence[Sequence[Intervention]],
+    positions: Positions,
+    progress: Callable[[int], None],
+) -> Resumed:
+    """Run cells from a prefill; see ``HookedVLM.resume``."""
+    refuse_hooks(vlm)
+    at = torch.from_numpy(chosen(prefill.inputs.layouts[0], positions).nonzero()[0])
+    groups: dict[int, list[_Row]] = defaultdict(list)
+    cones: list[Cone | None] = []
+    whole: dict[int, str] = {}
+    for number, edits in enumerate(cells):
+        refuse_idle(edits, steps=1)
+        row = _row(vlm, prefill, number, edits)
+        cones.append(None if isinstance(row, str) else row.cone)
+        if isinstance(row, str):
+            whole[number] = row
+        else:  # a position that is asked for may lie before the cone
+            begin = settled(min(row.cone.position, int(at[0])), prefill.masks)
+            groups[begin].append(row)
+    found: dict[int, Tensor] = {}
+    with vlm.road(prefill.attention), torch.no_grad():
+        for position, rows in groups.items():
+            rows.sort(key=lambda row: row.cone.layer)
+            size = max(1, KEYS // len(prefill.inputs.layouts[0]))
+            for some in in_batches(partial(_one_pass, vlm, prefill, position, at), rows, size):
+                for number, logits in some.items():
+                    if logits.isnan().any():
+                        whole[number] = "an edit read positions before the first that it changes"
+                    found[number] = logits
+                progress(sum(number not in whole for number in some))
+    for number in whole:
+        run = vlm.run(prefill.inputs, cells[number], attention=prefill.attention)
+        found[number] = run.logits[0, at.to(run.logits.device)]
+        progress(1)
+    logits = torch.stack([found[number] for number in range(len(cells))])
+    cones = [None if number in whole else each for number, each in enumerate(cones)]
+    return Resumed(logits, at, tuple(cones), whole)
+
+
+def _row(
+    vlm: "HookedVLM", prefill: Prefill, number: int, edits: Sequence[Intervention]
+) -> _Row | str:
+    by_point: dict[str, list[Intervention]] = defaultdict(list)
+    concerned: list[str] = []
+    for edit in edits:
+        for name in edited_points(vlm, edit):
+            by_point[name].append(edit)
+            concerned += [name, *read_points(vlm, edit, name)]
+    found = cone(vlm, prefill, edits, concerned)
+    return found if isinstance(found, str) else _Row(number, found, by_point)
+
+
+def _one_pass(
+    vlm: "HookedVLM", prefill: Prefill, position: int, at: Tensor, rows: Sequence[_Row]
+) -> dict[int, Tensor]:
+    """Rows, sorted by their first block, through the blocks from there on: cell -> logits."""
+    first = rows[0].cone.layer
+    blocks = blocks_of(vlm)
+    norm = vlm.hf_model.get_submodule(vlm.family.final_norm)
+    points = list(dict.fromkeys(name for row in rows for name in row.edits))
+    watched = [(name, edits[0]) for row in rows for name, edits in row.edits.items()]
+    seen: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        stack.enter_context(skipped(blocks[:first]))
+        for layer, module in list(enumerate([*blocks, norm]))[first:]:
+            joining = sum(row.cone.layer == layer for row in rows)
+            enter = partial(_enter, prefill, position, layer, joining, layer == first)
+            stack.enter_context(before(module, enter))
+        level = stack.enter_context(new_level(vlm))
+        for read in dict.fromkeys(
+            read
+            for name in points
+            for row in rows
+            for edit in row.edits.get(name, ())
+            for read in read_points(vlm, edit, name)
+        ):
+            vlm.hook_dict[read].add_hook(partial(see, seen=seen), level=level)
+        for name in points:
+            hook: Any = partial(_edit, vlm=vlm, prefill=prefill, rows=rows, seen=seen)
+            vlm.hook_dict[name].add_hook(hook, level=level)
+        fired = {name: vlm.hook_dict[name].fired for name in points}
+        stack.enter_context(_handed(vlm, prefill, position))
+        kept = at.to(vlm.device) - position
+        output = vlm.hf_model(**_words(prefill, position), use_cache=False, logits_to_keep=kept)
+        refuse_unreached(vlm, watched, fired, prefill.inputs.tensors)
+    return {row.cell: logits for row, logits in zip(rows, output.logits, strict=True)}
+
+
+def _enter(
+    prefill: Prefill, position: int, layer: int, joining: int, first: bool, x: Tensor
+) -> Tensor | None:
+    """What enters a block: the rows on their way, and those that join here, clean so far."""
+    fresh = prefill.stream[layer][:, position:].expand(joining, -1, -1)
+    if first:
+        return fresh.clone()
+    deeper = prefill.given.get("deepstack_visual_embeds") or ()
+    if 0 < layer <= len(deeper):  # a deep tower adds to the stream between the first blocks
+        added = torch.zeros_like(prefill.stream[layer][0])
+        added[prefill.given["visual_pos_masks"][0]] = deeper[layer - 1].to(added)
+        x = x + added[position:]
+    return torch.cat([x, fresh])
+
+
+def _edit(
+    x: Tensor,
+    hook: WiredPoint,
+    vlm: "HookedVLM",
+    prefill: Prefill,
+    rows: Sequence[_Row],
+    seen: Mapping[str, Tensor],
+) -> Tensor:
+    """Every row after its own edits, each of which is shown the whole sequence."""
+    name, size = hook.point.name, len(prefill.inputs.layouts[0])
+    there = sum(row.cone.layer <= layer_of(vlm, name) for row in rows)
+    x = x.expand(there, *x.shape[1:]).clone()  # angles come once for all rows
+    for number, row in enumerate(rows):
+        for edit in row.edits.get(name, ()):
+            own = x[number : number + 1]
+            read = {
+                point: _whole(_of(seen[point], number), vlm.hook_dict[point].axes, size)
+                for point in read_points(vlm, edit, name)
+            }
+            site = Site(
+                name,
+                hook.axes,
+                hook.point.layer,
+                prefill.inputs.layouts,
+                prefill.inputs.keys,
+                seen=read,
+                model=vlm,
+            )
+            edited = edit.apply(_whole(own, hook.axes, size), site)
+            x[number : number + 1] = _newest(edited, own.shape)
+    return x
+
+
+def _of(x: Tensor, number: int) -> Tensor:
+    return x if x.shape[0] == 1 else x[number : number + 1]
+
+
+def _whole(x: Tensor, axes: Sequence[str], size: int) -> Tensor:
+    """The activation with what lies before the cone as NaN: who reads that, is found out."""
+    for axis in ("pos", "query"):
+        if axis in axes and (missing := size - x.shape[axes.index(axis)]):
+            shape = list(x.shape)
+            shape[axes.index(axis)] = missing
+            return torch.cat([x.new_full(shape, torch.nan), x], dim=axes.index(axis))
+    return x
+
+
+def _newest(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """The last positions of an activation, as many as this shape has."""
+    return x[tuple(slice(have - want, None) for have, want in zip(x.shape, shape, strict=True))]
+
+
+def _words(prefill: Prefill, position: int) -> dict[str, Tensor]:
+    """Text of the cone's length, for the outer model, whose language model is handed the cone."""
+    tensors, roles = prefill.inputs.tensors, prefill.inputs.layouts[0].roles
+    word = next(at for at, role in enumerate(roles) if role != "vision")
+    ids = tensors["input_ids"][:, word : word + 1].expand(1, len(roles) - position)
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "position_ids": tensors["position_ids"][..., position:],
+    }
+
+
+@contextmanager
+def _handed(vlm: "HookedVLM", prefill: Prefill, position: int) -> Iterator[None]:
+    """Hand the language model what it was handed in the clean pass, from a position on."""
+    size = prefill.stream[0].shape[1]
+    cache = prefix_cache(prefill.keys, position)
+    handed: dict[str, Any] = {}
+    for name, value in prefill.given.items():
+        if name == "attention_mask":
+            handed[name] = rows_of(value, position, size)
+        elif name == "position_ids":
+            handed[name] = value[..., position:]
+        elif isinstance(value, Tensor) and value.ndim > 1 and value.shape[1] == size:
+            handed[name] = value[:, position:]
+        else:
+            handed[name] = value
+    handed |= dict.fromkeys({"deepstack_visual_embeds", "visual_pos_masks"} & set(handed))
+    handed |= {"past_key_values": cache, "use_cache": cache is not None}
+    handed["inputs_embeds"] = prefill.stream[0][:, position:]
+    hook = language_model(vlm).register_forward_pre_hook(
+        lambda module, args, kwargs: ((), handed), with_kwargs=True
+    )
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def rows_of(mask: Any, position: int, size: int) -> Any:
+    """The rows of a mask from a position on; a mask of padding stays whole."""
+    if isinstance(mask, Mapping):
+        return {
+            name: causal(position, size) if each is None else rows_of(each, position, size)
+            for name, each in mask.items()
+        }
+    return mask[:, :, position:] if isinstance(mask, Tensor) and mask.ndim == 4 else mask
+
+
+def causal(position: int, size: int) -> Tensor | None:
+    """Who sees whom from a position on; None, as attention itself says it, for all rows or one."""
+    if position == 0 or size - position == 1:
+        return None
+    return torch.ones(size - position, size, dtype=torch.bool).tril(position)[None, None]
+
+
+@contextmanager
+def skipped(blocks: Sequence[nn.Module]) -> Iterator[None]:
+    """Blocks that hand on what they are given, while this lasts."""
+    own = [block.__dict__.get("forward") for block in blocks]
+    try:
+        for block in blocks:
+            block.__dict__["forward"] = _hand_on
+        yield
+    finally:
+        for block, forward in zip(blocks, own, strict=True):
+            if forward is None:
+                block.__dict__.pop("forward", None)
+            else:
+                block.__dict__["forward"] = forward
+
+
+def _hand_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return hidden_states
