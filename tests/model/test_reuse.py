@@ -110,6 +110,8 @@ def test_inputs_of_the_same_samples_are_made_once(llava, samples):
         assert llava.inputs(samples) is not llava.inputs(samples, system="Be brief.")
         assert llava.inputs(samples, answers=["a", "b"]) is not llava.inputs(samples)
         assert llava.inputs(samples, padding="right") is not llava.inputs(samples)
+        answered = llava.inputs(samples, answers=["a", "b"]).tensors["pixel_values"]
+        assert answered is llava.inputs(samples).tensors["pixel_values"]
     assert llava.inputs(samples) is not llava.inputs(samples)
 
 

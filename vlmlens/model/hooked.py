@@ -35,6 +35,7 @@ from vlmlens.model.reuse import Reuse
 from vlmlens.model.roads import Roads
 from vlmlens.model.rotary import Rope
 from vlmlens.model.run import Generation, Run
+from vlmlens.model.score import scores
 from vlmlens.model.watch import as_saves, one_pass, refuse_idle
 from vlmlens.model.wiring import WiredPoint, wire
 from vlmlens.points import matching
@@ -310,6 +311,7 @@ class HookedVLM(HookedRootModule):
         temperature: float = 0.0,
         seed: int = 0,
         stop: bool = True,
+        answered: Sequence[Inputs] = (),
         attention: str = "auto",
     ) -> Generation:
         """Continue the prompt token by token, under interventions, with the key-value cache.
@@ -323,16 +325,22 @@ class HookedVLM(HookedRootModule):
             temperature: 0 takes the likeliest token; otherwise tokens are drawn.
             seed: for drawing.
             stop: end at the model's end token; otherwise go on to ``max_new_tokens``.
+            answered: the same prompts with answers, ``inputs(..., answers=...)``: how likely these
+                are, in ``scores``. They start from the prompt's keys and values, unless an edit
+                may reach them, or the model remembers more than that; then ``scores.whole`` says
+                why the prompt was run once more.
             attention: as in ``run``.
         """
         self._check_open()
         refuse_idle(interventions, steps=max_new_tokens)
         for intervention in interventions:
             inputs = intervention.prepare(inputs)
+            answered = [intervention.prepare(one) for one in answered]
+        edited = partial(one_pass, self, interventions=interventions)
         with self._roads.take(attention) as road, torch.no_grad():
             return generate.decode(
                 inputs,
-                partial(one_pass, self, interventions=interventions, saves=as_saves(save)),
+                partial(edited, saves=as_saves(save)),
                 lambda step, logits, saved: Run(
                     step, logits, saved, road, self.rope, self.scaling, self.softcap
                 ),
@@ -343,6 +351,7 @@ class HookedVLM(HookedRootModule):
                 temperature=temperature,
                 seed=seed,
                 stop=stop,
+                score=partial(scores, inputs, answered, interventions, edited),
             )
 
     def run_with_cache(  # pyright: ignore[reportIncompatibleMethodOverride]

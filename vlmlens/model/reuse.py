@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,10 @@ from vlmlens.model.inputs import Inputs
 if TYPE_CHECKING:
     from vlmlens.model.hooked import HookedVLM
 
-#: Batches whose inputs and features are kept at once: the one at hand, with and without answers.
-BATCHES = 4
+#: How many batches' features are kept: those at hand and, for pairs, those to compare with.
+FEATURES = 2
+#: How many inputs: a batch with each of its answers. Equal pictures are kept once.
+INPUTS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +42,9 @@ class Reuse:
     encoded: int = 0
     reused: int = 0
     why_not: str = ""
-    _features: deque[_Features] = field(default_factory=lambda: deque(maxlen=BATCHES))
+    _features: deque[_Features] = field(default_factory=lambda: deque(maxlen=FEATURES))
     _inputs: deque[tuple[Hashable, Any, Inputs]] = field(
-        default_factory=lambda: deque(maxlen=BATCHES)
+        default_factory=lambda: deque(maxlen=INPUTS)
     )
 
     def inputs(self, key: Hashable, alive: Any, make: Callable[[], Inputs]) -> Inputs:
@@ -57,8 +59,14 @@ class Reuse:
             if known == key:
                 return inputs
         made = make()
+        made = replace(made, tensors={n: self._known(n, x) for n, x in made.tensors.items()})
         self._inputs.append((key, alive, made))
         return made
+
+    def _known(self, name: str, x: Tensor) -> Tensor:
+        """The same tensor, where other inputs hold it."""
+        others = (inputs.tensors.get(name) for _, _, inputs in self._inputs)
+        return next((y for y in others if y is not None and torch.equal(x, y)), x)
 
     def stand_in(self, vlm: "HookedVLM", tensors: Mapping[str, Any]) -> Mapping[str, Any]:
         """The tensors of a pass, with what the tower makes of the images in their place.
