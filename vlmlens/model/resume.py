@@ -35,8 +35,11 @@ from vlmlens.positions import Positions, chosen
 if TYPE_CHECKING:
     from vlmlens.model.hooked import HookedVLM
 
-#: The keys that the rows of one pass look at, all together: where batches begin to be tried.
-KEYS = 2**15
+#: Where batches begin to be tried: positions that the rows of one pass compute, and keys that they
+#: look at, all together. More of either fills memory and no longer saves time.
+POSITIONS, KEYS = 2**12, 2**15
+#: Cones that begin this near to each other (a share of what the first one computes) are one group.
+NEAR = 1 / 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,37 +77,68 @@ def resume(
 ) -> Resumed:
     """Run cells from a prefill; see ``HookedVLM.resume``."""
     refuse_hooks(vlm)
+    size = prefill.stream[0].shape[1]
     at = torch.from_numpy(chosen(prefill.inputs.layouts[0], positions).nonzero()[0])
-    groups: dict[int, list[_Row]] = defaultdict(list)
-    cones: list[Cone | None] = []
+    rows, whole = _rows(vlm, prefill, cells)
+    found: dict[int, Tensor] = {}
+    with vlm.road(prefill.attention), torch.no_grad():
+        for position, group in groups(rows, int(at[0]), prefill):
+            most = max(1, min(POSITIONS // (size - position), KEYS // size))
+            for some in in_batches(partial(_one_pass, vlm, prefill, position, at), group, most):
+                found |= some
+                progress(len(some))
+    for number, logits in found.items():
+        if logits.isnan().any():
+            whole[number] = "an edit reads positions that come before all that it changes"
+    for number in whole:
+        run = vlm.run(prefill.inputs, cells[number], attention=prefill.attention)
+        progress(number not in found)
+        found[number] = run.logits[0, at.to(run.logits.device)]
+    cones = {row.cell: row.cone for row in rows if row.cell not in whole}
+    numbers = range(len(cells))
+    return Resumed(
+        torch.stack([found[n] for n in numbers]), at, tuple(cones.get(n) for n in numbers), whole
+    )
+
+
+def groups(
+    rows: Sequence[_Row], wanted: int, prefill: Prefill
+) -> Iterator[tuple[int, list[_Row]]]:
+    """Rows whose cones begin at one position, or near it, by their first block.
+
+    Args:
+        rows: one for every cell.
+        wanted: the first position that is asked for, which may come before a cone.
+        prefill: the clean pass.
+    """
+    begins = [settled(min(row.cone.position, wanted), prefill.masks) for row in rows]
+    size = prefill.stream[0].shape[1]
+    group: list[_Row] = []
+    begin = 0
+    for own, row in sorted(zip(begins, rows, strict=True), key=lambda pair: pair[0]):
+        if group and own - begin > NEAR * (size - begin):
+            yield begin, sorted(group, key=lambda each: each.cone.layer)
+            group = []
+        begin = begin if group else own
+        group.append(row)
+    if group:
+        yield begin, sorted(group, key=lambda each: each.cone.layer)
+
+
+def _rows(
+    vlm: "HookedVLM", prefill: Prefill, cells: Sequence[Sequence[Intervention]]
+) -> tuple[list[_Row], dict[int, str]]:
+    """The cells that can be resumed, and why the others cannot."""
+    rows: list[_Row] = []
     whole: dict[int, str] = {}
     for number, edits in enumerate(cells):
         refuse_idle(edits, steps=1)
         row = _row(vlm, prefill, number, edits)
-        cones.append(None if isinstance(row, str) else row.cone)
         if isinstance(row, str):
             whole[number] = row
-        else:  # a position that is asked for may lie before the cone
-            begin = settled(min(row.cone.position, int(at[0])), prefill.masks)
-            groups[begin].append(row)
-    found: dict[int, Tensor] = {}
-    with vlm.road(prefill.attention), torch.no_grad():
-        for position, rows in groups.items():
-            rows.sort(key=lambda row: row.cone.layer)
-            size = max(1, KEYS // len(prefill.inputs.layouts[0]))
-            for some in in_batches(partial(_one_pass, vlm, prefill, position, at), rows, size):
-                for number, logits in some.items():
-                    if logits.isnan().any():
-                        whole[number] = "an edit read positions before the first that it changes"
-                    found[number] = logits
-                progress(sum(number not in whole for number in some))
-    for number in whole:
-        run = vlm.run(prefill.inputs, cells[number], attention=prefill.attention)
-        found[number] = run.logits[0, at.to(run.logits.device)]
-        progress(1)
-    logits = torch.stack([found[number] for number in range(len(cells))])
-    cones = [None if number in whole else each for number, each in enumerate(cones)]
-    return Resumed(logits, at, tuple(cones), whole)
+        else:
+            rows.append(row)
+    return rows, whole
 
 
 def _row(
