@@ -78,18 +78,21 @@ class Experiment:
     batch: int = 32
 
     def cells(self) -> Iterator[tuple[str, Cell]]:
-        """Every cell with its intervention's label, in order."""
+        """Every cell with its intervention's label, batch by batch: its pictures are shared."""
         if not self.samples:
             raise DataError("an experiment needs samples; the data set is empty")
-        for label, edits in self.interventions.items():
-            for start in range(0, len(self.samples), self.batch):
-                chunk = tuple(self.samples[start : start + self.batch])
+        for start in range(0, len(self.samples), self.batch):
+            chunk = tuple(self.samples[start : start + self.batch])
+            for label, edits in self.interventions.items():
                 yield label, Cell(self.model, chunk, tuple(edits), self.measure)
 
     def run(
         self, folder: Path | str | None = None, *, progress: Callable[[], None] = lambda: None
     ) -> xr.Dataset:
         """Run what is not done yet, and join everything.
+
+        Interventions of one batch come one after the other, so that its pictures are prepared, and
+        seen by the tower, once; see ``HookedVLM.reuse``.
 
         Args:
             folder: keeps every finished cell; run again, only what is missing is computed.
@@ -107,15 +110,16 @@ class Experiment:
         done = [store is not None and store.has(key) for key in keys]
         missing = [cell for (_, cell), ready in zip(cells, done, strict=True) if not ready]
         fresh = Local().map(Cell.run, missing)
-        for (label, _), key, ready in zip(cells, keys, done, strict=True):
-            if store is not None and ready:
-                result = store.read(key)
-            else:
-                result = next(fresh)
-                if store is not None:
-                    store.write(key, result)
-            found[label].append(result)
-            progress()
+        with self.model.reuse():
+            for (label, _), key, ready in zip(cells, keys, done, strict=True):
+                if store is not None and ready:
+                    result = store.read(key)
+                else:
+                    result = next(fresh)
+                    if store is not None:
+                        store.write(key, result)
+                found[label].append(result)
+                progress()
         names = [s.id or str(n) for n, s in enumerate(self.samples)]
         tables = [
             xr.concat(

@@ -1,8 +1,8 @@
 """HookedVLM: open a model; prepare inputs; run; generate."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property, partial
 from typing import Any
 
@@ -31,9 +31,11 @@ from vlmlens.model.prefill import Prefill, prefill
 from vlmlens.model.raw import Roles, from_tensors
 from vlmlens.model.recognise import recognise
 from vlmlens.model.resume import Resumed, resume
+from vlmlens.model.reuse import Reuse
 from vlmlens.model.roads import Roads
 from vlmlens.model.rotary import Rope
 from vlmlens.model.run import Generation, Run
+from vlmlens.model.score import scores
 from vlmlens.model.watch import as_saves, one_pass, refuse_idle
 from vlmlens.model.wiring import WiredPoint, wire
 from vlmlens.points import matching
@@ -90,6 +92,7 @@ class HookedVLM(HookedRootModule):
         self.layers = config.get_text_config().num_hidden_layers
         self._training = {module: module.training for module in hf_model.modules()}
         self._closed = False
+        self._reuse: Reuse | None = None
         hf_model.eval()
         self._roads.watch()
 
@@ -155,15 +158,20 @@ class HookedVLM(HookedRootModule):
         given = list(given) if isinstance(given, Sequence) else [given]
         if not all(isinstance(item, Sample) for item in given):
             raise InputError("pass samples, or images together with prompts")
-        return from_samples(
+        said = None if answers is None else tuple(answers)
+        make = partial(
+            from_samples,
             given,
             self.processor,
             self.family,
             self.hf_model,
             system=system,
-            answers=answers,
+            answers=said,
             padding=padding,
         )
+        if self._reuse is None:
+            return make()
+        return self._reuse.inputs((*map(id, given), system, said, padding), given, make)
 
     def inputs_from(
         self,
@@ -303,6 +311,7 @@ class HookedVLM(HookedRootModule):
         temperature: float = 0.0,
         seed: int = 0,
         stop: bool = True,
+        answered: Sequence[Inputs] = (),
         attention: str = "auto",
     ) -> Generation:
         """Continue the prompt token by token, under interventions, with the key-value cache.
@@ -316,16 +325,22 @@ class HookedVLM(HookedRootModule):
             temperature: 0 takes the likeliest token; otherwise tokens are drawn.
             seed: for drawing.
             stop: end at the model's end token; otherwise go on to ``max_new_tokens``.
+            answered: the same prompts with answers, ``inputs(..., answers=...)``: how likely these
+                are, in ``scores``. They start from the prompt's keys and values, unless an edit
+                may reach them, or the model remembers more than that; then ``scores.whole`` says
+                why the prompt was run once more.
             attention: as in ``run``.
         """
         self._check_open()
         refuse_idle(interventions, steps=max_new_tokens)
         for intervention in interventions:
             inputs = intervention.prepare(inputs)
+            answered = [intervention.prepare(one) for one in answered]
+        edited = partial(one_pass, self, interventions=interventions)
         with self._roads.take(attention) as road, torch.no_grad():
             return generate.decode(
                 inputs,
-                partial(one_pass, self, interventions=interventions, saves=as_saves(save)),
+                partial(edited, saves=as_saves(save)),
                 lambda step, logits, saved: Run(
                     step, logits, saved, road, self.rope, self.scaling, self.softcap
                 ),
@@ -336,6 +351,7 @@ class HookedVLM(HookedRootModule):
                 temperature=temperature,
                 seed=seed,
                 stop=stop,
+                score=partial(scores, inputs, answered, interventions, edited),
             )
 
     def run_with_cache(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -359,6 +375,23 @@ class HookedVLM(HookedRootModule):
             saves = as_saves(names_filter)
         run = self.run(inputs, save=saves, **options)
         return run.logits, run.saved
+
+    @contextmanager
+    def reuse(self) -> Iterator[Reuse]:
+        """Share what passes about the same pictures have in common while this lasts.
+
+        ``inputs`` of the same samples are made once; and a pass about images that tower and
+        projector have seen takes what they made of them, where nobody watches or edits these and
+        no graph is kept. Results are the same. The last few batches are kept.
+
+        Yields:
+            A ``Reuse``, which counts, and says why where nothing can be shared.
+        """
+        before, self._reuse = self._reuse, self._reuse or Reuse()
+        try:
+            yield self._reuse
+        finally:
+            self._reuse = before
 
     def road(self, attention: str) -> AbstractContextManager[str]:
         """Attention computed in one way while this lasts; yields what that is."""
