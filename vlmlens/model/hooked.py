@@ -224,6 +224,7 @@ class HookedVLM(HookedRootModule):
         interventions: Sequence[Intervention] = (),
         save: str | Save | Sequence[str | Save] = (),
         *,
+        logits: bool | Positions = True,
         attention: str = "auto",
         grad: bool = False,
     ) -> Run:
@@ -233,6 +234,9 @@ class HookedVLM(HookedRootModule):
             inputs: from ``inputs`` or ``inputs_from``.
             interventions: edits, applied in order.
             save: points to keep, as names, patterns or ``Save``.
+            logits: those of every position; or of some, the same number in every sample, such
+                as ``"last"``; or False, for none: the pass then ends with the last block that
+                anybody watches.
             attention: ``"auto"`` for the implementation that the model was opened with, or
                 ``"eager"`` or ``"sdpa"``. Compare runs of one kind only: in half precision the
                 two differ by more than many effects.
@@ -249,8 +253,10 @@ class HookedVLM(HookedRootModule):
         for intervention in interventions:
             inputs = intervention.prepare(inputs)
         with self._roads.take(attention) as road, torch.set_grad_enabled(grad):
-            logits, saved = one_pass(self, inputs, inputs.tensors, interventions, as_saves(save))
-        return Run(inputs, logits, saved, road, self.rope, self.scaling, self.softcap)
+            made, saved = one_pass(
+                self, inputs, inputs.tensors, interventions, as_saves(save), logits=logits
+            )
+        return Run(inputs, made, saved, road, self.rope, self.scaling, self.softcap)
 
     def prefill(
         self,
