@@ -427,7 +427,7 @@ def test_without_answers_the_models_own_stand_in(model, tmp_path):
     xr.testing.assert_identical(found, again)
 
 
-def test_a_batch_that_does_not_fit_is_measured_in_halves(monkeypatch):
+def test_a_batch_that_does_not_fit_is_measured_in_halves(vlm):
     class Greedy(Measure):
         def __call__(self, model, samples, interventions):
             if len(samples) > 2:
@@ -436,6 +436,6 @@ def test_a_batch_that_does_not_fit_is_measured_in_halves(monkeypatch):
             return xr.Dataset({"n": ("sample", [len(samples)] * len(samples))}, {"sample": names})
 
     samples = tuple(vl.Sample("?", id=str(number)) for number in range(5))
-    made = Cell(None, samples, (), Greedy()).run()
+    made = Cell(vlm, samples, (), Greedy()).run()
     assert list(made["sample"].values) == ["0", "1", "2", "3", "4"]
     assert list(made["n"].values) == [2, 2, 2, 2, 1]
