@@ -13,7 +13,7 @@ from typing import Any
 from vlmlens.errors import UnsupportedModelError
 
 #: Processor classes of model types that transformers does not know.
-OWN = {"vlmlens_llava": "LlavaProcessor"}
+OWN = {"vlmlens_llava": "LlavaProcessor", "vlmlens_llava_grid": "LlavaProcessor"}
 
 
 def open_processor(name: str, model_type: str, **hub: Any) -> Any:

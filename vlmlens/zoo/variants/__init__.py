@@ -7,14 +7,38 @@ imported. Additions compose: ``normalize(multilayer(model))``.
 
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from vlmlens.zoo.variants.coordinates import coordinates
+from vlmlens.zoo.variants.extend import processor_for
+from vlmlens.zoo.variants.grid_rope import grid_rope
 from vlmlens.zoo.variants.llava import LlavaVariant, LlavaVariantConfig
+from vlmlens.zoo.variants.llava_grid import LlavaGrid, LlavaGridConfig
 from vlmlens.zoo.variants.multilayer import multilayer
 from vlmlens.zoo.variants.normalize import normalize, refresh
+from vlmlens.zoo.variants.pool import pool
+from vlmlens.zoo.variants.registers import registers
 
-AutoConfig.register(LlavaVariantConfig.model_type, LlavaVariantConfig, exist_ok=True)
-AutoModelForImageTextToText.register(LlavaVariantConfig, LlavaVariant, exist_ok=True)
+for _config, _model in ((LlavaVariantConfig, LlavaVariant), (LlavaGridConfig, LlavaGrid)):
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    AutoModelForImageTextToText.register(_config, _model, exist_ok=True)
 
 #: Name -> what adds it.
-VARIANTS = {function.__name__: function for function in (normalize, multilayer)}
+VARIANTS = {
+    function.__name__: function
+    for function in (normalize, multilayer, pool, registers, coordinates, grid_rope)
+}
 
-__all__ = ["VARIANTS", "LlavaVariant", "LlavaVariantConfig", "multilayer", "normalize", "refresh"]
+__all__ = [
+    "VARIANTS",
+    "LlavaGrid",
+    "LlavaGridConfig",
+    "LlavaVariant",
+    "LlavaVariantConfig",
+    "coordinates",
+    "grid_rope",
+    "multilayer",
+    "normalize",
+    "pool",
+    "processor_for",
+    "refresh",
+    "registers",
+]
