@@ -1,5 +1,6 @@
 """What can be added to a LLaVA: each does what its formula says, composes, saves and opens."""
 
+import numpy as np
 import pytest
 import torch
 from conftest import QUESTIONS, build, picture
@@ -7,7 +8,7 @@ from torch.nn.functional import layer_norm
 
 import vlmlens as vl
 from vlmlens.errors import InputError, UnsupportedModelError
-from vlmlens.interventions import NormalizeVision
+from vlmlens.interventions import NormalizeVision, PermuteVision
 from vlmlens.zoo import variants
 from vlmlens.zoo.variants.normalize import KINDS
 
@@ -145,6 +146,165 @@ def test_the_copied_norm_is_frozen_and_the_seed_decides_the_rest(llava):
     assert not torch.equal(weights[0], weights[2])
 
 
+# Pooled tokens, registers
+
+
+def test_pooled_tokens_are_means_of_their_part_of_the_grid(llava):
+    model, processor = llava
+    plain, _ = run(model, processor, "projector.hook_out")
+    grid = plain.unflatten(1, (4, 4))
+    for side, spans in ((2, [(0, 2), (2, 4)]), (3, [(0, 2), (1, 3), (2, 4)]), (1, [(0, 4)])):
+        changed = variants.pool(model, side)
+        fitting = variants.processor_for(changed, processor)
+        out, ran = run(changed, fitting, "projector.hook_out")
+        by_hand = [grid[:, a:b, c:d].mean((1, 2)) for a, b in spans for c, d in spans]
+        torch.testing.assert_close(out, torch.stack(by_hand, 1))
+        assert ran.inputs.layouts[0].grid() == (side, side)
+
+
+def test_a_pooled_token_looks_at_all_that_it_is_made_of(llava):
+    model, processor = llava
+    whole = vl.HookedVLM(model, processor)
+    with whole:
+        boxes = whole.inputs([picture(0)], ["What?"]).layouts[0].box
+    changed = variants.pool(model, 2)
+    with vl.HookedVLM(changed, variants.processor_for(changed, processor)) as vlm:
+        layout = vlm.inputs([picture(0)], ["What?"]).layouts[0]
+    last = layout.box[layout.vision(0)[3]]
+    own = boxes[~np.isnan(boxes[:, 0])].reshape(4, 4, 4)[2:, 2:]
+    assert last.tolist() == [own[..., 0].min(), own[..., 1].min(), 40, 40]
+
+
+def test_the_norm_comes_after_pooling(llava):
+    changed = variants.pool(variants.normalize(llava[0]), 2)
+    out, _ = run(changed, variants.processor_for(changed, llava[1]), "projector.hook_out")
+    torch.testing.assert_close(out.norm(dim=-1), torch.full((2, 4), PAPERS))
+
+
+def test_a_processor_that_does_not_fit_is_refused(llava):
+    model, processor = llava
+    with (
+        vl.HookedVLM(variants.pool(model, 2), processor) as vlm,
+        pytest.raises(InputError, match="16 vision positions"),
+    ):
+        vlm.inputs([picture(0)], [QUESTIONS[0]])
+
+
+def test_registers_follow_every_image_and_nothing_else_changes(llava):
+    model, processor = llava
+    changed = variants.registers(model, 3)
+    with vl.HookedVLM(changed, variants.processor_for(changed, processor)) as vlm:
+        inputs = vlm.inputs([[picture(0), picture(1)]], ["<image> and <image>"])
+        shuffle = PermuteVision()
+        saved, shuffled = (
+            vlm.run(inputs, edits, save="hook_embed").saved["hook_embed"][0]
+            for edits in ((), (shuffle,))
+        )
+    (layout,) = inputs.layouts
+    assert [layout.kind.count(kind) for kind in ("patch", "register")] == [32, 6]
+    own = changed.model.multi_modal_projector.registers.weight
+    for image in range(2):
+        here = [
+            at
+            for at, kind in enumerate(layout.kind)
+            if kind == "register" and layout.image[at] == image
+        ]
+        assert here == list(range(here[0], here[0] + 3))
+        assert here[0] == layout.vision(image)[-1] + 1
+        assert (layout.row[here] == -1).all()
+        torch.testing.assert_close(saved[here], own)
+        torch.testing.assert_close(shuffled[here], own)
+    with vl.HookedVLM(model, processor) as plain:
+        before = plain.inputs([[picture(0), picture(1)]], ["<image> and <image>"])
+        stream = plain.run(before, save="hook_embed").saved["hook_embed"][0]
+    kept = [at for at, kind in enumerate(layout.kind) if kind != "register"]
+    torch.testing.assert_close(saved[kept], stream)
+
+
+def test_registers_begin_as_words(llava):
+    table = llava[0].get_input_embeddings().weight
+    own = variants.registers(llava[0], 200).model.multi_modal_projector.registers.weight
+    words = table.norm(dim=-1).mean().item()
+    assert own.norm(dim=-1).mean().item() == pytest.approx(words, rel=0.05)
+
+
+# Coordinates
+
+
+def test_coordinates_change_nothing_until_they_are_trained(llava):
+    model, processor = llava
+    changed = variants.coordinates(model)
+    before, after = (run(m, processor, "hook_embed")[1].logits for m in (model, changed))
+    torch.testing.assert_close(after, before)
+
+
+def test_coordinates_are_rows_and_columns_from_minus_one_to_one(llava):
+    model, processor = llava
+    changed = variants.coordinates(model)
+    projector = changed.model.multi_modal_projector
+    toward = torch.randn(2, 32, generator=torch.manual_seed(0))
+    with torch.no_grad():
+        projector.linear_1.weight[:, -2:] = toward.T
+    features, _ = run(changed, processor, "projector.hook_in")
+    out, _ = run(changed, processor, "projector.hook_out")
+    old = model.model.multi_modal_projector
+    place = torch.tensor([[r, c] for r in range(4) for c in range(4)]) * 2 / 3 - 1
+    hidden = torch.nn.functional.gelu(old.linear_1(features) + place @ toward)
+    torch.testing.assert_close(out, old.linear_2(hidden).detach())
+
+
+# 2-D RoPE
+
+
+def test_vision_tokens_turn_by_row_and_column_and_text_as_before(llava):
+    model, processor = llava
+    point = "blocks.1.attn.hook_cos"
+    plain, ran = run(model, processor, point)
+    turned, _ = run(variants.grid_rope(model), processor, point)
+    head = plain.shape[-1]
+    frequency = 1 / 10000 ** (torch.arange(0, head, 2) / head)
+    for row, layout in enumerate(ran.inputs.layouts):
+        text = ~layout.mask("vision", "pad")
+        assert torch.equal(turned[row, text], plain[row, text])
+        here = layout.vision(0)
+        start = ran.inputs.tensors["position_ids"][row, here[0]].item()
+        ways = np.stack([0 * here, layout.row[here], layout.column[here]])  # time height width
+        own = torch.from_numpy(start + ways[np.arange(head // 2) % 3].T)
+        expected = torch.cos(own * frequency).repeat(1, 2)
+        torch.testing.assert_close(turned[row, here], expected, rtol=0, atol=1e-5)
+
+
+def test_without_an_image_it_is_the_plain_model(llava):
+    model, _ = llava
+    ids = torch.tensor([[1, 50, 60, 70, 80]])
+    with torch.no_grad():
+        assert torch.equal(variants.grid_rope(model)(ids).logits, model(ids).logits)
+
+
+def test_padding_on_the_left_and_no_position_ids(llava):
+    model, processor = llava
+    changed = variants.grid_rope(model)
+    with vl.HookedVLM(changed, processor) as vlm:
+        inputs = vlm.inputs([picture(0), picture(1)], list(QUESTIONS))
+        ours = vlm.run(inputs).logits
+    given = {k: v for k, v in inputs.tensors.items() if k != "position_ids"}
+    counted = {"position_ids": inputs.tensors["attention_mask"].cumsum(-1).sub(1).clamp(min=0)}
+    with torch.no_grad():
+        assert torch.equal(changed(**given).logits, ours)
+        assert torch.equal(changed(**given, **counted).logits, ours)
+
+
+def test_positions_that_are_not_threefold_are_refused_where_nobody_can_make_them_so(llava):
+    model = variants.grid_rope(llava[0]).model
+    words = model.get_input_embeddings()(torch.tensor([[1, 50, 60]]))
+    with pytest.raises(InputError, match="grid_positions"):
+        model.language_model(inputs_embeds=words)
+    with pytest.raises(InputError, match="which positions"):
+        model(inputs_embeds=words)
+    with pytest.raises(InputError, match="whole images"):
+        model.grid_positions(torch.full((1, 9), model.config.image_token_id), torch.arange(9)[None])
+
+
 # Together
 
 
@@ -162,6 +322,16 @@ MADE = {
     "match": lambda model: variants.normalize(model, "match_distribution"),
     "multilayer": variants.multilayer,
     "both": lambda model: variants.normalize(variants.multilayer(model), "match_each"),
+    "tokens": lambda model: variants.registers(variants.pool(model, 3), 2),
+    "places": lambda model: variants.grid_rope(variants.coordinates(model)),
+    "everything": lambda model: variants.registers(
+        variants.pool(
+            variants.grid_rope(
+                variants.coordinates(variants.multilayer(variants.normalize(model, "match_mean")))
+            ),
+            2,
+        )
+    ),
 }
 
 
@@ -172,11 +342,12 @@ def test_a_variant_saves_and_opens_and_its_model_stays_as_it_was(llava, name, tm
     changed = MADE[name](model)
     if changed.config.normalize:
         with_gain(changed)
+    processor = variants.processor_for(changed, processor)
     _, ran = run(changed, processor, "hook_embed")
     changed.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     with vl.HookedVLM.from_pretrained(str(tmp_path)) as vlm:
-        assert type(vlm.hf_model) is variants.LlavaVariant
+        assert isinstance(vlm.hf_model, variants.LlavaVariant)
         assert not vlm.recognised
         inputs = vlm.inputs([picture(0), picture(1)], list(QUESTIONS))
         assert torch.equal(vlm.run(inputs).logits, ran.logits)
@@ -192,6 +363,10 @@ def test_what_cannot_be_extended_says_so(llava):
         variants.multilayer(model, [2, 4])
     with pytest.raises(InputError):
         variants.multilayer(model, [])
+    with pytest.raises(InputError, match="4 x 4"):
+        variants.pool(model, 5)
+    with pytest.raises(InputError, match="at least one"):
+        variants.registers(model, 0)
     with pytest.raises(UnsupportedModelError, match="of GPT"), torch.device("meta"):
         from transformers import GPT2Config, GPT2LMHeadModel
 
