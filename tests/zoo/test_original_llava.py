@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ import torch
 from by_hand import TOWER, answer_of, pixels
 from conftest import picture
 from safetensors.torch import load_file, save_file
-from transformers import CLIPVisionConfig, CLIPVisionModel
+from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaTokenizerFast
 
 import vlmlens as vl
 from vlmlens.errors import UnsupportedModelError
 from vlmlens.zoo import original_llava
 from vlmlens.zoo.original_llava import SYSTEM
 
+MODEL_TYPE = {"model_type": "llava_llama"}
 QUESTION = "What color is the circle?"
 SIDE, PATCH, WIDTH, LM = 32, 8, 16, 24
 ARMS = {
@@ -404,6 +406,72 @@ def test_folders_that_are_not_whole_say_what_they_lack(write):
     (folder / "adapter_config.json").touch()
     with pytest.raises(UnsupportedModelError, match="LoRA"):
         opened(folder, picture(0))
+
+
+def in_cache(cache, name, folder):
+    """A folder where the hub's cache would keep it."""
+    home = cache / f"models--{name.replace('/', '--')}"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs" / "main").write_text("0123abc")
+    shutil.copytree(folder, home / "snapshots" / "0123abc")
+
+
+def test_a_hub_id_goes_the_same_road(write, clip, tmp_path):
+    image = picture(3, (52, 40))
+    folder, _ = write("normalized", tower=False, mm_vision_tower="somebody/tiny-clip")
+    whole = opened(folder, image, vision_tower=str(clip[0]))[2]
+    cache = tmp_path / "cache"
+    in_cache(cache, "user074/llava-v1.5-7b-normWmean", folder)
+    in_cache(cache, "somebody/tiny-clip", clip[0])
+    offline = {"cache_dir": str(cache), "local_files_only": True}
+    vlm, _, logits, _ = opened("user074/llava-v1.5-7b-normWmean", image, **offline)
+    assert torch.equal(logits, whole)
+    assert vlm.revision == "0123abc"
+    assert type(vlm.hf_model).__name__ == "LlavaVariant"
+
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+
+@pytest.mark.parametrize("case", ["case_a", "case_b"])
+def test_logits_that_the_authors_functions_made(case, tmp_path):
+    """The golden model under its original names; its last row is the placeholder's."""
+    home = GOLDEN / case
+    config = json.loads((home / "model" / "config.json").read_text())
+    weights = load_file(home / "model" / "model.safetensors")
+    text, words = config["text_config"], config["image_token_index"]
+    assert words == text["vocab_size"] - 1
+    named = {}
+    for name, tensor in weights.items():
+        name = name.replace("language_model.model.", "model.")
+        name = name.replace("language_model.lm_head", "lm_head")
+        name = name.replace("multi_modal_projector.linear_1", "model.mm_projector.0")
+        name = name.replace("multi_modal_projector.linear_2", "model.mm_projector.2")
+        name = name.replace("vision_tower.", TOWER, 1)
+        cut = name.startswith(("lm_head", "model.embed_tokens"))
+        named[name] = tensor[:words].clone() if cut else tensor
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "config.json").write_text(json.dumps(config["vision_config"]))
+    own = {
+        "mm_vision_tower": str(tmp_path / "clip"),
+        "mm_vision_select_layer": config["vision_feature_layer"],
+    }
+    (tmp_path / "config.json").write_text(json.dumps(SETTINGS | text | own | MODEL_TYPE))
+    save(named, tmp_path, "sharded bin")
+    vocabulary = {f"word{n}": n for n in range(words)} | {"<unk>": 0, "<s>": 1, "</s>": 2}
+    vocabulary = {n: w for w, n in vocabulary.items()}
+    LlamaTokenizerFast({w: n for n, w in vocabulary.items()}).save_pretrained(tmp_path)
+    given, expected = (np.load(home / f"{part}.npz") for part in ("inputs", "expected"))
+    model, _ = original_llava.load(tmp_path)
+    with vl.HookedVLM(model) as vlm:
+        inputs = vlm.inputs_from(
+            torch.from_numpy(given["input_ids"]),
+            pixel_values=torch.from_numpy(given["pixel_values"]),
+        )
+        logits = vlm.run(inputs).logits[0, -1]
+    torch.testing.assert_close(
+        logits[:words], torch.from_numpy(expected["logits.clean"][:words]), rtol=0, atol=1e-4
+    )
 
 
 def test_a_tokenizer_that_does_not_fit_the_table_is_refused(write):

@@ -12,10 +12,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from torch import Tensor
+
 from vlmlens.errors import UnsupportedModelError
 from vlmlens.zoo.original_llava.parts import parts_of
 from vlmlens.zoo.original_llava.prompt import SYSTEM, original_processor
-from vlmlens.zoo.original_llava.settings import is_original, settings_of
+from vlmlens.zoo.original_llava.settings import is_normalized, is_original, settings_of
 from vlmlens.zoo.original_llava.weights import HEAD, read, renamed, with_image_row
 
 __all__ = ["SYSTEM", "convert", "is_original", "load"]
@@ -47,48 +49,52 @@ def load(
         UnsupportedModelError: a checkpoint that is not whole, or that this cannot be sure to open
             as it was trained; the message says what does not fit.
     """
+    settings = settings_of(folder)
+    given = read(folder)
+    normalized = is_normalized(settings, given)
+    weights = renamed(given)
+    parts = parts_of(settings, weights, normalized, vision_tower, hub)
+    processor = original_processor(folder, settings, parts.tower_config)
+    tokenizer = processor.tokenizer
+    weights |= parts.added
+    image_id = tokenizer.convert_tokens_to_ids("<image>")
+    with_image_row(weights, image_id, tokenizer.unk_token_id or 0)
+    config = parts.config(image_id, len(weights[HEAD]))
+    if isinstance(dtype, str) and dtype == "auto":
+        dtype = weights[HEAD].dtype
+    try:
+        model = _filled(config, weights, dtype=dtype, **options)
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"{folder}: {error}") from error
+    for token in ("bos", "eos", "pad"):
+        setattr(
+            model.generation_config, f"{token}_token_id", getattr(tokenizer, f"{token}_token_id")
+        )
+    model.generation_config.suppress_tokens = [image_id]
+    return model, processor
+
+
+def _filled(config: Any, weights: dict[str, Tensor], **options: Any) -> Any:
+    """A model that holds just these weights."""
     from transformers import AutoModelForImageTextToText
 
     import vlmlens.zoo.variants  # noqa: F401  model types of our own
 
-    given = read(folder)
-    weights = renamed(given)
-    settings = settings_of(folder, set(given))
-    parts = parts_of(settings, weights, vision_tower, hub)
-    processor = original_processor(folder, settings, parts.tower_config)
-    weights |= parts.added
-    image_id = processor.tokenizer.convert_tokens_to_ids("<image>")
-    unknown = processor.tokenizer.unk_token_id or 0
-    with_image_row(weights, image_id, unknown)
-    config = parts.config(image_id, len(weights[HEAD]))
     kind: Any = AutoModelForImageTextToText._model_mapping[type(config)]
-    if isinstance(dtype, str) and dtype == "auto":
-        dtype = weights[HEAD].dtype
+    options["output_loading_info"] = True
     try:
-        model, told = kind.from_pretrained(
-            None,
-            config=config,
-            state_dict=weights,
-            dtype=dtype,
-            output_loading_info=True,
-            **options,
-        )
+        model, told = kind.from_pretrained(None, config=config, state_dict=weights, **options)
     except RuntimeError as error:
         raise UnsupportedModelError(
-            f"{folder}: weights of other shapes than config.json says: {error}"
+            f"weights of other shapes than config.json says: {error}"
         ) from error
-    for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+    for what in ("missing_keys", "unexpected_keys"):
         if told[what]:
             raise UnsupportedModelError(
-                f"{folder} is not whole, or more than LLaVA-1.5: {what.replace('_', ' ')} "
-                f"{', '.join(sorted(map(str, told[what]))[:6])}"
+                f"not whole, or more than config.json says: {what.replace('_', ' ')} "
+                f"{', '.join(sorted(told[what])[:6])}"
             )
-    tokenizer = processor.tokenizer
-    model.generation_config.bos_token_id = tokenizer.bos_token_id
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.suppress_tokens = [image_id]
-    return model, processor
+    return model
 
 
 def convert(folder: Path | str, to: Path | str, **options: Any) -> Path:

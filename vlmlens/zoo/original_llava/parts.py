@@ -23,12 +23,14 @@ class Parts:
         tower_config: of the tower.
         added: weights to be added: the tower's, where the checkpoint holds none, and the copy of
             its final norm that +Multilayer has.
-        multilayer: whether the projector reads four layers.
+        normalized: whether the projector is +Normalize's.
+        multilayer: whether it reads four layers.
     """
 
     settings: Mapping[str, Any]
     tower_config: Any
     added: dict[str, Tensor]
+    normalized: bool
     multilayer: bool
 
     def config(self, image_id: int, rows: int) -> Any:
@@ -53,7 +55,7 @@ class Parts:
             "tie_word_embeddings": False,
         }
         added: dict[str, Any] = {}
-        if self.settings["normalize_projector"]:
+        if self.normalized:
             added["normalize"] = dict(PAPER)
         if self.multilayer:
             added["feature_norm"] = True
@@ -63,6 +65,7 @@ class Parts:
 def parts_of(
     settings: Mapping[str, Any],
     weights: Mapping[str, Tensor],
+    normalized: bool,
     vision_tower: str | None,
     hub: Mapping[str, Any],
 ) -> Parts:
@@ -92,7 +95,7 @@ def parts_of(
             f"+Multilayer reads blocks {', '.join(map(str, MULTILAYER))} of a tower of 24; {name} "
             f"has {config.num_hidden_layers}"
         )
-    agree("", settings, "use_multilayer_features", multilayer, "the projector's inputs")
+    agree(settings, "use_multilayer_features", multilayer, "the projector's inputs")
     tower: dict[str, Tensor] = {}
     own = any(key.startswith("model.vision_tower.") for key in weights)
     if not own:
@@ -108,4 +111,4 @@ def parts_of(
             if norm is None:
                 raise UnsupportedModelError("the tower's post_layernorm is missing")
             tower[f"model.multi_modal_projector.feature_norm.{part}"] = norm.clone()
-    return Parts(settings, config, tower, multilayer)
+    return Parts(settings, config, tower, normalized, multilayer)

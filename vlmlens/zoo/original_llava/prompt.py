@@ -58,6 +58,8 @@ def original_processor(folder: Path, settings: Mapping[str, Any], tower: Any) ->
 def _tokenizer(folder: Path) -> Any:
     from transformers import LlamaTokenizerFast
 
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        raise UnsupportedModelError(f"{folder} has no tokenizer.model and no tokenizer.json")
     try:
         # The original cuts a prompt at its images and encodes each piece as a text of its own,
         # which begins with a space. The "legacy" way does that after every special token.

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,11 @@ def is_original(config: Mapping[str, Any]) -> bool:
     )
 
 
-def settings_of(folder: Path, names: set[str]) -> dict[str, Any]:
-    """``config.json``, once it agrees with the names of the weights.
+def settings_of(folder: Path) -> dict[str, Any]:
+    """``config.json``, where nothing in it is other than LLaVA-1.5's.
 
     Raises:
-        UnsupportedModelError: a setting that is not LLaVA-1.5's, one that is not known, or a flag
-            and weights that disagree.
+        UnsupportedModelError: a setting of another model, or one that is not known and may matter.
     """
     given = json.loads((folder / "config.json").read_text())
     built = ", ".join(given.get("architectures") or ())
@@ -65,21 +64,30 @@ def settings_of(folder: Path, names: set[str]) -> dict[str, Any]:
                 f"{folder}: config.json sets {name}={value!r}, which may change the vision tokens "
                 "in a way that is not known here; if it does not, take it out of config.json"
             )
+    return given
+
+
+def is_normalized(settings: Mapping[str, Any], names: Iterable[str]) -> bool:
+    """Whether the projector is +Normalize's, by the names of its weights.
+
+    Raises:
+        UnsupportedModelError: half of it is, or the flag says otherwise.
+    """
+    names = set(names)
     nested = any(name.startswith("model.mm_projector.projector.") for name in names)
     normed = "model.mm_projector.norm.weight" in names
     if nested != normed:
         raise UnsupportedModelError(
-            f"{folder}: a normalised projector has model.mm_projector.projector.* and "
-            f"model.mm_projector.norm.weight, and this one has only one of the two"
+            "a normalised projector has model.mm_projector.projector.* and "
+            "model.mm_projector.norm.weight, and this one has only one of the two"
         )
-    agree(folder, given, "normalize_projector", normed, "the projector's weights")
-    return given | {"normalize_projector": normed}
+    agree(settings, "normalize_projector", normed, "the projector's weights")
+    return normed
 
 
-def agree(folder: Any, given: Mapping[str, Any], flag: str, found: bool, where: str) -> None:
+def agree(settings: Mapping[str, Any], flag: str, found: bool, where: str) -> None:
     """Refuse a flag that says other than the weights."""
-    if flag in given and bool(given[flag]) != found:
+    if flag in settings and bool(settings[flag]) != found:
         raise UnsupportedModelError(
-            f"{f'{folder}: ' if folder else ''}config.json says {flag}={given[flag]!r}, but "
-            f"{where} say {found}"
+            f"config.json says {flag}={settings[flag]!r}, but {where} say {found}"
         )

@@ -72,7 +72,7 @@ def renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def with_image_row(weights: dict[str, Tensor], image_id: int, like: int) -> None:
-    """Add the placeholder's row to the table and the head, where they end before it.
+    """Add the placeholder's row to the table and the head, where they end right before it.
 
     The original marks an image with the number -200, which is in no table; transformers looks
     the placeholder up before it puts the vision tokens there. Its embedding is zeros, and its
@@ -84,12 +84,12 @@ def with_image_row(weights: dict[str, Tensor], image_id: int, like: int) -> None
         like: whose logit it gets.
 
     Raises:
-        UnsupportedModelError: a table that ends further before.
+        UnsupportedModelError: a table that is shorter, or longer than that.
     """
     table, head = (weights.get(n) for n in ("model.language_model.embed_tokens.weight", HEAD))
     if table is None or head is None:
         raise UnsupportedModelError("the checkpoint holds no model.embed_tokens or no lm_head")
-    if len(table) != len(head) or len(head) < image_id:
+    if len(table) != len(head) or len(head) - image_id not in (0, 1):
         raise UnsupportedModelError(
             f"the tokenizer has {image_id} tokens, but the embedding table {len(table)} rows and "
             f"the head {len(head)}"
