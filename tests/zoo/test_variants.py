@@ -1,5 +1,8 @@
 """What can be added to a LLaVA: each does what its formula says, composes, saves and opens."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -355,6 +358,19 @@ def test_a_variant_saves_and_opens_and_its_model_stays_as_it_was(llava, name, tm
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
+def test_settings_without_weights_of_their_own_make_another_model(llava):
+    """Results are kept by a model's revision: equal weights must not make two norms one."""
+    model, processor = llava
+    made = [model, variants.normalize(model), variants.normalize(model, "match_each")]
+    made += [variants.normalize(model), variants.pool(model, 2), variants.pool(model, 3)]
+    revisions = []
+    for one in made:
+        with vl.HookedVLM(one, processor) as vlm:
+            revisions.append(vlm.revision)
+    assert revisions[1] == revisions[3]
+    assert len(set(revisions)) == 5
+
+
 def test_what_cannot_be_extended_says_so(llava):
     model, processor = llava
     with pytest.raises(InputError, match="match_each"):
@@ -377,3 +393,31 @@ def test_what_cannot_be_extended_says_so(llava):
         # while it is watched, too: the copy is transformers' own
         copy = variants.normalize(vlm.hf_model)
     assert copy.config.text_config._attn_implementation == "sdpa"
+
+
+# The page
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """What the page's code leaves behind, run in order; its last block needs a checkpoint."""
+    text = (Path(__file__).parents[2] / "docs" / "variants.md").read_text()
+    names: dict = {}
+    home = tmp_path_factory.mktemp("page")
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)[:-1]:
+        exec(block.replace("my-llava", str(home / "my-llava")), names)
+    return names
+
+
+def test_a_norm_that_is_plugged_in_breaks_a_trained_model(page):
+    assert page["counts"]["trained so"] >= 9  # of 12
+    assert page["counts"]["plugged in"] <= page["counts"]["trained so"] - 2
+
+
+def test_the_page_runs_and_what_it_trains_learns(page):
+    assert page["pooled"].grid() == (4, 4)
+    assert page["matched"].config.normalize["mean"] == pytest.approx(
+        1.5 * page["llava"].get_input_embeddings().weight.norm(dim=-1).mean().item(), rel=0.02
+    )
+    assert page["losses"][-1] < page["losses"][0]
+    assert page["mine"].config.model_type == "vlmlens_llava"

@@ -372,9 +372,9 @@ class HookedVLM(HookedRootModule):
 
     @property
     def revision(self) -> str:
-        """Which version of the weights this is: as given, else a hash of all of them."""
+        """Which version of the model this is: as given, else a hash of its settings and weights."""
         if not self._revision:
-            digest = hashlib.sha256()
+            digest = hashlib.sha256(_told(self.config.to_dict()).encode())
             for name, tensor in self.hf_model.state_dict().items():
                 if tensor.is_meta:
                     raise InputError(
@@ -467,6 +467,15 @@ class HookedVLM(HookedRootModule):
             f"{len(self.hook_dict)} points, attention {self.attention}"
             f"{', closed' if self._closed else ''})"
         )
+
+
+def _told(settings: Any) -> str:
+    """Settings as text, without what differs between machines and versions of transformers."""
+    told = {k: v for k, v in settings.items() if k not in ("transformers_version", "_name_or_path")}
+    return ", ".join(
+        f"{key}: {_told(value) if isinstance(value, dict) else repr(value)}"
+        for key, value in sorted(told.items(), key=lambda item: str(item[0]))
+    )
 
 
 def _samples(images: Any, prompts: Sequence[str] | str) -> list[Sample]:

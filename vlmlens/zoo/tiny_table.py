@@ -576,20 +576,6 @@ TINY: dict[str, Tiny] = {
         pixels=PADDED_PIXELS,
         processor=WITH_CLS,
     ),
-    # Tokens as long as the words of a table of its own.
-    "vlmlens_llava/match": Tiny(
-        config={
-            "vision_config": CLIP,
-            "text_config": _text("llama"),
-            "normalize": {
-                "kind": "match_distribution",
-                "mean": 0.9,
-                "quantiles": [0.5, 0.8, 0.9, 1.4],
-            },
-        },
-        pixels=PADDED_PIXELS,
-        processor=WITH_CLS,
-    ),
     # Pooled 2 x 2, as seen through coordinates, with registers after each image.
     "vlmlens_llava/tokens": Tiny(
         config={
