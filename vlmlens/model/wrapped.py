@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import torch
 from transformer_lens.HookedRootModule import HookedRootModule
@@ -110,7 +110,7 @@ class Wrapped(HookedRootModule):
             self._revision = digest.hexdigest()[:16]
         return self._revision
 
-    def _apply(self, fn: Callable, recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable, recurse: bool = True) -> "Wrapped":
         """``to``, ``cuda``, ``half`` and the like, done to the model that this holds."""
         self.hf_model._apply(fn, recurse)
         return self
@@ -162,9 +162,6 @@ class Wrapped(HookedRootModule):
         for module, training in self._training.items():
             module.training = training
         self._closed = True
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
