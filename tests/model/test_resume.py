@@ -9,6 +9,7 @@ from conftest import EVERY, KINDS, QUESTIONS, picture
 import vlmlens as vl
 from vlmlens.errors import InputError
 from vlmlens.interventions import (
+    AblateRope,
     Edit,
     KnockOut,
     MovePositions,
@@ -141,6 +142,19 @@ def test_patching_and_turning(any_vlm):
         whole = any_vlm.run(inputs, cell).logits[0, -1:]
         torch.testing.assert_close(found.logits[number], whole, **CLOSE)
     assert not found.whole
+
+
+def test_rows_that_share_their_angles_are_edited_each_for_itself(any_vlm):
+    inputs = asked(any_vlm)
+    edits = [
+        [Scale(point="blocks.1.attn.hook_cos", by=by, where=vl.Where(positions=role))]
+        for by, role in ((0.5, "user"), (2.0, "last"), (-1.0, "user"))
+    ] + [[AblateRope(where=vl.Where(layers=layer, positions="user"))] for layer in (0, 1)]
+    found = any_vlm.resume(any_vlm.prefill(inputs), edits)
+    assert not found.whole
+    for number, cell in enumerate(edits):
+        whole = any_vlm.run(inputs, cell).logits[0, -1:]
+        torch.testing.assert_close(found.logits[number], whole, **CLOSE)
 
 
 # ---------------------------------------------------------------- what is not computed
