@@ -398,9 +398,12 @@ def test_what_cannot_be_extended_says_so(llava):
         from transformers import GPT2Config, GPT2LMHeadModel
 
         variants.normalize(GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=1)))
+    with pytest.raises(UnsupportedModelError, match="no variant"):
+        variants.processor_for(model, processor)
     with vl.HookedVLM(model, processor) as vlm:
-        with pytest.raises(UnsupportedModelError, match="hf_model"):
-            variants.normalize(vlm)
+        for add in variants.VARIANTS.values():
+            with pytest.raises(UnsupportedModelError, match="hf_model"):
+                add(*(vlm, 2)[: 1 + (add is variants.pool)])
         # while it is watched, too: the copy is transformers' own
         copy = variants.normalize(vlm.hf_model)
     assert copy.config.text_config._attn_implementation == "sdpa"
