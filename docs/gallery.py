@@ -18,7 +18,7 @@ from vlmlens import experiments, plots, probes
 from vlmlens.datasets import shapes_2d
 from vlmlens.datasets.shapes_2d import Drawn, Scene, Shape
 from vlmlens.datasets.shapes_2d.pairs import counterfactual_pairs
-from vlmlens.interventions import PatchFrom, PermuteVision, Scale
+from vlmlens.interventions import PermuteVision, Scale
 from vlmlens.probes import cmb, norms, rope, rows
 from vlmlens.probes.norms import l2
 
@@ -169,31 +169,8 @@ def lens(model):
 
 def sweep(model):
     pair = counterfactual_pairs(4, kind="swap", category="color_rel")[1]
-    clean, other = model.inputs([pair.clean]), model.inputs([pair.corrupted])
-    right, wrong = (
-        model.processor.tokenizer(" " + str(s.answer), add_special_tokens=False)["input_ids"][0]
-        for s in (pair.clean, pair.corrupted)
-    )
-
-    def gap(run):
-        last = run.logits[0, -1]
-        return float(last[right] - last[wrong])
-
-    source = model.run(clean, save="blocks.*.hook_resid_pre")
-    top, floor = gap(source), gap(model.run(other))
-    layout, cells = clean.layouts[0], []
-    for layer in range(model.layers):
-        point = f"blocks.{layer}.hook_resid_pre"
-        edits = [
-            PatchFrom(point=point, source=source.saved, where=vl.Where(positions=at))
-            for at in range(len(layout))
-        ]
-        cells.append([(gap(model.run(other, [e])) - floor) / (top - floor) for e in edits])
-    found = xr.DataArray(cells, dims=("layer", "pos"), coords={"layer": range(model.layers)})
-    named = found.assign_attrs(long_name="share of the answer restored")
-    return plots.sweep(
-        plots.placed(named, layout), title=f"Patching one place at a time: {pair.clean.question}"
-    )
+    effect = experiments.sweep(model, pair.clean, pair.corrupted, progress=False)
+    return plots.sweep(effect, title=f"Patching one place at a time: {pair.clean.question}")
 
 
 FIGURES: dict[str, Callable[..., go.Figure]] = {

@@ -16,6 +16,7 @@ from vlmlens.experiments.measures import (
 from vlmlens.experiments.recipes import Diagnosis, diagnose, permutation_test, save
 from vlmlens.experiments.store import Store, read
 from vlmlens.experiments.summary import summarise
+from vlmlens.experiments.sweeps import sweep
 
 __all__ = [
     "Answering",
@@ -45,4 +46,5 @@ __all__ = [
     "save",
     "shown",
     "summarise",
+    "sweep",
 ]

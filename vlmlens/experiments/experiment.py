@@ -15,7 +15,7 @@ from vlmlens.experiments.measures import Measure
 from vlmlens.experiments.store import Store
 from vlmlens.experiments.trace import trace
 from vlmlens.interventions import Intervention
-from vlmlens.model import HookedVLM
+from vlmlens.model import HookedVLM, in_batches
 from vlmlens.sample import Sample
 
 
@@ -51,8 +51,12 @@ class Cell:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
     def run(self) -> xr.Dataset:
-        """Measure."""
-        return self.measure(self.model, self.samples, self.interventions)
+        """Measure; a batch that does not fit into memory is measured in halves."""
+        parts = list(in_batches(self._measured, self.samples, len(self.samples)))
+        return parts[0] if len(parts) == 1 else along_samples(parts)
+
+    def _measured(self, samples: Sequence[Sample]) -> xr.Dataset:
+        return self.measure(self.model, tuple(samples), self.interventions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,18 +82,21 @@ class Experiment:
     batch: int = 32
 
     def cells(self) -> Iterator[tuple[str, Cell]]:
-        """Every cell with its intervention's label, in order."""
+        """Every cell with its intervention's label, batch by batch: its pictures are shared."""
         if not self.samples:
             raise DataError("an experiment needs samples; the data set is empty")
-        for label, edits in self.interventions.items():
-            for start in range(0, len(self.samples), self.batch):
-                chunk = tuple(self.samples[start : start + self.batch])
+        for start in range(0, len(self.samples), self.batch):
+            chunk = tuple(self.samples[start : start + self.batch])
+            for label, edits in self.interventions.items():
                 yield label, Cell(self.model, chunk, tuple(edits), self.measure)
 
     def run(
         self, folder: Path | str | None = None, *, progress: Callable[[], None] = lambda: None
     ) -> xr.Dataset:
         """Run what is not done yet, and join everything.
+
+        Interventions of one batch come one after the other, so that its pictures are prepared, and
+        seen by the tower, once; see ``HookedVLM.reuse``.
 
         Args:
             folder: keeps every finished cell; run again, only what is missing is computed.
@@ -107,22 +114,18 @@ class Experiment:
         done = [store is not None and store.has(key) for key in keys]
         missing = [cell for (_, cell), ready in zip(cells, done, strict=True) if not ready]
         fresh = Local().map(Cell.run, missing)
-        for (label, _), key, ready in zip(cells, keys, done, strict=True):
-            if store is not None and ready:
-                result = store.read(key)
-            else:
-                result = next(fresh)
-                if store is not None:
-                    store.write(key, result)
-            found[label].append(result)
-            progress()
+        with self.model.reuse():
+            for (label, _), key, ready in zip(cells, keys, done, strict=True):
+                if store is not None and ready:
+                    result = store.read(key)
+                else:
+                    result = next(fresh)
+                    if store is not None:
+                        store.write(key, result)
+                found[label].append(result)
+                progress()
         names = [s.id or str(n) for n, s in enumerate(self.samples)]
-        tables = [
-            xr.concat(
-                parts, "sample", join="exact", data_vars="all", coords="minimal", compat="override"
-            ).assign_coords(sample=names)
-            for parts in found.values()
-        ]
+        tables = [along_samples(parts).assign_coords(sample=names) for parts in found.values()]
         whole = xr.concat(
             tables,
             self.dimension,
@@ -143,3 +146,10 @@ class Experiment:
                 ),
             }
         )
+
+
+def along_samples(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Batches' tables as one."""
+    return xr.concat(
+        parts, "sample", join="exact", data_vars="all", coords="minimal", compat="override"
+    )

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import xarray as xr
 
 from vlmlens import probes
@@ -69,13 +70,18 @@ class Answering(Measure):
     ) -> xr.Dataset:
         """``answer``; and, where every sample has a right one, ``correct`` and ``log_prob``."""
         inputs = model.inputs(samples, system=self.system)
-        said = model.generate(inputs, interventions, max_new_tokens=self.max_new_tokens)
+        gold = [sample.answer for sample in samples if sample.answer is not None]
+        known = len(gold) == len(samples)
+        said = model.generate(
+            inputs,
+            interventions,
+            max_new_tokens=self.max_new_tokens,
+            answered=[model.inputs(samples, system=self.system, answers=gold)] if known else [],
+        )
         table = xr.Dataset({"answer": probes.answers(said)})
-        gold = [sample.answer for sample in samples]
-        if all(answer is not None for answer in gold):
-            answered = model.inputs(samples, system=self.system, answers=gold)  # type: ignore[arg-type]
+        if known:
             table["correct"] = probes.accuracy(said)
-            table["log_prob"] = probes.answer_log_prob(model.run(answered, interventions))
+            table["log_prob"] = probes.answer_log_prob(said)
         return table
 
 
@@ -83,8 +89,10 @@ class Answering(Measure):
 class Choosing(Measure):
     """Which of its choices the model finds likeliest; needs no generation and no grading.
 
+    A prompt goes through the model once, whatever the number of its choices.
+
     Attributes:
-        rows: how many (sample, choice) pairs go through the model at once.
+        rows: how many prompts go through the model at once.
     """
 
     rows: int = 128
@@ -103,17 +111,12 @@ class Choosing(Measure):
                     f"likelihood scoring needs choices with the answer among them; sample "
                     f"{sample.id or sample.question!r} has {sample.choices} and {sample.answer!r}"
                 )
-        pairs = [(sample, choice) for sample in samples for choice in sample.choices]
-        found: list[float] = []
-        for start in range(0, len(pairs), self.rows):
-            asked, said = zip(*pairs[start : start + self.rows], strict=True)
-            inputs = model.inputs(asked, system=self.system, answers=said)
-            found += probes.answer_log_prob(model.run(inputs, interventions)).values.tolist()
         best, gold = [], []
-        for sample in samples:
-            own, found = found[: len(sample.choices)], found[len(sample.choices) :]
-            best.append(sample.choices[max(range(len(own)), key=own.__getitem__)])
-            gold.append(own[sample.choices.index(sample.answer or "")])
+        for start in range(0, len(samples), self.rows):
+            some = samples[start : start + self.rows]
+            for sample, found in zip(some, self._found(model, some, interventions), strict=True):
+                best.append(sample.choices[int(found.argmax())])
+                gold.append(float(found[sample.choices.index(sample.answer or "")]))
         right = [float(a == s.answer) for a, s in zip(best, samples, strict=True)]
         return xr.Dataset(
             {
@@ -123,6 +126,28 @@ class Choosing(Measure):
             },
             coords={"sample": [s.id or str(i) for i, s in enumerate(samples)]},
         )
+
+    def _found(
+        self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
+    ) -> list[np.ndarray]:
+        """Log p of every sample's own choices."""
+        most = max(len(sample.choices) for sample in samples)
+        said = model.generate(
+            model.inputs(samples, system=self.system),
+            interventions,
+            max_new_tokens=1,
+            # The last choice stands in where a sample has fewer of them.
+            answered=[
+                model.inputs(
+                    samples,
+                    system=self.system,
+                    answers=[s.choices[min(number, len(s.choices) - 1)] for s in samples],
+                )
+                for number in range(most)
+            ],
+        )
+        every = np.stack([probes.answer_log_prob(said, number).values for number in range(most)])
+        return [every[: len(s.choices), row] for row, s in enumerate(samples)]
 
 
 @dataclass(frozen=True)
@@ -180,7 +205,7 @@ class Diagnosing(Measure):
         )
         ended = probes.paper_query(model, inputs)
         turned = probes.rope_sensitivity(
-            model.run(ended, interventions, rope.NEEDS), delta=self.delta
+            model.run(ended, interventions, rope.NEEDS, logits=False), delta=self.delta
         )
         return table.merge(turned, join="exact")
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from vlmlens.cache import ActivationCache
 from vlmlens.errors import InputError
 from vlmlens.layout import TokenLayout
+from vlmlens.positions import Positions
 from vlmlens.select import Where
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ class Intervention:
     def points(self) -> tuple[str, ...]:
         """Every point it edits, as names or patterns; none if it changes the inputs alone."""
         return (self.point,) if self.point else ()
+
+    @property
+    def reach(self) -> Positions | None:
+        """The positions (queries, at scores and patterns) that it may change; None for all."""
+        return self.where.positions if self.where.queries is None else self.where.queries
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """What the activation becomes: a new tensor of the same shape."""

@@ -76,6 +76,11 @@ class PermuteVision(Intervention):
         return super().points if self.moves == "content" else ()
 
     @property
+    def reach(self) -> Positions:
+        """Images alone."""
+        return "vision"
+
+    @property
     def also(self) -> tuple[str, ...]:
         """What a deep tower adds to the stream later must move with the tokens."""
         moves = self.moves == "content" and self.point in ("hook_embed", "projector.hook_out")

@@ -52,7 +52,7 @@ def images(x: Tensor, site: Site) -> list[ImageTokens]:
             raise EmptySelectionError(f"sample {sample} has no vision tokens: {layout}")
     if site.axes[:2] == ("batch", "pos"):
         if x.shape[1] < len(site.layouts[0]):
-            if site.step > 0 and x.shape[1] == 1:
+            if site.step > 0:
                 return []
             raise InputError(
                 f"{site.name} holds {x.shape[1]} of {len(site.layouts[0])} positions, so which "

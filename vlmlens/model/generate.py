@@ -10,7 +10,7 @@ from transformers import Cache, DynamicCache
 
 from vlmlens.errors import InputError
 from vlmlens.model.inputs import Inputs
-from vlmlens.model.run import Generation, Run
+from vlmlens.model.run import Generation, Run, Scores
 
 
 def decode(
@@ -25,8 +25,11 @@ def decode(
     temperature: float,
     seed: int,
     stop: bool,
+    score: Callable[[Tensor, Cache], Scores],
 ) -> Generation:
     """Continue prompts token by token; see ``HookedVLM.generate``.
+
+    ``score`` is shown the prompt's last logits, and the cache before anything is added to it.
 
     Raises:
         InputError: prompts that are padded on the right, or no room for a token.
@@ -48,9 +51,12 @@ def decode(
     lengths = torch.zeros(len(inputs), dtype=torch.long, device=device)
     tokens: list[Tensor] = []
     steps: list[Run] = []
+    scores = Scores()
     for step in range(max_new_tokens):
         logits, saved = one_pass(step_inputs, tensors, step=step)
         steps.append(as_run(step_inputs, logits, saved))
+        if step == 0:
+            scores = score(logits, cache)
         token = _choose(logits[:, -1], temperature, draw).to(device)
         token = token.masked_fill(done, filler)
         lengths += (~done).long()
@@ -70,7 +76,7 @@ def decode(
         tensors = newest | {"attention_mask": mask, "past_key_values": cache}
     ids = torch.stack(tokens, dim=1)
     texts = _texts(ids, tokenizer, ends)
-    return Generation(inputs, ids, lengths, texts, tuple(steps))
+    return Generation(inputs, ids, lengths, texts, tuple(steps), scores)
 
 
 def empty_cache(text: Any) -> Cache:

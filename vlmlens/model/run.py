@@ -1,6 +1,7 @@
 """Run: one pass: its inputs, its logits, what was saved."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -18,7 +19,7 @@ class Run:
 
     Attributes:
         inputs: what went in.
-        logits: what came out.
+        logits: what came out: of every position, or of the rows that were asked for.
         saved: the activations that were asked for.
         attention: how attention was computed, for example ``"sdpa"``.
         rope: the language model's rotation; None for one without.
@@ -44,6 +45,19 @@ class Run:
 
 
 @dataclass(frozen=True, eq=False)
+class Scores:
+    """How likely given answers are after a prompt.
+
+    Attributes:
+        log_probs: of every answer, in nats; None where none was asked for.
+        whole: why, for answers that went through the model with their prompt, by their number.
+    """
+
+    log_probs: Float[Tensor, "answer batch"] | None = None
+    whole: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class Generation:
     """A prompt and its continuation, token by token.
 
@@ -53,6 +67,7 @@ class Generation:
         lengths: how many tokens each sample has, the end token included.
         texts: the tokens, decoded, special ones left out; empty without a tokenizer.
         steps: one pass a token. Step 0 is the prompt; every later one feeds a single token.
+        scores: of the answers that were given.
     """
 
     inputs: Inputs
@@ -60,6 +75,7 @@ class Generation:
     lengths: Int[Tensor, " batch"]
     texts: tuple[str, ...]
     steps: tuple[Run, ...]
+    scores: Scores = field(default_factory=Scores)
 
     @property
     def saved(self) -> ActivationCache:

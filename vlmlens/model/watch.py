@@ -17,8 +17,9 @@ from vlmlens.interventions import Intervention, Site
 from vlmlens.interventions.base import within_block
 from vlmlens.model.attention import CATCHERS, Catcher, RowRequest
 from vlmlens.model.inputs import Inputs
+from vlmlens.model.stopping import last_of
 from vlmlens.model.wiring import WiredPoint
-from vlmlens.select import chosen
+from vlmlens.positions import Positions, chosen
 
 if TYPE_CHECKING:
     from vlmlens.model.hooked import HookedVLM
@@ -37,6 +38,7 @@ def one_pass(
     interventions: Sequence[Intervention] = (),
     saves: Sequence[Save] = (),
     step: int = 0,
+    logits: bool | Positions = True,
 ) -> tuple[Tensor, ActivationCache]:
     """One forward pass under interventions.
 
@@ -47,6 +49,7 @@ def one_pass(
         interventions: edits, applied in order.
         saves: what to keep.
         step: the decoding step; 0 is the prompt.
+        logits: of every position, of these, or none: then the pass ends with what is watched.
 
     Returns:
         Logits (batch pos vocab), and what was saved.
@@ -56,7 +59,8 @@ def one_pass(
     ways: dict[str, Any] = {}
     watched: list[tuple[str, Intervention | str]] = []
     with ExitStack() as stack:
-        level = stack.enter_context(new_level(vlm))
+        # Taking off nothing asks every point, which shows in models as small as tests use.
+        level = stack.enter_context(new_level(vlm)) if interventions or saves else 0
         watched += add_edits(vlm, inputs, interventions, level, step)
         for item in saves:
             for name in vlm.matching(item.points):
@@ -79,12 +83,33 @@ def one_pass(
                 watched.append((name, "save"))
         before = {name: vlm.hook_dict[name].fired for name, _ in watched}
         cached = "past_key_values" in tensors
-        output = vlm.hf_model(**tensors, use_cache=cached)
+        given = tensors if vlm._reuse is None else vlm._reuse.stand_in(vlm, tensors)
+        made = _logits(vlm, given, cached, logits, inputs, [*axes, *(name for name, _ in watched)])
         if step == 0:  # while decoding, the tower and the projector have had their turn
             refuse_unreached(vlm, watched, before, tensors)
-    order = {name: at for at, name in enumerate(vlm.hook_dict)}
-    saved = {name: kept[name] for name in sorted(kept, key=order.__getitem__)}
-    return output.logits, ActivationCache(saved, axes, inputs.layouts)
+    saved = {name: kept[name] for name in vlm.hook_dict if name in kept} if kept else {}
+    return made, ActivationCache(saved, axes, inputs.layouts)
+
+
+def _logits(
+    vlm: "HookedVLM",
+    given: Mapping[str, Any],
+    cached: bool,
+    wanted: bool | Positions,
+    inputs: Inputs,
+    watched: Sequence[str],
+) -> Tensor:
+    """The pass itself, as far as it has to go."""
+    if wanted is True:
+        return vlm.hf_model(**given, use_cache=cached).logits
+    if wanted is False:
+        with last_of(vlm, watched):
+            vlm.hf_model(**given, use_cache=cached)
+        return torch.empty(len(inputs), 0, vlm.config.get_text_config().vocab_size)
+    rows = row_index(inputs, wanted, given["input_ids"].shape[1]).to(vlm.device)
+    kept, own = rows.unique(return_inverse=True)
+    made = vlm.hf_model(**given, use_cache=cached, logits_to_keep=kept).logits
+    return made.gather(1, own[..., None].expand(-1, -1, made.shape[-1]))
 
 
 @contextmanager
@@ -94,7 +119,9 @@ def new_level(vlm: "HookedVLM") -> Iterator[int]:
     try:
         yield level
     finally:
-        vlm.reset_hooks(clear_contexts=False, level=level)
+        for point in vlm.hook_dict.values():
+            if point.watched:
+                point.remove_hooks("both", level=level)
         vlm.context_level = level - 1
 
 
@@ -109,10 +136,10 @@ def add_edits(
     watched = []
     for intervention in interventions:
         seen: dict[str, Tensor] = {}
-        for name in _edited(vlm, intervention):
+        for name in edited_points(vlm, intervention):
             hook: Any
-            for read in _read(vlm, intervention, name):
-                hook = partial(_see, seen=seen)
+            for read in read_points(vlm, intervention, name):
+                hook = partial(see, seen=seen)
                 vlm.hook_dict[read].add_hook(hook, level=level)
             hook = partial(
                 _edit, intervention=intervention, inputs=inputs, step=step, seen=seen, vlm=vlm
@@ -154,7 +181,8 @@ def refuse_idle(interventions: Sequence[Intervention], steps: int) -> None:
             )
 
 
-def _edited(vlm: "HookedVLM", intervention: Intervention) -> list[str]:
+def edited_points(vlm: "HookedVLM", intervention: Intervention) -> list[str]:
+    """The points that an intervention edits, by name, in the layers that it means."""
     if not intervention.points:
         return []
     names = [
@@ -169,7 +197,7 @@ def _edited(vlm: "HookedVLM", intervention: Intervention) -> list[str]:
     return names
 
 
-def _read(vlm: "HookedVLM", intervention: Intervention, name: str) -> list[str]:
+def read_points(vlm: "HookedVLM", intervention: Intervention, name: str) -> list[str]:
     """The points that an edit reads beside its own: of the same block, or of the whole model."""
     wanted = [within_block(name, read) for read in intervention.reads]
     wanted = [read for read in wanted if read not in vlm.absent]  # a layer that turns nothing
@@ -192,7 +220,8 @@ def _rows(
     def deliver(rows: Tensor) -> None:
         kept[name] = item.reduce(rows) if item.reduce else rows
 
-    request = RowRequest(_row_index(inputs, item, size), deliver)
+    assert item.rows is not None
+    request = RowRequest(row_index(inputs, item.rows, size), deliver)
     catcher = CATCHERS.setdefault(module, Catcher())
     catcher.rows.append(request)
     try:
@@ -209,7 +238,8 @@ def _attention_path(vlm: "HookedVLM", name: str) -> str:
     return f"{path}.{point.point.layer}.{point.tap.module}"
 
 
-def _see(x: Tensor, hook: WiredPoint, seen: dict[str, Tensor]) -> None:
+def see(x: Tensor, hook: WiredPoint, seen: dict[str, Tensor]) -> None:
+    """A hook that notes what comes by."""
     seen[hook.point.name] = x
 
 
@@ -244,7 +274,7 @@ def _keep(
     whole = x = in_the_graph(x) if torch.is_grad_enabled() else x
     if item.rows is not None:
         at = hook.axes.index("pos" if "pos" in hook.axes else "query")
-        index = _row_index(inputs, item, x.shape[at]).to(x.device)
+        index = row_index(inputs, item.rows, x.shape[at]).to(x.device)
         view = [1] * x.ndim
         view[0], view[at] = index.shape
         shape = list(x.shape)
@@ -267,14 +297,13 @@ def _refuse_rows(point: WiredPoint) -> None:
         )
 
 
-def _row_index(inputs: Inputs, item: Save, size: int) -> Int[Tensor, "batch rows"]:
+def row_index(inputs: Inputs, wanted: Positions, size: int) -> Int[Tensor, "batch rows"]:
     """Each sample's chosen rows among the last ``size`` positions."""
-    assert item.rows is not None
-    rows = [chosen(layout, item.rows)[-size:].nonzero()[0] for layout in inputs.layouts]
+    rows = [chosen(layout, wanted)[-size:].nonzero()[0] for layout in inputs.layouts]
     if len({len(row) for row in rows}) > 1:
         counts = ", ".join(str(len(row)) for row in rows)
         raise InputError(
-            f"rows={item.rows!r} are {counts} positions in the samples of this batch; rows need "
+            f"rows={wanted!r} are {counts} positions in the samples of this batch; rows need "
             "the same number in each: run the samples one by one"
         )
     return torch.from_numpy(np.stack(rows))

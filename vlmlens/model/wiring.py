@@ -64,13 +64,22 @@ class WiredPoint(HookPoint):
     def remove_hooks(self, *args: Any, **kwargs: Any) -> None:
         """Remove hooks as TransformerLens does; stop watching when none is left."""
         super().remove_hooks(*args, **kwargs)
-        if not (
+        if not self.watched:
+            self._wire.disconnect(self)
+
+    def size(self, axis: str) -> int:
+        """How long one of its head axes is."""
+        return self._sizes[axis]
+
+    @property
+    def watched(self) -> bool:
+        """Whether any hook is on."""
+        return bool(
             self._forward_hooks
             or self._forward_pre_hooks
             or self._backward_hooks
             or self._backward_pre_hooks
-        ):
-            self._wire.disconnect(self)
+        )
 
     def carry(self, native: Tensor) -> Tensor:
         """Show a tensor to the hooks in the point's own axes.

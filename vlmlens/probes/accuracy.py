@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import torch
 import xarray as xr
 
-from vlmlens.errors import EmptySelectionError, InputError
+from vlmlens.errors import InputError
 from vlmlens.model import Generation, Run
+from vlmlens.model.score import answer_log_probs
 from vlmlens.probes.labels import array, samples
 
 NEEDS = ()
@@ -75,28 +76,35 @@ def answers(run: Generation) -> xr.DataArray:
     )
 
 
-def answer_log_prob(run: Run) -> xr.DataArray:
+def answer_log_prob(run: Run | Generation, answer: int = 0) -> xr.DataArray:
     """Log probability of the answer that the inputs hold: ``model.inputs(..., answers=...)``.
 
     The sum of log p(token | everything before it) over the positions in the role ``assistant``,
     the template's end of turn among them.
+
+    Args:
+        run: a run of such inputs; or a generation that was given some, ``answered=``.
+        answer: which of those that the generation was given.
 
     Returns:
         (sample,), in nats; 0 is certainty.
 
     Raises:
         EmptySelectionError: inputs without an answer.
+        InputError: a generation that was not given such an answer.
     """
-    ids = run.inputs.tensors["input_ids"]
-    log_p = run.logits.float().log_softmax(-1)[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
-    sums = []
-    for index, layout in enumerate(run.inputs.layouts):
-        said = torch.from_numpy(layout.mask("assistant")).to(ids.device)
-        if not said.any():
-            raise EmptySelectionError(f"sample {index} holds no answer: {layout}")
-        sums.append(log_p[index, said[1:]].sum())
+    if isinstance(run, Generation):
+        given = [] if run.scores.log_probs is None else list(run.scores.log_probs)
+        if not 0 <= answer < len(given):
+            raise InputError(
+                f"no answer {answer}: this generation was given {len(given)}, counted from 0; "
+                "generate(..., answered=[inputs with answers])"
+            )
+        found = given[answer]
+    else:
+        found = answer_log_probs(run.logits, run.inputs.tensors["input_ids"], run.inputs.layouts)
     return array(
-        torch.stack(sums),
+        found,
         ("sample",),
         run.inputs,
         "log_prob",

@@ -27,15 +27,24 @@ def build(name: str) -> tuple[Any, Any]:
     Raises:
         UnknownModelError: no such tiny model.
     """
+    if name not in TINY:
+        raise UnknownModelError(name, TINY, "(tiny models of the families)")
+    return made(TINY[name], name.partition("/")[0])
+
+
+def made(tiny: Tiny, model_type: str) -> tuple[Any, Any]:
+    """A random model of any size, and its processor, as a table's entry describes it.
+
+    Args:
+        tiny: what it is built from.
+        model_type: its family.
+    """
     import torch
     from transformers import AutoModelForImageTextToText
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     import vlmlens.zoo.variants  # noqa: F401  model types of our own
 
-    if name not in TINY:
-        raise UnknownModelError(name, TINY, "(tiny models of the families)")
-    tiny, model_type = TINY[name], name.partition("/")[0]
     processor = _processor(tiny, model_type)
     tokenizer = processor.tokenizer
     special = {

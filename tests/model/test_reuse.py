@@ -1,0 +1,127 @@
+"""What passes share about one picture, and that sharing changes nothing."""
+
+import pytest
+import torch
+from conftest import EVERY, QUESTIONS, build, picture
+
+import vlmlens as vl
+from vlmlens.interventions import PermuteVision, Scale
+from vlmlens.sample import Sample
+
+EDITS = (
+    (),
+    (PermuteVision(seed=1),),
+    (PermuteVision(seed=2),),
+    (Scale(point="hook_embed", by=2.0),),
+)
+
+
+@pytest.fixture(scope="module", params=EVERY)
+def vlm(request):
+    with vl.HookedVLM(*build(request.param), name=request.param) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return [Sample(q, (picture(i),), id=str(i)) for i, q in enumerate(QUESTIONS)]
+
+
+def test_passes_with_shared_features_are_those_without_bit_for_bit(vlm, samples):
+    alone = [vlm.run(vlm.inputs(samples), edits).logits for edits in EDITS]
+    said = vlm.generate(vlm.inputs(samples), max_new_tokens=3).tokens
+    with vlm.reuse() as reuse:
+        together = [vlm.run(vlm.inputs(samples), edits).logits for edits in EDITS]
+        assert torch.equal(vlm.generate(vlm.inputs(samples), max_new_tokens=3).tokens, said)
+    edits_tower = 2 if vlm.family.deepstack else 0  # permuted tokens enter in two places
+    assert (reuse.encoded, reuse.reused, reuse.why_not) == (1, len(EDITS) - edits_tower, "")
+    for one, other in zip(alone, together, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.fixture(scope="module")
+def llava():
+    with vl.HookedVLM(*build("llava")) as model:
+        yield model
+
+
+@pytest.fixture
+def tower_runs(llava):
+    """How often the tower ran, whatever anybody says."""
+    runs = []
+    tower = llava.hf_model.model.vision_tower
+    handle = tower.register_forward_hook(lambda *_: runs.append(1))
+    yield runs
+    handle.remove()
+
+
+def test_the_tower_runs_once_for_several_questions_about_one_image(llava, tower_runs):
+    image = picture(3)
+    with llava.reuse():
+        for question in (*QUESTIONS, "Is it red?"):
+            llava.run(llava.inputs(image, question))
+    assert len(tower_runs) == 1
+
+
+def test_another_image_is_seen_anew(llava, tower_runs):
+    plain = [llava.run(llava.inputs(picture(n), "Is it red?")).logits for n in (0, 1)]
+    tower_runs.clear()
+    with llava.reuse():
+        shared = [llava.run(llava.inputs(picture(n), "Is it red?")).logits for n in (0, 1)]
+    assert len(tower_runs) == 2
+    assert all(map(torch.equal, plain, shared))
+
+
+@pytest.mark.parametrize("name", ["vision.blocks.0.hook_resid_post", "projector.hook_out"])
+def test_who_watches_or_edits_the_tower_gets_a_tower_that_runs(llava, samples, tower_runs, name):
+    edit = Scale(point=name, by=0.5)
+    inputs = llava.inputs(samples)
+    alone = llava.run(inputs, [edit], save=name)
+    clean = llava.run(inputs).logits
+    tower_runs.clear()
+    with llava.reuse() as reuse:
+        llava.run(inputs)
+        shared = llava.run(inputs, [edit], save=name)
+        assert name in reuse.why_not
+        assert torch.equal(llava.run(inputs).logits, clean)
+    assert len(tower_runs) == 2
+    assert torch.equal(alone.logits, shared.logits)
+    assert torch.equal(alone.saved[name], shared.saved[name])
+    assert not torch.equal(clean, shared.logits)
+
+
+def test_gradients_reach_the_pixels(llava, samples):
+    inputs = llava.inputs(samples)
+    with llava.reuse() as reuse:
+        llava.run(inputs)
+        saved = llava.run(inputs, save="projector.hook_in", grad=True)
+        llava.run(inputs, grad=True)
+        assert reuse.why_not == "the graph is kept"
+    assert saved.saved["projector.hook_in"].requires_grad
+
+
+def test_another_road_through_the_tower_is_another_result(llava, samples, tower_runs):
+    inputs = llava.inputs(samples)
+    with llava.reuse():
+        for road in ("sdpa", "eager", "sdpa", "eager"):
+            llava.run(inputs, attention=road)
+    assert len(tower_runs) == 2
+
+
+def test_inputs_of_the_same_samples_are_made_once(llava, samples):
+    assert llava.inputs(samples) is not llava.inputs(samples)
+    with llava.reuse():
+        assert llava.inputs(samples) is llava.inputs(samples)
+        assert llava.inputs(samples) is not llava.inputs(samples, system="Be brief.")
+        assert llava.inputs(samples, answers=["a", "b"]) is not llava.inputs(samples)
+        assert llava.inputs(samples, padding="right") is not llava.inputs(samples)
+        answered = llava.inputs(samples, answers=["a", "b"]).tensors["pixel_values"]
+        assert answered is llava.inputs(samples).tensors["pixel_values"]
+    assert llava.inputs(samples) is not llava.inputs(samples)
+
+
+def test_nothing_is_kept_once_it_is_over(llava, samples, tower_runs):
+    with llava.reuse():
+        llava.run(llava.inputs(samples))
+    llava.run(llava.inputs(samples))
+    assert len(tower_runs) == 2

@@ -1,0 +1,63 @@
+"""Effect maps: what a sweep found, by layer and place."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from vlmlens.errors import DataError
+from vlmlens.experiments.units import Label
+from vlmlens.layout import TokenLayout
+
+
+def effect_map(
+    values: np.ndarray, layers: Sequence[int | None], labels: Sequence[Label], over: str
+) -> xr.DataArray:
+    """Values (layer, place) with names: (layer, ``over``), or (layer, row, column) for cells.
+
+    Without ``layer`` for a point that exists once. Cells that were left out are NaN.
+    """
+    if over == "cell":
+        places = np.array(labels)
+        rows, columns = (np.unique(places[:, axis]) for axis in (0, 1))
+        grid = np.full((len(layers), len(rows), len(columns)), np.nan)
+        at = [np.searchsorted(known, places[:, n]) for n, known in enumerate((rows, columns))]
+        grid[:, at[0], at[1]] = values
+        coords = {"layer": list(layers), "row": rows, "column": columns}
+        found = xr.DataArray(grid, dims=("layer", "row", "column"), coords=coords, name="effect")
+    else:
+        coords = {"layer": list(layers), over: list(labels)}
+        found = xr.DataArray(values, dims=("layer", over), coords=coords, name="effect")
+    return found.isel(layer=0, drop=True) if list(layers) == [None] else found
+
+
+def with_words(effect: xr.DataArray, layout: TokenLayout) -> xr.DataArray:
+    """A map over positions, with what every position is and where it looks."""
+    at = effect["pos"].values
+    marks = {name: getattr(layout, name)[at] for name in ("image", "tile", "row", "column")}
+    words = {"token": [layout.tokens[i] for i in at], "role": [layout.roles[i] for i in at]}
+    return effect.assign_coords({name: ("pos", each) for name, each in (words | marks).items()})
+
+
+def joined(tables: Sequence[xr.DataArray]) -> xr.DataArray:
+    """All samples in one array; places that one of them lacks are NaN there.
+
+    Raises:
+        DataError: positions of prompts that differ in length.
+    """
+    names = [str(table["sample"].values[0]) for table in tables]
+    if len(set(names)) < len(names):
+        tables = [table.assign_coords(sample=[number]) for number, table in enumerate(tables)]
+    if "pos" in tables[0].dims and len(tables) > 1:
+        if len({table.sizes["pos"] for table in tables}) > 1:
+            raise DataError(
+                "the prompts differ in length, so their positions are not the same ones: sweep "
+                "them one by one, or over='role'"
+            )
+        words = np.array([table["token"].values for table in tables])
+        same = np.where((words == words[0]).all(0), words[0], "…")
+        tables = [table.assign_coords(token=("pos", same)) for table in tables]
+    how: Any = {"coords": "minimal", "compat": "override", "combine_attrs": "override"}
+    whole = sum(table.attrs["whole_passes"] for table in tables)
+    return xr.concat(tables, "sample", join="outer", **how).assign_attrs(whole_passes=whole)

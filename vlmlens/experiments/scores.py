@@ -1,0 +1,94 @@
+"""Scores: what a sweep reads off the logits, one number a cell."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vlmlens.errors import InputError
+from vlmlens.model import HookedVLM
+from vlmlens.sample import Sample
+
+#: From the last position's logits (cell vocab) to a number a cell.
+Score = Callable[[Float[Tensor, "cell vocab"]], Float[Tensor, " cell"]]
+
+
+@dataclass(frozen=True)
+class LogitDifference:
+    """How far one token is ahead of another, in logits.
+
+    Attributes:
+        right: the token that is to be ahead.
+        wrong: the other one.
+    """
+
+    right: int
+    wrong: int
+
+    def __call__(self, logits: Float[Tensor, "cell vocab"]) -> Float[Tensor, " cell"]:
+        """logit(right) - logit(wrong)."""
+        return logits[:, self.right].float() - logits[:, self.wrong].float()
+
+
+@dataclass(frozen=True)
+class LogProb:
+    """How likely a token is, in nats.
+
+    Attributes:
+        right: the token.
+    """
+
+    right: int
+
+    def __call__(self, logits: Float[Tensor, "cell vocab"]) -> Float[Tensor, " cell"]:
+        """Log p(right)."""
+        return logits.float().log_softmax(-1)[:, self.right]
+
+
+SCORES = ("logit_difference", "log_prob")
+
+
+def score_of(
+    score: str | Score,
+    model: HookedVLM,
+    clean: Sample,
+    corrupted: Sample | None,
+    system: str | None,
+) -> Score:
+    """A score for one pair, by name, on the first tokens of their answers.
+
+    Raises:
+        InputError: no such score, no answer, or answers that begin alike.
+    """
+    if callable(score):
+        return score
+    if score not in SCORES:
+        raise InputError(f"score={score!r}; there is: {', '.join(SCORES)}, or a function of logits")
+    right = first_token(model, clean, system)
+    if score == "log_prob":
+        return LogProb(right)
+    if corrupted is None:
+        raise InputError("a logit difference is between two samples' answers: score='log_prob'")
+    wrong = first_token(model, corrupted, system)
+    if right == wrong:
+        raise InputError(
+            f"the answers {clean.answer!r} and {corrupted.answer!r} begin with the same token, so "
+            "their logits do not differ: score='log_prob', or a function of your own"
+        )
+    return LogitDifference(right, wrong)
+
+
+def first_token(model: HookedVLM, sample: Sample, system: str | None) -> int:
+    """The token that a sample's answer begins with, as the chat template puts it.
+
+    Raises:
+        InputError: a sample without an answer.
+    """
+    if sample.answer is None:
+        raise InputError(
+            f"sample {sample.id or sample.question!r} has no answer to score: give one, or pass "
+            "score= as a function of logits"
+        )
+    inputs = model.inputs([sample], system=system, answers=[sample.answer])
+    return int(inputs.tensors["input_ids"][0, inputs.layouts[0].positions("assistant")[0]])

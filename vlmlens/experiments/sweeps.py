@@ -1,0 +1,267 @@
+"""Sweeps: one small edit after another, each at the price of what it can change."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from tqdm.auto import tqdm
+
+import vlmlens
+from vlmlens.errors import InputError
+from vlmlens.experiments.effect_maps import effect_map, joined, with_words
+from vlmlens.experiments.scores import Score, score_of
+from vlmlens.experiments.store import Store
+from vlmlens.experiments.trace import trace
+from vlmlens.experiments.units import Label, units
+from vlmlens.interventions import Intervention, PatchFrom
+from vlmlens.model import HookedVLM, Inputs, Prefill
+from vlmlens.positions import chosen
+from vlmlens.sample import Sample
+from vlmlens.select import Where
+
+#: Cells between two looks at the clock and at the disk.
+CHUNK = 256
+UNITS = {"logit_difference": "logits", "log_prob": "nats"}
+BAR = "{l_bar}{bar}| {n:.1f}/{total} pairs [{elapsed}<{remaining}]"
+
+
+def sweep(
+    model: HookedVLM,
+    clean: Sample | Sequence[Sample],
+    corrupted: Sample | Sequence[Sample] | None = None,
+    point: str = "blocks.*.hook_resid_pre",
+    *,
+    over: str = "pos",
+    where: Where = Where(),
+    edit: Intervention | None = None,
+    score: str | Score = "logit_difference",
+    normalized: bool = True,
+    system: str | None = None,
+    folder: Path | str | None = None,
+    progress: bool = True,
+) -> xr.DataArray:
+    """Edit every layer at every place, one at a time, and see what becomes of the answer.
+
+    With ``corrupted``, the clean run's activation is patched into the corrupted run; s being the
+    score of the last position's logits,
+
+        effect = (s_patched - s_corrupted) / (s_clean - s_corrupted)
+
+    which is 1 where the patch restores the clean answer and 0 where it does nothing. With ``edit``
+    alone, that edit is made in the clean run, and the effect is s_edited - s_clean.
+
+    A cell costs the blocks at and above its layer and the positions at and after its own, not a
+    pass; tower and projector run once a picture, and pairs that share a picture one after the
+    other share what comes before their questions as well.
+
+    Args:
+        model: an open model.
+        clean: samples with answers.
+        corrupted: their counterparts, one each, whose prompts align with them.
+        point: a point of the language model, or one of every layer.
+        over: what a cell edits of its layer: ``"pos"``, ``"role"``, ``"row"``, ``"column"`` or
+            ``"cell"`` of the first image, ``"head"``.
+        where: confines every cell: ``Where(positions="last")`` with ``over="head"``.
+        edit: what is done in place of patching; its point and place are set cell by cell.
+        score: ``"logit_difference"`` of the two answers' first tokens, ``"log_prob"`` of the clean
+            one's, or a function from logits (cell vocab) to numbers (cell).
+        normalized: divide by what the whole corruption does; False for score units.
+        system: a system prompt.
+        folder: keeps what is done; called again, only what is missing is computed.
+        progress: show a bar.
+
+    Returns:
+        (sample, layer) and ``pos``, ``role``, ``row``, ``column``, (``row``, ``column``) or
+        ``head``; coordinates ``clean`` and ``corrupted`` (sample), the two runs' scores. Over
+        samples, ``statistics.mean_map`` gives means with intervals.
+
+    Raises:
+        InputError: nothing to patch from, samples that do not align, pairs that score alike.
+
+    Source:
+        Meng et al. 2022, "Locating and Editing Factual Associations", arXiv:2202.05262; Zhang and
+        Nanda 2023, "Towards Best Practices of Activation Patching", arXiv:2309.16042.
+    """
+    first = [clean] if isinstance(clean, Sample) else list(clean)
+    others = [corrupted] if isinstance(corrupted, Sample) else corrupted
+    if (others is None) == (edit is None):
+        raise InputError("pass corrupted samples, to patch clean activations into, or an edit=")
+    second = [None] * len(first) if others is None else list(others)
+    if not first or len(second) != len(first):
+        raise InputError(f"{len(first)} clean samples and {len(second)} corrupted: one each")
+    store = None if folder is None else Store(Path(folder))
+    tables, memory = [], _Memory()
+    shown = tqdm(total=len(first), desc=f"sweep {point}", bar_format=BAR, disable=not progress)
+    with model.reuse(), shown as bar:
+        for one, other in zip(first, second, strict=True):
+            pair = _Pair(model, one, other, point, over, where, edit, score, system)
+            tables.append(pair.effects(store, memory, bar.update, normalized))
+    return joined(tables)
+
+
+@dataclass
+class _Memory:
+    """The last prefill of each side, for the next question about the same picture."""
+
+    clean: Prefill | None = None
+    base: Prefill | None = None
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """One clean sample, its counterpart, and the cells between them."""
+
+    model: HookedVLM
+    clean: Sample
+    corrupted: Sample | None
+    point: str
+    over: str
+    where: Where
+    edit: Intervention | None
+    score: str | Score
+    system: str | None
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """Of the sample that is edited."""
+        return self.model.inputs([self.corrupted or self.clean], system=self.system)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The points that are edited, layer by layer."""
+        model, depth = self.model, self.model.depth()
+        found = [
+            name
+            for name in model.matching(self.point)
+            if self.where.has_layer(model.hook_dict[name].point.layer, depth)
+        ]
+        if not found:
+            raise InputError(f"{self.point} in layers={self.where.layers!r} is no point")
+        return found
+
+    @cached_property
+    def cells(self) -> dict[tuple[Label, str], Where]:
+        """What every cell edits; all layers of a place in a row, since they share their keys."""
+        hooked = self.model.hook_dict[self.names[0]]
+        places = units(self.over, self.inputs.layouts[0], hooked, replace(self.where, layers=None))
+        return {(label, name): place for label, place in places.items() for name in self.names}
+
+    def key(self, number: int) -> str:
+        """What identifies one chunk of cells."""
+        model, pair = self.model, (self.clean, self.corrupted)
+        parts = [
+            "sweep",
+            model.name,
+            model.revision,
+            model.attention,
+            str(model.hf_model.dtype),
+            *("" if sample is None else sample.key for sample in pair),
+            trace((self.point, self.over, self.where, self.edit, self.score, self.system)),
+            f"{number} of {CHUNK}",
+            vlmlens.__version__,
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+
+    def effects(
+        self, store: Store | None, memory: _Memory, advance: Any, normalized: bool
+    ) -> xr.DataArray:
+        """Every cell's effect, from the store where it is done."""
+        cells = list(self.cells.items())
+        chunks = [cells[start : start + CHUNK] for start in range(0, len(cells), CHUNK)]
+        cost = [sum(self._cost(name, place) for (_, name), place in chunk) for chunk in chunks]
+        found: list[xr.Dataset] = []
+        runs: tuple[Prefill, Prefill] | None = None
+        for number, chunk in enumerate(chunks):
+            key = "" if store is None else self.key(number)
+            if store is not None and store.has(key):
+                found.append(store.read(key))
+            else:
+                runs = runs or self._runs(memory)
+                found.append(self._chunk(chunk, *runs))
+                if store is not None:
+                    store.write(key, found[-1])
+            advance(cost[number] / sum(cost))
+        scores = np.concatenate([table["score"].values for table in found])
+        top, floor = (float(found[0][name]) for name in ("clean", "base"))
+        values = scores - floor
+        if self.corrupted is not None and normalized:
+            if top == floor:
+                raise InputError(
+                    f"{self.clean.question!r}: the clean and the corrupted run score alike, "
+                    f"{top:.4g}, so there is nothing to restore; normalized=False"
+                )
+            values = values / (top - floor)
+        whole = sum(int(table["whole"]) for table in found)
+        return self._labelled(values, top, floor, normalized, whole)
+
+    def _cost(self, name: str, place: Where) -> int:
+        """Blocks times positions of a cell's cone, or nearly: what its time goes with."""
+        layer = self.model.hook_dict[name].point.layer or 0
+        wanted = place.positions if place.queries is None else place.queries
+        layout = self.inputs.layouts[0]
+        first = 0 if wanted is None else int(chosen(layout, wanted).argmax())
+        return (self.model.layers - layer) * max(len(layout) - first, 16)
+
+    def _runs(self, memory: _Memory) -> tuple[Prefill, Prefill]:
+        """The run to take from and the run to edit, starting from what is remembered."""
+        model = self.model
+        source = memory.clean
+        if self.corrupted is not None:
+            given = model.inputs([self.clean], system=self.system)
+            source = memory.clean = model.prefill(given, self.names, after=memory.clean)
+        base = memory.base = model.prefill(self.inputs, after=memory.base)
+        return source or base, base
+
+    def _chunk(self, chunk: Any, source: Prefill, base: Prefill) -> xr.Dataset:
+        score = score_of(self.score, self.model, self.clean, self.corrupted, self.system)
+        edits = []
+        for (_, name), place in chunk:
+            if self.edit is None:
+                edits.append([PatchFrom(point=name, where=place, source=source.saved)])
+            else:
+                edits.append([replace(self.edit, point=name, where=place)])
+        found = self.model.resume(base, edits)
+        with torch.no_grad():
+            return xr.Dataset(
+                {
+                    "score": ("cell", score(found.logits[:, -1]).float().cpu().numpy()),
+                    "clean": float(score(source.logits)),
+                    "base": float(score(base.logits)),
+                    "whole": len(found.whole),
+                }
+            )
+
+    def _labelled(
+        self, values: np.ndarray, top: float, floor: float, normalized: bool, whole: int
+    ) -> xr.DataArray:
+        hooks = self.model.hook_dict
+        labels = list(dict.fromkeys(label for label, _ in self.cells))
+        layers = [hooks[name].point.layer for name in self.names]
+        effect = effect_map(values.reshape(len(labels), len(layers)).T, layers, labels, self.over)
+        if self.over == "pos":
+            effect = with_words(effect, self.inputs.layouts[0])
+        restored = self.corrupted is not None and normalized
+        sample = self.corrupted or self.clean
+        return (
+            effect.expand_dims("sample")
+            .assign_coords(
+                sample=[sample.id or sample.question],
+                clean=("sample", [top]),
+                corrupted=("sample", [floor]),
+                question=("sample", [sample.question]),
+            )
+            .assign_attrs(
+                long_name="share of the answer restored" if restored else "effect",
+                units="1" if restored else UNITS.get(str(self.score), "score"),
+                source="arXiv:2202.05262",
+                point=self.point,
+                edit="PatchFrom" if self.edit is None else str(self.edit),
+                whole_passes=whole,
+            )
+        )
