@@ -220,6 +220,16 @@ def test_the_tower_runs_once_for_questions_about_one_picture(llava):
     assert seen[0] == 2 * once
 
 
+def test_pictures_after_other_words_are_seen_again(llava):
+    first, second = (
+        llava.inputs([picture(0)], [f"{word} picture <image>: what is it?"])
+        for word in ("This", "That")
+    )
+    found = llava.prefill(second, after=llava.prefill(first))
+    assert found.shared == 0
+    torch.testing.assert_close(found.logits, llava.run(second).logits[:, -1], **CLOSE)
+
+
 # ---------------------------------------------------------------- what goes wrong
 
 
