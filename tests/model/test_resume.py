@@ -221,10 +221,11 @@ def test_the_tower_runs_once_for_questions_about_one_picture(llava):
 
 
 def test_pictures_after_other_words_are_seen_again(llava):
-    first, second = (
-        llava.inputs([picture(0)], [f"{word} picture <image>: what is it?"])
-        for word in ("This", "That")
-    )
+    tensors = asked(llava).tensors
+    ids = tensors["input_ids"].clone()
+    first = llava.inputs_from(ids.clone(), pixel_values=tensors["pixel_values"])
+    ids[0, 1] = ids[0, 2]  # another word, and the picture after it
+    second = llava.inputs_from(ids, pixel_values=tensors["pixel_values"])
     found = llava.prefill(second, after=llava.prefill(first))
     assert found.shared == 0
     torch.testing.assert_close(found.logits, llava.run(second).logits[:, -1], **CLOSE)
