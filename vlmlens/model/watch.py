@@ -54,6 +54,7 @@ def one_pass(
     kept: dict[str, Tensor] = {}
     axes: dict[str, tuple[str, ...]] = {}
     ways: dict[str, Any] = {}
+    rows: dict[tuple, Tensor] = {}
     watched: list[tuple[str, Intervention | str]] = []
     with ExitStack() as stack:
         # Taking off nothing asks every point, which shows in models as small as tests use.
@@ -75,7 +76,7 @@ def one_pass(
                 if item.rows is not None and name.endswith("attn.hook_pattern"):
                     stack.enter_context(_rows(vlm, name, item, inputs, tensors, kept))
                     continue
-                hook: Any = partial(_keep, item=item, inputs=inputs, kept=kept)
+                hook: Any = partial(_keep, item=item, inputs=inputs, kept=kept, rows=rows)
                 vlm.hook_dict[name].add_hook(hook, level=level)
                 watched.append((name, "save"))
         before = {name: vlm.hook_dict[name].fired for name, _ in watched}
@@ -112,14 +113,24 @@ def add_edits(
     watched = []
     for intervention in interventions:
         seen: dict[str, Tensor] = {}
+        masks: dict = {}
         for name in edited_points(vlm, intervention):
             hook: Any
             for read in read_points(vlm, intervention, name):
                 hook = partial(see, seen=seen)
                 vlm.hook_dict[read].add_hook(hook, level=level)
-            hook = partial(
-                _edit, intervention=intervention, inputs=inputs, step=step, seen=seen, vlm=vlm
+            site = Site(
+                name,
+                vlm.hook_dict[name].axes,
+                vlm.hook_dict[name].point.layer,
+                inputs.layouts,
+                inputs.keys,
+                step,
+                seen,
+                vlm,
+                masks,
             )
+            hook = partial(_edit, intervention=intervention, site=site)
             vlm.hook_dict[name].add_hook(hook, level=level)
             watched.append((name, intervention))
     return watched
@@ -196,7 +207,7 @@ def _rows(
     def deliver(rows: Tensor) -> None:
         kept[name] = item.reduce(rows) if item.reduce else rows
 
-    request = RowRequest(_row_index(inputs, item, size), deliver)
+    request = RowRequest(_row_index(inputs, item, size).to(vlm.device), deliver)
     catcher = CATCHERS.setdefault(module, Catcher())
     catcher.rows.append(request)
     try:
@@ -218,19 +229,7 @@ def see(x: Tensor, hook: WiredPoint, seen: dict[str, Tensor]) -> None:
     seen[hook.point.name] = x
 
 
-def _edit(
-    x: Tensor,
-    hook: WiredPoint,
-    intervention: Intervention,
-    inputs: Inputs,
-    step: int,
-    seen: dict[str, Tensor],
-    vlm: "HookedVLM",
-) -> Tensor | None:
-    point = hook.point
-    site = Site(
-        point.name, hook.axes, point.layer, inputs.layouts, inputs.keys, step, seen, model=vlm
-    )
+def _edit(x: Tensor, hook: WiredPoint, intervention: Intervention, site: Site) -> Tensor | None:
     edited = intervention.apply(x, site)
     return None if edited is x else edited
 
@@ -244,12 +243,20 @@ def in_the_graph(x: Tensor) -> Tensor:
 
 
 def _keep(
-    x: Tensor, hook: WiredPoint, item: Save, inputs: Inputs, kept: dict[str, Tensor]
+    x: Tensor,
+    hook: WiredPoint,
+    item: Save,
+    inputs: Inputs,
+    kept: dict[str, Tensor],
+    rows: dict[tuple, Tensor],
 ) -> Tensor | None:
     whole = x = in_the_graph(x) if torch.is_grad_enabled() else x
     if item.rows is not None:
         at = hook.axes.index("pos" if "pos" in hook.axes else "query")
-        index = _row_index(inputs, item, x.shape[at]).to(x.device)
+        key = (item.rows, x.shape[at], x.device)
+        if key not in rows:  # once for all layers: on a GPU, what is copied there is waited for
+            rows[key] = _row_index(inputs, item, x.shape[at]).to(x.device)
+        index = rows[key]
         view = [1] * x.ndim
         view[0], view[at] = index.shape
         shape = list(x.shape)
