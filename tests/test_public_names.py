@@ -16,6 +16,7 @@ from vlmlens.families.family import Family
 from vlmlens.interventions import INTERVENTIONS, Intervention
 from vlmlens.plots import PLOTS
 from vlmlens.probes import PROBES
+from vlmlens.zoo.variants import VARIANTS
 
 #: Folder -> its table, and the files that are no members but what members share.
 TABLES = {
@@ -23,6 +24,7 @@ TABLES = {
     "interventions": (INTERVENTIONS, {"base", "designs", "prepare", "stored", "vision"}),
     "probes": (PROBES, {"grids", "labels", "statistics", "steps", "turning"}),
     "datasets": (DATASETS, set()),
+    "zoo.variants": (VARIANTS, {"extend", "llava", "llava_grid"}),
     "plots": (PLOTS, {"arrays", "export", "picture", "placed", "theme"}),
 }
 

@@ -14,8 +14,9 @@ from vlmlens.errors import EmptySelectionError, InputError, UnknownRoleError
 ROLES = ("bos", "system", "template", "user", "vision", "assistant", "pad")
 
 #: What a position can be of an image: nothing; a patch of it, or of a small copy of all of it;
-#: a learned token that ends a row; a word of the template between rows, tiles or images.
-KINDS = ("", "patch", "thumbnail", "newline", "separator")
+#: a learned token that ends a row; a learned token that stands for no place; a word of the
+#: template between rows, tiles or images.
+KINDS = ("", "patch", "thumbnail", "newline", "register", "separator")
 
 #: What a box is, in this order, in pixels of the original image.
 EDGES = ("left", "top", "right", "bottom")
@@ -32,6 +33,7 @@ class View:
             None where the original's size is unknown. Padding lies outside the image.
         thumbnail: whether it is a small copy of the whole image, beside tiles of it.
         newlines: learned tokens that end rows: after ``"each"`` row, after the ``"last"``, or none.
+        registers: learned tokens after all others, which stand for no place.
     """
 
     rows: int
@@ -39,12 +41,13 @@ class View:
     box: tuple[float, float, float, float] | None = None
     thumbnail: bool = False
     newlines: Literal["each", "last", ""] = ""
+    registers: int = 0
 
     @property
     def size(self) -> int:
-        """How many positions it takes, newlines included."""
+        """How many positions it takes, newlines and registers included."""
         extra = {"each": self.rows, "last": 1, "": 0}[self.newlines]
-        return self.rows * self.columns + extra
+        return self.rows * self.columns + extra + self.registers
 
     def boxes(self, original: tuple[int, int] | None) -> Float[np.ndarray, "patch 4"]:
         """What each patch covers, row by row, cut off at the edges of the original image."""
@@ -71,9 +74,9 @@ class TokenLayout:
         column: its column, from the left; -1 elsewhere.
         tile: index of the grid among the image's, in the order of the tokens; -1 elsewhere.
             By default every image is one grid.
-        kind: what the position is of its image, one of ``KINDS``. Newlines play the role
-            ``vision`` and have no row; separators play the role ``template``. By default all
-            that has a row is a patch.
+        kind: what the position is of its image, one of ``KINDS``. Newlines and registers play the
+            role ``vision`` and have no row; separators play the role ``template``. By default
+            all that has a row is a patch.
         box: left, top, right, bottom in pixels of the ORIGINAL image; NaN elsewhere, and where
             the original's size is unknown.
     """
@@ -131,9 +134,9 @@ class TokenLayout:
         return int(self.image.max(initial=-1)) + 1
 
     def vision(self, image: int, tile: int | None = None) -> Int[np.ndarray, " patch"]:
-        """The positions of one image's patches, tile by tile and row by row; no newlines.
+        """The positions of one image's patches, tile by tile and row by row.
 
-        Dropped ones are padding now.
+        Newlines and registers are none. Dropped ones are padding now.
         """
         here = (self.image == image) & (self.row >= 0) & ~self.mask("pad")
         found = np.flatnonzero(here if tile is None else here & (self.tile == tile))

@@ -73,16 +73,12 @@ def opening(bench: Bench) -> Found:
 
 def stream(bench: Bench) -> Found:
     vlm, inputs = bench.vlm(bench.subject), bench.inputs(bench.subject)
-    return compared(
-        lambda: vlm.run(inputs, save=STREAM), hooked(bench, STREAM), bench.rounds
-    )
+    return compared(lambda: vlm.run(inputs, save=STREAM), hooked(bench, STREAM), bench.rounds)
 
 
 def everything(bench: Bench) -> Found:
     vlm, inputs = bench.vlm(bench.subject), bench.inputs(bench.subject)
-    return compared(
-        lambda: vlm.run(inputs, save=MODULES), hooked(bench, MODULES), bench.rounds
-    )
+    return compared(lambda: vlm.run(inputs, save=MODULES), hooked(bench, MODULES), bench.rounds)
 
 
 def hooked(bench: Bench, patterns: tuple[str, ...]) -> Callable[[], dict[str, Tensor]]:

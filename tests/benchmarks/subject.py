@@ -98,7 +98,9 @@ class Subject:
 
     def _length(self, words: str) -> int:
         """How many tokens of a prompt with these words are text."""
-        message = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": words}]}]
+        message = [
+            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": words}]}
+        ]
         text = self.processor.apply_chat_template(message, add_generation_prompt=True)
         return len(self.processor.tokenizer(text)["input_ids"]) - 1
 

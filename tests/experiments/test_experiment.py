@@ -151,7 +151,7 @@ def test_a_run_that_breaks_off_keeps_what_it_has(model, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         experiment.run(tmp_path)
     done = [f"{i}{edit}" for i in range(3) for edit in ("", " PermuteVision()")]
-    assert CALLS == done
+    assert done == CALLS
     CALLS.clear()
     POWER["off"] = False
     found = experiment.run(tmp_path)
@@ -425,3 +425,17 @@ def test_without_answers_the_models_own_stand_in(model, tmp_path):
         model, samples, permutations=1, max_new_tokens=2, folder=tmp_path, progress=False
     )
     xr.testing.assert_identical(found, again)
+
+
+def test_a_batch_that_does_not_fit_is_measured_in_halves(vlm):
+    class Greedy(Measure):
+        def __call__(self, model, samples, interventions):
+            if len(samples) > 2:
+                raise torch.OutOfMemoryError("out of memory")
+            names = [sample.id for sample in samples]
+            return xr.Dataset({"n": ("sample", [len(samples)] * len(samples))}, {"sample": names})
+
+    samples = tuple(vl.Sample("?", id=str(number)) for number in range(5))
+    made = Cell(vlm, samples, (), Greedy()).run()
+    assert list(made["sample"].values) == ["0", "1", "2", "3", "4"]
+    assert list(made["n"].values) == [2, 2, 2, 2, 1]

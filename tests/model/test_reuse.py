@@ -8,7 +8,12 @@ import vlmlens as vl
 from vlmlens.interventions import PermuteVision, Scale
 from vlmlens.sample import Sample
 
-EDITS = ((), (PermuteVision(seed=1),), (PermuteVision(seed=2),), (Scale(point="hook_embed", by=2.0),))
+EDITS = (
+    (),
+    (PermuteVision(seed=1),),
+    (PermuteVision(seed=2),),
+    (Scale(point="hook_embed", by=2.0),),
+)
 
 
 @pytest.fixture(scope="module", params=EVERY)

@@ -69,7 +69,9 @@ def llava():
     ],
     ids=str,
 )
-def test_edits_that_may_reach_the_answer_take_the_whole_way_and_say_so(llava, samples, edit, shared):
+def test_edits_that_may_reach_the_answer_take_the_whole_way_and_say_so(
+    llava, samples, edit, shared
+):
     found = asked(llava, samples, [edit])
     naive = torch.stack([one_by_one(llava, samples, a, [edit]) for a in ANSWERS])
     torch.testing.assert_close(found.log_probs, naive, rtol=1e-5, atol=1e-5)

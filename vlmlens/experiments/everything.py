@@ -156,7 +156,9 @@ def linear_table(
     """``probes.linear_probe`` of every label that these pictures have, over (label, layer)."""
     need: Save = STATES[0]
     runs = [
-        model.run(model.inputs(samples[start : start + batch], system=system), save=need)
+        model.run(
+            model.inputs(samples[start : start + batch], system=system), save=need, logits=False
+        )
         for start in range(0, len(samples), batch)
     ]
     layouts = [layout for run in runs for layout in run.inputs.layouts]

@@ -15,7 +15,7 @@ from vlmlens.experiments.measures import Measure
 from vlmlens.experiments.store import Store
 from vlmlens.experiments.trace import trace
 from vlmlens.interventions import Intervention
-from vlmlens.model import HookedVLM
+from vlmlens.model import HookedVLM, in_batches
 from vlmlens.sample import Sample
 
 
@@ -51,8 +51,12 @@ class Cell:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
     def run(self) -> xr.Dataset:
-        """Measure."""
-        return self.measure(self.model, self.samples, self.interventions)
+        """Measure; a batch that does not fit into memory is measured in halves."""
+        parts = list(in_batches(self._measured, self.samples, len(self.samples)))
+        return parts[0] if len(parts) == 1 else along_samples(parts)
+
+    def _measured(self, samples: Sequence[Sample]) -> xr.Dataset:
+        return self.measure(self.model, tuple(samples), self.interventions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,12 +125,7 @@ class Experiment:
                 found[label].append(result)
                 progress()
         names = [s.id or str(n) for n, s in enumerate(self.samples)]
-        tables = [
-            xr.concat(
-                parts, "sample", join="exact", data_vars="all", coords="minimal", compat="override"
-            ).assign_coords(sample=names)
-            for parts in found.values()
-        ]
+        tables = [along_samples(parts).assign_coords(sample=names) for parts in found.values()]
         whole = xr.concat(
             tables,
             self.dimension,
@@ -147,3 +146,10 @@ class Experiment:
                 ),
             }
         )
+
+
+def along_samples(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Batches' tables as one."""
+    return xr.concat(
+        parts, "sample", join="exact", data_vars="all", coords="minimal", compat="override"
+    )

@@ -64,7 +64,7 @@ class Looking(Diagnosing):
         self, model: HookedVLM, inputs: Inputs, interventions: Sequence[Intervention]
     ) -> xr.Dataset:
         """The response to several turns, and to each band of frequencies alone."""
-        run = model.run(probes.paper_query(model, inputs), interventions, rope.NEEDS)
+        run = model.run(probes.paper_query(model, inputs), interventions, rope.NEEDS, logits=False)
         curve = probes.rope_sensitivity(run, delta=self.deltas)
         bands = probes.rope_sensitivity(run, delta=self.delta, bands=self.bands)
         return xr.Dataset(
@@ -115,7 +115,7 @@ def _head_atlas(run: Run, samples: Sequence[Sample]) -> xr.Dataset:
 
 def _stream(model: HookedVLM, inputs: Inputs, interventions: Sequence[Intervention]) -> xr.Dataset:
     """The residual stream, token norms, and how alike vision tokens are."""
-    run = model.run(inputs, interventions, [*residual.NEEDS, *embedding.NEEDS])
+    run = model.run(inputs, interventions, [*residual.NEEDS, *embedding.NEEDS], logits=False)
     table = probes.residual_stream(run).rename(rms="stream_rms", update="block_update")
     norms = probes.token_norms(run)
     names = table["sample"].values
@@ -144,7 +144,7 @@ def _stream(model: HookedVLM, inputs: Inputs, interventions: Sequence[Interventi
 
 def _patches(model: HookedVLM, inputs: Inputs, interventions: Sequence[Intervention]) -> xr.Dataset:
     """Which way vision queries look, and how many vision tokens are sinks."""
-    peaks = probes.sink_tokens(model.run(inputs, interventions, sinks.NEEDS))
+    peaks = probes.sink_tokens(model.run(inputs, interventions, sinks.NEEDS, logits=False))
     vision = np.stack([layout.mask("vision") for layout in inputs.layouts])
     table = _looks(model, inputs, interventions)
     table["vision_sinks"] = ("sample", (peaks["sink"].values & vision).sum(1).astype(float))
@@ -157,7 +157,9 @@ def _looks(model: HookedVLM, inputs: Inputs, interventions: Sequence[Interventio
     sizes = {layout.roles.count("vision") for layout in inputs.layouts}
     if len(sizes) > 1:
         return xr.Dataset(coords={"sample": probes.labels.samples(inputs)["sample"]})
-    found = probes.patch_looks(model.run(inputs, interventions, probes.looks_needs(inputs)))
+    found = probes.patch_looks(
+        model.run(inputs, interventions, probes.looks_needs(inputs), logits=False)
+    )
     return found.rename({name: f"patch_{name}" for name in map(str, found)})
 
 

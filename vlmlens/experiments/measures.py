@@ -205,7 +205,7 @@ class Diagnosing(Measure):
         )
         ended = probes.paper_query(model, inputs)
         turned = probes.rope_sensitivity(
-            model.run(ended, interventions, rope.NEEDS), delta=self.delta
+            model.run(ended, interventions, rope.NEEDS, logits=False), delta=self.delta
         )
         return table.merge(turned, join="exact")
 

@@ -97,7 +97,8 @@ def sweep(
         raise InputError(f"{len(first)} clean samples and {len(second)} corrupted: one each")
     store = None if folder is None else Store(Path(folder))
     tables, memory = [], _Memory()
-    with tqdm(total=len(first), desc=f"sweep {point}", bar_format=BAR, disable=not progress) as bar:
+    shown = tqdm(total=len(first), desc=f"sweep {point}", bar_format=BAR, disable=not progress)
+    with model.reuse(), shown as bar:
         for one, other in zip(first, second, strict=True):
             pair = _Pair(model, one, other, point, over, where, edit, score, system)
             tables.append(pair.effects(store, memory, bar.update, normalized))

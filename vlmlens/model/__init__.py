@@ -1,5 +1,6 @@
 """The machine: transformers' own model, with a hook point at every step."""
 
+from vlmlens.model.batching import in_batches
 from vlmlens.model.hooked import HookedVLM
 from vlmlens.model.inputs import Inputs
 from vlmlens.model.norm import Norm
@@ -21,6 +22,7 @@ __all__ = [
     "Rope",
     "Run",
     "WiredPoint",
+    "in_batches",
     "rotate",
     "unrotate",
 ]

@@ -1,49 +1,38 @@
 """HookedVLM: open a model; prepare inputs; run; generate."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property, partial
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
-from transformer_lens.HookedRootModule import HookedRootModule
 
 from vlmlens import zoo
 from vlmlens.cache import ActivationCache, Save
 from vlmlens.errors import (
-    ClosedModelError,
     InputError,
-    UnknownPointError,
-    UnsupportedModelError,
 )
-from vlmlens.families import FAMILIES, Family
 from vlmlens.interventions import Intervention
 from vlmlens.model import generate, html
 from vlmlens.model.audit import audit
-from vlmlens.model.device import device_of
 from vlmlens.model.findings import Audit
 from vlmlens.model.inputs import Inputs, from_samples
 from vlmlens.model.prefill import Prefill, prefill
 from vlmlens.model.raw import Roles, from_tensors
-from vlmlens.model.recognise import recognise
 from vlmlens.model.resume import Resumed, resume
 from vlmlens.model.reuse import Reuse
-from vlmlens.model.roads import Roads
-from vlmlens.model.rotary import Rope
 from vlmlens.model.run import Generation, Run
 from vlmlens.model.score import scores
 from vlmlens.model.watch import as_saves, one_pass, refuse_idle
-from vlmlens.model.wiring import WiredPoint, wire
-from vlmlens.points import matching
+from vlmlens.model.wrapped import Wrapped
 from vlmlens.positions import Positions
 from vlmlens.sample import Picture, Sample
 
 
-class HookedVLM(HookedRootModule):
+class HookedVLM(Wrapped):
     """A Hugging Face vision-language model with a hook point at every step.
 
     transformers runs its own model, unchanged: with nobody watching, logits are its logits bit
@@ -67,34 +56,6 @@ class HookedVLM(HookedRootModule):
         absent: why points that exist in principle do not exist here, by name.
         recognised: whether the points were recognised without a family of their own.
     """
-
-    hf_model: Any
-    hook_dict: dict[str, WiredPoint]
-
-    def __init__(self, hf_model: Any, processor: Any = None, name: str = "", revision: str = ""):
-        super().__init__()
-        config: Any = hf_model.config
-        if getattr(config, "vision_config", None) is None:
-            raise UnsupportedModelError(
-                f"{type(hf_model).__name__} ({config.model_type}) is no vision-language model: its "
-                "configuration has no vision_config"
-            )
-        self._roads = Roads(hf_model)
-        # Beside the module tree: what HookedRootModule writes on its modules is not for theirs.
-        self.__dict__["hf_model"] = hf_model
-        self.processor, self.name, self.config = processor, name or config.model_type, config
-        self._revision = revision
-        self.recognised = config.model_type not in FAMILIES
-        self.family: Family = FAMILIES.get(config.model_type) or recognise(hf_model)
-        points, self.absent = wire(hf_model, self.family)
-        self.hook_dict = points  # pyright: ignore[reportIncompatibleVariableOverride]
-        self.mod_dict = dict(points)
-        self.layers = config.get_text_config().num_hidden_layers
-        self._training = {module: module.training for module in hf_model.modules()}
-        self._closed = False
-        self._reuse: Reuse | None = None
-        hf_model.eval()
-        self._roads.watch()
 
     @classmethod
     def from_pretrained(
@@ -224,6 +185,7 @@ class HookedVLM(HookedRootModule):
         interventions: Sequence[Intervention] = (),
         save: str | Save | Sequence[str | Save] = (),
         *,
+        logits: bool | Positions = True,
         attention: str = "auto",
         grad: bool = False,
     ) -> Run:
@@ -233,6 +195,9 @@ class HookedVLM(HookedRootModule):
             inputs: from ``inputs`` or ``inputs_from``.
             interventions: edits, applied in order.
             save: points to keep, as names, patterns or ``Save``.
+            logits: those of every position; or of some, the same number in every sample, such
+                as ``"last"``; or False, for none: the pass then ends with the last block that
+                anybody watches.
             attention: ``"auto"`` for the implementation that the model was opened with, or
                 ``"eager"`` or ``"sdpa"``. Compare runs of one kind only: in half precision the
                 two differ by more than many effects.
@@ -249,8 +214,10 @@ class HookedVLM(HookedRootModule):
         for intervention in interventions:
             inputs = intervention.prepare(inputs)
         with self._roads.take(attention) as road, torch.set_grad_enabled(grad):
-            logits, saved = one_pass(self, inputs, inputs.tensors, interventions, as_saves(save))
-        return Run(inputs, logits, saved, road, self.rope, self.scaling, self.softcap)
+            made, saved = one_pass(
+                self, inputs, inputs.tensors, interventions, as_saves(save), logits=logits
+            )
+        return Run(inputs, made, saved, road, self.rope, self.scaling, self.softcap)
 
     def prefill(
         self,
@@ -393,10 +360,6 @@ class HookedVLM(HookedRootModule):
         finally:
             self._reuse = before
 
-    def road(self, attention: str) -> AbstractContextManager[str]:
-        """Attention computed in one way while this lasts; yields what that is."""
-        return self._roads.take(attention)
-
     def audit(self, inputs: Inputs | None = None) -> Audit:
         """What this model offers, and by how much every law is missed on it.
 
@@ -413,135 +376,6 @@ class HookedVLM(HookedRootModule):
         """
         self._check_open()
         return audit(self, inputs)
-
-    def depth(self, part: str = "blocks") -> int:
-        """How many blocks a stack offers: ``"blocks"`` or ``"vision.blocks"``."""
-        return self._depths.get(part, 0)
-
-    # ------------------------------------------------------------------ the rest
-
-    def matching(self, patterns: str | Sequence[str]) -> list[str]:
-        """The points' names that match; see ``points.matching``.
-
-        Raises:
-            UnknownPointError: nothing matches; says why where the point exists in principle.
-        """
-        asked = [patterns] if isinstance(patterns, str) else list(patterns)
-        for name in asked:
-            if name in self.absent:
-                raise UnknownPointError(name, self.hook_dict, f"({self.absent[name]})")
-        return matching(asked, list(self.hook_dict))
-
-    def add_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
-        """Add a hook as TransformerLens does; a name or a condition that names nothing raises."""
-        self._check_names(name)
-        super().add_hook(name, *args, **kwargs)
-
-    def _enable_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
-        self._check_names(name)
-        super()._enable_hook(name, *args, **kwargs)
-
-    def _check_names(self, name: str | Callable[[str], bool]) -> None:
-        if isinstance(name, str):
-            if name not in self.hook_dict:
-                self.matching(name)
-                advice = "(a hook takes one name, or a condition on names)"
-                raise UnknownPointError(name, self.hook_dict, advice)
-        elif not any(name(known) for known in self.hook_dict):
-            raise UnknownPointError(str(name), self.hook_dict, "(the condition names no point)")
-
-    @property
-    def device(self) -> torch.device:
-        """Where inputs go."""
-        return device_of(self.hf_model.get_input_embeddings())
-
-    @property
-    def revision(self) -> str:
-        """Which version of the weights this is: as given, else a hash of all of them."""
-        if not self._revision:
-            digest = hashlib.sha256()
-            for name, tensor in self.hf_model.state_dict().items():
-                if tensor.is_meta:
-                    raise InputError(
-                        f"{name} is offloaded, so its weights cannot be told by a hash: wrap the "
-                        "model with HookedVLM(..., revision='a name for this version of it')"
-                    )
-                digest.update(name.encode())
-                digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
-            self._revision = digest.hexdigest()[:16]
-        return self._revision
-
-    def _apply(self, fn: Callable, recurse: bool = True) -> "HookedVLM":
-        """``to``, ``cuda``, ``half`` and the like, done to the model that this holds."""
-        self.hf_model._apply(fn, recurse)
-        return self
-
-    @property
-    def attention(self) -> str:
-        """How attention is computed unless a run asks otherwise."""
-        return self._roads.usual
-
-    @cached_property
-    def rope(self) -> Rope | None:
-        """The language model's rotation, layer by layer; None for one that does not turn."""
-        turning = [
-            f"blocks.{layer}.attn.hook_cos" in self.hook_dict for layer in range(self.layers)
-        ]
-        if not any(turning):
-            return None
-        types = getattr(self.config.get_text_config(), "layer_types", None) or [""] * self.layers
-        kinds = [kind if turns else None for kind, turns in zip(types, turning, strict=True)]
-        rotary = self.hf_model.get_submodule(self.family.rotary)
-        return Rope.of(rotary, self.family.axes, kinds)
-
-    @cached_property
-    def vision_rope(self) -> Rope | None:
-        """The tower's rotation along rows and columns of patches; None for one without."""
-        if not self.family.vision_rotary:
-            return None
-        rotary = self.hf_model.get_submodule(self.family.vision_rotary)
-        return Rope.on_grid(rotary, self.depth("vision.blocks"))
-
-    @property
-    def scaling(self) -> float | None:
-        """What the language model's attention multiplies its scores with."""
-        block = self.hf_model.get_submodule(self.family.lm_layers)[0]
-        return getattr(getattr(block, "self_attn", None), "scaling", None)
-
-    @property
-    def softcap(self) -> float | None:
-        """What the language model's attention caps its scores at, softly; None for no cap."""
-        block = self.hf_model.get_submodule(self.family.lm_layers)[0]
-        return getattr(getattr(block, "self_attn", None), "attn_logit_softcapping", None)
-
-    def close(self) -> None:
-        """Take off every hook and leave the model as it was found."""
-        if self._closed:
-            return
-        self.reset_hooks(including_permanent=True)
-        self._roads.leave()
-        for module, training in self._training.items():
-            module.training = training
-        self._closed = True
-
-    def __enter__(self) -> "HookedVLM":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedModelError(f"{self.name} is closed; wrap or open the model again")
-
-    @cached_property
-    def _depths(self) -> dict[str, int]:
-        depths: dict[str, int] = {}
-        for name, point in self.hook_dict.items():
-            if point.point.layer is not None:
-                part = name[: name.index("blocks.") + 6]
-                depths[part] = max(depths.get(part, 0), point.point.layer + 1)
-        return depths
 
     def _repr_html_(self) -> str:
         return html.model_html(self, self._closed)

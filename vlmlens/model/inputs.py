@@ -260,20 +260,23 @@ def layout_of(
         for which, view in enumerate(own):
             here = vision[start : start + view.size]
             image[here], tile[here] = number, which
-            cells = np.arange(view.size)
+            own_grid, registers = np.split(here, [view.size - view.registers])
+            cells = np.arange(len(own_grid))
             across = view.columns + (view.newlines == "each")
             ends = (
                 cells % across == view.columns
                 if view.newlines == "each"
                 else cells >= (view.rows * view.columns)
             )
-            patches = here[~ends]
+            patches = own_grid[~ends]
             row[patches], column[patches] = np.divmod(np.arange(len(patches)), view.columns)
             box[patches] = view.boxes(size)
             for at in patches:
                 kind[at] = "thumbnail" if view.thumbnail else "patch"
-            for at in here[ends]:
+            for at in own_grid[ends]:
                 kind[at] = "newline"
+            for at in registers:
+                kind[at] = "register"
             start += view.size
     return TokenLayout(tuple(roles), tuple(tokens), image, row, column, box, tile, tuple(kind))
 

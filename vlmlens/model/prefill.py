@@ -159,7 +159,8 @@ def _watched(
             note: Any = partial(see, seen=saved)
             vlm.hook_dict[name].add_hook(note, level=level)
         stack.enter_context(torch.no_grad())
-        output = vlm.hf_model(**tensors, past_key_values=cache, use_cache=True, logits_to_keep=last)
+        shown = tensors if vlm._reuse is None else vlm._reuse.stand_in(vlm, tensors)
+        output = vlm.hf_model(**shown, past_key_values=cache, use_cache=True, logits_to_keep=last)
     for name in ("inputs_embeds", "past_key_values", "logits_to_keep"):
         given.pop(name, None)
     return stream, given, saved, output

@@ -8,26 +8,25 @@ runs the blocks, its own masks and the head; what the language model is handed i
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlmlens.interventions import Intervention, Site
 from vlmlens.model.batching import in_batches
 from vlmlens.model.cone import Cone, cone, layer_of, settled
+from vlmlens.model.handing import handed, skipped, words
 from vlmlens.model.prefill import (
     Prefill,
     before,
     blocks_of,
-    language_model,
     refuse_hooks,
 )
-from vlmlens.model.prefix import prefix_cache
 from vlmlens.model.watch import (
     edited_points,
     new_level,
@@ -189,9 +188,9 @@ def _one_pass(
             hook: Any = partial(_edit, vlm=vlm, prefill=prefill, rows=rows, seen=seen)
             vlm.hook_dict[name].add_hook(hook, level=level)
         fired = {name: vlm.hook_dict[name].fired for name in points}
-        stack.enter_context(_handed(vlm, prefill, position))
+        stack.enter_context(handed(vlm, prefill, position))
         kept = at.to(vlm.device) - position
-        output = vlm.hf_model(**_words(prefill, position), use_cache=False, logits_to_keep=kept)
+        output = vlm.hf_model(**words(prefill, position), use_cache=False, logits_to_keep=kept)
         refuse_unreached(vlm, watched, fired, prefill.inputs.tensors)
     return {row.cell: logits for row, logits in zip(rows, output.logits, strict=True)}
 
@@ -261,79 +260,3 @@ def _whole(x: Tensor, axes: Sequence[str], size: int) -> Tensor:
 def _newest(x: Tensor, shape: Sequence[int]) -> Tensor:
     """The last positions of an activation, as many as this shape has."""
     return x[tuple(slice(have - want, None) for have, want in zip(x.shape, shape, strict=True))]
-
-
-def _words(prefill: Prefill, position: int) -> dict[str, Tensor]:
-    """Text of the cone's length, for the outer model, whose language model is handed the cone."""
-    tensors, roles = prefill.inputs.tensors, prefill.inputs.layouts[0].roles
-    word = next(at for at, role in enumerate(roles) if role != "vision")
-    ids = tensors["input_ids"][:, word : word + 1].expand(1, len(roles) - position)
-    return {
-        "input_ids": ids,
-        "attention_mask": torch.ones_like(ids),
-        "position_ids": tensors["position_ids"][..., position:],
-    }
-
-
-@contextmanager
-def _handed(vlm: "HookedVLM", prefill: Prefill, position: int) -> Iterator[None]:
-    """Hand the language model what it was handed in the clean pass, from a position on."""
-    size = prefill.stream[0].shape[1]
-    cache = prefix_cache(prefill.keys, position)
-    handed: dict[str, Any] = {}
-    for name, value in prefill.given.items():
-        if name == "attention_mask":
-            handed[name] = rows_of(value, position, size)
-        elif name == "position_ids":
-            handed[name] = value[..., position:]
-        elif isinstance(value, Tensor) and value.ndim > 1 and value.shape[1] == size:
-            handed[name] = value[:, position:]
-        else:
-            handed[name] = value
-    handed |= dict.fromkeys({"deepstack_visual_embeds", "visual_pos_masks"} & set(handed))
-    handed |= {"past_key_values": cache, "use_cache": cache is not None}
-    handed["inputs_embeds"] = prefill.stream[0][:, position:]
-    hook = language_model(vlm).register_forward_pre_hook(
-        lambda module, args, kwargs: ((), handed), with_kwargs=True
-    )
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def rows_of(mask: Any, position: int, size: int) -> Any:
-    """The rows of a mask from a position on; a mask of padding stays whole."""
-    if isinstance(mask, Mapping):
-        return {
-            name: causal(position, size) if each is None else rows_of(each, position, size)
-            for name, each in mask.items()
-        }
-    return mask[:, :, position:] if isinstance(mask, Tensor) and mask.ndim == 4 else mask
-
-
-def causal(position: int, size: int) -> Tensor | None:
-    """Who sees whom from a position on; None, as attention itself says it, for all rows or one."""
-    if position == 0 or size - position == 1:
-        return None
-    return torch.ones(size - position, size, dtype=torch.bool).tril(position)[None, None]
-
-
-@contextmanager
-def skipped(blocks: Sequence[nn.Module]) -> Iterator[None]:
-    """Blocks that hand on what they are given, while this lasts."""
-    own = [block.__dict__.get("forward") for block in blocks]
-    try:
-        for block in blocks:
-            block.__dict__["forward"] = _hand_on
-        yield
-    finally:
-        for block, forward in zip(blocks, own, strict=True):
-            if forward is None:
-                block.__dict__.pop("forward", None)
-            else:
-                block.__dict__["forward"] = forward
-
-
-def _hand_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return hidden_states

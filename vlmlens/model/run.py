@@ -19,7 +19,7 @@ class Run:
 
     Attributes:
         inputs: what went in.
-        logits: what came out.
+        logits: what came out: of every position, or of the rows that were asked for.
         saved: the activations that were asked for.
         attention: how attention was computed, for example ``"sdpa"``.
         rope: the language model's rotation; None for one without.

@@ -17,8 +17,9 @@ from vlmlens.interventions import Intervention, Site
 from vlmlens.interventions.base import within_block
 from vlmlens.model.attention import CATCHERS, Catcher, RowRequest
 from vlmlens.model.inputs import Inputs
+from vlmlens.model.stopping import last_of
 from vlmlens.model.wiring import WiredPoint
-from vlmlens.select import chosen
+from vlmlens.positions import Positions, chosen
 
 if TYPE_CHECKING:
     from vlmlens.model.hooked import HookedVLM
@@ -37,6 +38,7 @@ def one_pass(
     interventions: Sequence[Intervention] = (),
     saves: Sequence[Save] = (),
     step: int = 0,
+    logits: bool | Positions = True,
 ) -> tuple[Tensor, ActivationCache]:
     """One forward pass under interventions.
 
@@ -47,6 +49,7 @@ def one_pass(
         interventions: edits, applied in order.
         saves: what to keep.
         step: the decoding step; 0 is the prompt.
+        logits: of every position, of these, or none: then the pass ends with what is watched.
 
     Returns:
         Logits (batch pos vocab), and what was saved.
@@ -82,11 +85,32 @@ def one_pass(
         before = {name: vlm.hook_dict[name].fired for name, _ in watched}
         cached = "past_key_values" in tensors
         given = tensors if vlm._reuse is None else vlm._reuse.stand_in(vlm, tensors)
-        output = vlm.hf_model(**given, use_cache=cached)
+        made = _logits(vlm, given, cached, logits, inputs, [*axes, *(name for name, _ in watched)])
         if step == 0:  # while decoding, the tower and the projector have had their turn
             refuse_unreached(vlm, watched, before, tensors)
     saved = {name: kept[name] for name in vlm.hook_dict if name in kept} if kept else {}
-    return output.logits, ActivationCache(saved, axes, inputs.layouts)
+    return made, ActivationCache(saved, axes, inputs.layouts)
+
+
+def _logits(
+    vlm: "HookedVLM",
+    given: Mapping[str, Any],
+    cached: bool,
+    wanted: bool | Positions,
+    inputs: Inputs,
+    watched: Sequence[str],
+) -> Tensor:
+    """The pass itself, as far as it has to go."""
+    if wanted is True:
+        return vlm.hf_model(**given, use_cache=cached).logits
+    if wanted is False:
+        with last_of(vlm, watched):
+            vlm.hf_model(**given, use_cache=cached)
+        return torch.empty(len(inputs), 0, vlm.config.get_text_config().vocab_size)
+    rows = row_index(inputs, wanted, given["input_ids"].shape[1]).to(vlm.device)
+    kept, own = rows.unique(return_inverse=True)
+    made = vlm.hf_model(**given, use_cache=cached, logits_to_keep=kept).logits
+    return made.gather(1, own[..., None].expand(-1, -1, made.shape[-1]))
 
 
 @contextmanager
@@ -207,7 +231,9 @@ def _rows(
     def deliver(rows: Tensor) -> None:
         kept[name] = item.reduce(rows) if item.reduce else rows
 
-    request = RowRequest(_row_index(inputs, item, size).to(vlm.device), deliver)
+    assert item.rows is not None
+    queries = row_index(inputs, item.rows, size).to(vlm.device)
+    request = RowRequest(queries, deliver)
     catcher = CATCHERS.setdefault(module, Catcher())
     catcher.rows.append(request)
     try:
@@ -255,7 +281,7 @@ def _keep(
         at = hook.axes.index("pos" if "pos" in hook.axes else "query")
         key = (item.rows, x.shape[at], x.device)
         if key not in rows:  # once for all layers: on a GPU, what is copied there is waited for
-            rows[key] = _row_index(inputs, item, x.shape[at]).to(x.device)
+            rows[key] = row_index(inputs, item.rows, x.shape[at]).to(x.device)
         index = rows[key]
         view = [1] * x.ndim
         view[0], view[at] = index.shape
@@ -279,14 +305,13 @@ def _refuse_rows(point: WiredPoint) -> None:
         )
 
 
-def _row_index(inputs: Inputs, item: Save, size: int) -> Int[Tensor, "batch rows"]:
+def row_index(inputs: Inputs, wanted: Positions, size: int) -> Int[Tensor, "batch rows"]:
     """Each sample's chosen rows among the last ``size`` positions."""
-    assert item.rows is not None
-    rows = [chosen(layout, item.rows)[-size:].nonzero()[0] for layout in inputs.layouts]
+    rows = [chosen(layout, wanted)[-size:].nonzero()[0] for layout in inputs.layouts]
     if len({len(row) for row in rows}) > 1:
         counts = ", ".join(str(len(row)) for row in rows)
         raise InputError(
-            f"rows={item.rows!r} are {counts} positions in the samples of this batch; rows need "
+            f"rows={wanted!r} are {counts} positions in the samples of this batch; rows need "
             "the same number in each: run the samples one by one"
         )
     return torch.from_numpy(np.stack(rows))

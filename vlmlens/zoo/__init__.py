@@ -21,7 +21,8 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     """Open a model and its processor with transformers' own classes.
 
     Args:
-        model: a bundled name, a folder, or a hub id.
+        model: a bundled name, a folder, or a hub id; also in the layout of LLaVA's own code
+            (``vlmlens.zoo.original_llava``).
         dtype: of the weights; ``"auto"`` as they were saved.
         options: passed on to ``from_pretrained``.
 
@@ -32,8 +33,10 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForImageTextToText
+    from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig
 
+    import vlmlens.zoo.variants  # noqa: F401  model types of our own
+    from vlmlens.zoo import original_llava
     from vlmlens.zoo.processors import open_processor
 
     if isinstance(dtype, str) and dtype != "auto" and not hasattr(torch, dtype):
@@ -54,6 +57,9 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
         if k in options
     }
     try:
+        told, _ = PreTrainedConfig.get_config_dict(name, **hub)
+        if original_llava.is_original(told):
+            return _original(source if is_folder else None, name, dtype, options, hub)
         config = AutoConfig.from_pretrained(name, **hub)
     except (OSError, ValueError) as error:
         if is_folder:
@@ -87,7 +93,7 @@ def revision(model: str, opened: Any) -> str:
         return commit
     digest = hashlib.sha256()
     for path in sorted(bundled().get(model, Path(model)).glob("*")):
-        if path.suffix in (".json", ".safetensors"):
+        if path.suffix in (".json", ".safetensors", ".bin"):
             state = path.stat()
             digest.update(f"{path.name} {state.st_size}".encode())
             if state.st_size > WHOLE:  # many GB are told apart by their beginning and their date
@@ -95,6 +101,23 @@ def revision(model: str, opened: Any) -> str:
             with path.open("rb") as file:
                 digest.update(file.read(WHOLE))
     return digest.hexdigest()[:16]
+
+
+def _original(folder: Path | None, name: str, dtype: Any, options: dict, hub: dict) -> Any:
+    """A checkpoint in the layout of LLaVA's own code, from a folder or, where None, the hub."""
+    from huggingface_hub import snapshot_download
+
+    from vlmlens.zoo import original_llava
+
+    own = {key: value for key, value in options.items() if key not in hub}
+    reach = {key: value for key, value in hub.items() if key != "revision"}
+    if folder is not None:
+        return original_llava.load(folder, dtype=dtype, hub=reach, **own)
+    wanted = ["*.json", "*.safetensors", "*.bin", "tokenizer.model"]
+    fetched = Path(snapshot_download(name, allow_patterns=wanted, **hub))
+    opened, processor = original_llava.load(fetched, dtype=dtype, hub=reach, **own)
+    opened.config._commit_hash = fetched.name  # the hub keeps a snapshot under its commit
+    return opened, processor
 
 
 def _like_hub_id(name: str) -> bool:

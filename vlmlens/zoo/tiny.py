@@ -43,6 +43,8 @@ def made(tiny: Tiny, model_type: str) -> tuple[Any, Any]:
     from transformers import AutoModelForImageTextToText
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+    import vlmlens.zoo.variants  # noqa: F401  model types of our own
+
     processor = _processor(tiny, model_type)
     tokenizer = processor.tokenizer
     special = {

@@ -68,6 +68,7 @@ def _square(side: int) -> dict[str, Any]:
 CLIP = _tower("clip_vision_model", num_hidden_layers=3, image_size=32, patch_size=8)
 SIGLIP = _tower("siglip_vision_model", image_size=32, patch_size=8, vision_use_head=False)
 CLIP_PIXELS = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+PADDED_PIXELS = ("LlavaImageProcessorPil", CLIP_PIXELS | {"do_pad": True})
 WITH_CLS = {
     "patch_size": 8,
     "vision_feature_select_strategy": "default",
@@ -562,5 +563,35 @@ TINY: dict[str, Tiny] = {
             "eoi_token": "<|END_OF_IMG|>",
             "img_line_break_token": "<|IMG_LINE_BREAK|>",
         },
+    ),
+    # The paper's +Normalize and +Multilayer.
+    "vlmlens_llava": Tiny(
+        config={
+            "vision_config": CLIP,
+            "text_config": _text("llama", num_key_value_heads=4),
+            "vision_feature_layer": [1, 3],
+            "feature_norm": True,
+            "normalize": {"kind": "paper", "mean": 0.83, "most": 1.22, "eps": 1e-6},
+        },
+        pixels=PADDED_PIXELS,
+        processor=WITH_CLS,
+    ),
+    # Pooled 2 x 2, as seen through coordinates, with registers after each image.
+    "vlmlens_llava/tokens": Tiny(
+        config={
+            "vision_config": CLIP,
+            "text_config": _text("llama"),
+            "normalize": {"kind": "match_mean", "mean": 0.9},
+            "coordinates": True,
+            "pool": 2,
+            "registers": 3,
+        },
+        pixels=PADDED_PIXELS,
+        processor=WITH_CLS | {"patch_size": 32, "num_additional_image_tokens": 7},
+    ),
+    "vlmlens_llava_grid": Tiny(
+        config={"vision_config": CLIP, "text_config": _text("llama", num_key_value_heads=4)},
+        pixels=PADDED_PIXELS,
+        processor=WITH_CLS,
     ),
 }

@@ -1,0 +1,32 @@
+"""LLaVA as ``vlmlens.zoo.variants`` extends it: normed, pooled, with registers, with 2-D RoPE."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from vlmlens.families.family import Family, Pictures, count
+from vlmlens.families.llava import deepest_selected, one_grid
+from vlmlens.layout import View
+
+
+def _pooled(pictures: Pictures) -> list[tuple[View, ...]]:
+    """LLaVA's grid, as many rows and columns as are left of it, and registers after it."""
+    side, extra = pictures.config.pool, pictures.config.registers
+    changed = {"registers": extra} | ({"rows": side, "columns": side} if side else {})
+    return [(replace(view, **changed),) for (view,) in one_grid(pictures)]
+
+
+def _grid(model: Any, tensors: Mapping[str, Any]) -> Any:
+    """Time, height and width of every position, by the model's own rule."""
+    return model.model.grid_positions(tensors["input_ids"], count(model, tensors))
+
+
+VLMLENS_LLAVA = Family(model_type="vlmlens_llava", views=_pooled, vision_used=deepest_selected)
+
+VLMLENS_LLAVA_GRID = Family(
+    model_type="vlmlens_llava_grid",
+    views=_pooled,
+    vision_used=deepest_selected,
+    axes=("time", "height", "width"),
+    positions=_grid,
+)

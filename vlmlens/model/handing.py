@@ -1,0 +1,90 @@
+"""Handing over: the language model is handed a cone in place of what the outer model made."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vlmlens.model.prefill import Prefill, language_model
+from vlmlens.model.prefix import prefix_cache
+
+if TYPE_CHECKING:
+    from vlmlens.model.hooked import HookedVLM
+
+
+def words(prefill: Prefill, position: int) -> dict[str, Tensor]:
+    """Text of the cone's length, for the outer model, whose language model is handed the cone."""
+    tensors, roles = prefill.inputs.tensors, prefill.inputs.layouts[0].roles
+    word = next(at for at, role in enumerate(roles) if role != "vision")
+    ids = tensors["input_ids"][:, word : word + 1].expand(1, len(roles) - position)
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "position_ids": tensors["position_ids"][..., position:],
+    }
+
+
+@contextmanager
+def handed(vlm: "HookedVLM", prefill: Prefill, position: int) -> Iterator[None]:
+    """Hand the language model what it was handed in the clean pass, from a position on."""
+    size = prefill.stream[0].shape[1]
+    cache = prefix_cache(prefill.keys, position)
+    instead: dict[str, Any] = {}
+    for name, value in prefill.given.items():
+        if name == "attention_mask":
+            instead[name] = rows_of(value, position, size)
+        elif name == "position_ids":
+            instead[name] = value[..., position:]
+        elif isinstance(value, Tensor) and value.ndim > 1 and value.shape[1] == size:
+            instead[name] = value[:, position:]
+        else:
+            instead[name] = value
+    instead |= dict.fromkeys({"deepstack_visual_embeds", "visual_pos_masks"} & set(instead))
+    instead |= {"past_key_values": cache, "use_cache": cache is not None}
+    instead["inputs_embeds"] = prefill.stream[0][:, position:]
+    hook = language_model(vlm).register_forward_pre_hook(
+        lambda module, args, kwargs: ((), instead), with_kwargs=True
+    )
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def rows_of(mask: Any, position: int, size: int) -> Any:
+    """The rows of a mask from a position on; a mask of padding stays whole."""
+    if isinstance(mask, Mapping):
+        return {
+            name: causal(position, size) if each is None else rows_of(each, position, size)
+            for name, each in mask.items()
+        }
+    return mask[:, :, position:] if isinstance(mask, Tensor) and mask.ndim == 4 else mask
+
+
+def causal(position: int, size: int) -> Tensor | None:
+    """Who sees whom from a position on; None, as attention itself says it, for all rows or one."""
+    if position == 0 or size - position == 1:
+        return None
+    return torch.ones(size - position, size, dtype=torch.bool).tril(position)[None, None]
+
+
+@contextmanager
+def skipped(blocks: Sequence[nn.Module]) -> Iterator[None]:
+    """Blocks that hand on what they are given, while this lasts."""
+    own = [block.__dict__.get("forward") for block in blocks]
+    try:
+        for block in blocks:
+            block.__dict__["forward"] = _hand_on
+        yield
+    finally:
+        for block, forward in zip(blocks, own, strict=True):
+            if forward is None:
+                block.__dict__.pop("forward", None)
+            else:
+                block.__dict__["forward"] = forward
+
+
+def _hand_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return hidden_states

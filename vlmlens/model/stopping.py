@@ -1,0 +1,55 @@
+"""A pass that ends with the last thing that anybody watches."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from vlmlens.errors import InputError
+
+if TYPE_CHECKING:
+    from vlmlens.model.hooked import HookedVLM
+
+
+class _Enough(BaseException):
+    """Ends a pass; no error, so that nobody on the way takes it for one."""
+
+
+@contextmanager
+def last_of(vlm: "HookedVLM", watched: Sequence[str]) -> Iterator[None]:
+    """End the pass inside once it has come by all of these points.
+
+    Raises:
+        InputError: no point, or the logits, which are what comes last.
+    """
+    if not watched or "hook_logits" in watched:
+        raise InputError(
+            "logits=False ends the pass with what is watched, which is "
+            + (", ".join(watched[:3]) or "nothing: save something, or take the logits")
+        )
+    module = vlm.hf_model.get_submodule(_after(vlm, watched))
+    handle = module.register_forward_pre_hook(_stop, prepend=True)
+    try:
+        yield
+    except _Enough:
+        pass
+    finally:
+        handle.remove()
+
+
+def _stop(module: Any, args: Any) -> None:
+    raise _Enough
+
+
+def _after(vlm: "HookedVLM", watched: Sequence[str]) -> str:
+    """The path of the first module after all of these points."""
+    family = vlm.family
+    if "ln_final.hook_normalized" in watched:
+        return family.lm_head
+    own = [name for name in watched if not name.startswith(("vision.", "projector."))]
+    layers = [vlm.hook_dict[name].point.layer for name in own]
+    if not own:  # the tower and projectors, all of which have run when the first block begins
+        return f"{family.lm_layers}.0"
+    last = max(-1 if layer is None else layer for layer in layers)
+    # hook_embed is seen as the first block begins: so that block runs.
+    after = max(last, 0) + 1
+    return f"{family.lm_layers}.{after}" if after < vlm.layers else family.final_norm

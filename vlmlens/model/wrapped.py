@@ -1,0 +1,192 @@
+"""A transformers model with its points: wired, looked up, and left as it was found."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from transformer_lens.HookedRootModule import HookedRootModule
+
+from vlmlens.errors import ClosedModelError, InputError, UnknownPointError, UnsupportedModelError
+from vlmlens.families import FAMILIES, Family
+from vlmlens.model.device import device_of
+from vlmlens.model.recognise import recognise
+from vlmlens.model.reuse import Reuse
+from vlmlens.model.roads import Roads
+from vlmlens.model.rotary import Rope
+from vlmlens.model.wiring import WiredPoint, wire
+from vlmlens.points import matching
+
+
+class Wrapped(HookedRootModule):
+    """What ``HookedVLM`` knows of its model; see there."""
+
+    hf_model: Any
+    hook_dict: dict[str, WiredPoint]
+
+    def __init__(self, hf_model: Any, processor: Any = None, name: str = "", revision: str = ""):
+        super().__init__()
+        config: Any = hf_model.config
+        if getattr(config, "vision_config", None) is None:
+            raise UnsupportedModelError(
+                f"{type(hf_model).__name__} ({config.model_type}) is no vision-language model: its "
+                "configuration has no vision_config"
+            )
+        self._roads = Roads(hf_model)
+        # Beside the module tree: what HookedRootModule writes on its modules is not for theirs.
+        self.__dict__["hf_model"] = hf_model
+        self.processor, self.name, self.config = processor, name or config.model_type, config
+        self._revision = revision
+        self.recognised = config.model_type not in FAMILIES
+        self.family: Family = FAMILIES.get(config.model_type) or recognise(hf_model)
+        points, self.absent = wire(hf_model, self.family)
+        self.hook_dict = points  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.mod_dict = dict(points)
+        self.layers = config.get_text_config().num_hidden_layers
+        self._training = {module: module.training for module in hf_model.modules()}
+        self._closed = False
+        self._reuse: Reuse | None = None
+        hf_model.eval()
+        self._roads.watch()
+
+    def road(self, attention: str) -> AbstractContextManager[str]:
+        """Attention computed in one way while this lasts; yields what that is."""
+        return self._roads.take(attention)
+
+    def depth(self, part: str = "blocks") -> int:
+        """How many blocks a stack offers: ``"blocks"`` or ``"vision.blocks"``."""
+        return self._depths.get(part, 0)
+
+    def matching(self, patterns: str | Sequence[str]) -> list[str]:
+        """The points' names that match; see ``points.matching``.
+
+        Raises:
+            UnknownPointError: nothing matches; says why where the point exists in principle.
+        """
+        asked = [patterns] if isinstance(patterns, str) else list(patterns)
+        for name in asked:
+            if name in self.absent:
+                raise UnknownPointError(name, self.hook_dict, f"({self.absent[name]})")
+        return matching(asked, list(self.hook_dict))
+
+    def add_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
+        """Add a hook as TransformerLens does; a name or a condition that names nothing raises."""
+        self._check_names(name)
+        super().add_hook(name, *args, **kwargs)
+
+    def _enable_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
+        self._check_names(name)
+        super()._enable_hook(name, *args, **kwargs)
+
+    def _check_names(self, name: str | Callable[[str], bool]) -> None:
+        if isinstance(name, str):
+            if name not in self.hook_dict:
+                self.matching(name)
+                advice = "(a hook takes one name, or a condition on names)"
+                raise UnknownPointError(name, self.hook_dict, advice)
+        elif not any(name(known) for known in self.hook_dict):
+            raise UnknownPointError(str(name), self.hook_dict, "(the condition names no point)")
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        return device_of(self.hf_model.get_input_embeddings())
+
+    @property
+    def revision(self) -> str:
+        """Which version of the model this is: as given, else a hash of its settings and weights."""
+        if not self._revision:
+            digest = hashlib.sha256(_told(self.config.to_dict()).encode())
+            for name, tensor in self.hf_model.state_dict().items():
+                if tensor.is_meta:
+                    raise InputError(
+                        f"{name} is offloaded, so its weights cannot be told by a hash: wrap the "
+                        "model with HookedVLM(..., revision='a name for this version of it')"
+                    )
+                digest.update(name.encode())
+                digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            self._revision = digest.hexdigest()[:16]
+        return self._revision
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> Self:
+        """``to``, ``cuda``, ``half`` and the like, done to the model that this holds."""
+        self.hf_model._apply(fn, recurse)
+        return self
+
+    @property
+    def attention(self) -> str:
+        """How attention is computed unless a run asks otherwise."""
+        return self._roads.usual
+
+    @cached_property
+    def rope(self) -> Rope | None:
+        """The language model's rotation, layer by layer; None for one that does not turn."""
+        turning = [
+            f"blocks.{layer}.attn.hook_cos" in self.hook_dict for layer in range(self.layers)
+        ]
+        if not any(turning):
+            return None
+        types = getattr(self.config.get_text_config(), "layer_types", None) or [""] * self.layers
+        kinds = [kind if turns else None for kind, turns in zip(types, turning, strict=True)]
+        rotary = self.hf_model.get_submodule(self.family.rotary)
+        return Rope.of(rotary, self.family.axes, kinds)
+
+    @cached_property
+    def vision_rope(self) -> Rope | None:
+        """The tower's rotation along rows and columns of patches; None for one without."""
+        if not self.family.vision_rotary:
+            return None
+        rotary = self.hf_model.get_submodule(self.family.vision_rotary)
+        return Rope.on_grid(rotary, self.depth("vision.blocks"))
+
+    @property
+    def scaling(self) -> float | None:
+        """What the language model's attention multiplies its scores with."""
+        block = self.hf_model.get_submodule(self.family.lm_layers)[0]
+        return getattr(getattr(block, "self_attn", None), "scaling", None)
+
+    @property
+    def softcap(self) -> float | None:
+        """What the language model's attention caps its scores at, softly; None for no cap."""
+        block = self.hf_model.get_submodule(self.family.lm_layers)[0]
+        return getattr(getattr(block, "self_attn", None), "attn_logit_softcapping", None)
+
+    def close(self) -> None:
+        """Take off every hook and leave the model as it was found."""
+        if self._closed:
+            return
+        self.reset_hooks(including_permanent=True)
+        self._roads.leave()
+        for module, training in self._training.items():
+            module.training = training
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedModelError(f"{self.name} is closed; wrap or open the model again")
+
+    @cached_property
+    def _depths(self) -> dict[str, int]:
+        depths: dict[str, int] = {}
+        for name, point in self.hook_dict.items():
+            if point.point.layer is not None:
+                part = name[: name.index("blocks.") + 6]
+                depths[part] = max(depths.get(part, 0), point.point.layer + 1)
+        return depths
+
+
+def _told(settings: Any) -> str:
+    """Settings as text, without what differs between machines and versions of transformers."""
+    told = {k: v for k, v in settings.items() if k not in ("transformers_version", "_name_or_path")}
+    return ", ".join(
+        f"{key}: {_told(value) if isinstance(value, dict) else repr(value)}"
+        for key, value in sorted(told.items(), key=lambda item: str(item[0]))
+    )

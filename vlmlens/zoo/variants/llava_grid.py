@@ -1,0 +1,90 @@
+"""The variant with 2-D RoPE, as transformers classes."""
+
+from typing import Any
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import Tensor
+
+from vlmlens.errors import InputError
+from vlmlens.zoo.variants.grid_rope import AXES, GridRotary, grid_positions
+from vlmlens.zoo.variants.llava import LlavaVariant, LlavaVariantConfig, LlavaVariantModel
+
+
+@strict
+class LlavaGridConfig(LlavaVariantConfig):
+    """The variant's configuration; the model type says that RoPE has three axes."""
+
+    model_type = "vlmlens_llava_grid"
+    __no_type_check__ = True
+
+
+class LlavaGridModel(LlavaVariantModel):
+    """``LlavaVariantModel`` whose position ids are threefold."""
+
+    config_class = LlavaGridConfig
+
+    def __init__(self, config: Any):
+        super().__init__(config)
+        self.language_model.rotary_emb = GridRotary(self.language_model.rotary_emb)
+
+    def grid_positions(self, input_ids: Tensor, counted: Tensor) -> Tensor:
+        """Time, height and width of every position, from its place in the sequence."""
+        image = input_ids == self.config.image_token_id
+        return grid_positions(image, counted, self.config.grid_side, self.config.registers)
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        input_ids: Any = None,
+        pixel_values: Any = None,
+        attention_mask: Any = None,
+        position_ids: Any = None,
+        past_key_values: Any = None,
+        inputs_embeds: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As ``LlavaModel``; ids that are not threefold are made so.
+
+        Raises:
+            InputError: embeddings without ids, of which nobody knows which are an image's.
+        """
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        batch, new = given.shape[:2]
+        if position_ids is None or position_ids.ndim < 3:
+            if input_ids is None:
+                raise InputError(
+                    f"inputs_embeds do not say which positions are an image's: pass position_ids "
+                    f"({len(AXES)}, batch, pos), of grid_positions(input_ids, counted)"
+                )
+            if position_ids is None:
+                counted = torch.arange(past, past + new, device=given.device).expand(batch, -1)
+                if attention_mask is not None and attention_mask.ndim == 2:
+                    counted = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -new:]
+            else:
+                counted = position_ids.expand(batch, -1)
+            position_ids = self.grid_positions(input_ids, counted)
+        if attention_mask is None:  # ids that do not count up would read as packed sequences
+            attention_mask = given.new_ones(batch, past + new, dtype=torch.long)
+        return super().forward(
+            input_ids=input_ids,
+            pixel_values=pixel_values,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+
+
+class LlavaGrid(LlavaVariant):
+    """``LlavaVariant`` with 2-D RoPE."""
+
+    config_class = LlavaGridConfig
+    inside = LlavaGridModel
+
+    def _prepare_position_ids_for_generation(self, inputs_tensor: Tensor, model_kwargs: Any) -> Any:
+        counted = super()._prepare_position_ids_for_generation(inputs_tensor, model_kwargs)
+        ids = model_kwargs.get("input_ids", inputs_tensor)
+        inside: Any = self.model
+        return inside.grid_positions(ids, counted.expand(len(ids), -1))
