@@ -1,7 +1,7 @@
 """One pass under interventions: hooks on, forward, hooks off, whatever happens."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
 from vlmlens.interventions import Intervention, Site
 from vlmlens.interventions.base import within_block
 from vlmlens.model.attention import CATCHERS, Catcher, RowRequest
+from vlmlens.model.compiled import uncompiled
 from vlmlens.model.inputs import Inputs
 from vlmlens.model.stopping import last_of
 from vlmlens.model.wiring import WiredPoint
@@ -62,6 +63,7 @@ def one_pass(
     with ExitStack() as stack:
         # Taking off nothing asks every point, which shows in models as small as tests use.
         level = stack.enter_context(new_level(vlm)) if interventions or saves else 0
+        stack.enter_context(as_watched(vlm))
         watched += add_edits(vlm, inputs, interventions, level, step)
         for item in saves:
             for name in vlm.matching(item.points):
@@ -113,12 +115,19 @@ def _logits(
     return made.gather(1, own[..., None].expand(-1, -1, made.shape[-1]))
 
 
+def as_watched(vlm: "HookedVLM") -> AbstractContextManager[None]:
+    """Compiled code where it may run: while no point has a hook."""
+    watched = any(point.watched for point in vlm.hook_dict.values())
+    return uncompiled(vlm.hf_model) if watched else nullcontext()
+
+
 @contextmanager
 def new_level(vlm: "HookedVLM") -> Iterator[int]:
     """A context level whose hooks are taken off when it ends, whatever happens."""
     level = vlm.context_level = vlm.context_level + 1
     try:
-        yield level
+        with uncompiled(vlm.hf_model):
+            yield level
     finally:
         for point in vlm.hook_dict.values():
             if point.watched:
