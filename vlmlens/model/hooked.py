@@ -378,6 +378,9 @@ class HookedVLM(Wrapped):
         self._check_open()
         return audit(self, inputs)
 
+    def __enter__(self) -> "HookedVLM":
+        return self
+
     def _repr_html_(self) -> str:
         return html.model_html(self, self._closed)
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import torch
 from transformer_lens.HookedRootModule import HookedRootModule
@@ -164,9 +164,6 @@ class Wrapped(HookedRootModule):
         for module, training in self._training.items():
             module.training = training
         self._closed = True
-
-    def __enter__(self) -> "Wrapped":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
