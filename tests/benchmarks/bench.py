@@ -1,7 +1,7 @@
 """What the jobs share: models in memory, inputs, how often to repeat."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -36,7 +36,7 @@ class Bench:
         layers: whose image rows are swept, to stand for all layers: their mean depth is.
     """
 
-    size: Size = Size()
+    size: Size = field(default_factory=Size)
     rounds: int = 7
     shuffles: int = 32
     layers: tuple[int, ...] = (3, 8)

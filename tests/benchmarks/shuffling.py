@@ -1,6 +1,5 @@
 """PSI: many permutations of one item."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch

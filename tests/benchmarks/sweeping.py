@@ -59,13 +59,13 @@ def bridge_last(bench: Bench) -> Found:
 
 def nnsight_last(bench: Bench) -> Found:
     traced, clean = NNsight(bench.unwrapped(bench.subject)), _clean(bench)
-    tensors = bench.inputs(bench.subject).tensors
+    tensors, kept = bench.inputs(bench.subject).tensors, []
 
     def cell() -> Any:
         with torch.no_grad(), traced.trace(**tensors, use_cache=False):
             traced.model.language_model.layers[6].input[:, -1] = clean
-            logits = traced.output.logits.save()
-        return logits
+            kept.append(traced.output.logits.save())
+        return kept.pop()
 
     return _last(bench, cell)
 
@@ -97,9 +97,7 @@ def rows_arithmetic(bench: Bench) -> Found:
     whole = text.cone(length) + seen
     starts = [int(layout.vision(0)[row * size.grid]) for row in range(size.grid)]
     cones = sum(text.cone(length, layer, start) for layer in bench.layers for start in starts)
-    return compared(
-        ours, Side(plain(bench, bench.subject), times=2 + cones / whole), bench.rounds
-    )
+    return compared(ours, Side(plain(bench, bench.subject), times=2 + cones / whole), bench.rounds)
 
 
 def _rows(bench: Bench) -> tuple[Callable, int]:

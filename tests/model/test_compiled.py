@@ -75,7 +75,9 @@ def test_cells_resume_from_a_prefill(both):
     inputs = compiled.inputs(picture(0), QUESTIONS[0])
     other = compiled.inputs(picture(1), QUESTIONS[0])
     source = compiled.run(other, save="blocks.1.hook_resid_pre").saved
-    edit = PatchFrom(point="blocks.1.hook_resid_pre", where=vl.Where(positions="last"), source=source)
+    edit = PatchFrom(
+        point="blocks.1.hook_resid_pre", where=vl.Where(positions="last"), source=source
+    )
     found = compiled.resume(compiled.prefill(inputs), [[edit]])
     assert not found.whole
     whole = compiled.run(inputs, [edit]).logits[:, -1:]

@@ -25,13 +25,14 @@ IMAGE = vl.Where(positions="vision")
 def on_meta(request):
     """A model without data, inputs without data, and what a run of them saved."""
     model, processor = build(request.param)
-    with vl.HookedVLM(model, processor, name=request.param) as vlm, pytest.MonkeyPatch.context() as m:
+    with (
+        vl.HookedVLM(model, processor, name=request.param) as vlm,
+        pytest.MonkeyPatch.context() as m,
+    ):
         _ = vlm.rope, vlm.vision_rope  # read off the model while it has data
         inputs = vlm.inputs([picture(0), picture(1)], [QUESTIONS[0]] * 2, system="Be brief.")
         encode = model.base_model.get_image_features
-        pixels = {
-            n: t for n, t in inputs.tensors.items() if n.startswith(("pixel", "image"))
-        }
+        pixels = {n: t for n, t in inputs.tensors.items() if n.startswith(("pixel", "image"))}
         with torch.no_grad():
             features = encode(**pixels, return_dict=True)
         made = features.pooler_output

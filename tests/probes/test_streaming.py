@@ -1,4 +1,4 @@
-"""Probes keep rows and sums: what they hold beyond the pass grows with its length, not its square."""
+"""What probes hold beyond the pass grows with its length, not with its square."""
 
 import pytest
 import torch
