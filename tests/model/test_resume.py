@@ -9,6 +9,7 @@ from conftest import EVERY, KINDS, QUESTIONS, picture
 import vlmlens as vl
 from vlmlens.errors import InputError
 from vlmlens.interventions import (
+    AblateRope,
     Edit,
     KnockOut,
     MovePositions,
@@ -143,6 +144,19 @@ def test_patching_and_turning(any_vlm):
     assert not found.whole
 
 
+def test_rows_that_share_their_angles_are_edited_each_for_itself(any_vlm):
+    inputs = asked(any_vlm)
+    edits = [
+        [Scale(point="blocks.1.attn.hook_cos", by=by, where=vl.Where(positions=role))]
+        for by, role in ((0.5, "user"), (2.0, "last"), (-1.0, "user"))
+    ] + [[AblateRope(where=vl.Where(layers=layer, positions="user"))] for layer in (0, 1)]
+    found = any_vlm.resume(any_vlm.prefill(inputs), edits)
+    assert not found.whole
+    for number, cell in enumerate(edits):
+        whole = any_vlm.run(inputs, cell).logits[0, -1:]
+        torch.testing.assert_close(found.logits[number], whole, **CLOSE)
+
+
 # ---------------------------------------------------------------- what is not computed
 
 
@@ -204,6 +218,16 @@ def test_the_tower_runs_once_for_questions_about_one_picture(llava):
     assert second.shared > 0
     assert other.shared == 0
     assert seen[0] == 2 * once
+
+
+def test_pictures_after_other_words_are_seen_again(llava):
+    first, second = (
+        llava.inputs([picture(0)], [f"{word} picture <image>: what is it?"])
+        for word in ("This", "That")
+    )
+    found = llava.prefill(second, after=llava.prefill(first))
+    assert found.shared == 0
+    torch.testing.assert_close(found.logits, llava.run(second).logits[:, -1], **CLOSE)
 
 
 # ---------------------------------------------------------------- what goes wrong

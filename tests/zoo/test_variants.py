@@ -46,6 +46,17 @@ def test_every_token_of_the_papers_norm_is_equally_long(llava):
     torch.testing.assert_close(out.norm(dim=-1), torch.full(out.shape[:-1], PAPERS))
 
 
+def test_the_papers_clip_shortens_and_never_lengthens(llava):
+    """A gain of 0.1 leaves |y| at a tenth of the root of the width, below 1.22."""
+    model, processor = llava
+    changed = variants.normalize(model)
+    with torch.no_grad():
+        changed.model.multi_modal_projector.norm.weight.fill_(0.1)
+    out, _ = run(changed, processor, "projector.hook_out")
+    short = torch.full(out.shape[:-1], 0.83 * 0.1 * 32**0.5)
+    torch.testing.assert_close(out.norm(dim=-1), short, rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_gain_one_it_is_the_intervention_of_that_name(llava, kind):
     model, processor = llava
@@ -387,9 +398,12 @@ def test_what_cannot_be_extended_says_so(llava):
         from transformers import GPT2Config, GPT2LMHeadModel
 
         variants.normalize(GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=1)))
+    with pytest.raises(UnsupportedModelError, match="no variant"):
+        variants.processor_for(model, processor)
     with vl.HookedVLM(model, processor) as vlm:
-        with pytest.raises(UnsupportedModelError, match="hf_model"):
-            variants.normalize(vlm)
+        for add in variants.VARIANTS.values():
+            with pytest.raises(UnsupportedModelError, match="hf_model"):
+                add(*(vlm, 2)[: 1 + (add is variants.pool)])
         # while it is watched, too: the copy is transformers' own
         copy = variants.normalize(vlm.hf_model)
     assert copy.config.text_config._attn_implementation == "sdpa"

@@ -13,6 +13,20 @@ PLAIN = "vlmlens_llava"
 GRID = "vlmlens_llava_grid"
 
 
+def refuse_others(model: Any) -> None:
+    """Refuse what is no LLaVA.
+
+    Raises:
+        UnsupportedModelError: saying what it is, and what to pass.
+    """
+    if not isinstance(model, LlavaForConditionalGeneration):
+        advice = ": pass model.hf_model" if hasattr(model, "hf_model") else ""
+        raise UnsupportedModelError(
+            f"variants are made of LlavaForConditionalGeneration, not of {type(model).__name__}"
+            + advice
+        )
+
+
 def extended(model: Any, model_type: str = "", **fields: Any) -> Any:
     """A copy of a model as a variant, with fields of its configuration set.
 
@@ -27,12 +41,7 @@ def extended(model: Any, model_type: str = "", **fields: Any) -> Any:
     Raises:
         UnsupportedModelError: a model that is no LLaVA.
     """
-    if not isinstance(model, LlavaForConditionalGeneration):
-        advice = ": pass model.hf_model" if hasattr(model, "hf_model") else ""
-        raise UnsupportedModelError(
-            f"variants are made of LlavaForConditionalGeneration, not of {type(model).__name__}"
-            + advice
-        )
+    refuse_others(model)
     own = model.config.model_type
     kind = model_type or (own if own in (PLAIN, GRID) else PLAIN)
     settings = model.config.to_dict()
@@ -61,8 +70,15 @@ def processor_for(model: Any, processor: Any) -> Any:
 
     Returns:
         A copy that fits.
+
+    Raises:
+        UnsupportedModelError: a model that is no variant.
     """
     config = model.config
+    if config.model_type not in (PLAIN, GRID):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} is no variant: its own processor fits it as it is"
+        )
     fitting = copy(processor)
     # Of a picture as one patch, the processor makes one placeholder and the additional ones.
     fitting.patch_size = config.vision_config.image_size

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from vlmlens.errors import InputError, UnsupportedModelError
-from vlmlens.zoo.variants.extend import extended
+from vlmlens.zoo.variants.extend import extended, refuse_others
 
 
 class FeatureLayerNorm(nn.Module):
@@ -55,6 +55,7 @@ def multilayer(model: Any, layers: Sequence[int] | None = None, *, seed: int = 0
 
     Source: Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
     """
+    refuse_others(model)
     depth = model.config.vision_config.num_hidden_layers
     chosen = _upper_half(depth) if layers is None else [int(layer) for layer in layers]
     if not chosen or not all(0 <= layer <= depth for layer in chosen):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from vlmlens.errors import InputError, UnsupportedModelError
-from vlmlens.zoo.variants.extend import extended
+from vlmlens.zoo.variants.extend import extended, refuse_others
 
 KINDS = ("paper", "match_mean", "match_each", "match_distribution")
 
@@ -82,6 +82,7 @@ def normalize(model: Any, kind: str = "paper") -> Any:
 
     Source: Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
     """
+    refuse_others(model)
     if kind not in KINDS:
         raise InputError(f"kind={kind!r}; there is: {', '.join(KINDS)}")
     return extended(model, normalize=PAPER if kind == "paper" else _of_table(model, kind))
@@ -114,8 +115,10 @@ def refresh(model: Any) -> dict[str, Any]:
 
 def _of_table(model: Any, kind: str) -> dict[str, Any]:
     """The constants of a kind, from the norms of all words; rows of zeros do not count."""
-    table = model.get_input_embeddings().weight.detach().float()
-    norms = table.norm(dim=-1)
+    embed = model.get_input_embeddings()
+    with torch.no_grad():  # the module and not its weight: some scale what they look up
+        words = torch.arange(embed.num_embeddings, device=model.device).split(8192)
+        norms = torch.cat([embed(ids).float().norm(dim=-1) for ids in words])
     norms = norms[norms > 0].sort().values
     found: dict[str, Any] = {"kind": kind, "mean": norms.mean().item()}
     if kind == "match_distribution":

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from vlmlens.errors import InputError
-from vlmlens.zoo.variants.extend import extended
+from vlmlens.zoo.variants.extend import extended, refuse_others
 
 
 class Pool(nn.Module):
@@ -45,6 +45,7 @@ def pool(model: Any, side: int) -> Any:
         InputError: a side that is not between 1 and that of the grid.
         UnsupportedModelError: a model that is no LLaVA.
     """
+    refuse_others(model)
     whole = model.config.vision_config.image_size // model.config.vision_config.patch_size
     if not 1 <= side <= whole:
         raise InputError(
