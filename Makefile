@@ -4,13 +4,17 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test browser gallery check format compatibility clean
+.PHONY: demo test bench browser gallery check format compatibility clean
 
 demo: $(STAMP)
 	$(BIN)/vlmlens diagnose shapes-base --data shapes-2d --out results/demo
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# Ratios to what others do; docs/benchmarks.md. QUICK=1 is a narrower model, within 50 seconds.
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick)
 
 # Pages in a real browser (Chromium or Chrome must be there); pictures in results/screenshots.
 browser: $(STAMP)

@@ -1,7 +1,7 @@
 """What the jobs share: models in memory, inputs, how often to repeat."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -18,13 +18,11 @@ class Job:
         name: what is measured, and against what.
         bar: what the ratio must not exceed.
         measure: the measurement.
-        why: what the two sides are.
     """
 
     name: str
     bar: float
     measure: Callable[["Bench"], Found]
-    why: str
 
 
 @dataclass(frozen=True)
@@ -35,13 +33,13 @@ class Bench:
         size: of the model.
         rounds: how often sides take turns.
         shuffles: permutations of one item.
-        shared: how many cells of a sweep stand for all of them.
+        layers: whose image rows are swept, to stand for all layers: their mean depth is.
     """
 
-    size: Size = Size()
+    size: Size = field(default_factory=Size)
     rounds: int = 7
     shuffles: int = 32
-    every: int = 4
+    layers: tuple[int, ...] = (3, 8)
 
     @property
     def subject(self) -> Subject:

@@ -58,7 +58,7 @@ def forward(bench: Bench) -> Found:
 
 def tiny_forward(bench: Bench) -> Found:
     def often(run: Callable[[], object]) -> Callable[[], None]:
-        return lambda: [run() for _ in range(20)] and None
+        return lambda: [run() for _ in range(10)] and None
 
     vlm, inputs = bench.vlm(bench.tiny), bench.inputs(bench.tiny)
     return compared(

@@ -21,6 +21,7 @@ from vlmlens.experiments.trace import trace
 from vlmlens.experiments.units import Label, units
 from vlmlens.interventions import Intervention, PatchFrom
 from vlmlens.model import HookedVLM, Inputs, Prefill
+from vlmlens.model.prefill import common
 from vlmlens.positions import chosen
 from vlmlens.sample import Sample
 from vlmlens.select import Where
@@ -215,7 +216,10 @@ class _Pair:
         if self.corrupted is not None:
             given = model.inputs([self.clean], system=self.system)
             source = memory.clean = model.prefill(given, self.names, after=memory.clean)
-        base = memory.base = model.prefill(self.inputs, after=memory.base)
+        # A pair of two questions about one picture shares it between its own two runs.
+        known = [each for each in (memory.base, memory.clean) if each is not None]
+        near = max(known, key=lambda each: common(each, self.inputs, "auto"), default=None)
+        base = memory.base = model.prefill(self.inputs, after=near)
         return source or base, base
 
     def _chunk(self, chunk: Any, source: Prefill, base: Prefill) -> xr.Dataset:

@@ -32,6 +32,8 @@ class Site:
         step: the decoding step; 0 is the prompt.
         seen: what came by at the points that the intervention ``reads``.
         model: the open ``HookedVLM``.
+        masks: what is meant at points of one shape, made once a pass: on a GPU, what is copied
+            there is waited for.
     """
 
     name: str
@@ -42,6 +44,16 @@ class Site:
     step: int = 0
     seen: Mapping[str, Tensor] = field(default_factory=dict)
     model: Any = None
+    masks: dict[Any, tuple[Tensor | None, bool]] = field(default_factory=dict)
+
+    def meant(self, where: Where, x: Tensor) -> tuple[Tensor | None, bool]:
+        """The part of an activation that is meant, None for all of it; and whether any is."""
+        key = (where, self.axes, tuple(x.shape), x.device)
+        if key not in self.masks:
+            mask = where.mask(self.axes, x.shape, self.layouts)
+            found = (None, True) if mask is None else (mask.to(x.device), bool(mask.any()))
+            self.masks[key] = found
+        return self.masks[key]
 
     def read(self, point: str) -> Tensor:
         """What came by at one of the points that the intervention ``reads``."""
@@ -92,8 +104,8 @@ class Intervention:
         """The edit, confined to ``where``; everything outside stays bit for bit."""
         if not self.where.has_step(site.step):
             return x
-        mask = self.where.mask(site.axes, x.shape, site.layouts)
-        if mask is not None and site.step > 0 and not mask.any():
+        mask, any_is = site.meant(self.where, x)
+        if site.step > 0 and not any_is:
             return x
         edited = self.edit(x, site)
         if edited.shape != x.shape:
@@ -103,7 +115,7 @@ class Intervention:
             )
         if mask is None:
             return edited
-        return torch.where(mask.to(x.device), edited.to(x.dtype), x)
+        return torch.where(mask, edited.to(x.dtype), x)
 
     def __str__(self) -> str:
         """The label of a column: the class and the fields that differ from their defaults."""

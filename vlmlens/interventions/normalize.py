@@ -49,7 +49,7 @@ class NormalizeVision(Intervention):
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """The activation with its vision tokens rescaled."""
         out = x.clone()
-        words = None if self.kind == "paper" else text_norms(site.model).to(x.device)
+        words = None if self.kind == "paper" else _every_norm(site.model).to(x.device)
         for own in images(x, site):
             tokens = x[own.at(own.places)].float()
             out[own.at(own.places)] = self._rescaled(tokens, words).to(x.dtype)
@@ -60,14 +60,17 @@ class NormalizeVision(Intervention):
             y = tokens * torch.rsqrt(tokens.square().mean(-1, keepdim=True) + self.eps)
             return 0.83 * y * (1.22 / y.norm(dim=-1, keepdim=True)).clamp(max=1)
         lengths = tokens.norm(dim=-1, keepdim=True)
+        # Rows of zeros do not count; taken out, their number would be waited for.
+        known = (words > 0).sum()
+        mean = words.sum() / known
         if self.kind == "match_mean":
-            return tokens * words.mean() / lengths.mean()
+            return tokens * mean / lengths.mean()
         if self.kind == "match_each":
-            return tokens * words.mean() / lengths
+            return tokens * mean / lengths
         rank = lengths[:, 0].argsort().argsort()
         share = (rank + 0.5) / len(tokens)
         ordered = words.sort().values  # torch.quantile takes no more than 16 million numbers
-        at = share * (len(ordered) - 1)
+        at = len(words) - known + share * (known - 1)
         low, high = ordered[at.floor().long()], ordered[at.ceil().long()]
         return tokens * (torch.lerp(low, high, at.frac()) / lengths[:, 0])[:, None]
 
@@ -78,10 +81,14 @@ def text_norms(model) -> Float[Tensor, " token"]:
     Args:
         model: an open ``HookedVLM``.
     """
+    found = _every_norm(model)
+    return found[found > 0]
+
+
+def _every_norm(model) -> Float[Tensor, " token"]:
     embed = model.hf_model.get_input_embeddings()
     norms = []
     with torch.no_grad():  # the module and not its weight: some scale what they look up
         for ids in torch.arange(embed.num_embeddings, device=model.device).split(8192):
             norms.append(embed(ids[None])[0].float().norm(dim=-1))
-    found = torch.cat(norms)
-    return found[found > 0]
+    return torch.cat(norms)

@@ -82,7 +82,9 @@ def mean_activation(
         asked = Where(positions=positions).mask(axes, x.shape, cache.layouts)
         assert asked is not None
         mask = mask & asked.reshape(x.shape[:2])
-    return x[mask.to(x.device)].float().mean(0)
+    # Indices made here: a mask would be counted on the device, and the pass wait for it.
+    at = (part.to(x.device) for part in mask.nonzero(as_tuple=True))
+    return x[tuple(at)].float().mean(0)
 
 
 def refuse_misaligned(

@@ -90,8 +90,8 @@ def _watched(base: str) -> Callable:
         if not (whole or catcher.rows):
             return plain(module, query, key, value, attention_mask, **options)
         _refuse_what_we_cannot_compute(module, options)
-        allowed, bias = _read_mask(module, query, key, attention_mask, options)
         if whole:
+            allowed, bias = _read_mask(module, query, key, attention_mask, options)
             before = scores(query, key, allowed, bias, options)
             edited = catcher.catch("scores", before)
             pattern = softmax(edited)
@@ -103,7 +103,7 @@ def _watched(base: str) -> Callable:
         else:
             for request in catcher.rows:
                 asked = query.gather(2, _index(request, query))
-                seen, added = _pick_rows(allowed, request), _pick_rows(bias, request)
+                seen, added = _read_mask(module, query, key, attention_mask, options, request)
                 request.deliver(softmax(scores(asked, key, seen, added, options)))
         return plain(module, query, key, value, attention_mask, **options)
 
@@ -158,26 +158,34 @@ def _implementation(base: str, module: nn.Module) -> Callable:
 
 
 def _read_mask(
-    module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, options: dict
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    options: dict,
+    request: RowRequest | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Which keys each query may see, and what is added to their scores."""
+    """Which keys each query may see, and what is added to their scores; of some rows alone."""
     queries, keys = query.shape[2], key.shape[2]
     if mask is None:
         causal = options.get("is_causal")
         causal = getattr(module, "is_causal", True) if causal is None else causal
         if not causal or queries == 1:
             return None, None
-        grid = torch.ones(queries, keys, dtype=torch.bool, device=query.device)
-        return grid.tril()[None, None], None
+        every = torch.arange(keys, device=query.device)
+        at = every[None, :queries] if request is None else request.queries.to(query.device)
+        return (every <= at[..., None])[:, None], None
     mask = mask[..., :keys]
+    if request is not None:
+        mask = _pick_rows(mask, request)
     if mask.dtype == torch.bool:
         return mask, None
     allowed = mask > MASKED
     return allowed, mask.masked_fill(~allowed, 0.0)
 
 
-def _pick_rows(mask: Tensor | None, request: RowRequest) -> Tensor | None:
-    if mask is None or mask.shape[2] == 1:
+def _pick_rows(mask: Tensor, request: RowRequest) -> Tensor:
+    if mask.shape[2] == 1:
         return mask
     whole = mask.expand(request.queries.shape[0], -1, -1, -1)
     return whole.gather(2, _index(request, whole))

@@ -26,7 +26,7 @@ from vlmlens.model.resume import Resumed, resume
 from vlmlens.model.reuse import Reuse
 from vlmlens.model.run import Generation, Run
 from vlmlens.model.score import scores
-from vlmlens.model.watch import as_saves, one_pass, refuse_idle
+from vlmlens.model.watch import as_saves, as_watched, one_pass, refuse_idle
 from vlmlens.model.wrapped import Wrapped
 from vlmlens.positions import Positions
 from vlmlens.sample import Picture, Sample
@@ -177,7 +177,8 @@ class HookedVLM(Wrapped):
         """Logits (batch pos vocab), for TransformerLens's ``run_with_hooks`` and the like."""
         self._check_open()
         given = dict(inputs.tensors) if inputs is not None else {}
-        return self.hf_model(**given, **tensors, use_cache=False).logits
+        with as_watched(self):
+            return self.hf_model(**given, **tensors, use_cache=False).logits
 
     def run(
         self,

@@ -1,7 +1,7 @@
 """One pass under interventions: hooks on, forward, hooks off, whatever happens."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
 from vlmlens.interventions import Intervention, Site
 from vlmlens.interventions.base import within_block
 from vlmlens.model.attention import CATCHERS, Catcher, RowRequest
+from vlmlens.model.compiled import uncompiled
 from vlmlens.model.inputs import Inputs
 from vlmlens.model.stopping import last_of
 from vlmlens.model.wiring import WiredPoint
@@ -57,10 +58,12 @@ def one_pass(
     kept: dict[str, Tensor] = {}
     axes: dict[str, tuple[str, ...]] = {}
     ways: dict[str, Any] = {}
+    rows: dict[tuple, Tensor] = {}
     watched: list[tuple[str, Intervention | str]] = []
     with ExitStack() as stack:
         # Taking off nothing asks every point, which shows in models as small as tests use.
         level = stack.enter_context(new_level(vlm)) if interventions or saves else 0
+        stack.enter_context(as_watched(vlm))
         watched += add_edits(vlm, inputs, interventions, level, step)
         for item in saves:
             for name in vlm.matching(item.points):
@@ -78,7 +81,7 @@ def one_pass(
                 if item.rows is not None and name.endswith("attn.hook_pattern"):
                     stack.enter_context(_rows(vlm, name, item, inputs, tensors, kept))
                     continue
-                hook: Any = partial(_keep, item=item, inputs=inputs, kept=kept)
+                hook: Any = partial(_keep, item=item, inputs=inputs, kept=kept, rows=rows)
                 vlm.hook_dict[name].add_hook(hook, level=level)
                 watched.append((name, "save"))
         before = {name: vlm.hook_dict[name].fired for name, _ in watched}
@@ -112,12 +115,19 @@ def _logits(
     return made.gather(1, own[..., None].expand(-1, -1, made.shape[-1]))
 
 
+def as_watched(vlm: "HookedVLM") -> AbstractContextManager[None]:
+    """Compiled code where it may run: while no point has a hook."""
+    watched = any(point.watched for point in vlm.hook_dict.values())
+    return uncompiled(vlm.hf_model) if watched else nullcontext()
+
+
 @contextmanager
 def new_level(vlm: "HookedVLM") -> Iterator[int]:
     """A context level whose hooks are taken off when it ends, whatever happens."""
     level = vlm.context_level = vlm.context_level + 1
     try:
-        yield level
+        with uncompiled(vlm.hf_model):
+            yield level
     finally:
         for point in vlm.hook_dict.values():
             if point.watched:
@@ -136,14 +146,24 @@ def add_edits(
     watched = []
     for intervention in interventions:
         seen: dict[str, Tensor] = {}
+        masks: dict = {}
         for name in edited_points(vlm, intervention):
             hook: Any
             for read in read_points(vlm, intervention, name):
                 hook = partial(see, seen=seen)
                 vlm.hook_dict[read].add_hook(hook, level=level)
-            hook = partial(
-                _edit, intervention=intervention, inputs=inputs, step=step, seen=seen, vlm=vlm
+            site = Site(
+                name,
+                vlm.hook_dict[name].axes,
+                vlm.hook_dict[name].point.layer,
+                inputs.layouts,
+                inputs.keys,
+                step,
+                seen,
+                vlm,
+                masks,
             )
+            hook = partial(_edit, intervention=intervention, site=site)
             vlm.hook_dict[name].add_hook(hook, level=level)
             watched.append((name, intervention))
     return watched
@@ -221,7 +241,8 @@ def _rows(
         kept[name] = item.reduce(rows) if item.reduce else rows
 
     assert item.rows is not None
-    request = RowRequest(row_index(inputs, item.rows, size), deliver)
+    queries = row_index(inputs, item.rows, size).to(vlm.device)
+    request = RowRequest(queries, deliver)
     catcher = CATCHERS.setdefault(module, Catcher())
     catcher.rows.append(request)
     try:
@@ -243,19 +264,7 @@ def see(x: Tensor, hook: WiredPoint, seen: dict[str, Tensor]) -> None:
     seen[hook.point.name] = x
 
 
-def _edit(
-    x: Tensor,
-    hook: WiredPoint,
-    intervention: Intervention,
-    inputs: Inputs,
-    step: int,
-    seen: dict[str, Tensor],
-    vlm: "HookedVLM",
-) -> Tensor | None:
-    point = hook.point
-    site = Site(
-        point.name, hook.axes, point.layer, inputs.layouts, inputs.keys, step, seen, model=vlm
-    )
+def _edit(x: Tensor, hook: WiredPoint, intervention: Intervention, site: Site) -> Tensor | None:
     edited = intervention.apply(x, site)
     return None if edited is x else edited
 
@@ -269,12 +278,20 @@ def in_the_graph(x: Tensor) -> Tensor:
 
 
 def _keep(
-    x: Tensor, hook: WiredPoint, item: Save, inputs: Inputs, kept: dict[str, Tensor]
+    x: Tensor,
+    hook: WiredPoint,
+    item: Save,
+    inputs: Inputs,
+    kept: dict[str, Tensor],
+    rows: dict[tuple, Tensor],
 ) -> Tensor | None:
     whole = x = in_the_graph(x) if torch.is_grad_enabled() else x
     if item.rows is not None:
         at = hook.axes.index("pos" if "pos" in hook.axes else "query")
-        index = row_index(inputs, item.rows, x.shape[at]).to(x.device)
+        key = (item.rows, x.shape[at], x.device)
+        if key not in rows:  # once for all layers: on a GPU, what is copied there is waited for
+            rows[key] = row_index(inputs, item.rows, x.shape[at]).to(x.device)
+        index = rows[key]
         view = [1] * x.ndim
         view[0], view[at] = index.shape
         shape = list(x.shape)

@@ -11,6 +11,7 @@ from transformer_lens.HookedRootModule import HookedRootModule
 
 from vlmlens.errors import ClosedModelError, InputError, UnknownPointError, UnsupportedModelError
 from vlmlens.families import FAMILIES, Family
+from vlmlens.model.compiled import refuse_wrapped
 from vlmlens.model.device import device_of
 from vlmlens.model.recognise import recognise
 from vlmlens.model.reuse import Reuse
@@ -28,6 +29,7 @@ class Wrapped(HookedRootModule):
 
     def __init__(self, hf_model: Any, processor: Any = None, name: str = "", revision: str = ""):
         super().__init__()
+        refuse_wrapped(hf_model)
         config: Any = hf_model.config
         if getattr(config, "vision_config", None) is None:
             raise UnsupportedModelError(

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.model import Rope
-from vlmlens.model.rotary import rotate, spread
 
 #: How far a saved row may lie from softmax(q.k): half precision rounds its weights.
 TOLERANCE = 0.05
@@ -34,24 +33,34 @@ class Row:
 
     softcap: float | None = None
 
-    def scores(self, keys: Float[Tensor, "key kv_head d_head"]) -> Float[Tensor, "head key"]:
-        """q.k * scaling, soft-capped, for other keys in the place of these."""
-        found = self._products(keys)
-        return found if self.softcap is None else torch.tanh(found / self.softcap) * self.softcap
+    def scores(self, raw: Float[Tensor, "*lead head key"]) -> Float[Tensor, "*lead head key"]:
+        """Soft-capped scores of what q.k * scaling is."""
+        return raw if self.softcap is None else torch.tanh(raw / self.softcap) * self.softcap
 
-    def slope(self, moving: Float[Tensor, "key kv_head d"]) -> Float[Tensor, "head key"]:
-        """How fast scores change while keys move so fast, in their first channels."""
-        found = self._products(moving)
-        if self.softcap is None:
-            return found
-        return found * (1 - (self.scores(self.keys) / self.softcap) ** 2)
-
-    def _products(self, keys: Float[Tensor, "key kv_head d"]) -> Float[Tensor, "head key"]:
-        grouped = rearrange(
-            self.query[:, : keys.shape[-1]], "(kv group) d -> kv group d", kv=keys.shape[1]
-        )
-        found = einsum(grouped, keys, "kv group d, key kv d -> kv group key")
+    def products(self) -> Float[Tensor, "head key"]:
+        """q.k * scaling."""
+        found = einsum(self._queries(), self.keys, "kv group d, key kv d -> kv group key")
         return rearrange(found, "kv group key -> (kv group) key") * self.scaling
+
+    def planes(self, rope: Rope) -> Float[Tensor, "side head key plane"]:
+        """What each plane of a key gives to its score, and would give a quarter turn on.
+
+        With a key's two channels (a, b) in a plane and the query's (x, y), a turn by t makes of
+        the plane's part x a + y b
+
+            cos t (x a + y b) + sin t (y a - x b)
+
+        so that any turn is a sum over planes of these two.
+        """
+        turning = 2 * rope.step.shape[-1]
+        first = "two plane" if rope.pairing == "half" else "plane two"
+        q = rearrange(self._queries()[..., :turning], f"kv g ({first}) -> two kv g 1 plane", two=2)
+        k = rearrange(self.keys[..., :turning], f"key kv ({first}) -> two kv 1 key plane", two=2)
+        found = torch.stack([q[0] * k[0] + q[1] * k[1], q[1] * k[0] - q[0] * k[1]])
+        return rearrange(found, "side kv g key plane -> side (kv g) key plane") * self.scaling
+
+    def _queries(self) -> Float[Tensor, "kv_head group d_head"]:
+        return rearrange(self.query, "(kv group) d -> kv group d", kv=self.keys.shape[1])
 
 
 def compared(
@@ -61,51 +70,55 @@ def compared(
     deltas: list[float],
     axis: str | None,
 ) -> dict[str, Float[Tensor, "delta band head"]]:
-    """Every number of ``rope_sensitivity`` for one layer of one sample."""
-    before = row.scores(row.keys)
+    """Every number of ``rope_sensitivity`` for one layer of one sample.
+
+    All turns are one product: planes by the sines and cosines of every delta and band.
+    """
+    raw = row.products()
+    before = row.scores(raw)
     hidden = row.weights == 0  # by a mask, or a weight so small that it rounded to nothing
     weights = before.masked_fill(hidden, -torch.inf).softmax(-1).nan_to_num()
     _check(weights, row.weights)
-    alpha = weights[:, vision].sum(-1)
-    found: list[list[dict[str, Tensor]]] = []
-    for delta in deltas:
-        found.append([])
-        for rope in ropes:
-            change = row.scores(rope.turn(row.keys, delta, axis)) - before
-            found[-1].append(
-                turned(weights, change, vision, delta)
-                | _slopes(row, weights, vision, rope, axis)
-                | {"alpha_v": alpha}
-            )
-    return {
-        name: torch.stack([torch.stack([b[name] for b in d]) for d in found])
-        for name in found[0][0]
-    }
+    steps = torch.cat([rope.steps(axis) for rope in ropes]).to(raw)  # band plane
+    by = torch.tensor(deltas).to(raw)
+    angles = by[:, None, None] * steps  # delta band plane
+    both = row.planes(ropes[0])
+    turn = torch.stack([angles.cos() - 1, angles.sin()])
+    shift = einsum(both, turn, "side head key plane, side delta band plane -> delta band head key")
+    speed = einsum(both[1], steps, "head key plane, band plane -> band head key")
+    if row.softcap is not None:
+        speed = speed * (1 - (before / row.softcap) ** 2)
+    alpha = (weights * vision).sum(-1)
+    found = turned(weights, row.scores(raw + shift) - before, vision, by[:, None, None])
+    whole = (weights * speed * vision).sum(-1)
+    found |= {"slope_g_v": whole / alpha, "slope_alpha_v": (1 - alpha) * whole, "alpha_v": alpha}
+    return {name: value.expand(len(deltas), len(ropes), -1) for name, value in found.items()}
 
 
 def turned(
     weights: Float[Tensor, "head key"],
-    change: Float[Tensor, "head key"],
+    change: Float[Tensor, "*turn head key"],
     vision: Bool[Tensor, " key"],
-    delta: float,
-) -> dict[str, Float[Tensor, " head"]]:
-    """What a change of scores does to attention, made to the vision keys, or to all others.
+    delta: Float[Tensor, "*#turn 1"],
+) -> dict[str, Float[Tensor, "*turn head"]]:
+    """What changes of scores do to attention, made to the vision keys, or to all others.
 
     Weights after a change e of the scores are A0 exp(e) / sum A0 exp(e), so no score is needed.
     """
-    alpha = weights[:, vision].sum(-1)
+    alpha = (weights * vision).sum(-1)
     gains, shifts = [], []
     for chosen in (vision, ~vision):
-        e = torch.where(chosen, change, 0.0)
+        e = change * chosen
         # The largest change taken out, as in any softmax: it cancels.
         after = weights * (e - e.amax(-1, keepdim=True)).exp()
-        after = after / after.sum(-1, keepdim=True)
-        shifts.append(after[:, vision].sum(-1) - alpha)
-        gains.append(_mean(weights, change, chosen) / delta)
+        shifts.append((after * vision).sum(-1) / after.sum(-1) - alpha)
+        part = weights * chosen
+        gains.append((part * change).sum(-1) / part.sum(-1) / delta)
     # alpha S, and not S: where the image gets nothing, S is 0 / 0 and nothing can change.
-    grown = (weights[:, vision] * change[:, vision].exp()).sum(-1)
+    seen = weights * vision
+    grown = (seen * change.exp()).sum(-1)
     exact = (1 - alpha) * (grown - alpha) / (grown + 1 - alpha)
-    first = (1 - alpha) * (weights[:, vision] * change[:, vision]).sum(-1)
+    first = (1 - alpha) * (seen * change).sum(-1)
     return {
         "delta_g_v": gains[0],
         "delta_alpha_v": shifts[0],
@@ -132,25 +145,6 @@ def split(rope: Rope, bands: int) -> list[Rope]:
         mask[part] = True
         made.append(replace(rope, step=torch.where(mask, rope.step, 0.0)))
     return made
-
-
-def _slopes(
-    row: Row, weights: Tensor, vision: Tensor, rope: Rope, axis: str | None
-) -> dict[str, Tensor]:
-    """The derivatives at delta = 0: a key moves at right angles to itself, plane by plane."""
-    step = rope.step.sum(1) if axis is None else rope.step[:, rope.axes.index(axis)]
-    speed = spread(step, rope.pairing)[0].to(row.keys)
-    turned = row.keys[..., : len(speed)]
-    moving = rotate(turned, torch.zeros_like(speed), speed, rope.pairing)
-    speeds, alpha = row.slope(moving), weights[:, vision].sum(-1)
-    whole = (weights[:, vision] * speeds[:, vision]).sum(-1)
-    return {"slope_g_v": _mean(weights, speeds, vision), "slope_alpha_v": (1 - alpha) * whole}
-
-
-def _mean(weights: Tensor, change: Tensor, chosen: Tensor) -> Float[Tensor, " head"]:
-    """The mean change over the chosen keys, each by its weight."""
-    part = weights[:, chosen]
-    return (part * change[:, chosen]).sum(-1) / part.sum(-1)
 
 
 def _check(ours: Tensor, saved: Tensor) -> None:
