@@ -34,6 +34,7 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForImageTextToText
 
+    import vlmlens.zoo.variants  # noqa: F401  model types of our own
     from vlmlens.zoo.processors import open_processor
 
     if isinstance(dtype, str) and dtype != "auto" and not hasattr(torch, dtype):
