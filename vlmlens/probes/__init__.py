@@ -1,6 +1,12 @@
 """One measurement per file: functions from a run to labelled numbers."""
 
-from vlmlens.probes.accuracy import accuracy, answer_log_prob, answers, grade
+from vlmlens.probes.accuracy import (
+    accuracy,
+    answer_log_prob,
+    answer_recited,
+    answers,
+    grade,
+)
 from vlmlens.probes.atlas import head_atlas, looks_needs, patch_looks
 from vlmlens.probes.attention_maps import image_attention, word_attention
 from vlmlens.probes.attribution import (
@@ -33,6 +39,7 @@ PROBES = {
         accuracy,
         answer_flips,
         answer_log_prob,
+        answer_recited,
         attention_entropy,
         attention_rows,
         attention_shares,
@@ -68,6 +75,7 @@ __all__ = [
     "accuracy",
     "answer_flips",
     "answer_log_prob",
+    "answer_recited",
     "answer_score",
     "answers",
     "attention_entropy",

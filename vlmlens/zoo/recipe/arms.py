@@ -21,7 +21,7 @@ from vlmlens.zoo.recipe.build import new_model, new_projector, save_model
 from vlmlens.zoo.recipe.gate import passed
 from vlmlens.zoo.recipe.lessons import Lessons
 from vlmlens.zoo.recipe.loop import fit
-from vlmlens.zoo.recipe.plan import StagedRecipe, Syllabus
+from vlmlens.zoo.recipe.plan import StagedRecipe
 from vlmlens.zoo.recipe.text import train_text
 from vlmlens.zoo.recipe.tower import train_tower
 from vlmlens.zoo.recipe.words import corpus
@@ -105,9 +105,7 @@ def train_arm(recipe: StagedRecipe, job: Job, folder: Path) -> Path:
         steps = stage.schedule.steps
         lessons = Lessons(stage.syllabus, processor, steps, (job.seed, number))
         fit(name, model, loss, lessons, stage.schedule, own)
-    held_out = Lessons(
-        Syllabus(batch=8, questions=12), processor, 40, (recipe.seed, 5, 1), split="validation"
-    )
+    held_out = Lessons(recipe.validation, processor, 40, (recipe.seed, 5, 1), split="validation")
     passed("answers", loss, held_out, own, gate=recipe.gate)
     part = save_model(model, processor, own / "saving")
     part.replace(own / "model")

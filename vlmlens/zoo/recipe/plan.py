@@ -81,7 +81,7 @@ class TowerPlan:
 
     position: str = "trained"
     batch: int = 24
-    schedule: Schedule = field(default_factory=lambda: Schedule(steps=1000, warmup=50, decay=0.95))
+    schedule: Schedule = field(default_factory=lambda: Schedule(steps=1000, warmup=50, decay=0.9, weight_decay=0.01, checkpoint_every=100))
     gate: float = 0.9
 
 
@@ -90,10 +90,16 @@ class TextPlan:
     """How the language model learns from scenes in words, before it has seen a picture."""
 
     syllabus: Syllabus = Syllabus(
-        batch=4, questions=12, captions=0.5, lookup_steps=1000, drawn_from=4000, drawn=0.5
+        batch=4,
+        questions=12,
+        lookup_steps=2500,
+        few_shapes_steps=1000,
+        lookup_batch=4,
+        drawn_from=0,
+        drawn=0.4,
     )
-    validation: Syllabus = Syllabus(batch=8, questions=16, captions=0.5, drawn=0.5)
-    schedule: Schedule = Schedule(steps=10000)
+    validation: Syllabus = Syllabus(batch=8, questions=12, drawn=0.5)
+    schedule: Schedule = Schedule(steps=6000, learning_rate=1.5e-3, checkpoint_every=200)
     gate: float = 0.8
 
 
@@ -104,6 +110,7 @@ class Recipe:
     seed: int = 0
     tower: TowerPlan = TowerPlan()
     syllabus: Syllabus = Syllabus(lookup_steps=4000, few_shapes_steps=3000)
+    validation: Syllabus = Syllabus(batch=8)
     answers: Schedule = Schedule(steps=14000, decay=0.28)
     gate: float = 0.6
 
@@ -131,4 +138,5 @@ class StagedRecipe:
         Syllabus(batch=4, questions=14, captions=1.0),
         Schedule(steps=3000, warmup=100, decay=0.5, checkpoint_every=500),
     )
+    validation: Syllabus = Syllabus(batch=8, questions=12)
     gate: float = 0.0

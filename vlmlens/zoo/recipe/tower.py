@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from vlmlens.datasets.shapes_2d.scene import COLORS, SHAPES
 from vlmlens.errors import InputError
+from vlmlens.zoo.recipe.gate import passed
 from vlmlens.zoo.recipe.loop import Right, fit
 from vlmlens.zoo.recipe.pictures import draw_pixels, patch_labels, scene_of
 from vlmlens.zoo.recipe.pixels import as_seen
@@ -94,9 +95,9 @@ def train_tower(tower: nn.Module, plan: TowerPlan, seed: int, folder: Path) -> N
     Raises:
         InputError: a kind of position that does not exist, or a tower that misses its gate.
     """
-    from vlmlens.zoo.recipe.gate import passed
-
-    read = TowerLessons(tower, plan.position)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        read = TowerLessons(tower, plan.position)
     lessons = Patches(plan.batch, plan.schedule.steps, (seed, 1))
     fit("tower", read, read, lessons, plan.schedule, folder)
     held_out = Patches(plan.batch, 8, (seed, 1, 1), split="validation")

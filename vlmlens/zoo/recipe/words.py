@@ -1,9 +1,10 @@
 """Scenes in words: what a language model reads before it has seen a picture.
 
-A scene is *listed*, its shapes in random order with column and row, as in
-``"red circle 3 5, blue star 7 2."``; or *drawn*, one word for each cell of the grid, row by row
+A scene is *listed*, its shapes in random order after their column and row, as in
+``"3 5 redcircle, 7 2 bluestar."``; or *drawn*, one word for each cell of the grid, row by row
 from the top left, as in ``". . redcircle redcircle ..."``. A list says places, in a drawing only
-the order of the words tells them.
+the order of the words tells them. A shape is one word, and its place comes first, so that whoever
+has read the word may know all of it, as with the token of a patch.
 """
 
 from collections.abc import Iterator
@@ -20,8 +21,10 @@ GROUND = " ."
 
 
 def listed(scene: Scene, rng: np.random.Generator) -> str:
-    """Every shape with the column and row of its centre, counted from 1, in random order."""
-    said = [f"{s.name} {int(s.x * GRID) + 1} {int(s.y * GRID) + 1}" for s in scene.shapes]
+    """Column and row of every shape's centre, counted from 1, and its word; in random order."""
+    said = [
+        f"{int(s.x * GRID) + 1} {int(s.y * GRID) + 1} {s.color}{s.shape}" for s in scene.shapes
+    ]
     return ", ".join(said[i] for i in rng.permutation(len(said))) + "."
 
 

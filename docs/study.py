@@ -1,0 +1,210 @@
+"""Write docs/study.md and its figures from the stored results: ``python docs/study.py``.
+
+No model is needed. The results in ``docs/study`` come from
+``python -m vlmlens.experiments.study RUNS``; figures need Chromium or Chrome, and kaleido.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+from jinja2 import Environment, FileSystemLoader
+
+from vlmlens import plots
+from vlmlens.datasets.shapes_2d import CATEGORIES
+from vlmlens.experiments.study import condition_table, dose_table, psi_table
+from vlmlens.experiments.study.arms import NAMES, POSITIONS, SCALES, cells_of, seeds_of
+from vlmlens.experiments.study.conditions import ABLATIONS, BLIND, TURNS
+from vlmlens.experiments.study.runs import stored
+
+DOCS = Path(__file__).parent
+RESULTS, FIGURES, PAGE = DOCS / "study", DOCS / "images" / "study", DOCS / "study.md"
+PLACES = CATEGORIES  # the paper's six; object, count and exist ask for no place
+DIGITS = 3
+
+
+class Study:
+    """The stored results, and every table and figure of the page as a method."""
+
+    def __init__(self, folder: Path = RESULTS):
+        self.found = stored(folder)
+        self.answers = self.found["answers"]
+        self.models = [str(m) for m in self.answers["model"].values]
+        self.seeds, self.cells = seeds_of(self.models), cells_of(self.models)
+        self.psi = psi_table(self.answers, self.seeds)
+        self.single = psi_table(self.answers, {m: [m] for m in self.models})
+        self.edited = condition_table(self.answers, self.seeds, (*ABLATIONS, *TURNS, *BLIND))
+        self.doses = dose_table(self.answers, self.seeds, PLACES)
+
+    # ---------------------------------------------------------------- tables
+
+    def accuracy(self) -> str:
+        rows = []
+        for category in self.psi["category"].values:
+            here = self.psi.sel(category=category)
+            cells = [_estimate(here.sel(arm=arm), "accuracy") for arm in self.seeds]
+            each = [self._each(arm, "accuracy", category) for arm in self.seeds]
+            cells = [f"{cell} ({seeds})" for cell, seeds in zip(cells, each, strict=True)]
+            rows.append([str(category), f"{float(here['chance'][0]):.2f}", *cells])
+        return _table(["category", "chance", *self._names()], rows)
+
+    def position_sensitivity(self) -> str:
+        rows = []
+        for category in self.psi["category"].values:
+            cells = []
+            for arm in self.seeds:
+                here = self.psi.sel(category=category, arm=arm)
+                cells.append(_estimate(here, "psi", 1) + f" ({self._each(arm, 'psi', category, 0)})")
+            rows.append([str(category), *cells])
+        return _table(["PSI, %", *self._names()], rows)
+
+    def dose(self) -> str:
+        rows = [
+            [f"{100 * float(dose):g} %"]
+            + [_estimate(self.doses.sel(arm=arm, dose=dose), "mean", low="low") for arm in self.seeds]
+            for dose in self.doses["dose"].values
+        ]
+        slopes = [_estimate(self.doses.sel(arm=arm), "slope") for arm in self.seeds]
+        return _table(["tokens shuffled", *self._names()], [*rows, ["slope", *slopes]])
+
+    def conditions(self, names: tuple[str, ...], category: str = "overall") -> str:
+        rows = []
+        for name in ("original", *names):
+            if name == "original":
+                rows.append([name, *(_estimate(self.psi.sel(arm=a, category=category), "accuracy")
+                                     for a in self.seeds)])
+                continue
+            here = self.edited.sel(control=name, category=category)
+            rows.append([name, *(_estimate(here.sel(arm=a), "accuracy_permuted") for a in self.seeds)])
+        return _table([category, *self._names()], rows)
+
+    def causal(self) -> str:
+        return "\n\n".join(
+            self.conditions((*ABLATIONS, *TURNS), c) for c in ("overall", *PLACES, "object")
+        )
+
+    def blind(self) -> str:
+        return self.conditions(BLIND)
+
+    def lengths(self) -> str:
+        tokens, inside = self.found["tokens"], self.found["inside"]
+        rows = []
+        for arm, models in self.seeds.items():
+            for model in models:
+                here = tokens.sel(model=model)
+                vision, words = (float(here["median"].sel(role=r)) for r in ("vision", "table"))
+                ratio = inside["norm_ratio"].sel(model=model).values
+                rows.append(
+                    [NAMES[arm], model[-1], f"{vision:.2f}", f"{words:.2f}", f"{vision / words:.1f}x"]
+                    + [f"{r:.2f}" for r in ratio]
+                )
+        labels = [f"depth {d}" for d in inside["depth"].values]
+        head = ["arm", "seed", "vision", "words", "gap", *labels]
+        return _table(head, rows)
+
+    def inside(self) -> str:
+        rows = []
+        inside, places = self.found["inside"], self.found["places"]
+        for arm, models in self.seeds.items():
+            for model in models:
+                here = inside.sel(model=model)
+                read = places["accuracy"].sel(model=model).isel(layer=0)
+                rows.append(
+                    [
+                        NAMES[arm],
+                        model[-1],
+                        f"{float(here['cmb'].mean()):.3f}",
+                        f"{float(here['cmb_uniform'].mean()):.3f}",
+                        f"{float(here['abs_delta_g_v'].mean()):.4f}",
+                        f"{float(here['delta_alpha_v'].mean()):+.1e}",
+                        f"{float(read.sel(label='row')):.2f}",
+                        f"{float(read.sel(label='column')):.2f}",
+                    ]
+                )
+        head = ["arm", "seed", "CMB", "CMB if even", "mean abs. delta g_V", "mean delta alpha_V"]
+        return _table([*head, "row read off", "column read off"], rows)
+
+    def grid(self) -> str:
+        """The nine cells of scale and position, as far as they are trained."""
+        rows = []
+        for (position, scale), model in self.cells.items():
+            here, tokens = self.single.sel(arm=model), self.found["tokens"].sel(model=model)
+            gap = float(tokens["median"].sel(role="vision") / tokens["median"].sel(role="table"))
+            read = self.found["places"]["accuracy"].sel(model=model).isel(layer=0)
+            kinds = ("object", "color_abs", "color_rel")
+            rows.append(
+                [position, scale, f"{gap:.0f}x"]
+                + [f"{float(read.sel(label=x)):.2f}" for x in ("row", "column")]
+                + [_estimate(here.sel(category=c), "accuracy", 2) for c in ("overall", *kinds)]
+                + [_estimate(here.sel(category=c), "psi", 0) for c in ("overall", *kinds)]
+            )
+        kinds = ["overall", "object", "color_abs", "color_rel"]
+        head = ["tower", "projector", "norm gap", "row", "column", *kinds]
+        return _table([*head, *(f"PSI {k}" for k in kinds)], rows)
+
+    # ---------------------------------------------------------------- figures
+
+    def figures(self) -> Iterator[tuple[str, go.Figure]]:
+        for arm in self.seeds:
+            yield f"psi-{arm}", plots.psi(self.psi.sel(arm=arm), title=NAMES[arm])
+        doses = self.doses[["mean", "low", "high", "n"]].assign_coords(arm=self._names())
+        yield "dose", plots.dose(doses, by="arm", title="Questions about places, tokens shuffled")
+        ratio = self._by_seed("norm_ratio").rename(long_name := "norm_ratio")
+        ratio.attrs = {"long_name": "norm of vision tokens / of the user's words"}
+        yield "norms", plots.depth(ratio, by="arm", log=True, title=None)
+        del long_name
+        for name, title in (
+            ("cmb", "Cross-modality balance"),
+            ("abs_delta_g_v", "RoPE sensitivity |delta g_V|"),
+        ):
+            values = self._by_seed(name)
+            values.attrs = {"long_name": title}
+            yield name.replace("_", "-"), plots.depth(values, by="arm", title=title)
+
+    def _by_seed(self, name: str) -> xr.DataArray:
+        """(arm, sample, layer or depth): a seed is a sample, so bands are intervals over seeds."""
+        parts = []
+        for models in self.seeds.values():
+            own = self.found["inside"][name].sel(model=models).rename(model="sample")
+            parts.append(own.assign_coords(sample=range(len(models))))
+        return xr.concat(parts, "arm", join="outer", coords="minimal", compat="override").assign_coords(
+            arm=self._names()
+        )
+
+    def _names(self) -> list[str]:
+        return [NAMES[arm] for arm in self.seeds]
+
+    def _each(self, arm: str, name: str, category: str, digits: int = 2) -> str:
+        values = self.single[name].sel(arm=self.seeds[arm], category=category).values
+        return " ".join(f"{v:.{digits}f}" for v in np.atleast_1d(values))
+
+
+def _estimate(row: xr.Dataset, name: str, digits: int = DIGITS, low: str = "") -> str:
+    ends = (low, low.replace("low", "high")) if low else (f"{name}_low", f"{name}_high")
+    value, *between = (float(row[n]) for n in (name, *ends))
+    return f"{value:.{digits}f} [{between[0]:.{digits}f}, {between[1]:.{digits}f}]"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def page(study: Study) -> str:
+    """The page's text."""
+    environment = Environment(
+        loader=FileSystemLoader(RESULTS), autoescape=False, keep_trailing_newline=True
+    )
+    return environment.get_template("page.md").render(
+        study=study, positions=POSITIONS, scales=SCALES, names=NAMES
+    )
+
+
+if __name__ == "__main__":
+    whole = Study()
+    for figure, drawn in whole.figures():
+        print(plots.export(drawn, FIGURES / f"{figure}.png", width=760, scale=1.2))
+    PAGE.write_text(page(whole))
+    print(PAGE)
