@@ -56,14 +56,19 @@ class Study:
             cells = []
             for arm in self.seeds:
                 here = self.psi.sel(category=category, arm=arm)
-                cells.append(_estimate(here, "psi", 1) + f" ({self._each(arm, 'psi', category, 0)})")
+                cells.append(
+                    _estimate(here, "psi", 1) + f" ({self._each(arm, 'psi', category, 0)})"
+                )
             rows.append([str(category), *cells])
         return _table(["PSI, %", *self._names()], rows)
 
     def dose(self) -> str:
         rows = [
             [f"{100 * float(dose):g} %"]
-            + [_estimate(self.doses.sel(arm=arm, dose=dose), "mean", low="low") for arm in self.seeds]
+            + [
+                _estimate(self.doses.sel(arm=arm, dose=dose), "mean", low="low")
+                for arm in self.seeds
+            ]
             for dose in self.doses["dose"].values
         ]
         slopes = [_estimate(self.doses.sel(arm=arm), "slope") for arm in self.seeds]
@@ -73,11 +78,20 @@ class Study:
         rows = []
         for name in ("original", *names):
             if name == "original":
-                rows.append([name, *(_estimate(self.psi.sel(arm=a, category=category), "accuracy")
-                                     for a in self.seeds)])
+                rows.append(
+                    [
+                        name,
+                        *(
+                            _estimate(self.psi.sel(arm=a, category=category), "accuracy")
+                            for a in self.seeds
+                        ),
+                    ]
+                )
                 continue
             here = self.edited.sel(control=name, category=category)
-            rows.append([name, *(_estimate(here.sel(arm=a), "accuracy_permuted") for a in self.seeds)])
+            rows.append(
+                [name, *(_estimate(here.sel(arm=a), "accuracy_permuted") for a in self.seeds)]
+            )
         return _table([category, *self._names()], rows)
 
     def causal(self) -> str:
@@ -97,7 +111,13 @@ class Study:
                 vision, words = (float(here["median"].sel(role=r)) for r in ("vision", "table"))
                 ratio = inside["norm_ratio"].sel(model=model).values
                 rows.append(
-                    [NAMES[arm], model[-1], f"{vision:.2f}", f"{words:.2f}", f"{vision / words:.1f}x"]
+                    [
+                        NAMES[arm],
+                        model[-1],
+                        f"{vision:.2f}",
+                        f"{words:.2f}",
+                        f"{vision / words:.1f}x",
+                    ]
                     + [f"{r:.2f}" for r in ratio]
                 )
         labels = [f"depth {d}" for d in inside["depth"].values]
@@ -169,9 +189,9 @@ class Study:
         for models in self.seeds.values():
             own = self.found["inside"][name].sel(model=models).rename(model="sample")
             parts.append(own.assign_coords(sample=range(len(models))))
-        return xr.concat(parts, "arm", join="outer", coords="minimal", compat="override").assign_coords(
-            arm=self._names()
-        )
+        return xr.concat(
+            parts, "arm", join="outer", coords="minimal", compat="override"
+        ).assign_coords(arm=self._names())
 
     def _names(self) -> list[str]:
         return [NAMES[arm] for arm in self.seeds]

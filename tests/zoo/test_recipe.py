@@ -133,7 +133,12 @@ def test_arms_are_the_plain_projector_and_what_is_added(processor):
     model = new_model(processor, 0)
     made = {arm: armed(model, Job(arm, seed=3)) for arm in ARMS}
     features = {arm: getattr(m.config, "vision_feature_layer", None) for arm, m in made.items()}
-    assert features == {"base": -1, "normalize": -1, "multilayer": [1, 2, 3, 4], "both": [1, 2, 3, 4]}
+    assert features == {
+        "base": -1,
+        "normalize": -1,
+        "multilayer": [1, 2, 3, 4],
+        "both": [1, 2, 3, 4],
+    }
     x = torch.randn(1, GRID**2, 128)
     plain, scaled = (armed(model, Job(seed=3, scale=s)) for s in (1.0, 10.0))
     project = [m.model.multi_modal_projector(x) for m in (plain, scaled, made["normalize"])]
@@ -231,7 +236,10 @@ def test_a_drawing_has_its_cells_where_a_picture_has_its_tokens(processor):
 def test_only_names_what_is_trained():
     model = nn.ModuleDict({"left": nn.Linear(1, 1), "right": nn.Linear(1, 1)})
     only(model, "left")
-    assert {n for n, p in model.named_parameters() if p.requires_grad} == {"left.weight", "left.bias"}
+    assert {n for n, p in model.named_parameters() if p.requires_grad} == {
+        "left.weight",
+        "left.bias",
+    }
 
 
 def test_a_packed_question_is_the_prompt_that_the_model_gets():

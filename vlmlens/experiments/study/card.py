@@ -28,17 +28,13 @@ def table(answers: xr.Dataset, models: Sequence[str]) -> str:
     for category in dict.fromkeys(map(str, answers["category"].values)):
         here = answers.isel(sample=answers["category"].values == category)
         right, n = here["correct"].sel(model=list(models)), here.sizes["sample"]
-        cells = [
-            _share(int(right.sel(model=name, condition=ORIGINAL).sum()), n) for name in models
-        ]
+        cells = [_share(int(right.sel(model=name, condition=ORIGINAL).sum()), n) for name in models]
         for condition in (list(SHUFFLES), "noise"):
             cells.append(f"{float(right.sel(condition=condition).mean()):.3f}")
         commonest = Counter(gold[str(s)] for s in here["sample"].values).most_common(1)[0][1]
         chance = float(here["chance"].mean())
         rows.append([category, str(n), *cells, f"{chance:.3f}", f"{commonest / n:.3f}"])
-    return "\n".join(
-        "| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)
-    )
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
 
 
 def card(

@@ -1,6 +1,7 @@
 """Everything that the study measures of one model."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,18 @@ from vlmlens.datasets.shapes_2d import CATEGORIES, CONTROLS
 from vlmlens.experiments.everything import linear_table
 from vlmlens.experiments.experiment import Experiment
 from vlmlens.experiments.joining import joined
-from vlmlens.experiments.measures import Diagnosing, Reciting
+from vlmlens.experiments.measures import Diagnosing, Measure
 from vlmlens.experiments.store import read, write
 from vlmlens.experiments.study.conditions import CONDITIONS
 from vlmlens.experiments.summary import summarise
+from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM
 from vlmlens.probes import embedding
 from vlmlens.sample import Sample
 
 #: The study's questions: other than those of any card, gate or test.
 SEED, SIZE = 30_000, 64
-EACH, LOOKED, PROBED = 40, 72, 40
+EACH, LOOKED, PROBED = 32, 72, 36
 BATCH = 72
 ASKED = (*CATEGORIES, *CONTROLS)
 TABLES = ("answers", "inside", "tokens", "places")
@@ -34,9 +36,7 @@ def study_samples(each: int = EACH) -> list[Sample]:
     return shapes_2d(each * len(ASKED), seed=SEED, categories=ASKED, size=SIZE)
 
 
-def measured(
-    model: HookedVLM, samples: Sequence[Sample], folder: Path
-) -> dict[str, xr.Dataset]:
+def measured(model: HookedVLM, samples: Sequence[Sample], folder: Path) -> dict[str, xr.Dataset]:
     """The study's tables of one model; what is done already is read.
 
     Args:
@@ -63,14 +63,39 @@ def measured(
     return {name: read(folder / f"{name}.nc") for name in made}
 
 
+@dataclass(frozen=True)
+class Enduring(Measure):
+    """``Reciting`` under each of several lists of edits, of inputs that are made once.
+
+    Attributes:
+        conditions: label and edits.
+    """
+
+    conditions: tuple[tuple[str, tuple[Intervention, ...]], ...] = ()
+
+    def __call__(
+        self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
+    ) -> xr.Dataset:
+        """``correct`` and ``log_prob`` over (condition, sample)."""
+        gold = [sample.answer or "" for sample in samples]
+        inputs = model.inputs(samples, system=self.system, answers=gold)
+        tables = []
+        for _, edits in self.conditions:
+            run = model.run(inputs, [*interventions, *edits])
+            found = {"correct": probes.answer_recited(run), "log_prob": probes.answer_log_prob(run)}
+            tables.append(xr.Dataset(found))
+        return joined(tables, "condition", [label for label, _ in self.conditions])
+
+
 def answered(model: HookedVLM, samples: Sequence[Sample], folder: Path | None) -> xr.Dataset:
     """Every question under every condition."""
-    tables = [
-        Experiment(
-            model, how.asked(samples), Reciting(), {name: how.edits}, "condition", BATCH
-        ).run(folder)
-        for name, how in CONDITIONS.items()
-    ]
+    tables = []
+    for control in dict.fromkeys(how.control for how in CONDITIONS.values()):
+        chosen = {name: how for name, how in CONDITIONS.items() if how.control == control}
+        measure = Enduring(conditions=tuple((name, how.edits) for name, how in chosen.items()))
+        asked = next(iter(chosen.values())).asked(samples)
+        found = Experiment(model, asked, measure, batch=BATCH).run(folder)
+        tables.append(found.isel(intervention=0, drop=True))
     return joined(tables, "condition").drop_vars(("question", "gold"))
 
 

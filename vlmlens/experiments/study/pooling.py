@@ -19,9 +19,10 @@ def pooled(answers: xr.Dataset, models: Sequence[str], name: str = "correct") ->
     goes with the answers of all models, so that seeds do not pass for more questions.
     """
     parts = [
-        answers[name].sel(model=model, drop=True).astype(float).assign_coords(
-            {ITEM: ("sample", answers["sample"].values.astype(str))}
-        )
+        answers[name]
+        .sel(model=model, drop=True)
+        .astype(float)
+        .assign_coords({ITEM: ("sample", answers["sample"].values.astype(str))})
         for model in models
     ]
     return xr.concat(parts, "sample", coords="different", compat="equals", join="exact")
@@ -65,6 +66,6 @@ def dose_table(
 
 
 def _by_arm(tables: Sequence[xr.Dataset], arms: Mapping[str, Sequence[str]]) -> xr.Dataset:
-    return xr.concat(tables, "arm", join="exact", coords="minimal", compat="override").assign_coords(
-        arm=list(arms)
-    )
+    return xr.concat(
+        tables, "arm", join="exact", coords="minimal", compat="override"
+    ).assign_coords(arm=list(arms))

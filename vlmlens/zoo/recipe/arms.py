@@ -16,13 +16,14 @@ import torch
 from transformers import LlavaProcessor
 
 from vlmlens.errors import UnknownNameError
+from vlmlens.zoo import load
 from vlmlens.zoo.recipe.answers import answer_loss, only
 from vlmlens.zoo.recipe.build import new_model, new_projector, save_model
 from vlmlens.zoo.recipe.gate import passed
 from vlmlens.zoo.recipe.lessons import Lessons
 from vlmlens.zoo.recipe.loop import fit
 from vlmlens.zoo.recipe.plan import StagedRecipe
-from vlmlens.zoo.recipe.text import train_text
+from vlmlens.zoo.recipe.text import begin_as, train_text
 from vlmlens.zoo.recipe.tower import train_tower
 from vlmlens.zoo.recipe.words import corpus
 from vlmlens.zoo.shapes import shapes_processor
@@ -56,11 +57,16 @@ class Job:
 
 def shared_model(recipe: StagedRecipe, position: str, folder: Path) -> tuple[Any, LlavaProcessor]:
     """A model whose tower and language model are taught; what is taught already is read."""
-    processor = shapes_processor(corpus(in_words=True))
-    model = new_model(processor, recipe.seed)
+    if recipe.start:
+        other, processor = load(recipe.start)
+        model = new_model(processor, recipe.seed)
+        begin_as(model, other)
+    else:
+        processor = shapes_processor(corpus(in_words=True))
+        model = new_model(processor, recipe.seed)
+        train_text(model, processor, recipe.text, recipe.seed, folder / "text")
     tower = replace(recipe.tower, position=position)
     train_tower(model.model.vision_tower, tower, recipe.seed, folder / f"tower-{position}")
-    train_text(model, processor, recipe.text, recipe.seed, folder / "text")
     return model, processor
 
 
@@ -105,7 +111,7 @@ def train_arm(recipe: StagedRecipe, job: Job, folder: Path) -> Path:
         steps = stage.schedule.steps
         lessons = Lessons(stage.syllabus, processor, steps, (job.seed, number))
         fit(name, model, loss, lessons, stage.schedule, own)
-    held_out = Lessons(recipe.validation, processor, 40, (recipe.seed, 5, 1), split="validation")
+    held_out = Lessons(recipe.validation, processor, 12, (recipe.seed, 5, 1), split="validation")
     passed("answers", loss, held_out, own, gate=recipe.gate)
     part = save_model(model, processor, own / "saving")
     part.replace(own / "model")

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import LlavaProcessor
 
-from vlmlens.datasets.shapes_2d.questions import CAPTION, Question, ask, caption
+from vlmlens.datasets.shapes_2d.questions import CAPTION, LESSON, Question, ask, caption
 from vlmlens.datasets.shapes_2d.scene import Scene
 from vlmlens.zoo.recipe.pictures import draw_pixels, scene_of
 from vlmlens.zoo.recipe.plan import EVERYTHING, LOOKUPS, Syllabus
@@ -104,7 +104,7 @@ class Lessons(Dataset):
     def __getitem__(self, step: int) -> dict[str, Any]:
         rng, plan = np.random.default_rng([*self.seed, step]), self.syllabus
         early = step < plan.lookup_steps
-        weights = LOOKUPS if early else EVERYTHING
+        weights = LOOKUPS if early else EVERYTHING | {LESSON: plan.grid}
         most = 3 if step < plan.few_shapes_steps else 6
         rows, pixels, forms = [], [], []
         for _ in range(plan.lookup_batch if early else plan.batch):

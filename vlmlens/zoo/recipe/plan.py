@@ -53,6 +53,7 @@ class Syllabus:
         lookup_steps: at first, look-ups only.
         few_shapes_steps: at first, scenes of at most 3 shapes.
         lookup_batch: scenes in a batch while only look-ups are asked.
+        grid: weight of questions for a shape's row or column, once everything is asked.
         drawn_from: text only: the step from which scenes are drawn in words as well as listed.
         drawn: text only: the share of scenes that are drawn in words from then on.
     """
@@ -63,6 +64,7 @@ class Syllabus:
     lookup_steps: int = 0
     few_shapes_steps: int = 0
     lookup_batch: int = 4
+    grid: float = EVERYTHING[LESSON]
     drawn_from: int = 0
     drawn: float = 0.0
 
@@ -81,25 +83,35 @@ class TowerPlan:
 
     position: str = "trained"
     batch: int = 24
-    schedule: Schedule = field(default_factory=lambda: Schedule(steps=1000, warmup=50, decay=0.9, weight_decay=0.01, checkpoint_every=100))
+    schedule: Schedule = field(
+        default_factory=lambda: Schedule(
+            steps=1000, warmup=50, decay=0.9, weight_decay=0.01, checkpoint_every=100
+        )
+    )
     gate: float = 0.9
 
 
 @dataclass(frozen=True)
 class TextPlan:
-    """How the language model learns from scenes in words, before it has seen a picture."""
+    """How the language model learns from scenes in words.
+
+    Attributes:
+        syllabus: of the lessons.
+        validation: of those that the gate is measured on.
+        schedule: the course of the rate.
+        gate: mean share of right answers over all forms, on the validation split.
+    """
 
     syllabus: Syllabus = Syllabus(
         batch=4,
         questions=12,
         lookup_steps=2500,
         few_shapes_steps=1000,
-        lookup_batch=4,
-        drawn_from=0,
+        grid=2.5,
         drawn=0.4,
     )
     validation: Syllabus = Syllabus(batch=8, questions=12, drawn=0.5)
-    schedule: Schedule = Schedule(steps=6000, learning_rate=1.5e-3, checkpoint_every=200)
+    schedule: Schedule = Schedule(steps=14000, learning_rate=1.5e-3, checkpoint_every=200)
     gate: float = 0.8
 
 
@@ -125,18 +137,31 @@ class Stage:
 
 @dataclass(frozen=True)
 class StagedRecipe:
-    """The arms of the study: tower and text once, then projector, then projector and model."""
+    """The arms of the study: tower and language model once, then projector, then both.
+
+    Attributes:
+        seed: of what all runs share.
+        tower: how it is taught; each run says what becomes of places.
+        start: the bundled model whose language model and words all runs begin with; empty for
+            random weights, which are taught on text first.
+        text: how, if so.
+        captions: the projector alone.
+        answers: projector and language model.
+        validation: of the lessons that the gate is measured on.
+        gate: mean share of right answers over all forms, on the validation split.
+    """
 
     seed: int = 0
     tower: TowerPlan = TowerPlan()
+    start: str = ""
     text: TextPlan = TextPlan()
     captions: Stage = Stage(
-        Syllabus(batch=12, questions=1, captions=1.0),
-        Schedule(steps=500, warmup=50, decay=0.9, checkpoint_every=250),
+        Syllabus(batch=8, questions=1),
+        Schedule(steps=150, learning_rate=2e-3, warmup=20, decay=0.9, checkpoint_every=50),
     )
     answers: Stage = Stage(
-        Syllabus(batch=4, questions=14, captions=1.0),
-        Schedule(steps=3000, warmup=100, decay=0.5, checkpoint_every=500),
+        Syllabus(batch=4, questions=12),
+        Schedule(steps=700, warmup=30, decay=0.9, checkpoint_every=100),
     )
     validation: Syllabus = Syllabus(batch=8, questions=12)
-    gate: float = 0.0
+    gate: float = 0.4

@@ -55,6 +55,7 @@ def work_off(recipe: StagedRecipe, chosen: list[Job], folder: Path) -> None:
 
 def main(
     out: Path = typer.Option(...),
+    start: str = typer.Option("", help="the bundled model whose language model all begin with"),
     only: list[str] = typer.Option([], help="names of runs; by default all"),
     threads: int = 1,
 ) -> None:
@@ -64,7 +65,7 @@ def main(
     for name in only:
         if name not in named:
             raise UnknownNameError(name, named, "These are the runs.")
-    work_off(StagedRecipe(), [named[n] for n in only or named], out)
+    work_off(StagedRecipe(start=start), [named[n] for n in only or named], out)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import LlavaProcessor
 
 from vlmlens.zoo.recipe.answers import answer_loss, only
@@ -21,3 +22,12 @@ def train_text(model: Any, processor: LlavaProcessor, plan: TextPlan, seed: int,
     fit("text", model, loss, lessons, plan.schedule, folder)
     held_out = Lessons(plan.validation, processor, 40, (seed, 3, 1), False, split="validation")
     passed("text", loss, held_out, folder, gate=plan.gate)
+
+
+def begin_as(model: Any, other: Any) -> None:
+    """Give a model another's language model, words and all."""
+    weights = other.state_dict()
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if "language_model" in name or "lm_head" in name:
+                tensor.copy_(weights[name])

@@ -22,9 +22,7 @@ GROUND = " ."
 
 def listed(scene: Scene, rng: np.random.Generator) -> str:
     """Column and row of every shape's centre, counted from 1, and its word; in random order."""
-    said = [
-        f"{int(s.x * GRID) + 1} {int(s.y * GRID) + 1} {s.color}{s.shape}" for s in scene.shapes
-    ]
+    said = [f"{int(s.x * GRID) + 1} {int(s.y * GRID) + 1} {s.color}{s.shape}" for s in scene.shapes]
     return ", ".join(said[i] for i in rng.permutation(len(said))) + "."
 
 
