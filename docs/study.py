@@ -164,6 +164,22 @@ class Study:
         head = ["tower", "projector", "norm gap", "row", "column", *kinds]
         return _table([*head, *(f"PSI {k}" for k in kinds)], rows)
 
+    def untrained(self) -> str:
+        """Which of the nine cells are not there, in a sentence; nothing if all are."""
+        named = {(p, s) for p in POSITIONS for s in SCALES} - set(self.cells)
+        missing = ", ".join(f"{p} {s}" for p, s in sorted(named))
+        return f"Not trained yet: {missing}. The commands below go on with them." if missing else ""
+
+    @property
+    def each(self) -> int:
+        """Questions a category."""
+        return int((self.answers["category"] == "object").sum())
+
+    @property
+    def looked(self) -> int:
+        """Questions whose pictures were looked into."""
+        return int(self.found["inside"]["cmb_n"].max())
+
     # ---------------------------------------------------------------- figures
 
     def figures(self) -> Iterator[tuple[str, go.Figure]]:
@@ -171,10 +187,9 @@ class Study:
             yield f"psi-{arm}", plots.psi(self.psi.sel(arm=arm), title=NAMES[arm])
         doses = self.doses[["mean", "low", "high", "n"]].assign_coords(arm=self._names())
         yield "dose", plots.dose(doses, by="arm", title="Questions about places, tokens shuffled")
-        ratio = self._by_seed("norm_ratio").rename(long_name := "norm_ratio")
+        ratio = self._by_seed("norm_ratio")
         ratio.attrs = {"long_name": "norm of vision tokens / of the user's words"}
-        yield "norms", plots.depth(ratio, by="arm", log=True, title=None)
-        del long_name
+        yield "norms", plots.depth(ratio, by="arm", log=True)
         for name, title in (
             ("cmb", "Cross-modality balance"),
             ("abs_delta_g_v", "RoPE sensitivity |delta g_V|"),

@@ -12,9 +12,10 @@ from torch import nn
 import vlmlens as vl
 from vlmlens.datasets.shapes_2d import Scene, Shape, entries, random_scene
 from vlmlens.errors import InputError, UnknownNameError
+from vlmlens.zoo import load
 from vlmlens.zoo.recipe import arms, base
 from vlmlens.zoo.recipe.answers import only
-from vlmlens.zoo.recipe.arms import ARMS, Job, armed, train_arm
+from vlmlens.zoo.recipe.arms import ARMS, Job, armed, shared_model, train_arm
 from vlmlens.zoo.recipe.build import new_model
 from vlmlens.zoo.recipe.gate import passed
 from vlmlens.zoo.recipe.lessons import Lessons, Packer, packed_mask
@@ -148,6 +149,20 @@ def test_arms_are_the_plain_projector_and_what_is_added(processor):
     torch.testing.assert_close(lengths, table[table > 0].mean().expand_as(lengths))
     with pytest.raises(UnknownNameError, match="bass"):
         armed(model, Job("bass"))
+
+
+@loader_warns
+def test_runs_may_begin_with_a_bundled_language_model(tmp_path):
+    recipe = replace(STAGED, start="shapes-base")
+    model, processor = shared_model(recipe, "kept", tmp_path)
+    theirs, with_it = load("shapes-base")
+    assert processor.tokenizer.get_vocab() == with_it.tokenizer.get_vocab()
+    ours = model.state_dict()
+    for name, tensor in theirs.state_dict().items():
+        same = torch.equal(tensor, ours[name])
+        assert same or not ("language_model" in name or "lm_head" in name), name
+        assert not same or "multi_modal_projector" not in name, name
+    assert not (tmp_path / "text").exists()
 
 
 def test_the_queue_holds_every_run_once_and_gives_each_to_one(tmp_path):
