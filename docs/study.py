@@ -17,6 +17,7 @@ from vlmlens.datasets.shapes_2d import CATEGORIES
 from vlmlens.experiments.study import condition_table, dose_table, psi_table
 from vlmlens.experiments.study.arms import NAMES, POSITIONS, SCALES, cells_of, seeds_of
 from vlmlens.experiments.study.conditions import ABLATIONS, BLIND, TURNS
+from vlmlens.experiments.study.measuring import LOOKED
 from vlmlens.experiments.study.runs import stored
 
 DOCS = Path(__file__).parent
@@ -178,7 +179,7 @@ class Study:
     @property
     def looked(self) -> int:
         """Questions whose pictures were looked into."""
-        return int(self.found["inside"]["cmb_n"].max())
+        return LOOKED
 
     # ---------------------------------------------------------------- figures
 

@@ -51,13 +51,13 @@ loader_warns = pytest.mark.filterwarnings("default")  # torch's loader warns in 
 
 @pytest.fixture(scope="module")
 def processor():
-    return shapes_processor(corpus(scenes=60, in_words=True))
+    return shapes_processor(corpus(scenes=100, in_words=True))
 
 
 @pytest.fixture(autouse=True)
 def few_words(monkeypatch):
     """A tokenizer from few texts: learning one takes longer than the runs here."""
-    few = partial(corpus, scenes=30)
+    few = partial(corpus, scenes=100)
     for module in (arms, base):
         monkeypatch.setattr(module, "corpus", few)
 
@@ -246,6 +246,12 @@ def test_a_drawing_has_its_cells_where_a_picture_has_its_tokens(processor):
     assert len(picture) == len(drawing)
     cells = [word for token, word in zip(picture, drawing, strict=True) if token == vision]
     assert processor.tokenizer.decode(cells) == "".join(drawn(scene))
+
+
+def test_a_tokenizer_without_the_words_is_refused():
+    packer = Packer(shapes_processor(corpus(scenes=5)))
+    with pytest.raises(InputError, match="in_words=True"):
+        packer.drawing("", random_scene(np.random.default_rng(0)))
 
 
 def test_only_names_what_is_trained():

@@ -2,11 +2,10 @@
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
 import xarray as xr
@@ -15,8 +14,24 @@ from jinja2 import Environment, StrictUndefined
 from vlmlens.experiments.study.arms import NAMES
 from vlmlens.experiments.study.conditions import SHUFFLES
 from vlmlens.experiments.study.measuring import EACH, SEED, study_samples
+from vlmlens.model import HookedVLM
 from vlmlens.probes.psi import ORIGINAL
 from vlmlens.probes.statistics import proportion_interval
+
+_NORM = (
+    "every vision token gets the length of the mean word of the model's own embedding table, after "
+    "a\nlearned gain (`variants.normalize(model, 'match_each')`)"
+)
+_LAYERS = "the projector reads all four layers of the tower, each through its final norm"
+#: What is said of each arm's projector.
+DIFFERS: Mapping[str, str] = MappingProxyType(
+    {
+        "base": "Its projector is LLaVA's own, on the tower's last layer.",
+        "normalize": f"+Normalize: {_NORM}.",
+        "multilayer": f"+Multilayer: {_LAYERS}.",
+        "both": f"Both: {_LAYERS};\n{_NORM}.",
+    }
+)
 
 
 def table(answers: xr.Dataset, models: Sequence[str]) -> str:
@@ -43,8 +58,7 @@ def card(
     answers: xr.Dataset,
     models: Sequence[str],
     run: Path,
-    model: Any,
-    **said: str,
+    model: HookedVLM,
 ) -> str:
     """The card's text.
 
@@ -55,29 +69,25 @@ def card(
         models: the arm's runs, by seed.
         run: the folder of the run that is bundled, with its validation.
         model: the open model.
-        said: ``added`` (to the projector), ``better``, ``log``: ends of sentences.
     """
     with (run / "answers.validation.csv").open(newline="") as file:
         forms = [(row["form"], float(row["right"])) for row in csv.DictReader(file)]
     template = Environment(
         autoescape=False, undefined=StrictUndefined, keep_trailing_newline=True
     ).from_string((files("vlmlens.experiments.study") / "card.md").read_text())
-    ends = {"added": "", "better": "", "log": ""} | said
     return template.render(
-        SimpleNamespace(
-            name=name,
-            title=NAMES[arm],
-            run=run.name,
-            seed=run.name[-1],
-            each=EACH,
-            data_seed=SEED,
-            parameters=f"{sum(p.numel() for p in model.hf_model.parameters()):,}",
-            config=model.config,
-            table=table(answers, models),
-            validation=", ".join(f"{form} {share:.2f}" for form, share in forms)
-            + f"; mean {np.mean([share for _, share in forms]):.2f}",
-            **ends,
-        ).__dict__
+        name=name,
+        title=NAMES[arm],
+        differs=DIFFERS[arm],
+        run=run.name,
+        seed=run.name[-1],
+        each=EACH,
+        data_seed=SEED,
+        parameters=f"{sum(p.numel() for p in model.hf_model.parameters()):,}",
+        config=model.config,
+        table=table(answers, models),
+        validation=", ".join(f"{form} {share:.2f}" for form, share in forms)
+        + f"; mean {np.mean([share for _, share in forms]):.2f}",
     )
 
 

@@ -52,16 +52,15 @@ def measure_runs(runs: Path, out: Path, only: Sequence[str] = ()) -> dict[str, P
 
 
 def small(table: xr.Dataset) -> xr.Dataset:
-    """The same numbers in less room: answers as bytes, measurements to three digits or more."""
-    kept = table.copy()
-    for name, values in table.items():
+    """The same in less room: means and their intervals, answers as bytes, numbers as float32."""
+    tests = ("_n", "_p", "_significant", "_effect")
+    kept = table[[name for name in table if not str(name).endswith(tests)]]
+    for name, values in kept.items():
         if name == "correct":
             kept[name] = values.astype(np.int8)
         elif values.dtype.kind == "f":
-            kept[name] = values.astype(np.float32)
-        kept[name].encoding = {"zlib": True, "complevel": 9}
-    if "log_prob" in kept:
-        kept["log_prob"] = kept["log_prob"].round(2)
+            kept[name] = values.round(2 if name == "log_prob" else 6).astype(np.float32)
+        kept[name].encoding = {"zlib": True, "complevel": 9} if values.size > 4000 else {}
     return kept
 
 

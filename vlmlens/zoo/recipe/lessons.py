@@ -16,6 +16,7 @@ from transformers import LlavaProcessor
 
 from vlmlens.datasets.shapes_2d.questions import CAPTION, LESSON, Question, ask, caption
 from vlmlens.datasets.shapes_2d.scene import Scene
+from vlmlens.errors import InputError
 from vlmlens.zoo.recipe.pictures import draw_pixels, scene_of
 from vlmlens.zoo.recipe.plan import EVERYTHING, LOOKUPS, Syllabus
 from vlmlens.zoo.recipe.words import drawn, listed
@@ -57,9 +58,18 @@ class Packer:
         return self.encode(f"<s>{system}USER: " + self.image_token * GRID**2)
 
     def drawing(self, system: str, scene: Scene) -> list[int]:
-        """The prefix of a drawing in words: one token a cell, just where a picture has its."""
-        cells = [self.encode(word) for word in drawn(scene)]
-        return self.encode(f"<s>{system}USER: ") + [token for (token,) in cells]
+        """The prefix of a drawing in words: one token a cell, just where a picture has its.
+
+        Raises:
+            InputError: a tokenizer that has not learned these words.
+        """
+        cells = [token for word in drawn(scene) for token in self.encode(word)]
+        if len(cells) != GRID**2:
+            raise InputError(
+                f"{GRID**2} cells came out as {len(cells)} tokens: the tokenizer has to be learned "
+                "from corpus(in_words=True)"
+            )
+        return self.encode(f"<s>{system}USER: ") + cells
 
     def pack(self, prefix: list[int], asked: list[Question]) -> tuple[list[int], ...]:
         """Ids, segment (0: shared prefix), position id and whether the loss counts, per token."""

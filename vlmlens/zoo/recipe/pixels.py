@@ -3,7 +3,7 @@
 import torch
 from einops import rearrange
 from torch import Tensor
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 
 def as_seen(pixels: Tensor) -> Tensor:

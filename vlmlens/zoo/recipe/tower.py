@@ -53,11 +53,11 @@ class Patches(Dataset):
 class TowerLessons(nn.Module):
     """The tower with linear read-outs: colour, kind, row, column per patch, the set on CLS."""
 
-    def __init__(self, tower: nn.Module, position: str):
+    def __init__(self, tower: Any, position: str):
         super().__init__()
         if position not in POSITIONS:
             raise InputError(f"position={position!r}; there is: {', '.join(POSITIONS)}")
-        width = tower.config.hidden_size  # type: ignore[union-attr]
+        width = tower.config.hidden_size
         self.tower = tower
         self.sizes = (len(COLORS) + 1, len(SHAPES) + 1, GRID, GRID)
         # Rows and columns count only where the tower is taught places: elsewhere no gradient of
