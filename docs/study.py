@@ -14,10 +14,11 @@ from jinja2 import Environment, FileSystemLoader
 
 from vlmlens import plots
 from vlmlens.datasets.shapes_2d import CATEGORIES
-from vlmlens.experiments.study import condition_table, dose_table, psi_table
+from vlmlens.experiments.study import by_kind, condition_table, dose_table, each_run, psi_table
 from vlmlens.experiments.study.arms import NAMES, POSITIONS, SCALES, cells_of, seeds_of
 from vlmlens.experiments.study.conditions import ABLATIONS, BLIND, TURNS
 from vlmlens.experiments.study.measuring import LOOKED
+from vlmlens.experiments.study.pooling import KINDS
 from vlmlens.experiments.study.runs import stored
 
 DOCS = Path(__file__).parent
@@ -35,32 +36,36 @@ class Study:
         self.models = [str(m) for m in self.answers["model"].values]
         self.seeds, self.cells = seeds_of(self.models), cells_of(self.models)
         self.psi = psi_table(self.answers, self.seeds)
-        self.single = psi_table(self.answers, {m: [m] for m in self.models})
-        self.edited = condition_table(self.answers, self.seeds, (*ABLATIONS, *TURNS, *BLIND))
+        self.single = each_run(self.answers)
+        self.single_kinds = each_run(by_kind(self.answers))
+        kinds = by_kind(self.answers)
+        self.kinds = psi_table(kinds, self.seeds)
+        self.nine = psi_table(kinds, {m: [m] for m in self.cells.values()})
+        self.edited = condition_table(kinds, self.seeds, (*ABLATIONS, *TURNS, *BLIND))
         self.doses = dose_table(self.answers, self.seeds, PLACES)
 
     # ---------------------------------------------------------------- tables
 
     def accuracy(self) -> str:
         rows = []
-        for category in self.psi["category"].values:
-            here = self.psi.sel(category=category)
-            cells = [_estimate(here.sel(arm=arm), "accuracy") for arm in self.seeds]
-            each = [self._each(arm, "accuracy", category) for arm in self.seeds]
-            cells = [f"{cell} ({seeds})" for cell, seeds in zip(cells, each, strict=True)]
-            rows.append([str(category), f"{float(here['chance'][0]):.2f}", *cells])
+        for table, category in self._rows():
+            here = table.sel(category=category)
+            cells = [
+                f"{_estimate(here.sel(arm=arm), 'accuracy')}{self._each(arm, 'accuracy', category)}"
+                for arm in self.seeds
+            ]
+            rows.append([category, f"{float(here['chance'][0]):.2f}", *cells])
         return _table(["category", "chance", *self._names()], rows)
 
     def position_sensitivity(self) -> str:
         rows = []
-        for category in self.psi["category"].values:
-            cells = []
-            for arm in self.seeds:
-                here = self.psi.sel(category=category, arm=arm)
-                cells.append(
-                    _estimate(here, "psi", 1) + f" ({self._each(arm, 'psi', category, 0)})"
-                )
-            rows.append([str(category), *cells])
+        for table, category in self._rows():
+            here = table.sel(category=category)
+            cells = [
+                f"{_estimate(here.sel(arm=arm), 'psi', 0)}{self._each(arm, 'psi', category, 0)}"
+                for arm in self.seeds
+            ]
+            rows.append([category, *cells])
         return _table(["PSI, %", *self._names()], rows)
 
     def dose(self) -> str:
@@ -75,33 +80,24 @@ class Study:
         slopes = [_estimate(self.doses.sel(arm=arm), "slope") for arm in self.seeds]
         return _table(["tokens shuffled", *self._names()], [*rows, ["slope", *slopes]])
 
-    def conditions(self, names: tuple[str, ...], category: str = "overall") -> str:
-        rows = []
-        for name in ("original", *names):
-            if name == "original":
-                rows.append(
-                    [
-                        name,
-                        *(
-                            _estimate(self.psi.sel(arm=a, category=category), "accuracy")
-                            for a in self.seeds
-                        ),
-                    ]
-                )
-                continue
-            here = self.edited.sel(control=name, category=category)
-            rows.append(
-                [name, *(_estimate(here.sel(arm=a), "accuracy_permuted") for a in self.seeds)]
-            )
-        return _table([category, *self._names()], rows)
+    def edits(self, names: tuple[str, ...], kind: str) -> str:
+        """Accuracy under each condition, and in parentheses what share of it was lost, in %."""
+        intact = [_estimate(self.kinds.sel(arm=a, category=kind), "accuracy") for a in self.seeds]
+        rows = [["intact", *intact]]
+        for name in names:
+            here = self.edited.sel(control=name, category=kind)
+            cells = []
+            for arm in self.seeds:
+                left = float(here.sel(arm=arm)["accuracy_permuted"])
+                cells.append(f"{left:.3f} ({_estimate(here.sel(arm=arm), 'psi', 0)})")
+            rows.append([name, *cells])
+        return _table([kind, *self._names()], rows)
 
     def causal(self) -> str:
-        return "\n\n".join(
-            self.conditions((*ABLATIONS, *TURNS), c) for c in ("overall", *PLACES, "object")
-        )
+        return "\n\n".join(self.edits((*ABLATIONS, *TURNS), kind) for kind in KINDS)
 
     def blind(self) -> str:
-        return self.conditions(BLIND)
+        return self.edits(BLIND, "overall")
 
     def lengths(self) -> str:
         tokens, inside = self.found["tokens"], self.found["inside"]
@@ -151,19 +147,17 @@ class Study:
         """The nine cells of scale and position, as far as they are trained."""
         rows = []
         for (position, scale), model in self.cells.items():
-            here, tokens = self.single.sel(arm=model), self.found["tokens"].sel(model=model)
+            here, tokens = self.nine.sel(arm=model), self.found["tokens"].sel(model=model)
             gap = float(tokens["median"].sel(role="vision") / tokens["median"].sel(role="table"))
             read = self.found["places"]["accuracy"].sel(model=model).isel(layer=0)
-            kinds = ("object", "color_abs", "color_rel")
             rows.append(
                 [position, scale, f"{gap:.0f}x"]
                 + [f"{float(read.sel(label=x)):.2f}" for x in ("row", "column")]
-                + [_estimate(here.sel(category=c), "accuracy", 2) for c in ("overall", *kinds)]
-                + [_estimate(here.sel(category=c), "psi", 0) for c in ("overall", *kinds)]
+                + [_estimate(here.sel(category=c), "accuracy", 2) for c in KINDS]
+                + [_estimate(here.sel(category=c), "psi", 0) for c in KINDS]
             )
-        kinds = ["overall", "object", "color_abs", "color_rel"]
-        head = ["tower", "projector", "norm gap", "row", "column", *kinds]
-        return _table([*head, *(f"PSI {k}" for k in kinds)], rows)
+        head = ["tower", "projector", "norm gap", "row", "column", *KINDS]
+        return _table([*head, *(f"PSI {kind}" for kind in KINDS)], rows)
 
     def untrained(self) -> str:
         """Which of the nine cells are not there, in a sentence; nothing if all are."""
@@ -209,12 +203,21 @@ class Study:
             parts, "arm", join="outer", coords="minimal", compat="override"
         ).assign_coords(arm=self._names())
 
+    def _rows(self) -> list[tuple[xr.Dataset, str]]:
+        """Overall, the three kinds of question, then every category: which table has it."""
+        kinds = [(self.kinds, kind) for kind in ("overall", *KINDS)]
+        return kinds + [
+            (self.psi, c) for c in map(str, self.psi["category"].values) if c != "overall"
+        ]
+
     def _names(self) -> list[str]:
         return [NAMES[arm] for arm in self.seeds]
 
     def _each(self, arm: str, name: str, category: str, digits: int = 2) -> str:
-        values = self.single[name].sel(arm=self.seeds[arm], category=category).values
-        return " ".join(f"{v:.{digits}f}" for v in np.atleast_1d(values))
+        single = self.single_kinds if category in KINDS else self.single
+        values = single[name].sel(model=self.seeds[arm], category=category).values
+        each = " ".join(f"{v:.{digits}f}" for v in np.atleast_1d(values))
+        return f" ({each})" if len(self.seeds[arm]) > 1 else ""
 
 
 def _estimate(row: xr.Dataset, name: str, digits: int = DIGITS, low: str = "") -> str:

@@ -8,7 +8,14 @@ import vlmlens as vl
 from vlmlens.datasets import shapes_2d
 from vlmlens.errors import DataError
 from vlmlens.experiments import Answering, Experiment, Reciting
-from vlmlens.experiments.study import CONDITIONS, condition_table, dose_table, pooled, psi_table
+from vlmlens.experiments.study import (
+    CONDITIONS,
+    condition_table,
+    dose_table,
+    each_run,
+    pooled,
+    psi_table,
+)
 from vlmlens.experiments.study.arms import cells_of, seeds_of
 from vlmlens.experiments.study.conditions import DOSES, SHUFFLES, Condition
 from vlmlens.experiments.study.measuring import answered
@@ -54,6 +61,14 @@ def test_seeds_are_pooled_and_a_question_stays_one_question(answers):
     # Questions are drawn with both seeds' answers: only "a" gives 0, only "b" gives 100.
     ends = found[["psi_low", "psi_high"]].sel(category="overall")
     assert (ends["psi_low"].item(), ends["psi_high"].item()) == (0, 100)
+
+
+def test_a_run_by_itself_has_the_same_figures_as_a_pool_of_one(answers):
+    alone = each_run(answers).sel(model=NAMES[0])
+    one = psi_table(answers, {"one": NAMES[:1]}).sel(arm="one")
+    for name in ("accuracy", "psi"):
+        for category in ("overall", "object", "color_rel"):
+            assert alone[name].sel(category=category) == one[name].sel(category=category)
 
 
 def test_what_a_condition_leaves_is_told_by_category(answers):

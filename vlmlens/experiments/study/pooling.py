@@ -1,15 +1,21 @@
 """From models to arms: seeds pooled, with intervals that keep a question's answers together."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import xarray as xr
 
+from vlmlens.datasets.shapes_2d.questions import ABSOLUTE, CONTROLS, RELATIVE
 from vlmlens.experiments.controls import control_table
 from vlmlens.experiments.study.conditions import DOSES, SHUFFLES
 from vlmlens.probes import dose_response, position_sensitivity_index
-from vlmlens.probes.psi import ORIGINAL
+from vlmlens.probes.psi import ORIGINAL, OVERALL
 
 ITEM = "item"
+#: Kind of question -> its categories.
+KINDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"absolute": ABSOLUTE, "relative": RELATIVE, "no place": CONTROLS}
+)
 
 
 def pooled(answers: xr.Dataset, models: Sequence[str], name: str = "correct") -> xr.DataArray:
@@ -37,6 +43,24 @@ def psi_table(answers: xr.Dataset, arms: Mapping[str, Sequence[str]]) -> xr.Data
             position_sensitivity_index(chosen.rename(condition="permutation"), scene=ITEM)
         )
     return _by_arm(tables, arms)
+
+
+def by_kind(answers: xr.Dataset) -> xr.Dataset:
+    """The answers with three kinds of question for categories: more questions in each."""
+    kinds = {c: kind for kind, members in KINDS.items() for c in members}
+    named = [kinds[str(c)] for c in answers["category"].values]
+    return answers.assign_coords(category=("sample", named))
+
+
+def each_run(answers: xr.Dataset) -> xr.Dataset:
+    """``accuracy`` and ``psi`` of every model, over (model, category), without intervals."""
+    right = answers["correct"].astype(float)
+    overall = right.mean("sample").expand_dims(category=[OVERALL])
+    by_category = right.groupby("category").mean("sample")
+    whole = xr.concat([overall, by_category], "category", join="outer", coords="minimal")
+    intact = whole.sel(condition=ORIGINAL, drop=True)
+    shuffled = whole.sel(condition=list(SHUFFLES)).mean("condition")
+    return xr.Dataset({"accuracy": intact, "psi": 100 * (intact - shuffled) / intact})
 
 
 def condition_table(
