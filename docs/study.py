@@ -5,6 +5,7 @@ No model is needed. The results in ``docs/study`` come from
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -33,16 +34,29 @@ class Study:
     def __init__(self, folder: Path = RESULTS):
         self.found = stored(folder)
         self.answers = self.found["answers"]
-        self.models = [str(m) for m in self.answers["model"].values]
-        self.seeds, self.cells = seeds_of(self.models), cells_of(self.models)
-        self.psi = psi_table(self.answers, self.seeds)
-        self.single = each_run(self.answers)
-        self.single_kinds = each_run(by_kind(self.answers))
-        kinds = by_kind(self.answers)
-        self.kinds = psi_table(kinds, self.seeds)
-        self.nine = psi_table(kinds, {m: [m] for m in self.cells.values()})
-        self.edited = condition_table(kinds, self.seeds, (*ABLATIONS, *TURNS, *BLIND))
-        self.doses = dose_table(self.answers, self.seeds, PLACES)
+        models = [str(m) for m in self.answers["model"].values]
+        self.seeds, self.cells = seeds_of(models), cells_of(models)
+        self.grouped = by_kind(self.answers)
+
+    @cached_property
+    def psi(self) -> xr.Dataset:
+        return psi_table(self.answers, self.seeds)
+
+    @cached_property
+    def kinds(self) -> xr.Dataset:
+        return psi_table(self.grouped, self.seeds)
+
+    @cached_property
+    def nine(self) -> xr.Dataset:
+        return psi_table(self.grouped, {m: [m] for m in self.cells.values()})
+
+    @cached_property
+    def edited(self) -> xr.Dataset:
+        return condition_table(self.grouped, self.seeds, (*ABLATIONS, *TURNS, *BLIND))
+
+    @cached_property
+    def doses(self) -> xr.Dataset:
+        return dose_table(self.answers, self.seeds, PLACES)
 
     # ---------------------------------------------------------------- tables
 
@@ -214,7 +228,7 @@ class Study:
         return [NAMES[arm] for arm in self.seeds]
 
     def _each(self, arm: str, name: str, category: str, digits: int = 2) -> str:
-        single = self.single_kinds if category in KINDS else self.single
+        single = each_run(self.grouped if category in KINDS else self.answers)
         values = single[name].sel(model=self.seeds[arm], category=category).values
         each = " ".join(f"{v:.{digits}f}" for v in np.atleast_1d(values))
         return f" ({each})" if len(self.seeds[arm]) > 1 else ""

@@ -96,9 +96,9 @@ def test_runs_are_told_apart_by_their_names():
 
 
 def test_reciting_is_answering_word_for_word(model):
-    samples = shapes_2d(12, seed=5, size=64)
+    samples = shapes_2d(8, seed=5, size=64)
     edits = {"intact": (), "shuffled": (PermuteVision(),)}
-    said = Experiment(model, samples, Answering(), edits).run()
+    said = Experiment(model, samples, Answering(max_new_tokens=5), edits).run()
     recited = Experiment(model, samples, Reciting(), edits).run()
     exact = said["answer"] == [sample.answer for sample in samples]
     assert (recited["correct"] == exact).all()

@@ -19,13 +19,16 @@ from vlmlens.zoo.recipe.plan import StagedRecipe
 from vlmlens.zoo.recipe.tower import POSITIONS
 
 SEEDS = (0, 1, 2)
-SCALES = (1.0, 10.0, 30.0)
+SCALES = (1.0, 30.0, 10.0)
 
 
 def jobs() -> list[Job]:
-    """Seed 0 of the four arms; the other seeds; then projector scale by tower position."""
+    """Seed 0 of the four arms; the other seeds; then projector scale by tower position.
+
+    Extremes come before what lies between, so that a queue cut short tells most.
+    """
     arms = [Job(arm, seed) for seed in SEEDS for arm in ARMS]
-    cells = [Job("base", 0, position, scale) for position in POSITIONS for scale in SCALES]
+    cells = [Job("base", 0, position, scale) for scale in SCALES for position in POSITIONS]
     return list(dict.fromkeys(arms + cells))
 
 

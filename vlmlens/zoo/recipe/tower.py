@@ -20,7 +20,7 @@ from vlmlens.zoo.recipe.plan import TowerPlan
 from vlmlens.zoo.shapes import GRID
 
 #: What becomes of the tower's knowledge of places.
-POSITIONS = ("kept", "zeroed", "trained")
+POSITIONS = ("zeroed", "kept", "trained")
 
 
 @dataclass
