@@ -6,23 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
 
 from vlmlens.errors import InputError
 from vlmlens.zoo.recipe.loop import Loss, Right
 
 
-def validated(loss: Loss, lessons: Dataset) -> dict[str, float]:
+def validated(loss: Loss, lessons: Any) -> dict[str, float]:
     """Share of right answers by form, over the batches of a validation split."""
     right: Right = defaultdict(list)
     with torch.no_grad():
-        for number in range(len(lessons)):  # type: ignore[arg-type]
+        for number in range(len(lessons)):
             loss(lessons[number], right)
     return {form: sum(r) / len(r) for form, r in sorted(right.items())}
 
 
 def passed(
-    name: str, loss: Any, lessons: Dataset, folder: Path, gate: float, of: tuple[str, ...] = ()
+    name: str, loss: Any, lessons: Any, folder: Path, gate: float, of: tuple[str, ...] = ()
 ) -> dict[str, float]:
     """Measure a stage on its validation split, keep the figures, and hold it to its gate.
 
@@ -31,7 +30,7 @@ def passed(
     Args:
         name: of the stage.
         loss: its loss, which notes what was right.
-        lessons: batches of the validation split.
+        lessons: batches of the validation split, by number.
         folder: where the file is kept.
         gate: the least mean share of right answers.
         of: the forms that the mean is over; by default all.
