@@ -189,6 +189,29 @@ class Study:
         """Questions whose pictures were looked into."""
         return LOOKED
 
+    # ---------------------------------------------------------------- figures in the verdicts
+
+    def right(self, arm: str, kind: str) -> str:
+        return _estimate(self.kinds.sel(arm=arm, category=kind), "accuracy", 2)
+
+    def order(self, arm: str, kind: str) -> str:
+        return _estimate(self.kinds.sel(arm=arm, category=kind), "psi", 0)
+
+    def lost(self, condition: str, arm: str, kind: str) -> str:
+        return _estimate(self.edited.sel(control=condition, arm=arm, category=kind), "psi", 0)
+
+    def gap(self, arm: str) -> str:
+        median = self.found["tokens"]["median"].sel(model=self.seeds[arm])
+        return _range(median.sel(role="vision") / median.sel(role="table"), 0)
+
+    def ratio(self, arm: str, depth: int) -> str:
+        inside = self.found["inside"]["norm_ratio"]
+        return _range(inside.sel(model=self.seeds[arm]).isel(depth=depth), 1)
+
+    def mean(self, name: str, arm: str, digits: int = 2) -> str:
+        values = self.found["inside"][name].sel(model=self.seeds[arm])
+        return _range(values.mean([d for d in values.dims if d != "model"]), digits)
+
     # ---------------------------------------------------------------- figures
 
     def figures(self) -> Iterator[tuple[str, go.Figure]]:
@@ -238,6 +261,12 @@ def _estimate(row: xr.Dataset, name: str, digits: int = DIGITS, low: str = "") -
     ends = (low, low.replace("low", "high")) if low else (f"{name}_low", f"{name}_high")
     value, *between = (float(row[n]) for n in (name, *ends))
     return f"{value:.{digits}f} [{between[0]:.{digits}f}, {between[1]:.{digits}f}]"
+
+
+def _range(values: xr.DataArray, digits: int) -> str:
+    """From the smallest seed to the largest."""
+    ends = dict.fromkeys(f"{float(v):.{digits}f}" for v in (values.min(), values.max()))
+    return " to ".join(ends)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
