@@ -1,12 +1,6 @@
 """One measurement per file: functions from a run to labelled numbers."""
 
-from vlmlens.probes.accuracy import (
-    accuracy,
-    answer_log_prob,
-    answer_recited,
-    answers,
-    grade,
-)
+from vlmlens.probes.accuracy import accuracy, answer_log_prob, answers, grade
 from vlmlens.probes.atlas import head_atlas, looks_needs, patch_looks
 from vlmlens.probes.attention_maps import image_attention, word_attention
 from vlmlens.probes.attribution import (
@@ -25,6 +19,7 @@ from vlmlens.probes.linear import labels_in_boxes, linear_probe
 from vlmlens.probes.norms import hidden_norms, norm_ratio
 from vlmlens.probes.overlap import object_overlap
 from vlmlens.probes.psi import answer_flips, position_sensitivity_index
+from vlmlens.probes.recited import answer_recited
 from vlmlens.probes.residual import residual_stream
 from vlmlens.probes.rope import paper_query, rope_sensitivity
 from vlmlens.probes.rows import attention_rows

@@ -1,11 +1,10 @@
 """Accuracy: whether the answer is the right one, by what is said or by likelihood."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 import xarray as xr
-from torch import Tensor
 
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.model import Generation, Run
@@ -76,35 +75,6 @@ def answers(run: Generation) -> xr.DataArray:
     )
 
 
-def answer_recited(run: Run) -> xr.DataArray:
-    """1 where every token of the answer that the inputs hold is the likeliest at its place.
-
-    That is when greedy decoding says this very answer and ends there, so one pass tells what a
-    generation would; an answer in other words counts as wrong, which ``accuracy`` may forgive.
-
-    Args:
-        run: over inputs that hold answers: ``model.inputs(..., answers=...)``.
-
-    Returns:
-        (sample,), 0 or 1; the template's end of turn has to be the likeliest too.
-
-    Raises:
-        EmptySelectionError: inputs without an answer.
-    """
-    ids = run.inputs.tensors["input_ids"]
-    hit = run.logits[:, :-1].argmax(-1) == ids[:, 1:]
-    right = [float(hit[i, said[1:]].all()) for i, said in enumerate(_said(run))]
-    return array(
-        torch.tensor(right),
-        ("sample",),
-        run.inputs,
-        "correct",
-        "answer is what greedy decoding says",
-        "0 or 1",
-        "recitation",
-    )
-
-
 def answer_log_prob(run: Run) -> xr.DataArray:
     """Log probability of the answer that the inputs hold: ``model.inputs(..., answers=...)``.
 
@@ -119,7 +89,12 @@ def answer_log_prob(run: Run) -> xr.DataArray:
     """
     ids = run.inputs.tensors["input_ids"]
     log_p = run.logits.float().log_softmax(-1)[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
-    sums = [log_p[index, said[1:]].sum() for index, said in enumerate(_said(run))]
+    sums = []
+    for index, layout in enumerate(run.inputs.layouts):
+        said = torch.from_numpy(layout.mask("assistant")).to(ids.device)
+        if not said.any():
+            raise EmptySelectionError(f"sample {index} holds no answer: {layout}")
+        sums.append(log_p[index, said[1:]].sum())
     return array(
         torch.stack(sums),
         ("sample",),
@@ -129,12 +104,3 @@ def answer_log_prob(run: Run) -> xr.DataArray:
         "nats",
         "likelihood",
     )
-
-
-def _said(run: Run) -> Iterator[Tensor]:
-    """Where each sample's answer is."""
-    for index, layout in enumerate(run.inputs.layouts):
-        said = torch.from_numpy(layout.mask("assistant")).to(run.logits.device)
-        if not said.any():
-            raise EmptySelectionError(f"sample {index} holds no answer: {layout}")
-        yield said
