@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test bench browser gallery check format compatibility clean
+.PHONY: demo test bench browser gallery study check format compatibility clean
 
 demo: $(STAMP)
 	$(BIN)/vlmlens diagnose shapes-base --data shapes-2d --out results/demo
@@ -22,6 +22,10 @@ browser: $(STAMP)
 
 gallery: $(STAMP)
 	$(BIN)/python docs/gallery.py
+
+# docs/study.md and its figures, from the stored results.
+study: $(STAMP)
+	$(BIN)/python docs/study.py
 
 check: $(STAMP)
 	$(BIN)/ruff check .

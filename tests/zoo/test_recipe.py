@@ -1,53 +1,301 @@
 """The recipe runs, goes on where it was cut off, and trains as the model is asked."""
 
+import shutil
+import warnings
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 import vlmlens as vl
-from vlmlens.datasets.shapes_2d import entries
-from vlmlens.zoo import recipe
-from vlmlens.zoo.recipe import Lessons, Recipe, packed_mask, train
-
-SHORT = Recipe(
-    tower_steps=2, tower_batch=2, steps=4, batch=2, lookup_batch=2, questions=2, checkpoint_every=2
+from vlmlens.datasets.shapes_2d import Scene, Shape, entries, random_scene
+from vlmlens.errors import InputError, UnknownNameError
+from vlmlens.zoo import load
+from vlmlens.zoo.recipe import arms, base
+from vlmlens.zoo.recipe.answers import only
+from vlmlens.zoo.recipe.arms import ARMS, Job, armed, shared_model, train_arm
+from vlmlens.zoo.recipe.build import new_model
+from vlmlens.zoo.recipe.gate import passed
+from vlmlens.zoo.recipe.lessons import Lessons, Packer, packed_mask
+from vlmlens.zoo.recipe.pictures import patch_labels, scene_of, split_of
+from vlmlens.zoo.recipe.plan import (
+    Recipe,
+    Schedule,
+    Stage,
+    StagedRecipe,
+    Syllabus,
+    TextPlan,
+    TowerPlan,
 )
+from vlmlens.zoo.recipe.queue import claimed, jobs, work_off
+from vlmlens.zoo.recipe.tower import POSITIONS, TowerLessons, train_tower
+from vlmlens.zoo.recipe.words import corpus, drawn, listed
+from vlmlens.zoo.shapes import GRID, shapes_processor
+
+FEW = Schedule(steps=4, warmup=2, checkpoint_every=2)
+SMALL = Syllabus(batch=2, questions=2, drawn=0.5)
+TOWER = TowerPlan(batch=2, schedule=FEW, gate=0.0)
+SHORT = Recipe(tower=TOWER, syllabus=SMALL, validation=SMALL, answers=FEW, gate=0.0)
+STAGED = StagedRecipe(
+    tower=TOWER,
+    text=TextPlan(SMALL, SMALL, FEW, gate=0.0),
+    captions=Stage(SMALL, FEW),
+    answers=Stage(SMALL, FEW),
+    validation=SMALL,
+    gate=0.0,
+)
+loader_warns = pytest.mark.filterwarnings("default")  # torch's loader warns in a worker of its own
 
 
-@pytest.mark.filterwarnings("default")  # what torch's loader warns of in a worker is torch's
-def test_a_run_that_was_cut_off_ends_where_a_whole_one_does(tmp_path, monkeypatch):
-    whole = train(SHORT, tmp_path / "whole")
-    real = recipe.answer_loss
-    calls = []
+@pytest.fixture(scope="module")
+def processor():
+    return shapes_processor(corpus(scenes=100, in_words=True))
 
-    def cut(*args):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return real(*args)
 
-    monkeypatch.setattr(recipe, "answer_loss", cut)
-    with pytest.raises(KeyboardInterrupt):
-        train(SHORT, tmp_path / "cut")
-    monkeypatch.setattr(recipe, "answer_loss", real)
-    again = train(SHORT, tmp_path / "cut")
-    one, other = (load_file(folder / "model.safetensors") for folder in (whole, again))
+@pytest.fixture(autouse=True)
+def few_words(monkeypatch):
+    """A tokenizer from few texts: learning one takes longer than the runs here."""
+    few = partial(corpus, scenes=100)
+    for module in (arms, base):
+        monkeypatch.setattr(module, "corpus", few)
+
+
+def same_weights(one, other):
     assert one.keys() == other.keys()
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, other[name], msg=name)
+
+
+class Cut:
+    """A loss that is killed at its n-th call."""
+
+    def __init__(self, real, at):
+        self.real, self.at, self.calls = real, at, 0
+
+    def __call__(self, *args):
+        self.calls += 1
+        if self.calls == self.at:
+            raise KeyboardInterrupt
+        return self.real(*args)
+
+
+@loader_warns
+def test_a_run_that_was_cut_off_ends_where_a_whole_one_does(tmp_path, monkeypatch):
+    whole = base.train(SHORT, tmp_path / "whole")
+    real = base.answer_loss
+    monkeypatch.setattr(base, "answer_loss", Cut(real, 4))
+    with pytest.raises(KeyboardInterrupt):
+        base.train(SHORT, tmp_path / "cut")
+    monkeypatch.setattr(base, "answer_loss", real)
+    again = base.train(SHORT, tmp_path / "cut")
+    same_weights(*(load_file(folder / "model.safetensors") for folder in (whole, again)))
+    metrics = (tmp_path / "cut" / "answers.csv").read_text().splitlines()
+    assert metrics[0] == "step,what,value"
+    assert [row for row in metrics if ",loss," in row][-1].startswith("4,loss,")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with one whole staged run."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("default")
+        patch.setattr(arms, "corpus", partial(corpus, scenes=100))
+        train_arm(STAGED, Job("both", seed=1), folder)
+    return folder
+
+
+@loader_warns
+def test_a_staged_run_that_was_cut_off_ends_where_a_whole_one_does(runs, tmp_path, monkeypatch):
+    job = Job("both", seed=1)
+    for shared in ("tower-kept", "text"):
+        shutil.copytree(runs / shared, tmp_path / shared)
+    real = arms.answer_loss
+    for at in (4, 4):  # in the captions, of which half are kept then; in the answers
+        monkeypatch.setattr(arms, "answer_loss", Cut(real, at))
+        with pytest.raises(KeyboardInterrupt):
+            train_arm(STAGED, job, tmp_path)
+    monkeypatch.setattr(arms, "answer_loss", real)
+    again = train_arm(STAGED, job, tmp_path)
+    whole = runs / job.name / "model"
+    same_weights(*(load_file(folder / "model.safetensors") for folder in (whole, again)))
+    with vl.HookedVLM.from_pretrained(str(again)) as model:
+        assert model.config.vision_feature_layer == [1, 2, 3, 4]
+        assert model.config.normalize["kind"] == "match_each"
+
+
+@loader_warns
+def test_stages_train_what_they_should_and_share_what_they_may(runs):
+    work_off(STAGED, [Job("both", seed=1), Job("both", seed=2)], runs)
+    one, two = (
+        load_file(runs / Job("both", seed=s).name / "model" / "model.safetensors") for s in (1, 2)
+    )
+    for name, tensor in one.items():
+        shared = "vision_tower" in name or "feature_norm" in name
+        assert torch.equal(tensor, two[name]) == shared, name
+    text, captions, answers = (
+        torch.load(runs / file)
+        for file in ("text/text.pt", "both-kept-x1-1/captions.pt", "both-kept-x1-1/answers.pt")
+    )
+    assert all("language_model" in name or "lm_head" in name for name in text)
+    assert all("projector" in name for name in captions)
+    assert answers.keys() == text.keys() | captions.keys()
+
+
+def test_arms_are_the_plain_projector_and_what_is_added(processor):
+    model = new_model(processor, 0)
+    made = {arm: armed(model, Job(arm, seed=3)) for arm in ARMS}
+    features = {arm: getattr(m.config, "vision_feature_layer", None) for arm, m in made.items()}
+    assert features == {
+        "base": -1,
+        "normalize": -1,
+        "multilayer": [1, 2, 3, 4],
+        "both": [1, 2, 3, 4],
+    }
+    x = torch.randn(1, GRID**2, 128)
+    plain, scaled = (armed(model, Job(seed=3, scale=s)) for s in (1.0, 10.0))
+    project = [m.model.multi_modal_projector(x) for m in (plain, scaled, made["normalize"])]
+    torch.testing.assert_close(project[1], 10 * project[0])
+    lengths = project[2].norm(dim=-1)
+    table = model.get_input_embeddings().weight.norm(dim=-1)
+    torch.testing.assert_close(lengths, table[table > 0].mean().expand_as(lengths))
+    with pytest.raises(UnknownNameError, match="bass"):
+        armed(model, Job("bass"))
+
+
+@loader_warns
+def test_runs_may_begin_with_a_bundled_language_model(tmp_path):
+    recipe = replace(STAGED, start="shapes-base")
+    model, processor = shared_model(recipe, "kept", tmp_path)
+    theirs, with_it = load("shapes-base")
+    assert processor.tokenizer.get_vocab() == with_it.tokenizer.get_vocab()
+    ours = model.state_dict()
+    for name, tensor in theirs.state_dict().items():
+        same = torch.equal(tensor, ours[name])
+        assert same or not ("language_model" in name or "lm_head" in name), name
+        assert not same or "multi_modal_projector" not in name, name
+    assert not (tmp_path / "text").exists()
+
+
+def test_the_queue_holds_every_run_once_and_gives_each_to_one(tmp_path):
+    names = [job.name for job in jobs()]
+    assert len(set(names)) == len(names) == 4 * 3 + 9 - 1  # base, kept, x1, seed 0 is in both
+    assert [job.arm for job in jobs()[:4]] == list(ARMS)
+    with claimed(tmp_path / "a") as first, claimed(tmp_path / "a") as second:
+        assert (first, second) == (True, False)
+    with claimed(tmp_path / "a") as again:
+        assert again
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+def test_a_tower_learns_places_only_where_it_is_asked_to(position, processor):
+    tower = new_model(processor, 0).model.vision_tower
+    lessons = TowerLessons(tower, position)
+    batch = {
+        "pixels": torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8),
+        "patches": torch.tensor(patch_labels(scene_of("train", np.random.default_rng(0))))[None],
+        "set": torch.zeros(1, 36),
+    }
+    lessons(batch, right := {k: [] for k in ("color", "kind", "row", "column")}).backward()
+    embedding = tower.embeddings.position_embedding.weight
+    rows = lessons.patches.weight.grad[-2 * GRID :]
+    assert bool(rows.any()) == bool(right["row"]) == (position == "trained")
+    assert embedding.requires_grad == (position != "zeroed")
+    assert bool(embedding.any()) == (position != "zeroed")
+
+
+def test_a_kind_of_position_that_does_not_exist_is_refused(processor):
+    with pytest.raises(InputError, match="kept, zeroed, trained"):
+        TowerLessons(new_model(processor, 0).model.vision_tower, "gone")
+
+
+@loader_warns
+def test_a_stage_below_its_gate_stops_the_run(tmp_path, processor):
+    tower = new_model(processor, 0).model.vision_tower
+    with pytest.raises(InputError, match=r"below its gate of 1\.1"):
+        train_tower(tower, replace(TOWER, gate=1.1), 0, tmp_path)
+    assert (tmp_path / "tower.validation.csv").read_text().startswith("form,right\ncolor,")
+
+
+def test_a_gate_is_the_mean_of_the_forms_that_it_names(tmp_path):
+    def loss(batch, right):
+        right["kind"].append(batch["kind"])
+        right["other"].append(0.0)
+        return torch.zeros(())
+
+    batches = [{"kind": 1.0}, {"kind": 0.5}]
+    found = passed("stage", loss, batches, tmp_path, gate=0.75, of=("kind",))
+    assert found == {"kind": 0.75, "other": 0.0}
+    with pytest.raises(InputError, match=r"0\.375"):
+        passed("stage", None, [], tmp_path, gate=0.75)  # as it was measured: not again
+
+
+def test_the_splits_share_no_layout():
+    rng = np.random.default_rng(0)
+    scenes = [random_scene(rng) for _ in range(400)]
+    layouts = {split: set() for split in ("train", "validation", "test")}
+    for scene in scenes:
+        cells = tuple(sorted({(int(s.y * 4), int(s.x * 4)) for s in scene.shapes}))
+        layouts[split_of(scene)].add(cells)
+        assert (split_of(scene) == "test") == (scene.split == "test")
+    assert all(layouts.values())
+    assert not layouts["train"] & layouts["validation"]
+
+
+def test_a_scene_in_words():
+    circle, star = Shape("circle", "red", 0.3, 0.55, 0.12), Shape("star", "blue", 0.8, 0.2, 0.1)
+    scene = Scene((circle, star))
+    said = {listed(scene, np.random.default_rng(seed)) for seed in range(9)}
+    assert said == {"3 5 redcircle, 7 2 bluestar.", "7 2 bluestar, 3 5 redcircle."}
+    cells = np.array(drawn(scene)).reshape(GRID, GRID)
+    assert cells[4, 2] == " redcircle" and cells[1, 6] == " bluestar" and cells[0, 0] == " ."
+
+
+def test_a_drawing_has_its_cells_where_a_picture_has_its_tokens(processor):
+    packer, scene = Packer(processor), random_scene(np.random.default_rng(0))
+    picture, drawing = packer.picture(""), packer.drawing("", scene)
+    vision = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
+    assert len(picture) == len(drawing)
+    cells = [word for token, word in zip(picture, drawing, strict=True) if token == vision]
+    assert processor.tokenizer.decode(cells) == "".join(drawn(scene))
+
+
+def test_a_tokenizer_without_the_words_is_refused():
+    packer = Packer(shapes_processor(corpus(scenes=5)))
+    with pytest.raises(InputError, match="in_words=True"):
+        packer.drawing("", random_scene(np.random.default_rng(0)))
+
+
+def test_only_names_what_is_trained():
+    model = nn.ModuleDict({"left": nn.Linear(1, 1), "right": nn.Linear(1, 1)})
+    only(model, "left")
+    assert {n for n, p in model.named_parameters() if p.requires_grad} == {
+        "left.weight",
+        "left.bias",
+    }
 
 
 def test_a_packed_question_is_the_prompt_that_the_model_gets():
     with vl.HookedVLM.from_pretrained("shapes-base") as model:
         (entry,) = entries(1)
         asked = model.inputs([entry.sample()], answers=[entry.question.answer])
-        lessons = Lessons(SHORT, model.processor)
-        ids, segments, positions, learn = lessons.pack("", [entry.question])
+        packer = Packer(model.processor)
+        ids, segments, positions, learn = packer.pack(packer.picture(""), [entry.question])
     assert ids == asked.tensors["input_ids"][0].tolist()
     assert positions == asked.tensors["position_ids"][0].tolist()
     assert np.flatnonzero(learn).tolist() == asked.layouts[0].positions("assistant").tolist()
     assert set(segments) == {0, 1}
+
+
+def test_a_batch_is_drawn_by_its_number(processor):
+    one, other = (Lessons(SMALL, processor, 4, (0, 3), pictures=False) for _ in range(2))
+    assert torch.equal(one[2]["input_ids"], other[2]["input_ids"])
+    assert one[2]["forms"] == other[2]["forms"]
+    assert one[3]["forms"] != one[2]["forms"]
 
 
 def test_packed_questions_see_the_prefix_and_themselves():

@@ -12,6 +12,7 @@ from vlmlens.experiments.measures import (
     Diagnosing,
     Measure,
     Probing,
+    Reciting,
 )
 from vlmlens.experiments.recipes import Diagnosis, diagnose, permutation_test, save
 from vlmlens.experiments.store import Store, read
@@ -31,6 +32,7 @@ __all__ = [
     "Measure",
     "Noise",
     "Probing",
+    "Reciting",
     "Store",
     "blinded",
     "causal_effects",

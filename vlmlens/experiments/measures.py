@@ -86,6 +86,28 @@ class Answering(Measure):
 
 
 @dataclass(frozen=True)
+class Reciting(Measure):
+    """Whether greedy decoding says the right answer, word for word: one pass, no generation."""
+
+    def __call__(
+        self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
+    ) -> xr.Dataset:
+        """``correct`` and ``log_prob``.
+
+        Raises:
+            DataError: a sample without a right answer.
+        """
+        gold = [sample.answer for sample in samples]
+        if None in gold:
+            raise DataError(f"sample {gold.index(None)} has no right answer to be recited")
+        inputs = model.inputs(samples, system=self.system, answers=gold)  # type: ignore[arg-type]
+        run = model.run(inputs, interventions)
+        return xr.Dataset(
+            {"correct": probes.answer_recited(run), "log_prob": probes.answer_log_prob(run)}
+        )
+
+
+@dataclass(frozen=True)
 class Choosing(Measure):
     """Which of its choices the model finds likeliest; needs no generation and no grading.
 

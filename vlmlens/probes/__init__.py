@@ -19,6 +19,7 @@ from vlmlens.probes.linear import labels_in_boxes, linear_probe
 from vlmlens.probes.norms import hidden_norms, norm_ratio
 from vlmlens.probes.overlap import object_overlap
 from vlmlens.probes.psi import answer_flips, position_sensitivity_index
+from vlmlens.probes.recited import answer_recited
 from vlmlens.probes.residual import residual_stream
 from vlmlens.probes.rope import paper_query, rope_sensitivity
 from vlmlens.probes.rows import attention_rows
@@ -33,6 +34,7 @@ PROBES = {
         accuracy,
         answer_flips,
         answer_log_prob,
+        answer_recited,
         attention_entropy,
         attention_rows,
         attention_shares,
@@ -68,6 +70,7 @@ __all__ = [
     "accuracy",
     "answer_flips",
     "answer_log_prob",
+    "answer_recited",
     "answer_score",
     "answers",
     "attention_entropy",

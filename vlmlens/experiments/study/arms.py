@@ -1,0 +1,34 @@
+"""Which models are seeds of one arm, and which are cells of the test of scale and position."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+ARMS = ("base", "normalize", "multilayer", "both")
+#: What the arms are called in print.
+NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "base": "base",
+        "normalize": "+Normalize",
+        "multilayer": "+Multilayer",
+        "both": "+Normalize +Multilayer",
+    }
+)
+POSITIONS = ("kept", "zeroed", "trained")
+SCALES = ("x1", "x10", "x30")
+
+
+def seeds_of(models: Iterable[str]) -> dict[str, list[str]]:
+    """Arm -> its runs with the tower as it is and the projector as it begins, by seed."""
+    split = {name: name.split("-") for name in sorted(models)}
+    arms = {
+        arm: [name for name, (a, *rest) in split.items() if a == arm and rest[:2] == ["kept", "x1"]]
+        for arm in ARMS
+    }
+    return {arm: names for arm, names in arms.items() if names}
+
+
+def cells_of(models: Iterable[str]) -> dict[tuple[str, str], str]:
+    """(position, scale) -> the run of base with seed 0."""
+    there = set(models)
+    named = {(p, s): f"base-{p}-{s}-0" for p in POSITIONS for s in SCALES}
+    return {cell: name for cell, name in named.items() if name in there}

@@ -1,0 +1,44 @@
+"""Whether greedy decoding would say the right answer, word for word: one pass, no generation."""
+
+import torch
+import xarray as xr
+
+from vlmlens.errors import EmptySelectionError
+from vlmlens.model import Run
+from vlmlens.probes.labels import array
+
+NEEDS = ()
+
+
+def answer_recited(run: Run) -> xr.DataArray:
+    """1 where every token of the answer that the inputs hold is the likeliest at its place.
+
+    That is when greedy decoding says this very answer and ends there, so one pass tells what a
+    generation would; an answer in other words counts as wrong, which ``accuracy`` may forgive.
+
+    Args:
+        run: over inputs that hold answers: ``model.inputs(..., answers=...)``.
+
+    Returns:
+        (sample,), 0 or 1; the template's end of turn has to be the likeliest too.
+
+    Raises:
+        EmptySelectionError: inputs without an answer.
+    """
+    ids = run.inputs.tensors["input_ids"]
+    hit = run.logits[:, :-1].argmax(-1) == ids[:, 1:]
+    right = []
+    for index, layout in enumerate(run.inputs.layouts):
+        said = torch.from_numpy(layout.mask("assistant")).to(hit.device)
+        if not said.any():
+            raise EmptySelectionError(f"sample {index} holds no answer: {layout}")
+        right.append(float(hit[index, said[1:]].all()))
+    return array(
+        torch.tensor(right),
+        ("sample",),
+        run.inputs,
+        "correct",
+        "answer is what greedy decoding says",
+        "0 or 1",
+        "recitation",
+    )

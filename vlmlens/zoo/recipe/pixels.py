@@ -1,0 +1,12 @@
+"""Pixels as the tower gets them."""
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
+
+def as_seen(pixels: Tensor) -> Tensor:
+    """Bytes (batch, height, width, channel) as CLIP's processor gives them to the tower."""
+    mean, std = (torch.tensor(v)[:, None, None] for v in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
+    return (rearrange(pixels, "b h w c -> b c h w").float() / 255 - mean) / std

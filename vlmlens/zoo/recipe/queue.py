@@ -1,0 +1,75 @@
+"""All runs of the study, one after another: ``python -m vlmlens.zoo.recipe.queue --out FOLDER``.
+
+Give the same command again to go on after a kill. Two of them may share a folder: each takes the
+first run that neither is done nor being done.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import typer
+
+from vlmlens.errors import UnknownNameError
+from vlmlens.zoo.recipe.arms import ARMS, Job, train_arm
+from vlmlens.zoo.recipe.plan import StagedRecipe
+from vlmlens.zoo.recipe.tower import POSITIONS
+
+SEEDS = (0, 1, 2)
+SCALES = (1.0, 30.0, 10.0)
+
+
+def jobs() -> list[Job]:
+    """Seed 0 of the four arms; the other seeds; then projector scale by tower position.
+
+    Extremes come before what lies between, so that a queue cut short tells most.
+    """
+    arms = [Job(arm, seed) for seed in SEEDS for arm in ARMS]
+    cells = [Job("base", 0, position, scale) for scale in SCALES for position in POSITIONS]
+    return list(dict.fromkeys(arms + cells))
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Whether this process may have what the file stands for; a process that dies gives it back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_CREAT | os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
+def work_off(recipe: StagedRecipe, chosen: list[Job], folder: Path) -> None:
+    """Train every run that is not done and that no other process has taken."""
+    for job in chosen:
+        with claimed(folder / "locks" / job.name) as mine:
+            if mine:
+                typer.echo(train_arm(recipe, job, folder))
+
+
+def main(
+    out: Path = typer.Option(...),
+    start: str = typer.Option("", help="the bundled model whose language model all begin with"),
+    only: list[str] = typer.Option([], help="names of runs; by default all"),
+    threads: int = 1,
+) -> None:
+    """Train the study's runs, or go on with them."""
+    torch.set_num_threads(threads)
+    named = {job.name: job for job in jobs()}
+    for name in only:
+        if name not in named:
+            raise UnknownNameError(name, named, "These are the runs.")
+    work_off(StagedRecipe(start=start), [named[n] for n in only or named], out)
+
+
+if __name__ == "__main__":
+    typer.run(main)
