@@ -12,7 +12,8 @@
     │   └── ImageError                an image file that cannot be read
     ├── DataError                 a data set that is empty, missing or malformed
     ├── ClosedModelError          a ``HookedVLM`` used after it was closed
-    └── MissingToolError          an optional library or program that is not installed
+    ├── MissingToolError          an optional library or program that is not installed
+    └── FetchError                a download that cannot be had, or is not what is pinned
 
 Each message says what was asked, what there is, and what to do next.
 """
@@ -86,3 +87,7 @@ class ClosedModelError(VLMLensError):
 
 class MissingToolError(VLMLensError):
     """An optional library or program that is needed here and is not installed."""
+
+
+class FetchError(VLMLensError):
+    """A file that was to be downloaded cannot be had, or is not the one that is pinned."""
