@@ -13,7 +13,9 @@
     ├── DataError                 a data set that is empty, missing or malformed
     ├── ClosedModelError          a ``HookedVLM`` used after it was closed
     ├── MissingToolError          an optional library or program that is not installed
-    └── FetchError                a download that cannot be had, or is not what is pinned
+    └── FetchError                a download that is not what is pinned
+        ├── UnreachableError          one that cannot be had from here
+        └── UnfetchedModelError       a model that is to be fetched before it is opened
 
 Each message says what was asked, what there is, and what to do next.
 """
@@ -90,4 +92,12 @@ class MissingToolError(VLMLensError):
 
 
 class FetchError(VLMLensError):
-    """A file that was to be downloaded cannot be had, or is not the one that is pinned."""
+    """A download that is not the one that is pinned."""
+
+
+class UnreachableError(FetchError):
+    """A download that cannot be had from here."""
+
+
+class UnfetchedModelError(FetchError):
+    """A model that has to be fetched before it can be opened."""

@@ -34,28 +34,34 @@ RENAMED = {
 }
 
 
-def language_model(file: Path) -> tuple[LlamaForCausalLM, Any]:
-    """The GGUF's language model in float32, and its tokenizer.
-
-    transformers opens a GGUF but refuses to save what it opened, so the state moves into a model
-    that never heard of quantisation.
+def opened_gguf(file: Path) -> tuple[Any, Any]:
+    """A GGUF's language model in float32 and its tokenizer, as transformers opens them.
 
     Raises:
         MissingToolError: gguf is not installed.
     """
     try:
-        import gguf  # noqa: F401  transformers only says that it is missing
+        import gguf  # noqa: F401  transformers' own message does not name the extra
     except ImportError as error:
         raise MissingToolError('opening a GGUF needs gguf: pip install "vlmlens[smol]"') from error
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    opened = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    return model.eval(), AutoTokenizer.from_pretrained(**where)
+
+
+def language_model(opened: Any) -> LlamaForCausalLM:
+    """The same numbers in a model that never heard of quantisation.
+
+    transformers opens a GGUF, and refuses to save what it opened.
+    """
     settings = opened.config.to_dict()
-    settings.pop("quantization_config", None)
+    for stale in ("quantization_config", "_name_or_path", "_model_name_or_path"):
+        settings.pop(stale, None)
     model = LlamaForCausalLM(LlamaConfig(**settings))
     model.load_state_dict(opened.state_dict())
-    return model.eval(), AutoTokenizer.from_pretrained(**where)
+    return model.eval()
 
 
 def tower(file: Path) -> Dinov2Model:

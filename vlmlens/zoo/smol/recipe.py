@@ -40,9 +40,10 @@ from vlmlens.datasets.shapes_2d.scene import COLORS, SHAPES, Scene
 from vlmlens.errors import DataError, MissingToolError
 from vlmlens.zoo.recipe import lesson, packed_mask, patch_labels, save_whole, training_scene
 from vlmlens.zoo.smol import compose
-from vlmlens.zoo.smol.convert import language_model, tower
+from vlmlens.zoo.smol.convert import language_model, opened_gguf, tower
 from vlmlens.zoo.smol.fetch import cache_folder, fetch_parts
 
+STAGES = ("words", "projector", "adapter")
 SYSTEM = "Answer in a word or two."
 QUESTIONS = (
     {"object": 3.0, "exist": 1.0, "count": 0.5}
@@ -152,8 +153,8 @@ class Pupil:
     def __init__(self, recipe: Recipe, parts: Path):
         torch.manual_seed(recipe.seed)
         gguf, onnx = fetch_parts(parts)
-        lm, tokenizer = language_model(gguf)
-        self.model: Any = compose.compose(lm, tower(onnx))
+        opened, tokenizer = opened_gguf(gguf)
+        self.model: Any = compose.compose(language_model(opened), tower(onnx))
         self.tokenizer = compose.processor(tokenizer).tokenizer
         if recipe.normalize:
             from vlmlens.zoo.variants import normalize
