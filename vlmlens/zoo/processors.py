@@ -12,6 +12,9 @@ from typing import Any
 
 from vlmlens.errors import UnsupportedModelError
 
+#: Processor classes of model types that transformers does not know.
+OWN = {"vlmlens_llava": "LlavaProcessor"}
+
 
 def open_processor(name: str, model_type: str, **hub: Any) -> Any:
     """The processor of a folder or hub id, with or without torchvision.
@@ -108,5 +111,6 @@ def _folders(name: str) -> list[str]:
 
 
 def _names() -> dict[str, str]:
-    """Processor classes by model type, as transformers lists them."""
-    return dict(import_module("transformers.models.auto.processing_auto").PROCESSOR_MAPPING_NAMES)
+    """Processor classes by model type, as transformers lists them, and of our own types."""
+    listed = import_module("transformers.models.auto.processing_auto").PROCESSOR_MAPPING_NAMES
+    return dict(listed) | OWN

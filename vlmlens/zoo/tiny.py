@@ -31,6 +31,8 @@ def build(name: str) -> tuple[Any, Any]:
     from transformers import AutoModelForImageTextToText
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+    import vlmlens.zoo.variants  # noqa: F401  model types of our own
+
     if name not in TINY:
         raise UnknownModelError(name, TINY, "(tiny models of the families)")
     tiny, model_type = TINY[name], name.partition("/")[0]

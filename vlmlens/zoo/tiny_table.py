@@ -575,4 +575,30 @@ TINY: dict[str, Tiny] = {
             "img_line_break_token": "<|IMG_LINE_BREAK|>",
         },
     ),
+    # The paper's +Normalize and +Multilayer.
+    "vlmlens_llava": Tiny(
+        config={
+            "vision_config": CLIP,
+            "text_config": _text("llama", num_key_value_heads=4),
+            "vision_feature_layer": [1, 3],
+            "feature_norm": True,
+            "normalize": {"kind": "paper", "mean": 0.83, "most": 1.22, "eps": 1e-6},
+        },
+        pixels=("LlavaImageProcessorPil", CLIP_PIXELS | {"do_pad": True}),
+        processor=WITH_CLS,
+    ),
+    # Tokens as long as the words of a table of its own.
+    "vlmlens_llava/match": Tiny(
+        config={
+            "vision_config": CLIP,
+            "text_config": _text("llama"),
+            "normalize": {
+                "kind": "match_distribution",
+                "mean": 0.9,
+                "quantiles": [0.5, 0.8, 0.9, 1.4],
+            },
+        },
+        pixels=("LlavaImageProcessorPil", CLIP_PIXELS | {"do_pad": True}),
+        processor=WITH_CLS,
+    ),
 }

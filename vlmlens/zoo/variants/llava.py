@@ -1,0 +1,74 @@
+"""A LLaVA that can have what the paper's authors trained into theirs, as transformers classes."""
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from torch import Tensor, nn
+from transformers import LlavaConfig, LlavaForConditionalGeneration
+from transformers.models.llava.modeling_llava import (
+    LlavaModel,
+    LlavaMultiModalProjector,
+    LlavaPreTrainedModel,
+)
+
+from vlmlens.zoo.variants.multilayer import FeatureLayerNorm
+from vlmlens.zoo.variants.normalize import VisionNorm
+
+
+@strict
+class LlavaVariantConfig(LlavaConfig):
+    """LLaVA's configuration, and what was added.
+
+    Attributes:
+        normalize: kind and constants of the norm after the projector; None without.
+        feature_norm: whether every layer that is read passes the tower's final norm.
+    """
+
+    model_type = "vlmlens_llava"
+    __no_type_check__ = True  # transformers' configurations take any keyword, unlike dataclasses
+
+    normalize: dict | None = None
+    feature_norm: bool = False
+
+
+class VariantProjector(LlavaMultiModalProjector):
+    """LLaVA's projector between what is done to features and what is done to tokens."""
+
+    def __init__(self, config: Any):
+        super().__init__(config)
+        self.feature_norm = FeatureLayerNorm(config) if config.feature_norm else nn.Identity()
+        self.norm = VisionNorm(config) if config.normalize else nn.Identity()
+
+    def forward(self, image_features: Tensor) -> Tensor:
+        return self.norm(super().forward(self.feature_norm(image_features)))
+
+
+class VariantPreTrainedModel(LlavaPreTrainedModel):
+    """Sets weights of our own modules to what training begins from."""
+
+    config_class = LlavaVariantConfig
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, VisionNorm):
+            module.begin()
+
+
+class LlavaVariantModel(VariantPreTrainedModel, LlavaModel):
+    """``LlavaModel`` with the variant's projector."""
+
+    def __init__(self, config: Any):
+        super().__init__(config)
+        self.multi_modal_projector = VariantProjector(config)
+        self.post_init()
+
+
+class LlavaVariant(VariantPreTrainedModel, LlavaForConditionalGeneration):
+    """``LlavaForConditionalGeneration`` with the variant's projector."""
+
+    def __init__(self, config: Any):
+        LlavaPreTrainedModel.__init__(self, config)  # not LLaVA's own, which builds a second model
+        self.model = LlavaVariantModel(config)
+        text = config.text_config
+        self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
+        self.post_init()
