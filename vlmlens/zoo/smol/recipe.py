@@ -64,9 +64,9 @@ class Recipe:
     adapter_steps: int = 360
     pictures: int = 2
     questions: int = 10
-    few_shapes_steps: int = 120  # of the projector's: 2 or 3 shapes; then up to 6
+    few_shapes_steps: int = 200  # pictures of 2 or 3 shapes at first, then of up to 6
     rates: dict[str, float] = field(
-        default_factory=lambda: {"words": 1e-3, "projector": 1e-3, "adapter": 5e-4}
+        default_factory=lambda: {"words": 1e-3, "projector": 1e-3, "adapter": 8e-4}
     )
     warmup: int = 10
     decay: float = 0.3  # the share of the last stage over which the rate falls to zero
@@ -313,7 +313,8 @@ def train_stage(pupil: Pupil, recipe: Recipe, stage: str, steps: int, folder: Pa
         if stage == "words":
             loss = word_loss(pupil, targets, rng, recipe.word_batch)
         else:
-            few = stage == "projector" and step < recipe.few_shapes_steps
+            before = recipe.projector_steps if stage == "adapter" else 0
+            few = before + step < recipe.few_shapes_steps
             batch = batch_of(
                 rng, pupil.tokenizer, recipe.pictures, recipe.questions, 3 if few else 6
             )
