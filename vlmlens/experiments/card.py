@@ -1,4 +1,4 @@
-"""How good a shapes model is: ``python -m vlmlens.experiments.card FOLDER`` writes its model card.
+"""How good a model of ours is: ``python -m vlmlens.experiments.card MODEL`` writes its model card.
 
 Held-out pictures, of layouts that training never showed; for every category and form of question
 the accuracy on intact images, on shuffled ones, on noise in the image's place, and what always
@@ -23,6 +23,7 @@ from vlmlens.experiments.measures import Answering
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.model import HookedVLM
 from vlmlens.probes.statistics import proportion_interval
+from vlmlens.zoo import smol
 
 SEED = 20_000
 
@@ -60,7 +61,14 @@ def table(found: xr.DataArray, by: str) -> list[dict[str, str]]:
     return rows
 
 
-def write(model: HookedVLM, folder: Path, *, each: int = 300, work: Path | None = None) -> Path:
+def write(
+    model: HookedVLM,
+    folder: Path,
+    *,
+    each: int = 300,
+    work: Path | None = None,
+    template: str = "card.md",
+) -> Path:
     """Measure a model and write ``README.md`` into its folder.
 
     Args:
@@ -68,15 +76,16 @@ def write(model: HookedVLM, folder: Path, *, each: int = 300, work: Path | None 
         folder: the model's folder; with ``recipe.json`` in it, its numbers are printed.
         each: samples a category.
         work: keeps finished cells, to go on after an interruption.
+        template: the card's text, beside this file.
     """
     categories = (*CATEGORIES, *CONTROLS)
     chosen = list(entries(each * len(categories), seed=SEED, split="test", categories=categories))
     found = scores(model, chosen, folder=work)
     recipe = folder / "recipe.json"
-    template = Environment(autoescape=False, trim_blocks=True, lstrip_blocks=True).from_string(
-        (files("vlmlens.experiments") / "card.md").read_text()
+    page = Environment(autoescape=False, trim_blocks=True, lstrip_blocks=True).from_string(
+        (files("vlmlens.experiments") / template).read_text()
     )
-    text = template.render(
+    text = page.render(
         name=folder.name,
         each=each,
         parameters=f"{sum(p.numel() for p in model.hf_model.parameters()):,}",
@@ -85,16 +94,20 @@ def write(model: HookedVLM, folder: Path, *, each: int = 300, work: Path | None 
         forms=table(found, "form"),
         recipe=json.loads(recipe.read_text()) if recipe.exists() else {},
         seed=SEED,
+        parts=smol.PARTS,
     )
     path = folder / "README.md"
     path.write_text(text)
     return path
 
 
-def main(folder: Path, each: int = 300, work: Path | None = None) -> None:
-    """Write the model card of the shapes model in FOLDER."""
-    with HookedVLM.from_pretrained(str(folder)) as model:
-        typer.echo(write(model, folder, each=each, work=work))
+def main(model: str, each: int = 300, work: Path | None = None) -> None:
+    """Write the model card of a shapes model's folder, or of a fetched model by its name."""
+    fetched = model in smol.NAMES
+    folder = smol.trained(model) if fetched else Path(model)
+    template = "smol_card.md" if fetched else "card.md"
+    with HookedVLM.from_pretrained(model) as opened:
+        typer.echo(write(opened, folder, each=each, work=work, template=template))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ from vlmlens.zoo.smol.wheels import cache_folder, fetch_parts
 
 STAGES = ("words", "projector", "adapter")
 SYSTEM = "Answer in a word or two."
-QUESTIONS = (
+LOOKUPS = {"object": 6.0, "exist": 1.0} | dict.fromkeys(ABSOLUTE, 0.5)
+EVERYTHING = (
     {"object": 3.0, "exist": 1.0, "count": 0.5}
     | dict.fromkeys(ABSOLUTE, 1.5)
     | dict.fromkeys(RELATIVE, 1.5)
@@ -61,10 +62,13 @@ class Recipe:
     word_steps: int = 80
     word_batch: int = 16
     projector_steps: int = 120
-    adapter_steps: int = 360
+    adapter_steps: int = 380
+    lookup_steps: int = 400  # over both stages: look-ups mostly, 3 pictures of 7 questions
+    few_shapes_steps: int = 330  # over both stages: pictures of 2 or 3 shapes; then of up to 6
+    lookup_pictures: int = 3
+    lookup_questions: int = 7
     pictures: int = 2
     questions: int = 10
-    few_shapes_steps: int = 200  # pictures of 2 or 3 shapes at first, then of up to 6
     rates: dict[str, float] = field(
         default_factory=lambda: {"words": 1e-3, "projector": 1e-3, "adapter": 8e-4}
     )
@@ -92,15 +96,33 @@ def pixels(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     return ((scaled - compose.MEAN) / compose.STD).transpose(2, 0, 1).astype(np.float32)
 
 
+def lessons(recipe: Recipe, tokenizer: Any, rng: np.random.Generator, step: int) -> dict[str, Any]:
+    """The batch of one step, counted over both stages that are taught by answers."""
+    most = 3 if step < recipe.few_shapes_steps else 6
+    if step < recipe.lookup_steps:
+        return batch_of(
+            rng, tokenizer, recipe.lookup_pictures, recipe.lookup_questions, most, LOOKUPS
+        )
+    return batch_of(rng, tokenizer, recipe.pictures, recipe.questions, most, EVERYTHING)
+
+
 def batch_of(
-    rng: np.random.Generator, tokenizer: Any, pictures: int, questions: int, most: int
+    rng: np.random.Generator,
+    tokenizer: Any,
+    pictures: int,
+    questions: int,
+    most: int,
+    weights: dict[str, float],
 ) -> dict[str, Any]:
     """Pictures with packed questions about them; the last of each is a caption."""
     rows, seen, forms = [], [], []
     for _ in range(pictures):
         scene = training_scene(rng, most)
-        asked = [lesson(scene, QUESTIONS, rng) for _ in range(questions - 1)]
-        asked.append(Question(CAPTION, caption(scene), (), "caption", "caption"))
+        asked = {}
+        for _ in range(3 * questions):  # a picture of two shapes has few questions
+            question = lesson(scene, weights, rng)
+            asked |= {question.text: question} if len(asked) < questions - 1 else {}
+        asked = [*asked.values(), Question(CAPTION, caption(scene), (), "caption", "caption")]
         rows.append(pack(tokenizer, SYSTEM if rng.random() < 0.5 else "", asked))
         seen.append(pixels(scene, rng))
         forms += [f"{q.category}/{q.form}" for q in asked]
@@ -270,7 +292,7 @@ def held_out(pupil: Pupil, recipe: Recipe, pictures: int = 8) -> dict[str, float
     rng = np.random.default_rng([recipe.seed, 7])
     right: dict[str, list[bool]] = defaultdict(list)
     for _ in range(pictures):
-        batch = batch_of(rng, pupil.tokenizer, 1, 16, 6)
+        batch = batch_of(rng, pupil.tokenizer, 1, 16, 6, EVERYTHING)
         for form, good in zip(batch["forms"], answers(pupil, batch)[1], strict=True):
             right[form.split("/")[0]].append(good)
     asked = [good for name, goods in right.items() if name != "caption" for good in goods]
@@ -314,10 +336,7 @@ def train_stage(pupil: Pupil, recipe: Recipe, stage: str, steps: int, folder: Pa
             loss = word_loss(pupil, targets, rng, recipe.word_batch)
         else:
             before = recipe.projector_steps if stage == "adapter" else 0
-            few = before + step < recipe.few_shapes_steps
-            batch = batch_of(
-                rng, pupil.tokenizer, recipe.pictures, recipe.questions, 3 if few else 6
-            )
+            batch = lessons(recipe, pupil.tokenizer, rng, before + step)
             loss, good = answers(pupil, batch)
             for form, fine in zip(batch["forms"], good, strict=True):
                 right[form.split("/")[0]].append(fine)
