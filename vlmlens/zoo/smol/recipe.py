@@ -62,8 +62,8 @@ class Recipe:
     word_steps: int = 80
     word_batch: int = 16
     projector_steps: int = 120
-    adapter_steps: int = 380
-    lookup_steps: int = 400  # over both stages: look-ups mostly, 3 pictures of 7 questions
+    adapter_steps: int = 400
+    lookup_steps: int = 310  # over both stages: look-ups mostly, 3 pictures of 7 questions
     few_shapes_steps: int = 330  # over both stages: pictures of 2 or 3 shapes; then of up to 6
     lookup_pictures: int = 3
     lookup_questions: int = 7
@@ -78,7 +78,7 @@ class Recipe:
     rank: int = 16
     alpha: int = 32
     adapted: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
-    checkpoint_every: int = 60
+    checkpoint_every: int = 40
     gate: float = 0.7  # of held-out answers, below which nothing is exported
 
 
