@@ -260,7 +260,7 @@ def stand_ins(monkeypatch):
     monkeypatch.setattr(recipe, "opened_gguf", lambda file: (tiny_lm(), tiny_tokenizer()))
     monkeypatch.setattr(recipe, "language_model", lambda opened: opened)
     monkeypatch.setattr(recipe, "tower", lambda file: tiny_tower())
-    monkeypatch.setattr(recipe, "held_out", lambda *_, **__: {"all": 0.5})
+    monkeypatch.setattr(recipe, "held_out", lambda *_, **__: {"object": 0.5})
 
 
 @pytest.mark.parametrize("kind", ["", "match_each"])
@@ -291,7 +291,7 @@ def test_a_run_that_was_cut_off_ends_where_a_whole_one_does(tmp_path, stand_ins,
 
 def test_what_answers_badly_is_not_exported(tmp_path, stand_ins):
     quick = replace(SHORT, projector_steps=2, adapter_steps=0, gate=0.6)
-    with pytest.raises(DataError, match=r"0\.500 is below the gate 0\.6"):
+    with pytest.raises(DataError, match=r"0\.500 right, are below the gate 0\.6"):
         train(quick, tmp_path, tmp_path)
     assert not (tmp_path / "weights").exists()
 

@@ -104,7 +104,7 @@ def test_it_answers_about_a_picture_drawn_by_the_user(model, question, answer):
 
 
 def test_it_knows_what_there_is_on_held_out_pictures(model):
-    samples = shapes_2d(48, seed=7, categories=["object"])
+    samples = shapes_2d(24, seed=7, categories=["object"])
     correct = Experiment(model, samples, Answering()).run()["correct"]
     assert float(correct.mean()) >= 0.6
 
@@ -121,16 +121,28 @@ def test_the_residual_stream_adds_up(model, part):
 
 def test_the_image_hands_over_to_the_last_token(model):
     """Early the answer lies in the image's tokens, late in the last one: Meng et al.'s tracing."""
-    (pair,) = counterfactual_pairs(1, kind="recolor", category="object", seed=1)
-    clean, corrupted = model.inputs([pair.clean]), model.inputs([pair.corrupted])
-    every = [f"blocks.{layer}.hook_resid_post" for layer in range(model.layers)]
-    source = model.run(clean, save=every)
-    right, wrong = source.logits[0, -1].argmax(), model.run(corrupted).logits[0, -1].argmax()
-    assert right != wrong
 
-    def restored(layer: int, **where: str) -> bool:
-        patch = PatchFrom(point=every[layer], where=vl.Where(**where), source=source.saved)
-        return bool(model.run(corrupted, [patch]).logits[0, -1].argmax() == right)
+    def says(samples, *edits, **options):
+        run = model.run(model.inputs(samples), list(edits), **options)
+        tokens = run.logits[:, -1].argmax(-1)
+        return run, model.processor.tokenizer.batch_decode(tokens[:, None])
 
-    assert restored(0, positions="vision") and not restored(0, positions="last")
-    assert restored(29, positions="last") and not restored(29, positions="vision")
+    pairs = counterfactual_pairs(8, kind="recolor", category="object", seed=1)
+    _, before = says([pair.clean for pair in pairs])
+    _, after = says([pair.corrupted for pair in pairs])
+    known = [
+        pair
+        for pair, one, other in zip(pairs, before, after, strict=True)
+        if (one, other) == (pair.clean.answer, pair.corrupted.answer)
+    ]
+    assert len(known) >= 3
+    clean, corrupted = [p.clean for p in known], [p.corrupted for p in known]
+    every = [f"blocks.{layer}.hook_resid_post" for layer in (0, 29)]
+    source, _ = says(clean, save=every)
+
+    def restored(point, positions):
+        patch = PatchFrom(point, vl.Where(positions=positions), source.saved)
+        return [word == s.answer for word, s in zip(says(corrupted, patch)[1], clean, strict=True)]
+
+    assert all(restored(every[0], "vision")) and not any(restored(every[0], "last"))
+    assert all(restored(every[1], "last")) and not any(restored(every[1], "vision"))
