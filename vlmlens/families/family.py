@@ -1,7 +1,7 @@
 """What a family is: where an architecture keeps its points, and how it lays out an image."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from vlmlens.errors import InputError
@@ -130,6 +130,7 @@ class Family:
             the first blocks.
         unlike: laws of the audit that do not apply, ``"stream"`` or ``"turn"``, and why.
         chat_template: for checkpoints that come without one.
+        towers: other paths of the tower's list of blocks, by the tower's ``model_type``.
     """
 
     model_type: str
@@ -153,3 +154,9 @@ class Family:
     deepstack: str = ""
     unlike: Mapping[str, str] = field(default_factory=dict)
     chat_template: str = ""
+    towers: Mapping[str, str] = field(default_factory=dict)
+
+    def around(self, config: Any) -> "Family":
+        """The family with the path that holds for the tower of this configuration."""
+        path = self.towers.get(config.vision_config.model_type, self.vision_layers)
+        return replace(self, vision_layers=path)

@@ -27,4 +27,9 @@ def deepest_selected(config: Any) -> int:
     return max(layer if layer >= 0 else depth + 1 + layer for layer in layers)
 
 
-LLAVA = Family(model_type="llava", views=one_grid, vision_used=deepest_selected)
+LLAVA = Family(
+    model_type="llava",
+    views=one_grid,
+    vision_used=deepest_selected,
+    towers={"dinov2": "model.vision_tower.encoder.layer"},
+)

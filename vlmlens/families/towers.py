@@ -185,6 +185,20 @@ INTERNVL_BLOCK: Block = {
     "hook_resid_post": Tap("", "out"),
 }
 
+# DINOv2 scales what a sublayer writes in a module of its own, whose output is what is added.
+DINOV2_BLOCK: Block = CLIP_BLOCK | {
+    "attn.hook_q": Tap("attention.q_proj", "out", "image pos (head d_head)"),
+    "attn.hook_k": Tap("attention.k_proj", "out", "image pos (kv_head d_head)"),
+    "attn.hook_v": Tap("attention", "value", "image kv_head pos d_head"),
+    "attn.hook_attn_scores": Tap("attention", "scores"),
+    "attn.hook_pattern": Tap("attention", "pattern"),
+    "attn.hook_z": Tap("attention.o_proj", "in", "image pos (head d_head)"),
+    "attn.hook_result": Tap("attention.o_proj", "heads"),
+    "hook_attn_out": Tap("layer_scale1", "out"),
+    "hook_resid_mid": Tap("norm2", "stream"),
+    "hook_mlp_out": Tap("layer_scale2", "out"),
+}
+
 # ---------------------------------------------------------------------- towers, all images packed
 
 STREAM, HEADS, KV_HEADS = "patch d_model", "patch head d_head", "patch kv_head d_head"
@@ -279,6 +293,7 @@ BLOCKS: dict[str, Block] = {
     "janus_vision_model": JANUS_VISION_BLOCK,
     "llama4_vision_model": LLAMA4_VISION_BLOCK,
     "gemma4_vision": GEMMA4_VISION_BLOCK,
+    "dinov2": DINOV2_BLOCK,
     "internvl_vision": INTERNVL_BLOCK,
     "ovis2_vision": OVIS2_VISION_BLOCK,
     "qwen2_vl_vision": QWEN_VISION_BLOCK,

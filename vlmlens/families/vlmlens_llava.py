@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from vlmlens.families.family import Family, Pictures, count
-from vlmlens.families.llava import deepest_selected, one_grid
+from vlmlens.families.llava import LLAVA, deepest_selected, one_grid
 from vlmlens.layout import View
 
 
@@ -21,7 +21,9 @@ def _grid(model: Any, tensors: Mapping[str, Any]) -> Any:
     return model.model.grid_positions(tensors["input_ids"], count(model, tensors))
 
 
-VLMLENS_LLAVA = Family(model_type="vlmlens_llava", views=_pooled, vision_used=deepest_selected)
+VLMLENS_LLAVA = Family(
+    model_type="vlmlens_llava", views=_pooled, vision_used=deepest_selected, towers=LLAVA.towers
+)
 
 VLMLENS_LLAVA_GRID = Family(
     model_type="vlmlens_llava_grid",
@@ -29,4 +31,5 @@ VLMLENS_LLAVA_GRID = Family(
     vision_used=deepest_selected,
     axes=("time", "height", "width"),
     positions=_grid,
+    towers=LLAVA.towers,
 )

@@ -42,7 +42,8 @@ class Wrapped(HookedRootModule):
         self.processor, self.name, self.config = processor, name or config.model_type, config
         self._revision = revision
         self.recognised = config.model_type not in FAMILIES
-        self.family: Family = FAMILIES.get(config.model_type) or recognise(hf_model)
+        known = FAMILIES.get(config.model_type)
+        self.family: Family = known.around(config) if known else recognise(hf_model)
         points, self.absent = wire(hf_model, self.family)
         self.hook_dict = points  # pyright: ignore[reportIncompatibleVariableOverride]
         self.mod_dict = dict(points)

@@ -21,13 +21,14 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     """Open a model and its processor with transformers' own classes.
 
     Args:
-        model: a bundled name, a folder, or a hub id; also in the layout of LLaVA's own code
-            (``vlmlens.zoo.original_llava``).
+        model: a bundled or fetched name, a folder, or a hub id; also in the layout of LLaVA's own
+            code (``vlmlens.zoo.original_llava``).
         dtype: of the weights; ``"auto"`` as they were saved.
         options: passed on to ``from_pretrained``.
 
     Raises:
-        UnknownModelError: none of the three, or the hub is out of reach.
+        UnknownModelError: none of these, or the hub is out of reach.
+        UnfetchedModelError: a model that ``vlmlens fetch`` brings, and has not brought yet.
         UnsupportedModelError: a model that transformers does not open as image-text-to-text.
         InputError: a dtype that does not exist.
     """
@@ -36,17 +37,19 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig
 
     import vlmlens.zoo.variants  # noqa: F401  model types of our own
-    from vlmlens.zoo import original_llava
+    from vlmlens.zoo import original_llava, smol
     from vlmlens.zoo.processors import open_processor
 
     if isinstance(dtype, str) and dtype != "auto" and not hasattr(torch, dtype):
         raise InputError(f"dtype={dtype!r}; there is: auto, float32, bfloat16, float16")
     here = bundled()
-    source = here.get(str(model), Path(model))
+    source = _folder(model)
     is_folder = source.is_dir()
     if not is_folder and not _like_hub_id(str(model)):
         raise UnknownModelError(
-            str(model), here, "(bundled names); or give a folder, or a hub id such as owner/name"
+            str(model),
+            [*here, *smol.NAMES],
+            "(bundled or fetched names); or give a folder, or a hub id such as owner/name",
         )
     if is_folder and not (source / "config.json").is_file():
         raise UnknownModelError(str(model), here, f"({source} is a folder without config.json)")
@@ -92,7 +95,7 @@ def revision(model: str, opened: Any) -> str:
     if commit:
         return commit
     digest = hashlib.sha256()
-    for path in sorted(bundled().get(model, Path(model)).glob("*")):
+    for path in sorted(_folder(model).glob("*")):
         if path.suffix in (".json", ".safetensors", ".bin"):
             state = path.stat()
             digest.update(f"{path.name} {state.st_size}".encode())
@@ -118,6 +121,15 @@ def _original(folder: Path | None, name: str, dtype: Any, options: dict, hub: di
     opened, processor = original_llava.load(fetched, dtype=dtype, hub=reach, **own)
     opened.config._commit_hash = fetched.name  # the hub keeps a snapshot under its commit
     return opened, processor
+
+
+def _folder(model: str | Path) -> Path:
+    """Where a bundled or a fetched model is; other names are folders themselves."""
+    from vlmlens.zoo import smol
+
+    if model in smol.NAMES:
+        return smol.fetched(str(model))
+    return bundled().get(str(model), Path(model))
 
 
 def _like_hub_id(name: str) -> bool:

@@ -236,6 +236,18 @@ TINY: dict[str, Tiny] = {
         pixels=("SiglipImageProcessorPil", _square(32)),
         processor={"patch_size": 10, "vision_feature_select_strategy": "full"},
     ),
+    # DINOv2, whose sublayers scale what they write; a middle block is read.
+    "llava/dinov2": Tiny(
+        config={
+            "vision_config": _tower("dinov2", num_hidden_layers=3, image_size=64, patch_size=8)
+            | {"mlp_ratio": 2, "use_mask_token": False},
+            "text_config": _text("llama"),
+            "vision_feature_layer": 2,
+            "vision_feature_select_strategy": "default",
+        },
+        pixels=("CLIPImageProcessorPil", CLIP_PIXELS),
+        processor=WITH_CLS,
+    ),
     "vipllava": Tiny(
         config={
             "vision_config": CLIP,
