@@ -192,7 +192,7 @@ class _Pair:
         top, floor = (float(found[0][name]) for name in ("clean", "base"))
         values = scores - floor
         if self.corrupted is not None and normalized:
-            if top == floor:
+            if np.isclose(top, floor, rtol=1e-4, atol=1e-5):
                 raise InputError(
                     f"{self.clean.question!r}: the clean and the corrupted run score alike, "
                     f"{top:.4g}, so there is nothing to restore; normalized=False"
