@@ -38,7 +38,9 @@ from vlmlens.datasets.shapes_2d.questions import (
 )
 from vlmlens.datasets.shapes_2d.scene import COLORS, SHAPES, Scene
 from vlmlens.errors import DataError, MissingToolError
-from vlmlens.zoo.recipe import lesson, packed_mask, patch_labels, save_whole, training_scene
+from vlmlens.zoo.recipe.lessons import lessons_of, packed_mask
+from vlmlens.zoo.recipe.loop import save_whole
+from vlmlens.zoo.recipe.pictures import patch_labels, scene_of
 from vlmlens.zoo.smol import compose
 from vlmlens.zoo.smol.convert import language_model, opened_gguf, tower
 from vlmlens.zoo.smol.wheels import cache_folder, fetch_parts
@@ -117,10 +119,10 @@ def batch_of(
     """Pictures with packed questions about them; the last of each is a caption."""
     rows, seen, forms = [], [], []
     for _ in range(pictures):
-        scene = training_scene(rng, most)
+        scene = scene_of("train", rng, most)
         asked = {}
         for _ in range(3 * questions):  # a picture of two shapes has few questions
-            question = lesson(scene, weights, rng)
+            (question,) = lessons_of(scene, weights, 1, rng)
             asked |= {question.text: question} if len(asked) < questions - 1 else {}
         asked = [*asked.values(), Question(CAPTION, caption(scene), (), "caption", "caption")]
         rows.append(pack(tokenizer, SYSTEM if rng.random() < 0.5 else "", asked))
@@ -186,7 +188,7 @@ class Pupil:
         self.model.set_attn_implementation("eager")  # sdpa's backward is slower on a CPU
         self.projector.requires_grad_(True)
         rng = np.random.default_rng([recipe.seed, 9])
-        sample = [pixels(training_scene(rng), rng) for _ in range(64)]
+        sample = [pixels(scene_of("train", rng), rng) for _ in range(64)]
         raw = self._hidden(torch.from_numpy(np.stack(sample)))
         self.mean, self.std = raw.mean((0, 1)), raw.std((0, 1))
 
@@ -254,7 +256,7 @@ def word_loss(pupil: Pupil, targets: Tensor, rng: np.random.Generator, batch: in
     Only the direction is taught: lengths stay what plain initialisation makes of them. Patches
     of shapes and of ground weigh alike.
     """
-    scenes = [training_scene(rng) for _ in range(batch)]
+    scenes = [scene_of("train", rng) for _ in range(batch)]
     features = pupil.features(torch.from_numpy(np.stack([pixels(s, rng) for s in scenes])))
     labels = torch.from_numpy(np.stack([patch_labels(s) for s in scenes]))
     color, kind = labels[..., 0], labels[..., 1]
