@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 
@@ -148,7 +149,7 @@ def test_stages_train_what_they_should_and_share_what_they_may(runs):
 
 def test_arms_are_the_plain_projector_and_what_is_added(processor):
     model = new_model(processor, 0)
-    made = {arm: armed(model, Job(arm, seed=3)) for arm in ARMS}
+    made = {arm: armed(deepcopy(model), Job(arm, seed=3)) for arm in ARMS}
     features = {arm: getattr(m.config, "vision_feature_layer", None) for arm, m in made.items()}
     assert features == {
         "base": -1,
@@ -157,7 +158,7 @@ def test_arms_are_the_plain_projector_and_what_is_added(processor):
         "both": [1, 2, 3, 4],
     }
     x = torch.randn(1, GRID**2, 128)
-    plain, scaled = (armed(model, Job(seed=3, scale=s)) for s in (1.0, 10.0))
+    plain, scaled = (armed(deepcopy(model), Job(seed=3, scale=s)) for s in (1.0, 10.0))
     project = [m.model.multi_modal_projector(x) for m in (plain, scaled, made["normalize"])]
     torch.testing.assert_close(project[1], 10 * project[0])
     lengths = project[2].norm(dim=-1)

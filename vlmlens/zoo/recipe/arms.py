@@ -71,7 +71,7 @@ def shared_model(recipe: StagedRecipe, position: str, folder: Path) -> tuple[Any
 
 
 def armed(model: Any, job: Job) -> Any:
-    """The model with the arm's projector, as the job's seed begins it."""
+    """The model, or a copy of it, with the arm's projector as the job's seed begins it."""
     if job.arm not in ARMS:
         raise UnknownNameError(job.arm, ARMS, "These are the arms.")
     if job.arm in ("multilayer", "both"):
