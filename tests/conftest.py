@@ -47,6 +47,13 @@ def any_vlm(request):
         yield model
 
 
+@pytest.fixture(scope="module", params=EVERY)
+def every_vlm(request):
+    """Every tiny model, one after the other."""
+    with vl.HookedVLM(*build(request.param), name=request.param) as model:
+        yield model
+
+
 def picture(seed: int = 0, size: tuple[int, int] = (40, 40)) -> Image.Image:
     rng = np.random.default_rng(seed)
     return Image.fromarray(rng.integers(0, 255, (*size[::-1], 3), dtype=np.uint8))

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from conftest import EVERY, KINDS, QUESTIONS, picture
+from conftest import KINDS, QUESTIONS, picture
 
 import vlmlens as vl
 from vlmlens.errors import InputError
@@ -25,12 +25,6 @@ from vlmlens.zoo.tiny import build
 
 LAST = vl.Where(positions="last")
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
-
-
-@pytest.fixture(scope="module", params=EVERY)
-def every_vlm(request):
-    with vl.HookedVLM(*build(request.param), name=request.param) as model:
-        yield model
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import EVERY, QUESTIONS, build, picture
+from conftest import QUESTIONS, build, picture
 
 import vlmlens as vl
 from vlmlens.interventions import PermuteVision, Scale
@@ -16,24 +16,20 @@ EDITS = (
 )
 
 
-@pytest.fixture(scope="module", params=EVERY)
-def vlm(request):
-    with vl.HookedVLM(*build(request.param), name=request.param) as model:
-        yield model
-
-
 @pytest.fixture(scope="module")
 def samples():
     return [Sample(q, (picture(i),), id=str(i)) for i, q in enumerate(QUESTIONS)]
 
 
-def test_passes_with_shared_features_are_those_without_bit_for_bit(vlm, samples):
-    alone = [vlm.run(vlm.inputs(samples), edits).logits for edits in EDITS]
-    said = vlm.generate(vlm.inputs(samples), max_new_tokens=3).tokens
-    with vlm.reuse() as reuse:
-        together = [vlm.run(vlm.inputs(samples), edits).logits for edits in EDITS]
-        assert torch.equal(vlm.generate(vlm.inputs(samples), max_new_tokens=3).tokens, said)
-    edits_tower = 2 if vlm.family.deepstack else 0  # permuted tokens enter in two places
+def test_passes_with_shared_features_are_those_without_bit_for_bit(every_vlm, samples):
+    alone = [every_vlm.run(every_vlm.inputs(samples), edits).logits for edits in EDITS]
+    said = every_vlm.generate(every_vlm.inputs(samples), max_new_tokens=3).tokens
+    with every_vlm.reuse() as reuse:
+        together = [every_vlm.run(every_vlm.inputs(samples), edits).logits for edits in EDITS]
+        assert torch.equal(
+            every_vlm.generate(every_vlm.inputs(samples), max_new_tokens=3).tokens, said
+        )
+    edits_tower = 2 if every_vlm.family.deepstack else 0  # permuted tokens enter in two places
     assert (reuse.encoded, reuse.reused, reuse.why_not) == (1, len(EDITS) - edits_tower, "")
     for one, other in zip(alone, together, strict=True):
         assert torch.equal(one, other)

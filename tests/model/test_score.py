@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import EVERY, QUESTIONS, build, picture
+from conftest import QUESTIONS, build, picture
 
 import vlmlens as vl
 from vlmlens.interventions import DropTokens, KnockOut, MovePositions, PermuteVision, Scale
@@ -14,38 +14,32 @@ ANSWERS = (["red", "no"], ["yes", "the blue star"])
 HYBRID = ("qwen3_5", "lfm2_vl")
 
 
-@pytest.fixture(scope="module", params=EVERY)
-def vlm(request):
-    with vl.HookedVLM(*build(request.param), name=request.param) as model:
-        yield model
-
-
 @pytest.fixture(scope="module")
 def samples():
     return [Sample(q, (picture(i),), id=str(i)) for i, q in enumerate(QUESTIONS)]
 
 
-def one_by_one(vlm, samples, answers, edits):
+def one_by_one(every_vlm, samples, answers, edits):
     """The naive way: every answer through the model with its prompt."""
-    inputs = vlm.inputs(samples, answers=answers)
-    run = vlm.run(inputs, edits)
+    inputs = every_vlm.inputs(samples, answers=answers)
+    run = every_vlm.run(inputs, edits)
     return answer_log_probs(run.logits, run.inputs.tensors["input_ids"], run.inputs.layouts)
 
 
-def asked(vlm, samples, edits=(), **options):
-    answered = [vlm.inputs(samples, answers=answers) for answers in ANSWERS]
-    return vlm.generate(
-        vlm.inputs(samples), edits, max_new_tokens=2, answered=answered, **options
+def asked(every_vlm, samples, edits=(), **options):
+    answered = [every_vlm.inputs(samples, answers=answers) for answers in ANSWERS]
+    return every_vlm.generate(
+        every_vlm.inputs(samples), edits, max_new_tokens=2, answered=answered, **options
     ).scores
 
 
-def test_answers_from_the_prompts_pass_are_as_likely_as_through_the_whole_model(vlm, samples):
+def test_answers_from_the_prompts_pass_are_as_likely_as_through_the_whole_model(every_vlm, samples):
     shuffled = [PermuteVision(seed=1)]
-    found = asked(vlm, samples, shuffled)
-    naive = torch.stack([one_by_one(vlm, samples, a, shuffled) for a in ANSWERS])
+    found = asked(every_vlm, samples, shuffled)
+    naive = torch.stack([one_by_one(every_vlm, samples, a, shuffled) for a in ANSWERS])
     torch.testing.assert_close(found.log_probs, naive, rtol=1e-5, atol=1e-5)
     why = "the model remembers more than keys and values"
-    whole = {0: why, 1: why} if vlm.config.model_type in HYBRID else {}
+    whole = {0: why, 1: why} if every_vlm.config.model_type in HYBRID else {}
     assert dict(found.whole) == whole
 
 

@@ -4,19 +4,12 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import EVERY, QUESTIONS, picture
+from conftest import QUESTIONS, picture
 
 import vlmlens as vl
 from vlmlens.cache import Save
 from vlmlens.errors import InputError, UnreachedPointError
 from vlmlens.interventions import Scale
-from vlmlens.zoo.tiny import build
-
-
-@pytest.fixture(scope="module", params=EVERY)
-def every_vlm(request):
-    with vl.HookedVLM(*build(request.param), name=request.param) as model:
-        yield model
 
 
 def asked(model):

@@ -38,7 +38,7 @@ from vlmlens.datasets.shapes_2d.questions import (
 )
 from vlmlens.datasets.shapes_2d.scene import COLORS, SHAPES, Scene
 from vlmlens.errors import DataError, MissingToolError
-from vlmlens.zoo.recipe.lessons import lessons_of, packed_mask
+from vlmlens.zoo.recipe.lessons import lessons_of, packed_mask, stacked
 from vlmlens.zoo.recipe.loop import save_whole
 from vlmlens.zoo.recipe.pictures import patch_labels, scene_of
 from vlmlens.zoo.smol import compose
@@ -128,19 +128,7 @@ def batch_of(
         rows.append(pack(tokenizer, SYSTEM if rng.random() < 0.5 else "", asked))
         seen.append(pixels(scene, rng))
         forms += [f"{q.category}/{q.form}" for q in asked]
-    length = max(len(row[0]) for row in rows)
-    padded = [
-        np.pad(np.array(r), ((0, 0), (0, length - len(r[0]))), constant_values=-1) for r in rows
-    ]
-    ids, segments, positions, learn = torch.from_numpy(np.stack(padded)).unbind(1)
-    return {
-        "input_ids": ids.clamp(min=0),
-        "segments": segments,
-        "positions": positions.clamp(min=0),
-        "learn": learn > 0,
-        "pixels": torch.from_numpy(np.stack(seen)),
-        "forms": forms,
-    }
+    return stacked(rows) | {"pixels": torch.from_numpy(np.stack(seen)), "forms": forms}
 
 
 def pack(tokenizer: Any, system: str, asked: list[Question]) -> tuple[list[int], ...]:
