@@ -21,7 +21,7 @@ from vlmlens.experiments import Answering, Experiment
 from vlmlens.interventions import PatchFrom
 from vlmlens.zoo import smol
 from vlmlens.zoo.smol import compose, prove, wheels
-from vlmlens.zoo.smol.recipe import pack
+from vlmlens.zoo.smol.lessons import pack
 
 pytestmark = pytest.mark.real
 
