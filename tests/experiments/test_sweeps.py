@@ -10,7 +10,7 @@ import xarray as xr
 from conftest import picture
 
 import vlmlens as vl
-from vlmlens.datasets import counterfactual_pairs
+from vlmlens.datasets import counterfactual_pairs, shapes_2d
 from vlmlens.errors import DataError, EmptySelectionError, InputError
 from vlmlens.experiments import sweep, sweeps
 from vlmlens.interventions import PatchFrom, ZeroAblate
@@ -197,6 +197,29 @@ def test_many_pairs_make_one_array(shapes):
 def test_what_a_sweep_refuses(llava, options, error, message):
     with pytest.raises(error, match=message):
         sweep(llava, CLEAN, **options, progress=False)
+
+
+def test_the_tower_runs_once_for_a_pair_about_one_picture(shapes):
+    image = shapes_2d(1)[0].pictures()[0]
+    pair = [
+        vl.Sample(f"What color is the {what}?", (image,), answer=answer)
+        for what, answer in (("circle", "red"), ("square", "blue"))
+    ]
+    seen = []
+    tower = shapes.hf_model.model.vision_tower
+    handle = tower.register_forward_hook(lambda *_: seen.append(1))
+    try:
+        found = sweep(shapes, *pair, where=vl.Where(positions="last"), progress=False)
+    finally:
+        handle.remove()
+    assert len(seen) == 1
+    red, blue = (
+        int(shapes.processor.tokenizer(f" {s.answer}", add_special_tokens=False)["input_ids"][0])
+        for s in pair
+    )
+    for name, sample in zip(("clean", "corrupted"), pair, strict=True):
+        logits = shapes.run(shapes.inputs([sample])).logits[0, -1]
+        assert found[name].item() == pytest.approx(float(logits[red] - logits[blue]), abs=1e-4)
 
 
 def test_the_page_on_sweeps(tmp_path, monkeypatch):
