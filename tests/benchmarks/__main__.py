@@ -35,7 +35,7 @@ JOBS = (
     Job("several questions about one image, runs of the tower", 1.0, sweeping.tower_runs),
 )
 
-QUICK = Bench(Size(width=256, vision_width=64, grid=14), rounds=3, shuffles=2, layers=(6,))
+QUICK = Bench(Size(width=256, vision_width=64, grid=14), rounds=2, shuffles=2, layers=(6,))
 
 
 def main() -> None:
