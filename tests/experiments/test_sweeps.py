@@ -13,7 +13,7 @@ import vlmlens as vl
 from vlmlens.datasets import counterfactual_pairs, shapes_2d
 from vlmlens.errors import DataError, EmptySelectionError, InputError
 from vlmlens.experiments import sweep, sweeps
-from vlmlens.interventions import PatchFrom, ZeroAblate
+from vlmlens.interventions import PatchFrom, RotateRope, Scale, ZeroAblate
 from vlmlens.zoo.tiny import build
 
 QUESTION = "What color is the circle?"
@@ -180,6 +180,13 @@ def test_many_pairs_make_one_array(shapes):
     [
         ({}, InputError, "or an edit="),
         ({"corrupted": OTHER, "edit": ZeroAblate()}, InputError, "or an edit="),
+        ({"edit": ZeroAblate(where=vl.Where(heads=1))}, InputError, "placed cell by cell"),
+        ({"edit": Scale(point="blocks.0.hook_mlp_out")}, InputError, "placed cell by cell"),
+        (
+            {"edit": RotateRope(), "score": "log_prob", "over": "role"},
+            InputError,
+            "knows its points",
+        ),
         ({"corrupted": [OTHER, OTHER]}, InputError, "one each"),
         ({"corrupted": OTHER, "over": "word"}, InputError, "there is: pos, role"),
         ({"corrupted": OTHER, "over": "head"}, InputError, "there is no head"),
@@ -233,6 +240,14 @@ def test_the_page_on_sweeps(tmp_path, monkeypatch):
     assert names["table"]["mean"].attrs["units"] == "logits"
     assert names["found"].logits.shape[:2] == (4, 1)
     names["model"].close()
+
+
+def test_an_edit_that_stays_where_it_is_cannot_be_swept(llava):
+    class Fixed(ZeroAblate):
+        points = ("hook_embed",)
+
+    with pytest.raises(InputError, match="points of its own"):
+        sweep(llava, CLEAN, edit=Fixed(), over="role", score="log_prob", progress=False)
 
 
 def test_a_sweep_leaves_nothing_on(llava):

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,8 @@ def sweep(
     others = [corrupted] if isinstance(corrupted, Sample) else corrupted
     if (others is None) == (edit is None):
         raise InputError("pass corrupted samples, to patch clean activations into, or an edit=")
+    if edit is not None and _is_placed(edit):
+        raise InputError(f"{edit} is placed cell by cell: say point= and where= of the sweep")
     second = [None] * len(first) if others is None else list(others)
     if not first or len(second) != len(first):
         raise InputError(f"{len(first)} clean samples and {len(second)} corrupted: one each")
@@ -104,6 +106,14 @@ def sweep(
             pair = _Pair(model, one, other, point, over, where, edit, score, system)
             tables.append(pair.effects(store, memory, bar.update, normalized))
     return joined(tables)
+
+
+def _is_placed(edit: Intervention) -> bool:
+    """Whether an edit has a point or a place of its own, which a sweep would overrule."""
+    own = {item.name: item for item in fields(edit)}
+    defaults = own["point"].default, own["where"].default_factory
+    where = defaults[1]() if callable(defaults[1]) else own["where"].default
+    return edit.point != defaults[0] or edit.where != where
 
 
 @dataclass
@@ -229,7 +239,10 @@ class _Pair:
             if self.edit is None:
                 edits.append([PatchFrom(point=name, where=place, source=source.saved)])
             else:
-                edits.append([replace(self.edit, point=name, where=place)])
+                made = replace(self.edit, point=name, where=place)
+                if made.points != (name,):
+                    raise InputError(f"{made} edits points of its own: it cannot be swept by point")
+                edits.append([made])
         found = self.model.resume(base, edits)
         with torch.no_grad():
             return xr.Dataset(

@@ -34,7 +34,7 @@ def handed(vlm: "HookedVLM", prefill: Prefill, position: int) -> Iterator[None]:
     instead: dict[str, Any] = {}
     for name, value in prefill.given.items():
         if name == "attention_mask":
-            instead[name] = rows_of(value, position, size)
+            instead[name] = rows_of(value, position, size, prefill.stream[0].device)
         elif name == "position_ids":
             instead[name] = value[..., position:]
         elif isinstance(value, Tensor) and value.ndim > 1 and value.shape[1] == size:
@@ -53,20 +53,20 @@ def handed(vlm: "HookedVLM", prefill: Prefill, position: int) -> Iterator[None]:
         hook.remove()
 
 
-def rows_of(mask: Any, position: int, size: int) -> Any:
+def rows_of(mask: Any, position: int, size: int, device: torch.device) -> Any:
     """The rows of a mask from a position on; a mask of padding stays whole."""
     if isinstance(mask, Mapping):
         return {
-            name: causal(position, size) if each is None else rows_of(each, position, size)
+            name: causal(position, size).to(device)
+            if each is None and 0 < position < size - 1
+            else rows_of(each, position, size, device)
             for name, each in mask.items()
         }
     return mask[:, :, position:] if isinstance(mask, Tensor) and mask.ndim == 4 else mask
 
 
-def causal(position: int, size: int) -> Tensor | None:
-    """Who sees whom from a position on; None, as attention itself says it, for all rows or one."""
-    if position == 0 or size - position == 1:
-        return None
+def causal(position: int, size: int) -> Tensor:
+    """Who sees whom from a position on: of all rows, or of one, attention itself knows."""
     return torch.ones(size - position, size, dtype=torch.bool).tril(position)[None, None]
 
 

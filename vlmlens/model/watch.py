@@ -108,7 +108,9 @@ def _logits(
     if wanted is False:
         with last_of(vlm, watched):
             vlm.hf_model(**given, use_cache=cached)
-        return torch.empty(len(inputs), 0, vlm.config.get_text_config().vocab_size)
+        return torch.empty(
+            len(inputs), 0, vlm.config.get_text_config().vocab_size, device=vlm.device
+        )
     rows = row_index(inputs, wanted, given["input_ids"].shape[1]).to(vlm.device)
     kept, own = rows.unique(return_inverse=True)
     made = vlm.hf_model(**given, use_cache=cached, logits_to_keep=kept).logits
