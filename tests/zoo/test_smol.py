@@ -24,16 +24,18 @@ import vlmlens as vl
 from vlmlens.cli import app
 from vlmlens.datasets import shapes_2d
 from vlmlens.errors import (
-    DataError,
     FetchError,
+    InputError,
     UnfetchedModelError,
     UnknownModelError,
     UnreachableError,
 )
 from vlmlens.zoo import smol
-from vlmlens.zoo.smol import compose, recipe, wheels
+from vlmlens.zoo.smol import compose, lessons, pupil, recipe, wheels
+from vlmlens.zoo.smol.plan import Recipe
 from vlmlens.zoo.smol.prove import Proof
-from vlmlens.zoo.smol.recipe import Recipe, folded, train
+from vlmlens.zoo.smol.pupil import folded
+from vlmlens.zoo.smol.recipe import train
 from vlmlens.zoo.smol.sources import Part
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<{n}>" for n in range(3, 16))]
@@ -256,61 +258,79 @@ SHORT = Recipe(
 @pytest.fixture
 def stand_ins(monkeypatch):
     pytest.importorskip("peft")
-    monkeypatch.setattr(recipe, "fetch_parts", lambda folder: (folder, folder))
-    monkeypatch.setattr(recipe, "opened_gguf", lambda file: (tiny_lm(), tiny_tokenizer()))
-    monkeypatch.setattr(recipe, "language_model", lambda opened: opened)
-    monkeypatch.setattr(recipe, "tower", lambda file: tiny_tower())
-    monkeypatch.setattr(recipe, "held_out", lambda *_, **__: {"object": 0.5})
+    monkeypatch.setattr(pupil, "fetch_parts", lambda folder: (folder, folder))
+    monkeypatch.setattr(pupil, "opened_gguf", lambda file: (tiny_lm(), tiny_tokenizer()))
+    monkeypatch.setattr(pupil, "language_model", lambda opened: opened)
+    monkeypatch.setattr(pupil, "tower", lambda file: tiny_tower())
 
 
+@pytest.mark.parametrize("cut_at", [5, 7], ids=["after the projector", "in the last stage"])
 @pytest.mark.parametrize("kind", ["", "match_each"])
-def test_a_run_that_was_cut_off_ends_where_a_whole_one_does(tmp_path, stand_ins, monkeypatch, kind):
+def test_a_run_that_was_cut_off_ends_where_a_whole_one_does(
+    tmp_path, stand_ins, monkeypatch, kind, cut_at
+):
     short = replace(SHORT, normalize=kind)
     whole = train(short, tmp_path / "whole", tmp_path)
-    real, calls = recipe.answers, []
+    real, calls = recipe.answer_loss, []
 
-    def cut(*args):
+    def cut(*args, **options):
         calls.append(1)
-        if len(calls) == 7:  # in the middle of the last stage
+        if len(calls) == cut_at:
             raise KeyboardInterrupt
-        return real(*args)
+        return real(*args, **options)
 
-    monkeypatch.setattr(recipe, "answers", cut)
+    monkeypatch.setattr(recipe, "answer_loss", cut)
     with pytest.raises(KeyboardInterrupt):
         train(short, tmp_path / "cut", tmp_path)
-    monkeypatch.setattr(recipe, "answers", real)
+    monkeypatch.setattr(recipe, "answer_loss", real)
     again = train(short, tmp_path / "cut", tmp_path)
     one, other = (load_file(folder / "trained.safetensors") for folder in (whole, again))
     assert one.keys() == other.keys()
     assert ("projector.norm.weight" in one) == bool(kind)
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, other[name], msg=name)
-    rows = list(csv.DictReader((tmp_path / "cut" / "metrics.csv").read_text().splitlines()))
-    assert [(r["stage"], r["step"]) for r in rows][-2:] == [("adapter", "2"), ("adapter", "4")]
+    rows = list(csv.DictReader((tmp_path / "cut" / "adapter.csv").read_text().splitlines()))
+    assert list(dict.fromkeys(r["step"] for r in rows)) == ["2", "4"]
 
 
 def test_what_answers_badly_is_not_exported(tmp_path, stand_ins):
     quick = replace(SHORT, projector_steps=2, adapter_steps=0, gate=0.6)
-    with pytest.raises(DataError, match=r"0\.500 right, are below the gate 0\.6"):
+    with pytest.raises(InputError, match=r"on its validation split, below its gate of 0\.6"):
         train(quick, tmp_path, tmp_path)
     assert not (tmp_path / "weights").exists()
 
 
 def test_only_projector_and_adapter_learn(tmp_path, stand_ins):
-    pupil = recipe.Pupil(SHORT, tmp_path)
-    before = {name: p.clone() for name, p in pupil.model.state_dict().items()}
-    recipe.train_stage(pupil, SHORT, "projector", 2, tmp_path)
-    changed = {n for n, p in pupil.model.state_dict().items() if not torch.equal(p, before[n])}
-    assert {name.split(".")[1] for name in changed} == {"multi_modal_projector"}
+    learner = pupil.Pupil(SHORT, tmp_path)
+    before = {name: p.clone() for name, p in learner.model.state_dict().items()}
+    train(SHORT, tmp_path / "run", tmp_path)
+    ended = pupil.Pupil(SHORT, tmp_path)
+    ended.adapt(SHORT)
+    saved = torch.load(tmp_path / "run" / "adapter.pt")
+    assert saved.keys() == {n for n, p in ended.model.named_parameters() if p.requires_grad}
+    parts = {name.split(".")[1] for name in saved if "lora_" not in name}
+    assert parts == {"multi_modal_projector"}
+    assert not torch.equal(saved[(n := "model.multi_modal_projector.linear_1.weight")], before[n])
+
+
+def test_validation_shows_other_layouts_than_training(stand_ins, tmp_path, monkeypatch):
+    asked = []
+    real = lessons.scene_of
+    monkeypatch.setattr(
+        lessons, "scene_of", lambda split, *rest: asked.append(split) or real(split, *rest)
+    )
+    for stage in ("projector", "adapter", "validation"):
+        lessons.Lessons(SHORT, tiny_tokenizer(), stage)[3]
+    assert asked == ["train", "train", "validation"]
 
 
 def test_joining_puts_both_in(tmp_path, stand_ins, monkeypatch):
     from vlmlens.zoo.smol import join
 
     weights = train(replace(SHORT, normalize="match_each"), tmp_path / "run", tmp_path)
-    monkeypatch.setattr(join, "opened_gguf", recipe.opened_gguf)
-    monkeypatch.setattr(join, "language_model", recipe.language_model)
-    monkeypatch.setattr(join, "tower", recipe.tower)
+    monkeypatch.setattr(join, "opened_gguf", pupil.opened_gguf)
+    monkeypatch.setattr(join, "language_model", pupil.language_model)
+    monkeypatch.setattr(join, "tower", pupil.tower)
     monkeypatch.setattr(join, "prove", lambda *_: Proof(0.0, 0.0, "nothing"))
     join.join(tmp_path, tmp_path, weights, tmp_path / "model")
     with vl.HookedVLM.from_pretrained(str(tmp_path / "model")) as model:

@@ -1,5 +1,6 @@
 """The loss of answers, for pictures and for scenes in words."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,12 +21,25 @@ def tower_features(model: Any, pixels: Tensor) -> Tensor:
     return torch.cat([states[layer][:, 1:] for layer in layers], dim=-1)
 
 
-def answer_loss(model: Any, batch: dict[str, Any], right: Right) -> Tensor:
-    """Cross entropy of the answers' tokens; notes which answers are right in every token."""
+def answer_loss(
+    model: Any,
+    batch: dict[str, Any],
+    right: Right,
+    see: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Cross entropy of the answers' tokens; notes which answers are right in every token.
+
+    Args:
+        model: a LLaVA.
+        batch: packed questions, with their pictures if they have any.
+        right: gets a 1 or a 0 for each answer, by its form.
+        see: from pictures to what the projector reads; by default ``tower_features``.
+    """
     ids, learn = batch["input_ids"], batch["learn"]
     embedded = model.get_input_embeddings()(ids)
     if "pixels" in batch:
-        image = model.model.multi_modal_projector(tower_features(model, batch["pixels"]))
+        seen = see(batch["pixels"]) if see else tower_features(model, batch["pixels"])
+        image = model.model.multi_modal_projector(seen)
         vision = (ids == model.config.image_token_id)[..., None]
         embedded = embedded.masked_scatter(vision, image)
     hidden = model.model.language_model(

@@ -21,7 +21,7 @@ class Schedule:
         steps: how many batches.
         learning_rate: the highest, of AdamW.
         warmup: steps until it is reached.
-        decay: the share of the steps over which the rate falls to zero.
+        decay: the share of the steps over which the rate falls to zero; 0 for a rate that stays.
         clip: the largest norm of a gradient.
         weight_decay: of AdamW.
         checkpoint_every: steps after which the state is saved; a kill loses no more.
@@ -38,7 +38,7 @@ class Schedule:
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         warm = min(1.0, (step + 1) / self.warmup)
-        left = (self.steps - step) / (self.steps * self.decay)
+        left = (self.steps - step) / (self.steps * self.decay) if self.decay else 1.0
         return self.learning_rate * warm * min(1.0, left)
 
 

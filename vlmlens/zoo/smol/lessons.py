@@ -1,10 +1,16 @@
-"""What smol-llava was taught with: pictures, and questions packed behind each."""
+"""What smol-llava was taught with: pictures, and questions packed behind each.
 
+The questions about a picture share it: each attends to the picture and to itself, as if it stood
+alone.
+"""
+
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils.data import Dataset
 
 from vlmlens.datasets.shapes_2d.questions import (
     ABSOLUTE,
@@ -17,6 +23,7 @@ from vlmlens.datasets.shapes_2d.scene import Scene
 from vlmlens.zoo.recipe.lessons import lessons_of, stacked
 from vlmlens.zoo.recipe.pictures import scene_of
 from vlmlens.zoo.smol import compose
+from vlmlens.zoo.smol.plan import STAGES, Recipe
 
 SYSTEM = "Answer in a word or two."
 LOOKUPS = {"object": 6.0, "exist": 1.0} | dict.fromkeys(ABSOLUTE, 0.5)
@@ -25,6 +32,38 @@ EVERYTHING = (
     | dict.fromkeys(ABSOLUTE, 1.5)
     | dict.fromkeys(RELATIVE, 1.5)
 )
+
+
+@dataclass
+class Lessons(Dataset):
+    """Batch number ``step`` of a stage that is taught by answers, or of its validation.
+
+    Attributes:
+        recipe: what a batch holds.
+        tokenizer: the model's.
+        stage: ``"projector"``, ``"adapter"`` or ``"validation"``: pictures one by one, of layouts
+            that no stage sees, with 16 questions of all kinds each.
+    """
+
+    recipe: Recipe
+    tokenizer: Any
+    stage: str
+
+    def __len__(self) -> int:
+        return 16 if self.stage == "validation" else self.recipe.schedule(self.stage).steps
+
+    def __getitem__(self, step: int) -> dict[str, Any]:
+        recipe, tokenizer = self.recipe, self.tokenizer
+        if self.stage == "validation":
+            rng = np.random.default_rng([recipe.seed, 7, step])
+            return batch_of(rng, tokenizer, 1, 16, 6, EVERYTHING, split="validation")
+        rng = np.random.default_rng([recipe.seed, STAGES.index(self.stage), step])
+        step += recipe.projector_steps if self.stage == "adapter" else 0
+        most = 3 if step < recipe.few_shapes_steps else 6
+        if step < recipe.lookup_steps:
+            pictures, questions = recipe.lookup_pictures, recipe.lookup_questions
+            return batch_of(rng, tokenizer, pictures, questions, most, LOOKUPS)
+        return batch_of(rng, tokenizer, recipe.pictures, recipe.questions, most, EVERYTHING)
 
 
 def pixels(scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -45,11 +84,12 @@ def batch_of(
     questions: int,
     most: int,
     weights: dict[str, float],
+    split: str = "train",
 ) -> dict[str, Any]:
     """Pictures with packed questions about them; the last of each is a caption."""
     rows, seen, forms = [], [], []
     for _ in range(pictures):
-        scene = scene_of("train", rng, most)
+        scene = scene_of(split, rng, most)
         asked = {}
         for _ in range(3 * questions):  # a picture of two shapes has few questions
             (question,) = lessons_of(scene, weights, 1, rng)
@@ -79,6 +119,3 @@ def pack(tokenizer: Any, system: str, asked: list[Question]) -> tuple[list[int],
         positions += range(len(prefix), len(prefix) + len(said + answer))
         learn += [0] * len(said) + [1] * len(answer)
     return ids, segments, positions, learn
-
-
-# ---------------------------------------------------------------- the model, and its losses
