@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
+from vlmlens.zoo.recipe.optimizers import optimizers
 from vlmlens.zoo.recipe.plan import Schedule
 
 #: What a batch was right and wrong in, by the form of the question.
@@ -42,18 +43,13 @@ def fit(
     if done.exists():
         _restore(trained, torch.load(done))
         return
-    optimizer = torch.optim.AdamW(
-        trained.values(),
-        lr=schedule.learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=schedule.weight_decay,
-        fused=True,
-    )
+    steppers = optimizers(trained, schedule)
     start, spent = 0, 0.0
     if part.exists():
         state = torch.load(part)
         _restore(trained, state["weights"])
-        optimizer.load_state_dict(state["optimizer"])
+        for stepper, kept in zip(steppers, state["optimizers"], strict=True):
+            stepper.load_state_dict(kept)
         start, spent = state["step"], state["seconds"]
     right: Right = defaultdict(list)
     losses: list[float] = []
@@ -61,18 +57,19 @@ def fit(
     loader = batches(lessons, start, schedule.steps)
     bar = tqdm(loader, total=schedule.steps, initial=start, desc=name, mininterval=5)
     for step, batch in enumerate(bar, start=start):
-        for group in optimizer.param_groups:
+        for group in (group for stepper in steppers for group in stepper.param_groups):
             group["lr"] = schedule.rate(step)
         value = loss(batch, right)
-        optimizer.zero_grad()
+        module.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(trained.values(), schedule.clip)
-        optimizer.step()
+        for stepper in steppers:
+            stepper.step()
         losses.append(value.item())
         if (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps:
             seconds = spent + time.process_time() - began
-            state = {"optimizer": optimizer.state_dict(), "step": step + 1, "seconds": seconds}
-            save_whole({"weights": _copied(trained)} | state, part)
+            state = {"weights": _copied(trained), "step": step + 1, "seconds": seconds}
+            save_whole(state | {"optimizers": [o.state_dict() for o in steppers]}, part)
             scores = {form: sum(r) / len(r) for form, r in sorted(right.items())}
             mean = sum(losses) / len(losses)
             _note(folder / f"{name}.csv", step + 1, {"seconds": seconds, "loss": mean} | scores)

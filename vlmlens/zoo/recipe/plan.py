@@ -19,12 +19,13 @@ class Schedule:
 
     Attributes:
         steps: how many batches.
-        learning_rate: the highest, of AdamW.
+        learning_rate: the highest.
         warmup: steps until it is reached.
         decay: the share of the steps over which the rate falls to zero; 0 for a rate that stays.
         clip: the largest norm of a gradient.
-        weight_decay: of AdamW.
+        weight_decay: of every step.
         checkpoint_every: steps after which the state is saved; a kill loses no more.
+        optimizer: ``"adamw"``, or ``"muon"`` for the matrices of blocks and AdamW for the rest.
     """
 
     steps: int
@@ -34,6 +35,7 @@ class Schedule:
     clip: float = 1.0
     weight_decay: float = 0.01
     checkpoint_every: int = 500
+    optimizer: str = "adamw"
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
