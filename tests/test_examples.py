@@ -15,7 +15,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_there_are_some():
-    assert {p.name for p in EXAMPLES} >= {"psi.py", "cmb.py", "rope.py"}
+    assert {p.name for p in EXAMPLES} >= {"psi.py", "cmb.py", "rope.py", "handover.py"}
     assert NOTEBOOKS
 
 
