@@ -58,7 +58,7 @@ class TowerLessons(nn.Module):
         if position not in POSITIONS:
             raise InputError(f"position={position!r}; there is: {', '.join(POSITIONS)}")
         width = tower.config.hidden_size
-        self.tower = tower
+        self.tower = tower.requires_grad_(True)  # whatever another stage left frozen
         self.sizes = (len(COLORS) + 1, len(SHAPES) + 1, GRID, GRID)
         # Rows and columns count only where the tower is taught places: elsewhere no gradient of
         # theirs reaches it.
