@@ -105,15 +105,12 @@ class TextPlan:
     """
 
     syllabus: Syllabus = Syllabus(
-        batch=4,
-        questions=12,
-        lookup_steps=2500,
-        few_shapes_steps=1000,
-        grid=2.5,
-        drawn=0.4,
+        batch=4, questions=12, lookup_steps=1000, few_shapes_steps=600, grid=2.5, drawn=0.5
     )
     validation: Syllabus = Syllabus(batch=8, questions=12, drawn=0.5)
-    schedule: Schedule = Schedule(steps=14000, learning_rate=1.5e-3, checkpoint_every=200)
+    schedule: Schedule = Schedule(
+        steps=14000, learning_rate=2e-3, checkpoint_every=200, optimizer="muon"
+    )
     gate: float = 0.8
 
 
