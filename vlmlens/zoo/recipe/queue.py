@@ -23,12 +23,17 @@ SCALES = (1.0, 30.0, 10.0)
 
 
 def jobs() -> list[Job]:
-    """Seed 0 of the four arms; the other seeds; then projector scale by tower position.
+    """The four arms, seed by seed; then projector scale by tower position, seed by seed.
 
     Extremes come before what lies between, so that a queue cut short tells most.
     """
     arms = [Job(arm, seed) for seed in SEEDS for arm in ARMS]
-    cells = [Job("base", 0, position, scale) for scale in SCALES for position in POSITIONS]
+    cells = [
+        Job("base", seed, position, scale)
+        for seed in SEEDS
+        for scale in SCALES
+        for position in POSITIONS
+    ]
     return list(dict.fromkeys(arms + cells))
 
 

