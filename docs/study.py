@@ -15,7 +15,14 @@ from jinja2 import Environment, FileSystemLoader
 
 from vlmlens import plots
 from vlmlens.datasets.shapes_2d import CATEGORIES
-from vlmlens.experiments.study import by_kind, condition_table, dose_table, each_run, psi_table
+from vlmlens.experiments.study import (
+    by_kind,
+    condition_table,
+    difference_table,
+    dose_table,
+    each_run,
+    psi_table,
+)
 from vlmlens.experiments.study.arms import NAMES, POSITIONS, SCALES, cells_of, seeds_of
 from vlmlens.experiments.study.conditions import ABLATIONS, BLIND, TURNS
 from vlmlens.experiments.study.measuring import LOOKED
@@ -48,7 +55,7 @@ class Study:
 
     @cached_property
     def nine(self) -> xr.Dataset:
-        return psi_table(self.grouped, {m: [m] for m in self.cells.values()})
+        return psi_table(self.grouped, {" ".join(cell): m for cell, m in self.cells.items()})
 
     @cached_property
     def edited(self) -> xr.Dataset:
@@ -160,17 +167,17 @@ class Study:
     def grid(self) -> str:
         """The nine cells of scale and position, as far as they are trained."""
         rows = []
-        for (position, scale), model in self.cells.items():
-            here, tokens = self.nine.sel(arm=model), self.found["tokens"].sel(model=model)
-            gap = float(tokens["median"].sel(role="vision") / tokens["median"].sel(role="table"))
-            read = self.found["places"]["accuracy"].sel(model=model).isel(layer=0)
+        for cell, models in self.cells.items():
+            here, tokens = self.nine.sel(arm=" ".join(cell)), self.found["tokens"]["median"]
+            long = tokens.sel(model=models, role="vision") / tokens.sel(model=models, role="table")
+            read = self.found["places"]["accuracy"].sel(model=models).isel(layer=0).mean("model")
             rows.append(
-                [position, scale, f"{gap:.0f}x"]
+                [*cell, str(len(models)), f"{_range(long, 0)}x"]
                 + [f"{float(read.sel(label=x)):.2f}" for x in ("row", "column")]
                 + [_estimate(here.sel(category=c), "accuracy", 2) for c in KINDS]
                 + [_estimate(here.sel(category=c), "psi", 0) for c in KINDS]
             )
-        head = ["tower", "projector", "norm gap", "row", "column", *KINDS]
+        head = ["tower", "projector", "seeds", "norm gap", "row", "column", *KINDS]
         return _table([*head, *(f"PSI {kind}" for kind in KINDS)], rows)
 
     def untrained(self) -> str:
@@ -193,6 +200,17 @@ class Study:
 
     def right(self, arm: str, kind: str) -> str:
         return _estimate(self.kinds.sel(arm=arm, category=kind), "accuracy", 2)
+
+    def better(self, arm: str, kind: str, than: str = "base") -> str:
+        """By how much an arm is right more often than another, question by question."""
+        apart = difference_table(self.grouped, self.seeds[arm], self.seeds[than])
+        return _estimate(apart.sel(category=kind), "mean", 2, low="low")
+
+    def longer(self, position: str, kind: str, scale: str = "x30") -> str:
+        """The same of a projector that begins longer against one that does not."""
+        long, short = self.cells[position, scale], self.cells[position, "x1"]
+        apart = difference_table(self.grouped, long, short)
+        return _estimate(apart.sel(category=kind), "mean", 2, low="low")
 
     def order(self, arm: str, kind: str) -> str:
         return _estimate(self.kinds.sel(arm=arm, category=kind), "psi", 0)

@@ -11,6 +11,7 @@ from vlmlens.experiments import Answering, Experiment, Reciting
 from vlmlens.experiments.study import (
     CONDITIONS,
     condition_table,
+    difference_table,
     dose_table,
     each_run,
     pooled,
@@ -78,6 +79,16 @@ def test_what_a_condition_leaves_is_told_by_category(answers):
     assert found["accuracy"].sel(category="color_rel").item() == 0.5
 
 
+def test_a_difference_is_taken_question_by_question(answers):
+    found = difference_table(answers, NAMES[:1], NAMES[1:])
+    assert found["mean"].sel(category="overall").item() == 0.5  # 0 for "a", 1 for "b"
+    ends = found[["low", "high"]].sel(category="overall")
+    assert (ends["low"].item(), ends["high"].item()) == (0, 1)
+    assert found["mean"].sel(category=["object", "color_rel"]).values.tolist() == [0, 1]
+    whole = difference_table(answers, NAMES, NAMES[1:]).sel(category="overall")
+    assert whole["mean"].item() == 0.25
+
+
 def test_doses_go_from_nothing_to_everything(answers):
     found = dose_table(answers, {"base": NAMES}, ["color_rel", "object"]).sel(arm="base")
     assert found["dose"].values.tolist() == [0, 0.25, 0.5, 0.75, 1]
@@ -86,12 +97,12 @@ def test_doses_go_from_nothing_to_everything(answers):
 
 
 def test_runs_are_told_apart_by_their_names():
-    models = [*NAMES, "both-kept-x1-0", "base-zeroed-x1-0", "base-kept-x10-0"]
+    models = [*NAMES, "both-kept-x1-0", "base-zeroed-x1-0", "base-kept-x10-1", "base-kept-x10-0"]
     assert seeds_of(models) == {"base": NAMES, "both": ["both-kept-x1-0"]}
     assert cells_of(models) == {
-        ("kept", "x1"): "base-kept-x1-0",
-        ("kept", "x10"): "base-kept-x10-0",
-        ("zeroed", "x1"): "base-zeroed-x1-0",
+        ("kept", "x1"): NAMES,
+        ("kept", "x10"): ["base-kept-x10-0", "base-kept-x10-1"],
+        ("zeroed", "x1"): ["base-zeroed-x1-0"],
     }
 
 

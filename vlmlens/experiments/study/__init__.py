@@ -5,6 +5,7 @@ from vlmlens.experiments.study.measuring import TABLES, measured, study_samples
 from vlmlens.experiments.study.pooling import (
     by_kind,
     condition_table,
+    difference_table,
     dose_table,
     each_run,
     pooled,
@@ -17,6 +18,7 @@ __all__ = [
     "Condition",
     "by_kind",
     "condition_table",
+    "difference_table",
     "dose_table",
     "each_run",
     "measured",

@@ -27,8 +27,12 @@ def seeds_of(models: Iterable[str]) -> dict[str, list[str]]:
     return {arm: names for arm, names in arms.items() if names}
 
 
-def cells_of(models: Iterable[str]) -> dict[tuple[str, str], str]:
-    """(position, scale) -> the run of base with seed 0."""
-    there = set(models)
-    named = {(p, s): f"base-{p}-{s}-0" for p in POSITIONS for s in SCALES}
-    return {cell: name for cell, name in named.items() if name in there}
+def cells_of(models: Iterable[str]) -> dict[tuple[str, str], list[str]]:
+    """(position, scale) -> the runs of base that have both, by seed."""
+    split = [(name, name.split("-")) for name in sorted(models)]
+    cells = {
+        (p, s): [name for name, parts in split if parts[:3] == ["base", p, s]]
+        for p in POSITIONS
+        for s in SCALES
+    }
+    return {cell: names for cell, names in cells.items() if names}

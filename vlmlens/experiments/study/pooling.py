@@ -10,6 +10,7 @@ from vlmlens.experiments.controls import control_table
 from vlmlens.experiments.study.conditions import DOSES, SHUFFLES
 from vlmlens.probes import dose_response, position_sensitivity_index
 from vlmlens.probes.psi import ORIGINAL, OVERALL
+from vlmlens.probes.statistics import mean_map
 
 ITEM = "item"
 #: Kind of question -> its categories.
@@ -74,6 +75,21 @@ def condition_table(
             control_table(chosen.rename(condition="control").to_dataset(name="correct"), scene=ITEM)
         )
     return _by_arm(tables, arms)
+
+
+def difference_table(
+    answers: xr.Dataset, one: Sequence[str], other: Sequence[str], condition: str = ORIGINAL
+) -> xr.Dataset:
+    """By how much one group of models answers better than another, over (category).
+
+    Paired by question: for each, the share of ``one`` that is right minus the share of ``other``;
+    ``mean``, ``low`` and ``high`` from a bootstrap over questions.
+    """
+    right = answers["correct"].astype(float).sel(condition=condition)
+    apart = right.sel(model=list(one)).mean("model") - right.sel(model=list(other)).mean("model")
+    kinds = [(OVERALL, apart), *((str(k), v) for k, v in apart.groupby("category"))]
+    tables = [mean_map(values.drop_vars("category", errors="ignore")) for _, values in kinds]
+    return xr.concat(tables, "category").assign_coords(category=[name for name, _ in kinds])
 
 
 def dose_table(
