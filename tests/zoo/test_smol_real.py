@@ -94,7 +94,12 @@ def drawn() -> Image.Image:
     [
         ("What color is the circle?", "red"),
         ("What shape is the red shape?", "circle"),
+        ("What color is the square?", "blue"),
+        ("What shape is the blue shape?", "square"),
         ("What color is at the left?", "red"),
+        ("What shape is at the right?", "square"),
+        ("What is left of the blue square?", "red circle"),
+        ("Is there a green circle?", "no"),
         ("What is right of the red circle?", "blue square"),
         ("Is the red shape left or right of the blue shape?", "left"),
     ],
@@ -103,6 +108,20 @@ def test_it_answers_about_a_picture_drawn_by_the_user(model, question, answer):
     """What it misses in this picture stands in docs/smol_llava.md."""
     given = model.inputs([drawn()], [question])
     assert model.generate(given, max_new_tokens=6).texts[0].strip().lower() == answer
+
+
+def test_the_normalize_arm_gives_image_tokens_the_length_of_words_and_answers():
+    try:
+        smol.fetched("smol-llava-normalize")
+    except UnfetchedModelError as error:
+        pytest.skip(str(error))
+    with vl.HookedVLM.from_pretrained("smol-llava-normalize") as arm:
+        given = arm.inputs([drawn()], ["What is right of the red circle?"])
+        out = arm.run(given, save=["projector.hook_out"]).saved["projector.hook_out"]
+        lengths = arm.hf_model.get_input_embeddings().weight.norm(dim=-1)
+        table = lengths[lengths > 0].mean()
+        torch.testing.assert_close(out.norm(dim=-1), table.expand(out.shape[:-1]))
+        assert arm.generate(given, max_new_tokens=6).texts[0].strip() == "blue square"
 
 
 def test_it_knows_what_there_is_on_held_out_pictures(model):
