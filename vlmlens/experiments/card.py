@@ -20,8 +20,10 @@ from vlmlens.datasets.shapes_2d import CATEGORIES, CONTROLS, Entry, entries
 from vlmlens.experiments.controls import Noise
 from vlmlens.experiments.experiment import Experiment
 from vlmlens.experiments.measures import Answering
+from vlmlens.experiments.study.pooling import by_kind
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.model import HookedVLM
+from vlmlens.probes.psi import ORIGINAL, position_sensitivity_index
 from vlmlens.probes.statistics import proportion_interval
 from vlmlens.zoo import smol
 
@@ -65,6 +67,27 @@ def table(found: xr.DataArray, by: str) -> list[dict[str, str]]:
     return rows
 
 
+def order(found: xr.DataArray) -> list[dict[str, str]]:
+    """What shuffling takes, overall and by kind of question: one row each, none without it."""
+    if "shuffled" not in found["condition"].values:
+        return []
+    answers = found.sel(condition=["intact", "shuffled"]).assign_coords(
+        condition=[ORIGINAL, "shuffled"]
+    )
+    kinds = by_kind(answers.to_dataset(name="correct"))["correct"]
+    psi = position_sensitivity_index(kinds.rename(condition="permutation"))
+    return [
+        {
+            "kind": str(kind),
+            "n": str(int(psi["n"].sel(category=kind))),
+            "psi": "{:.1f} [{:.1f}, {:.1f}]".format(
+                *(float(psi[name].sel(category=kind)) for name in ("psi", "psi_low", "psi_high"))
+            ),
+        }
+        for kind in psi["category"].values
+    ]
+
+
 def write(
     model: HookedVLM,
     folder: Path,
@@ -98,6 +121,7 @@ def write(
         config=model.config,
         categories=table(found, "category"),
         forms=table(found, "form"),
+        order=order(found),
         recipe=json.loads(recipe.read_text()) if recipe.exists() else {},
         seed=SEED,
         conditions=[str(name) for name in found["condition"].values],
