@@ -212,6 +212,9 @@ class Study:
         apart = difference_table(self.grouped, long, short)
         return _estimate(apart.sel(category=kind), "mean", 2, low="low")
 
+    def cell_order(self, position: str, scale: str, kind: str) -> str:
+        return _estimate(self.nine.sel(arm=f"{position} {scale}", category=kind), "psi", 0)
+
     def order(self, arm: str, kind: str) -> str:
         return _estimate(self.kinds.sel(arm=arm, category=kind), "psi", 0)
 

@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from vlmlens.experiments.card import order, scores, table
+from vlmlens.experiments.compare import compared
 
 
 @pytest.fixture
@@ -49,3 +50,17 @@ def test_conditions_are_measured_on_the_same_questions(vlm):
     answered = scores(vlm, list(entries(3)))
     assert answered["condition"].values.tolist() == ["intact", "shuffled", "noise"]
     assert answered.dims == ("condition", "sample") and not answered.isnull().any()
+
+
+def test_two_models_are_compared_question_by_question(found):
+    whole = compared(found, found)
+    assert whole["kind"].values.tolist() == ["overall", "no place", "absolute", "relative"]
+    assert not whole[["accuracy", "accuracy_low", "psi_high"]].sel(kind="overall").to_array().any()
+    worse = found.copy()
+    worse.loc["intact", "a"] = 0.0  # of four questions one is lost, and then one to the shuffle
+    row = compared(found, worse).sel(kind="overall")
+    assert row["n"] == 4 and row["accuracy_one"] == 0.75 and row["accuracy"] == -0.25
+    assert row["psi_one"] == pytest.approx(100 / 3) and row["psi"] == pytest.approx(-100 / 3)
+    assert row["accuracy_high"] <= 0  # paired: no draw of questions makes the second better
+    with pytest.raises(ValueError, match="align"):
+        compared(found, found.isel(sample=[0, 1]))

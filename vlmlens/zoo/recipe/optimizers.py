@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ class Muon(Optimizer):
             raise InputError(f"Muon takes matrices; there are parameters of shape {wrong}")
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Any = None) -> Any:
         """One step of every matrix that has a gradient."""
         for group in self.param_groups:
             alike: dict[tuple[int, ...], list[Parameter]] = defaultdict(list)
