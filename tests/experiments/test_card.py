@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from vlmlens.experiments.card import order, scores, table
-from vlmlens.experiments.compare import compared
+from vlmlens.experiments.paired import compared
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ def fit(
 ) -> None:
     """Train what requires a gradient; returns at once where that was done before.
 
-    The state is saved every few hundred steps to ``NAME.part.pt``, at the end to ``NAME.pt``
-    (weights only), the metrics to ``NAME.csv``. Batches are numbered and each is drawn by its
-    number, so a run that was killed ends with the weights of one that was not.
+    The state is saved every ``checkpoint_every`` steps to ``NAME.part.pt``, at the end to
+    ``NAME.pt`` (weights only), the metrics to ``NAME.csv``. Batches are numbered and each is
+    drawn by its number, so a run that was killed ends with the weights of one that was not.
 
     Args:
         name: of the stage.

@@ -30,7 +30,7 @@ class Muon(Optimizer):
 
     Args:
         matrices: parameters of two axes.
-        learning_rate: of the first step.
+        learning_rate: until a schedule sets another.
         weight_decay: as AdamW's.
 
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; the
@@ -67,7 +67,10 @@ class Muon(Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """(matrix, row, column): each with its singular values brought near 1, about .7 to 1.2."""
+    """(matrix, row, column): each with its singular values brought near 1.
+
+    They end between about .7 and 1.2, unless they were close to 0.
+    """
     a, b, c = QUINTIC
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices

@@ -20,7 +20,7 @@ IMAGE_SIZE, PATCH_SIZE = 112, 14
 GRID = IMAGE_SIZE // PATCH_SIZE
 #: What the tower was trained with.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-#: After this block a patch's own colour, kind, row and column are read best (by a linear
+#: After this many blocks a patch's own colour, kind, row and column are read best (by a linear
 #: read-out of drawn scenes: 0.98, 1.00, 0.98, 0.99; after the last 0.89, 1.00, 0.89, 0.93).
 LAYER = 6
 #: A special token of SmolLM2 that it never needs here; its name becomes ``<image>``.

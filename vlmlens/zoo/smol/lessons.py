@@ -42,7 +42,7 @@ class Lessons(Dataset):
         recipe: what a batch holds.
         tokenizer: the model's.
         stage: ``"projector"``, ``"adapter"`` or ``"validation"``: pictures one by one, of layouts
-            that no stage sees, with 16 questions of all kinds each.
+            that no stage sees, with up to 16 questions of all kinds each, a caption among them.
     """
 
     recipe: Recipe

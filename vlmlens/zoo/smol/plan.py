@@ -21,18 +21,19 @@ class Recipe:
         lookup_steps: look-ups mostly, counted over both stages of answers.
         few_shapes_steps: pictures of 2 or 3 shapes, counted so; then of up to 6.
         lookup_pictures: a step, while look-ups are asked.
-        lookup_questions: about each.
+        lookup_questions: about each at most, the caption among them.
         pictures: a step, afterwards.
-        questions: about each.
+        questions: about each at most, the caption among them.
         rates: the highest learning rate of each stage.
         warmup: steps until it is reached.
-        decay: the share of the last stage over which it falls to zero.
+        decay: the share of the adapter's stage over which it falls to zero.
         clip: the largest norm of a gradient.
         rank: of the adapter.
         alpha: its scale times its rank.
         adapted: the matrices that have one.
         checkpoint_every: steps after which the state is saved.
-        gate: share of right look-ups on the validation split, below which nothing is exported.
+        gate: mean share right of the two forms of look-ups, on the validation split, below which
+            nothing is exported.
     """
 
     seed: int = 0
@@ -60,7 +61,7 @@ class Recipe:
     gate: float = 0.7
 
     def schedule(self, stage: str) -> Schedule:
-        """The course of a stage's rate, which falls in the last stage only."""
+        """The course of a stage's rate, which falls in the adapter's stage only."""
         steps = (self.word_steps, self.projector_steps, self.adapter_steps)
         return Schedule(
             steps=steps[STAGES.index(stage)],

@@ -1,7 +1,7 @@
 """How smol-llava was trained: ``python -m vlmlens.zoo.smol.recipe --out FOLDER``.
 
-Tower and language model come as they are. Stage ``words``: the projector turns every patch of a
-shape towards the words for its colour and its kind. Stage ``projector``: the projector learns
+Tower and language model come as they are. Stage ``words``: the projector turns every patch
+towards the words for what it shows. Stage ``projector``: the projector learns
 from the answers to questions. Stage ``adapter``: projector and a low-rank adapter of the language
 model's attention learn together. The tower is frozen throughout, the language model but for the
 adapter.
@@ -30,7 +30,7 @@ from vlmlens.zoo.smol.pupil import Pupil, folded
 from vlmlens.zoo.smol.wheels import cache_folder
 from vlmlens.zoo.smol.words import Words, word_loss, word_targets
 
-LOOKUPS = ("object/color_of", "object/shape_of")
+GATED = ("object/color_of", "object/shape_of")
 
 
 def train(recipe: Recipe, folder: Path, parts: Path) -> Path:
@@ -55,7 +55,7 @@ def train(recipe: Recipe, folder: Path, parts: Path) -> Path:
         lessons = Lessons(recipe, pupil.tokenizer, last)
         fit(last, pupil.model, to_answers, lessons, recipe.schedule(last), folder)
     held_out = Lessons(recipe, pupil.tokenizer, "validation")
-    passed(last, to_answers, held_out, folder, gate=recipe.gate, of=LOOKUPS)
+    passed(last, to_answers, held_out, folder, gate=recipe.gate, of=GATED)
     return export(pupil, recipe, folder / "weights")
 
 

@@ -1,4 +1,4 @@
-"""The first stage: every patch of a shape is turned towards the words for what it shows.
+"""The first stage: every patch is turned towards the words for what it shows.
 
 The language model is not run, so this takes a minute.
 """
@@ -39,7 +39,11 @@ class Words(Dataset):
 
 
 def word_targets(tokenizer: Any, table: Tensor) -> Tensor:
-    """Unit vectors (colour, kind, d_model): the words for both, added; the last row: no shape."""
+    """(colour x kind + 1, d_model): a direction for every colour and kind; the last row: ground.
+
+    The words for both, added; as a unit vector their difference from the mean of all, plus half
+    of the mean's own.
+    """
 
     def direction(text: str) -> Tensor:
         rows = table[tokenizer(f" {text}", add_special_tokens=False)["input_ids"]]
@@ -56,7 +60,7 @@ def word_targets(tokenizer: Any, table: Tensor) -> Tensor:
 def word_loss(pupil: Pupil, targets: Tensor, batch: dict[str, Any], right: Right) -> Tensor:
     """One minus the cosine between a projected patch and the words for what it shows.
 
-    Only the direction is taught: lengths stay what plain initialisation makes of them. Patches
+    Only the direction is taught: the loss does not see lengths. Patches
     of shapes and of ground weigh alike. Nothing is answered, so nothing is noted as right.
     """
     color, kind = batch["patches"][..., 0], batch["patches"][..., 1]

@@ -1,4 +1,4 @@
-"""Two models, the same held-out questions: ``python -m vlmlens.experiments.compare ONE OTHER``."""
+"""Two models, the same held-out questions: ``python -m vlmlens.experiments.paired ONE OTHER``."""
 
 from pathlib import Path
 
@@ -23,7 +23,8 @@ def compared(one: xr.DataArray, other: xr.DataArray, *, seed: int = 0) -> xr.Dat
     are paired.
 
     Args:
-        one: (condition, sample), 0 or 1, with ``"intact"`` and ``"shuffled"``; ``card.scores``.
+        one: (condition, sample), 0 or 1, with ``"intact"`` and ``"shuffled"``, and the samples'
+            ``category``; ``card.scores``.
         other: the same of the other model, of the same samples.
         seed: of the resampling.
 
@@ -61,7 +62,7 @@ def compared(one: xr.DataArray, other: xr.DataArray, *, seed: int = 0) -> xr.Dat
 
 
 def main(one: str, other: str, each: int = 100, work: Path | None = None) -> None:
-    """Ask two models EACH questions of every category, intact and shuffled, and compare them."""
+    """Ask two models EACH questions of every category, as a card does, and compare them."""
     categories = (*CATEGORIES, *CONTROLS)
     chosen = list(entries(each * len(categories), seed=SEED, split="test", categories=categories))
     answers = []
