@@ -140,7 +140,7 @@ def test_models_side_by_side(llava):
             run = model.run(model.inputs(SAMPLES), save=probes.norms.NEEDS)
             return probes.hidden_norms(run).to_dataset()
 
-        found = experiments.paired([llava, other], norms)
+        found = experiments.compare([llava, other], norms)
         assert found["model"].values.tolist() == [llava.name, "smaller"]
         deeper = max(llava.layers, other.layers)
         assert found.sizes["depth"] == deeper + 1
@@ -149,7 +149,7 @@ def test_models_side_by_side(llava):
         np.testing.assert_array_equal(own[:, : other.layers + 1], alone)
         assert np.isnan(own[:, other.layers + 1 :]).all()
     with pytest.raises(InputError, match="told apart by their names"):
-        experiments.paired([llava, llava], norms)
+        experiments.compare([llava, llava], norms)
     assert not llava._closed  # what was open stays open
 
 
