@@ -61,6 +61,8 @@ def test_two_models_are_compared_question_by_question(found):
     row = compared(found, worse).sel(kind="overall")
     assert row["n"] == 4 and row["accuracy_one"] == 0.75 and row["accuracy"] == -0.25
     assert row["psi_one"] == pytest.approx(100 / 3) and row["psi"] == pytest.approx(-100 / 3)
-    assert row["accuracy_high"] <= 0  # paired: no draw of questions makes the second better
+    assert row["accuracy_one_low"] < 0.75 < row["accuracy_one_high"]
+    assert row["accuracy_low"] < -0.25
+    assert row["accuracy_high"] == 0  # paired: no draw of questions makes the second better
     with pytest.raises(ValueError, match="align"):
         compared(found, found.isel(sample=[0, 1]))

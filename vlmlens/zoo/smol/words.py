@@ -60,8 +60,8 @@ def word_targets(tokenizer: Any, table: Tensor) -> Tensor:
 def word_loss(pupil: Pupil, targets: Tensor, batch: dict[str, Any], right: Right) -> Tensor:
     """One minus the cosine between a projected patch and the words for what it shows.
 
-    Only the direction is taught: the loss does not see lengths. Patches
-    of shapes and of ground weigh alike. Nothing is answered, so nothing is noted as right.
+    Only the direction is taught: the loss does not see lengths. Patches of shapes and of ground
+    weigh alike. Nothing is answered, so nothing is noted as right.
     """
     color, kind = batch["patches"][..., 0], batch["patches"][..., 1]
     on_shape = color < len(COLORS)
