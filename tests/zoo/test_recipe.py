@@ -21,9 +21,11 @@ from vlmlens.zoo.recipe.answers import only
 from vlmlens.zoo.recipe.arms import ARMS, Job, armed, shared_model, train_arm
 from vlmlens.zoo.recipe.build import new_model
 from vlmlens.zoo.recipe.gate import passed
-from vlmlens.zoo.recipe.lessons import Lessons, Packer, packed_mask
+from vlmlens.zoo.recipe.lessons import Lessons, recalls_of
+from vlmlens.zoo.recipe.packing import Packer, packed_mask
 from vlmlens.zoo.recipe.pictures import patch_labels, scene_of, split_of
 from vlmlens.zoo.recipe.plan import (
+    NAMES,
     Recipe,
     Schedule,
     Stage,
@@ -33,8 +35,9 @@ from vlmlens.zoo.recipe.plan import (
     TowerPlan,
 )
 from vlmlens.zoo.recipe.queue import claimed, jobs, work_off
+from vlmlens.zoo.recipe.text import Reading, reading_mask
 from vlmlens.zoo.recipe.tower import POSITIONS, TowerLessons, train_tower
-from vlmlens.zoo.recipe.words import corpus, drawn, listed
+from vlmlens.zoo.recipe.words import CELLS, THINGS, cell_word, corpus, drawn, listed
 from vlmlens.zoo.shapes import GRID, shapes_processor
 
 FEW = Schedule(steps=4, warmup=2, checkpoint_every=2)
@@ -43,7 +46,12 @@ TOWER = TowerPlan(batch=2, schedule=FEW, gate=0.0)
 SHORT = Recipe(tower=TOWER, syllabus=SMALL, validation=SMALL, answers=FEW, gate=0.0)
 STAGED = StagedRecipe(
     tower=TOWER,
-    text=TextPlan(SMALL, SMALL, replace(FEW, optimizer="muon"), gate=0.0),
+    text=TextPlan(
+        Stage(replace(SMALL, names=("word",)), replace(FEW, optimizer="muon")),
+        Stage(replace(SMALL, names=NAMES), replace(FEW, optimizer="muon")),
+        SMALL,
+        gate=0.0,
+    ),
     captions=Stage(SMALL, FEW),
     answers=Stage(SMALL, replace(FEW, optimizer="muon")),
     validation=SMALL,
@@ -54,7 +62,7 @@ loader_warns = pytest.mark.filterwarnings("default")  # torch's loader warns in 
 
 @pytest.fixture(scope="module")
 def processor():
-    return shapes_processor(corpus(scenes=100, in_words=True))
+    return shapes_processor(corpus(scenes=100, in_words=True), vocab_size=1024)
 
 
 @pytest.fixture(autouse=True)
@@ -138,8 +146,12 @@ def test_stages_train_what_they_should_and_share_what_they_may(runs):
     for name, tensor in one.items():
         shared = "vision_tower" in name or "feature_norm" in name
         assert torch.equal(tensor, two[name]) == shared, name
-    files = ("text/text.pt", "both-kept-x1-1/captions.pt", "both-kept-x1-1/answers.pt")
-    text, captions, answers = (torch.load(runs / file) for file in files)
+    files = ("text/questions.pt", "both-kept-x1-1/captions.pt", "both-kept-x1-1/answers.pt")
+    read, captions, answers = (torch.load(runs / file) for file in files)
+    text = {n.removeprefix("model."): t for n, t in read.items() if not n.startswith("place.")}
+    assert len(read) == len(text) + 2  # the read-out, which no model keeps
+    words = torch.load(runs / "text" / "words.pt")
+    assert words.keys() == read.keys() and not torch.equal(words["place.bias"], read["place.bias"])
     tower = torch.load(runs / "tower-kept" / "tower.pt")
     assert any("self_attn" in name for name in tower)  # the stage before it leaves it frozen
     assert all("language_model" in name or "lm_head" in name for name in text)
@@ -247,28 +259,111 @@ def test_the_splits_share_no_layout():
     assert not layouts["train"] & layouts["validation"]
 
 
+CIRCLE, STAR = Shape("circle", "red", 0.3, 0.55, 0.12), Shape("star", "blue", 0.8, 0.2, 0.1)
+
+
 def test_a_scene_in_words():
-    circle, star = Shape("circle", "red", 0.3, 0.55, 0.12), Shape("star", "blue", 0.8, 0.2, 0.1)
-    scene = Scene((circle, star))
-    said = {listed(scene, np.random.default_rng(seed)) for seed in range(9)}
-    assert said == {"3 5 redcircle, 7 2 bluestar.", "7 2 bluestar, 3 5 redcircle."}
+    scene = Scene((CIRCLE, STAR))
+    said = {"".join(listed(scene, np.random.default_rng(seed))) for seed in range(9)}
+    assert said == {" cfive redcircle, gtwo bluestar.", " gtwo bluestar, cfive redcircle."}
     cells = np.array(drawn(scene)).reshape(GRID, GRID)
     assert cells[4, 2] == " redcircle" and cells[1, 6] == " bluestar" and cells[0, 0] == " ."
+    assert cell_word(4, 2) == " cfive" and len(set(CELLS)) == GRID**2
+
+
+def test_every_word_of_a_scene_is_one_token(processor):
+    for word in CELLS + THINGS:
+        assert len(Packer(processor).encode(word)) == 1, word
 
 
 def test_a_drawing_has_its_cells_where_a_picture_has_its_tokens(processor):
-    packer, scene = Packer(processor), random_scene(np.random.default_rng(0))
-    picture, drawing = packer.picture(""), packer.drawing("", scene)
+    packer, rng = Packer(processor), np.random.default_rng(0)
+    scene = random_scene(rng)
+    picture, (drawing, places) = packer.picture(""), packer.words("", scene, rng, in_cells=True)
     vision = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
-    assert len(picture) == len(drawing)
+    assert len(picture) == len(drawing) == len(places)
     cells = [word for token, word in zip(picture, drawing, strict=True) if token == vision]
     assert processor.tokenizer.decode(cells) == "".join(drawn(scene))
+    for at, place in enumerate(places):  # a shape's word knows where it stands
+        assert place in (-1, at - picture.index(vision))
+        assert (place >= 0) == (processor.tokenizer.decode([drawing[at]]) in THINGS)
+
+
+def test_a_shape_in_a_list_stands_in_the_cell_that_was_named(processor):
+    packer, rng = Packer(processor), np.random.default_rng(0)
+    ids, places = packer.words("", Scene((CIRCLE, STAR)), rng, in_cells=False)
+    said = {processor.tokenizer.decode([i]): p for i, p in zip(ids, places, strict=True) if p >= 0}
+    assert said == {" redcircle": 4 * GRID + 2, " bluestar": GRID + 6}
 
 
 def test_a_tokenizer_without_the_words_is_refused():
-    packer = Packer(shapes_processor(corpus(scenes=5)))
-    with pytest.raises(InputError, match="in_words=True"):
-        packer.drawing("", random_scene(np.random.default_rng(0)))
+    packer, rng = Packer(shapes_processor(corpus(scenes=5))), np.random.default_rng(0)
+    for in_cells in (False, True):
+        with pytest.raises(InputError, match="in_words=True"):
+            packer.words("", random_scene(rng), rng, in_cells=in_cells)
+
+
+def test_only_names_that_single_a_shape_out_are_recalled():
+    rng, square = np.random.default_rng(0), replace(CIRCLE, shape="square", x=0.7, y=0.8)
+    scene = Scene((CIRCLE, square, STAR))
+    assert recalls_of(scene, (), rng) == []
+    for name, expected in {
+        "word": [" redcircle", " redsquare", " bluestar"],
+        "both": [" red circle", " red square", " blue star"],
+        "color": [" blue"],
+        "shape": [" circle", " square", " star"],
+    }.items():
+        found = recalls_of(scene, (name,), rng)
+        assert [q.text for q in found] == expected
+        assert {q.form for q in found} == {name}
+    places = ["3 5", "6 7", "7 2"]  # column, then row, from 1
+    assert [q.answer for q in recalls_of(scene, ("word",), rng)] == places
+
+
+def test_a_name_to_recall_is_packed_bare_and_learns_its_place(processor):
+    packer, rng = Packer(processor), np.random.default_rng(0)
+    scene = Scene((CIRCLE, STAR))
+    prefix, _ = packer.words("", scene, rng, in_cells=False)
+    recalled = recalls_of(scene, ("word",), rng)
+    ids, segments, positions, learn = packer.pack(prefix, [], recalled)
+    said = [i for i, segment in enumerate(segments) if segment == 1]
+    assert processor.tokenizer.decode([ids[i] for i in said]) == "\n redcircle 3 5"
+    assert [learn[i] for i in said] == [0, 0, 1, 1]
+    assert [positions[i] for i in said] == list(range(len(prefix), len(prefix) + 4))
+
+
+def test_questions_see_the_words_of_shapes_and_the_scene_sees_all_of_itself():
+    segments = torch.tensor([[0, 0, 0, 0, 1, 2]])
+    seen = reading_mask(segments, torch.tensor([[-1, -1, 7, -1, -1, -1]]))[0, 0] == 0
+    assert seen.int().tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0],
+        [1, 0, 1, 0, 1, 0],
+        [1, 0, 1, 0, 0, 1],
+    ]
+
+
+@pytest.mark.parametrize(("share", "kind", "blocks"), [(0.0, "listed", 1), (1.0, "drawn", 2)])
+def test_places_are_read_after_early_blocks_alone(share, kind, blocks, processor):
+    """A gradient of the places' loss reaches those blocks and no others."""
+    model = new_model(processor, 0)
+    batch = Lessons(replace(SMALL, drawn=share), processor, 1, (0, 3), pictures=False)[0]
+    batch = batch | {"forms": list(batch["forms"])}
+    right = {form: [] for form in (*batch["forms"], f"{kind}/place")}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        one, none = Reading(model, 1.0), Reading(model, 0.0)
+        none.place.load_state_dict(one.place.state_dict())
+    (one(batch, right) - none(batch, right)).backward()
+    told = right[f"{kind}/place"]
+    assert len(told) == 2 and 0 <= told[0] == told[1] <= 1
+    reached = [
+        bool(layer.self_attn.q_proj.weight.grad.abs().sum() > 1e-6)
+        for layer in model.model.language_model.layers
+    ]
+    assert reached == [layer < blocks for layer in range(4)]
 
 
 def test_only_names_what_is_trained():

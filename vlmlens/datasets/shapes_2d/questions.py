@@ -150,12 +150,13 @@ def _objects(scene: Scene) -> Iterator[Question]:
 
 def _grid(scene: Scene) -> Iterator[Question]:
     cells = tuple(str(i + 1) for i in range(CELLS))
-    for s in scene.shapes:
-        for axis, line in enumerate(("column", "row")):
-            cell, inside = divmod(_at(s, axis) * CELLS, 1)
-            if 0.15 <= inside <= 0.85:
-                text = f"Which {line} is the {s.name} in?"
-                yield Question(text, cells[int(cell)], cells, "grid", line)
+    for kind in KINDS.values():
+        for s in _named(scene, kind):
+            for axis, line in enumerate(("column", "row")):
+                cell, inside = divmod(_at(s, axis) * CELLS, 1)
+                if 0.15 <= inside <= 0.85:
+                    text = f"Which {line} is {kind.refer(s)} in?"
+                    yield Question(text, cells[int(cell)], cells, "grid", line)
 
 
 def _named(scene: Scene, kind: Kind) -> list[Shape]:

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlmlens.zoo.recipe.lessons import packed_mask
 from vlmlens.zoo.recipe.loop import Right
+from vlmlens.zoo.recipe.packing import packed_mask
 from vlmlens.zoo.recipe.pixels import as_seen
 
 
@@ -35,7 +35,7 @@ def answer_loss(
         right: gets a 1 or a 0 for each answer, by its form.
         see: from pictures to what the projector reads; by default ``tower_features``.
     """
-    ids, learn = batch["input_ids"], batch["learn"]
+    ids = batch["input_ids"]
     embedded = model.get_input_embeddings()(ids)
     if "pixels" in batch:
         seen = see(batch["pixels"]) if see else tower_features(model, batch["pixels"])
@@ -48,6 +48,12 @@ def answer_loss(
         position_ids=batch["positions"],
         use_cache=False,
     ).last_hidden_state
+    return loss_of(model, hidden, batch, right)
+
+
+def loss_of(model: Any, hidden: Tensor, batch: dict[str, Any], right: Right) -> Tensor:
+    """The same from (row, token, width), what the language model makes of a batch."""
+    ids, learn = batch["input_ids"], batch["learn"]
     logits = model.lm_head(hidden[:, :-1][learn[:, 1:]])
     targets = ids[:, 1:][learn[:, 1:]]
     note_right(batch, logits.detach(), targets, right)

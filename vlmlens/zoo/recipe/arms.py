@@ -62,7 +62,7 @@ def shared_model(recipe: StagedRecipe, position: str, folder: Path) -> tuple[Any
         model = new_model(processor, recipe.seed)
         begin_as(model, other)
     else:
-        processor = shapes_processor(corpus(in_words=True))
+        processor = shapes_processor(corpus(in_words=True), vocab_size=1024)
         model = new_model(processor, recipe.seed)
         train_text(model, processor, recipe.text, recipe.seed, folder / "text")
     tower = replace(recipe.tower, position=position)

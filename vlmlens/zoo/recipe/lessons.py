@@ -1,8 +1,4 @@
-"""Batches of packed questions, each drawn by the seed and its own number.
-
-Several questions share one prefix, the picture or its words: each attends to the prefix and to
-itself, and has the position ids that it would have alone.
-"""
+"""Batches of packed questions, each drawn by the seed and its own number."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -10,17 +6,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import LlavaProcessor
 
 from vlmlens.datasets.shapes_2d.questions import CAPTION, LESSON, Question, ask, caption
 from vlmlens.datasets.shapes_2d.scene import Scene
-from vlmlens.errors import InputError
+from vlmlens.zoo.recipe.packing import Packer, padded, stacked
 from vlmlens.zoo.recipe.pictures import draw_pixels, scene_of
 from vlmlens.zoo.recipe.plan import EVERYTHING, LOOKUPS, Syllabus
-from vlmlens.zoo.recipe.words import drawn, listed
-from vlmlens.zoo.shapes import GRID, SYSTEM
+from vlmlens.zoo.recipe.words import cell_of, shape_word
+from vlmlens.zoo.shapes import SYSTEM
 
 
 def lessons_of(
@@ -44,45 +39,21 @@ def lessons_of(
     return chosen
 
 
-class Packer:
-    """Turns a prefix and questions into ids and what belongs to each token."""
-
-    def __init__(self, processor: LlavaProcessor):
-        self.tokenizer, self.image_token = processor.tokenizer, processor.image_token
-
-    def encode(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def picture(self, system: str) -> list[int]:
-        """The prefix of a picture."""
-        return self.encode(f"<s>{system}USER: " + self.image_token * GRID**2)
-
-    def drawing(self, system: str, scene: Scene) -> list[int]:
-        """The prefix of a drawing in words: one token a cell, just where a picture has its.
-
-        Raises:
-            InputError: a tokenizer that has not learned these words.
-        """
-        cells = [token for word in drawn(scene) for token in self.encode(word)]
-        if len(cells) != GRID**2:
-            raise InputError(
-                f"{GRID**2} cells came out as {len(cells)} tokens: the tokenizer has to be learned "
-                "from corpus(in_words=True)"
-            )
-        return self.encode(f"<s>{system}USER: ") + cells
-
-    def pack(self, prefix: list[int], asked: list[Question]) -> tuple[list[int], ...]:
-        """Ids, segment (0: shared prefix), position id and whether the loss counts, per token."""
-        ids, segments = list(prefix), [0] * len(prefix)
-        positions, learn = list(range(len(prefix))), [0] * len(prefix)
-        for number, question in enumerate(asked, start=1):
-            said = self.encode(f"\n{question.text} ASSISTANT:")
-            answer = self.encode(f" {question.answer}</s>")
-            ids += said + answer
-            segments += [number] * len(said + answer)
-            positions += range(len(prefix), len(prefix) + len(said + answer))
-            learn += [0] * len(said) + [1] * len(answer)
-        return ids, segments, positions, learn
+def recalls_of(scene: Scene, names: tuple[str, ...], rng: np.random.Generator) -> list[Question]:
+    """Every shape by one of the names that single it out, and its column and row, from 1."""
+    found = []
+    for shape in scene.shapes if names else ():
+        row, column = cell_of(shape)
+        called = {"word": shape_word(shape), "both": f" {shape.name}"}
+        if sum(s.color == shape.color for s in scene.shapes) == 1:
+            called["color"] = f" {shape.color}"
+        if sum(s.shape == shape.shape for s in scene.shapes) == 1:
+            called["shape"] = f" {shape.shape}"
+        if there := [name for name in names if name in called]:
+            name = there[rng.integers(len(there))]
+            said = f"{column + 1} {row + 1}"
+            found.append(Question(called[name], said, (), "recall", name))
+    return found
 
 
 @dataclass
@@ -116,7 +87,7 @@ class Lessons(Dataset):
         early = step < plan.lookup_steps
         weights = LOOKUPS if early else EVERYTHING | {LESSON: plan.grid}
         most = 3 if step < plan.few_shapes_steps else 6
-        rows, pixels, forms = [], [], []
+        rows, pixels, cells, kinds, forms = [], [], [], [], []
         for _ in range(plan.lookup_batch if early else plan.batch):
             scene = scene_of(self.split, rng, most)
             asked = lessons_of(scene, weights, plan.questions, rng)
@@ -125,39 +96,18 @@ class Lessons(Dataset):
             system = SYSTEM + " " if rng.random() < 0.5 else ""
             in_cells = step >= plan.drawn_from and rng.random() < plan.drawn
             if self.pictures:
-                prefix = self.packer.picture(system)
+                rows.append(self.packer.pack(self.packer.picture(system), asked))
                 pixels.append(draw_pixels(scene, rng))
-            elif in_cells:
-                prefix = self.packer.drawing(system, scene)
-            else:
-                prefix = self.packer.encode(f"<s>{system}USER: {listed(scene, rng)}")
-            rows.append(self.packer.pack(prefix, asked))
-            kind = "" if self.pictures else "drawn/" if in_cells else "listed/"
-            forms += [f"{kind}{q.category}/{q.form}" for q in asked]
+                forms += [f"{q.category}/{q.form}" for q in asked]
+                continue
+            recalled = recalls_of(scene, plan.names, rng)
+            prefix, where = self.packer.words(system, scene, rng, in_cells=in_cells)
+            rows.append(self.packer.pack(prefix, asked, recalled))
+            cells.append(where + [-1] * (len(rows[-1][0]) - len(where)))
+            kinds.append(in_cells)
+            kind = "drawn" if in_cells else "listed"
+            forms += [f"{kind}/{q.category}/{q.form}" for q in asked + recalled]
         batch = stacked(rows) | {"forms": forms}
-        return batch | ({"pixels": torch.from_numpy(np.stack(pixels))} if pixels else {})
-
-
-def stacked(rows: list[tuple[list[int], ...]]) -> dict[str, Any]:
-    """Packed rows as tensors; padding is a segment of its own, -1."""
-    length = max(len(row[0]) for row in rows)
-    padded = [
-        np.pad(np.array(r), ((0, 0), (0, length - len(r[0]))), constant_values=-1) for r in rows
-    ]
-    ids, segments, positions, learn = torch.from_numpy(np.stack(padded)).unbind(1)
-    return {
-        "input_ids": ids.clamp(min=0),
-        "segments": segments,
-        "positions": positions.clamp(min=0),
-        "learn": learn > 0,
-    }
-
-
-def packed_mask(segments: Tensor) -> Tensor:
-    """Who sees whom, additive: the past of one's own question, and the shared prefix."""
-    size = segments.shape[1]
-    query, key = segments[:, :, None], segments[:, None, :]
-    allowed = ((key == 0) | (key == query)) & (key >= 0)
-    allowed &= torch.ones(size, size, dtype=torch.bool).tril()
-    allowed |= torch.eye(size, dtype=torch.bool)  # padding sees itself, or its softmax is empty
-    return torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)[:, None]
+        if self.pictures:
+            return batch | {"pixels": torch.from_numpy(np.stack(pixels))}
+        return batch | {"cells": padded(cells), "drawn": torch.tensor(kinds)}

@@ -6,6 +6,8 @@ from vlmlens.datasets.shapes_2d.questions import ABSOLUTE, LESSON, RELATIVE
 
 #: Questions that ask for no relation, by weight: what is learned first.
 LOOKUPS = {"object": 4.0, "exist": 2.0, "count": 0.5, "color_abs": 0.5, "shape_color_abs": 0.5}
+#: How a shape is called: its one word, its colour and kind, or one of these that is its alone.
+NAMES = ("word", "both", "color", "shape")
 EVERYTHING = (
     {"object": 1.5, "exist": 1.0, "count": 0.5, LESSON: 0.5}
     | dict.fromkeys(ABSOLUTE, 1.0)
@@ -58,6 +60,8 @@ class Syllabus:
         grid: weight of questions for a shape's row or column, once everything is asked.
         drawn_from: text only: the step from which scenes are drawn in words as well as listed.
         drawn: text only: the share of scenes that are drawn in words from then on.
+        names: text only: how shapes are called whose column and row are to be recalled, of
+            ``NAMES``; one name for every shape of a scene.
     """
 
     batch: int = 6
@@ -69,6 +73,7 @@ class Syllabus:
     grid: float = EVERYTHING[LESSON]
     drawn_from: int = 0
     drawn: float = 0.0
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,27 +99,6 @@ class TowerPlan:
 
 
 @dataclass(frozen=True)
-class TextPlan:
-    """How the language model learns from scenes in words.
-
-    Attributes:
-        syllabus: of the lessons.
-        validation: of those that the gate is measured on.
-        schedule: the course of the rate.
-        gate: mean share of right answers over all forms, on the validation split.
-    """
-
-    syllabus: Syllabus = Syllabus(
-        batch=4, questions=12, lookup_steps=1000, few_shapes_steps=600, grid=2.5, drawn=0.5
-    )
-    validation: Syllabus = Syllabus(batch=8, questions=12, drawn=0.5)
-    schedule: Schedule = Schedule(
-        steps=14000, learning_rate=2e-3, checkpoint_every=200, optimizer="muon"
-    )
-    gate: float = 0.8
-
-
-@dataclass(frozen=True)
 class Recipe:
     """The two stages of ``shapes-base``: the tower, then projector and language model together."""
 
@@ -132,6 +116,49 @@ class Stage:
 
     syllabus: Syllabus
     schedule: Schedule
+
+
+@dataclass(frozen=True)
+class TextPlan:
+    """How the language model learns from scenes in words.
+
+    First what a word says: look-ups, and the place of every word that is said again. Then all
+    questions, about lists, and later about drawings too. What comes first cannot be left out: a
+    model that is asked everything at once names whatever place is there, and stays with that.
+
+    Attributes:
+        words: the first stage.
+        questions: the second.
+        validation: of the lessons that the gate is measured on.
+        place: weight of telling the place of each shape's word early on.
+        gate: mean share of right answers over all forms, on the validation split.
+    """
+
+    words: Stage = Stage(
+        Syllabus(
+            questions=2,
+            captions=0.5,
+            lookup_steps=1200,
+            lookup_batch=16,
+            names=("word",),
+        ),
+        Schedule(steps=1200, learning_rate=3e-3, decay=0.0, optimizer="muon"),
+    )
+    questions: Stage = Stage(
+        Syllabus(
+            batch=12,
+            questions=5,
+            captions=0.5,
+            grid=3.0,
+            drawn_from=300,
+            drawn=0.6,
+            names=NAMES,
+        ),
+        Schedule(steps=2200, learning_rate=3e-3, checkpoint_every=200, optimizer="muon"),
+    )
+    validation: Syllabus = Syllabus(batch=8, questions=12, drawn=0.5)
+    place: float = 0.5
+    gate: float = 0.7
 
 
 @dataclass(frozen=True)
