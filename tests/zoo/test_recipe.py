@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import vlmlens as vl
-from vlmlens.datasets.shapes_2d import Scene, Shape, entries, random_scene
+from vlmlens.datasets.shapes_2d import CATEGORIES, Scene, Shape, entries, random_scene
+from vlmlens.datasets.shapes_2d.questions import ask
 from vlmlens.errors import InputError, UnknownNameError
 from vlmlens.zoo import load
 from vlmlens.zoo.recipe import arms, base
@@ -35,7 +36,7 @@ from vlmlens.zoo.recipe.plan import (
     TowerPlan,
 )
 from vlmlens.zoo.recipe.queue import claimed, jobs, work_off
-from vlmlens.zoo.recipe.text import Reading, reading_mask
+from vlmlens.zoo.recipe.text import Reading, begin_as, reading_mask
 from vlmlens.zoo.recipe.tower import POSITIONS, TowerLessons, train_tower
 from vlmlens.zoo.recipe.words import CELLS, THINGS, cell_word, corpus, drawn, listed
 from vlmlens.zoo.shapes import GRID, shapes_processor
@@ -157,6 +158,7 @@ def test_stages_train_what_they_should_and_share_what_they_may(runs):
     assert all("language_model" in name or "lm_head" in name for name in text)
     assert all("projector" in name for name in captions)
     assert answers.keys() == text.keys() | captions.keys()
+    assert len(text["lm_head.weight"]) > len(answers["lm_head.weight"])
 
 
 def test_arms_are_the_plain_projector_and_what_is_added(processor):
@@ -301,6 +303,23 @@ def test_a_tokenizer_without_the_words_is_refused():
     for in_cells in (False, True):
         with pytest.raises(InputError, match="in_words=True"):
             packer.words("", random_scene(rng), rng, in_cells=in_cells)
+
+
+def test_what_a_reader_knows_of_questions_is_kept_and_the_words_of_scenes_are_not(processor):
+    without = shapes_processor(corpus(scenes=100))
+    reader, model = new_model(processor, 0), new_model(without, 1)
+    begin_as(model, without.tokenizer, reader, processor.tokenizer)
+    theirs, ours = processor.tokenizer, without.tokenizer
+    scene, table = random_scene(np.random.default_rng(0)), model.get_input_embeddings().weight
+    for question in [q for category in CATEGORIES for q in ask(scene, category)]:
+        text = f"{question.text} ASSISTANT: {question.answer}"
+        assert ours.tokenize(text) == theirs.tokenize(text)
+        said = (ours(text)["input_ids"], theirs(text)["input_ids"])
+        assert torch.equal(table[said[0]], reader.get_input_embeddings().weight[said[1]])
+        assert torch.equal(model.lm_head.weight[said[0]], reader.lm_head.weight[said[1]])
+    assert len(ours) < len(theirs) - len(CELLS)
+    one, other = (m.model.language_model.layers.state_dict() for m in (model, reader))
+    same_weights(one, other)
 
 
 def test_only_names_that_single_a_shape_out_are_recalled():

@@ -58,13 +58,15 @@ class Job:
 def shared_model(recipe: StagedRecipe, position: str, folder: Path) -> tuple[Any, LlavaProcessor]:
     """A model whose tower and language model are taught; what is taught already is read."""
     if recipe.start:
-        other, processor = load(recipe.start)
-        model = new_model(processor, recipe.seed)
-        begin_as(model, other)
+        taught, reader = load(recipe.start)
     else:
-        processor = shapes_processor(corpus(in_words=True), vocab_size=1024)
-        model = new_model(processor, recipe.seed)
-        train_text(model, processor, recipe.text, recipe.seed, folder / "text")
+        reader = shapes_processor(corpus(in_words=True), vocab_size=1024)
+        taught = new_model(reader, recipe.seed)
+        train_text(taught, reader, recipe.text, recipe.seed, folder / "text")
+    # What only a reader needs, words for cells and for shapes, is left behind.
+    processor = reader if recipe.start else shapes_processor(corpus())
+    model = new_model(processor, recipe.seed)
+    begin_as(model, processor.tokenizer, taught, reader.tokenizer)
     tower = replace(recipe.tower, position=position)
     train_tower(model.model.vision_tower, tower, recipe.seed, folder / f"tower-{position}")
     return model, processor

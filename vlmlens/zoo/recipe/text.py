@@ -95,10 +95,22 @@ def train_text(model: Any, processor: LlavaProcessor, plan: TextPlan, seed: int,
     passed("questions", reading, held_out, folder, gate=plan.gate)
 
 
-def begin_as(model: Any, other: Any) -> None:
-    """Give a model another's language model, words and all."""
+def begin_as(model: Any, words: Any, other: Any, their_words: Any) -> None:
+    """Give a model another's language model; of words, those that both know, by name.
+
+    Args:
+        model: the one that is changed. A token that only it has stays as it is.
+        words: its tokenizer.
+        other: the one that is taught.
+        their_words: its tokenizer.
+    """
+    ours, theirs = words.get_vocab(), their_words.get_vocab()
+    shared = sorted(ours.keys() & theirs.keys())
+    here, there = [ours[word] for word in shared], [theirs[word] for word in shared]
     weights = other.state_dict()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
-            if "language_model" in name or "lm_head" in name:
+            if "embed_tokens" in name or "lm_head" in name:
+                tensor[here] = weights[name][there]
+            elif "language_model" in name:
                 tensor.copy_(weights[name])
