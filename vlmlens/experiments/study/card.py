@@ -1,7 +1,7 @@
 """The model card of an arm, from the study's stored results: no model is run."""
 
 import csv
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from jinja2 import Environment, StrictUndefined
 
+from vlmlens.errors import DataError
 from vlmlens.experiments.study.arms import NAMES
 from vlmlens.experiments.study.conditions import SHUFFLES
 from vlmlens.experiments.study.measuring import EACH, SEED, study_samples
@@ -70,8 +71,7 @@ def card(
         run: the folder of the run that is bundled, with its validation.
         model: the open model.
     """
-    with (run / "answers.validation.csv").open(newline="") as file:
-        forms = [(row["form"], float(row["right"])) for row in csv.DictReader(file)]
+    forms = _validated(run / "answers.validation.csv")
     template = Environment(
         autoescape=False, undefined=StrictUndefined, keep_trailing_newline=True
     ).from_string((files("vlmlens.experiments.study") / "card.md").read_text())
@@ -86,9 +86,38 @@ def card(
         parameters=f"{sum(p.numel() for p in model.hf_model.parameters()):,}",
         config=model.config,
         table=table(answers, models),
-        validation=", ".join(f"{form} {share:.2f}" for form, share in forms)
-        + f"; mean {np.mean([share for _, share in forms]):.2f}",
+        validation=_said(forms) + f"; mean {np.mean(list(forms.values())):.2f}",
+        reading=_reading(_validated(run.parent / "text" / "questions.validation.csv")),
     )
+
+
+def _validated(path: Path) -> dict[str, float]:
+    """Share of right answers by form, as a stage's gate has measured it."""
+    if not path.is_file():
+        raise DataError(
+            f"there is no {path}: this card is of runs whose language model was taught on text "
+            "in the same folder, by python -m vlmlens.zoo.recipe.queue without --start"
+        )
+    with path.open(newline="") as file:
+        return {row["form"]: float(row["right"]) for row in csv.DictReader(file)}
+
+
+def _said(forms: Mapping[str, float]) -> str:
+    return ", ".join(f"{form} {share:.2f}" for form, share in forms.items())
+
+
+def _reading(forms: Mapping[str, float]) -> str:
+    """The same of lists and of drawings, each form's mean over the kinds of names."""
+    parts = []
+    for kind in ("listed", "drawn"):
+        shares: dict[str, list[float]] = defaultdict(list)
+        for form, share in forms.items():
+            of, *_, last = form.split("/")
+            if of == kind and last != "place":
+                shares[last].append(share)
+        means = {form: float(np.mean(found)) for form, found in sorted(shares.items())}
+        parts.append(f"{kind}: {_said(means)}")
+    return "; ".join(parts)
 
 
 def _share(right: int, n: int) -> str:
