@@ -215,6 +215,10 @@ class Study:
     def cell_order(self, position: str, scale: str, kind: str) -> str:
         return _estimate(self.nine.sel(arm=f"{position} {scale}", category=kind), "psi", 0)
 
+    def cell_gap(self, position: str, scale: str) -> str:
+        """How many times longer vision tokens are than words."""
+        return self._gap(self.cells[position, scale])
+
     def order(self, arm: str, kind: str) -> str:
         return _estimate(self.kinds.sel(arm=arm, category=kind), "psi", 0)
 
@@ -222,8 +226,7 @@ class Study:
         return _estimate(self.edited.sel(control=condition, arm=arm, category=kind), "psi", 0)
 
     def gap(self, arm: str) -> str:
-        median = self.found["tokens"]["median"].sel(model=self.seeds[arm])
-        return _range(median.sel(role="vision") / median.sel(role="table"), 0)
+        return self._gap(self.seeds[arm])
 
     def ratio(self, arm: str, depth: int) -> str:
         inside = self.found["inside"]["norm_ratio"]
@@ -250,6 +253,10 @@ class Study:
             values = self._by_seed(name)
             values.attrs = {"long_name": title}
             yield name.replace("_", "-"), plots.depth(values, by="arm", title=title)
+
+    def _gap(self, models: list[str]) -> str:
+        median = self.found["tokens"]["median"].sel(model=models)
+        return _range(median.sel(role="vision") / median.sel(role="table"), 0)
 
     def _by_seed(self, name: str) -> xr.DataArray:
         """(arm, sample, layer or depth): a seed is a sample, so bands are intervals over seeds."""
