@@ -215,9 +215,11 @@ class Study:
     def cell_order(self, position: str, scale: str, kind: str) -> str:
         return _estimate(self.nine.sel(arm=f"{position} {scale}", category=kind), "psi", 0)
 
-    def cell_gap(self, position: str, scale: str) -> str:
-        """How many times longer vision tokens are than words."""
-        return self._gap(self.cells[position, scale])
+    def scale_gap(self, scale: str) -> str:
+        """How many times longer than words vision tokens are, whatever the tower."""
+        return self._gap(
+            [m for cell, models in self.cells.items() if cell[1] == scale for m in models]
+        )
 
     def order(self, arm: str, kind: str) -> str:
         return _estimate(self.kinds.sel(arm=arm, category=kind), "psi", 0)
