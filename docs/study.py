@@ -14,7 +14,7 @@ import xarray as xr
 from jinja2 import Environment, FileSystemLoader
 
 from vlmlens import plots
-from vlmlens.datasets.shapes_2d import CATEGORIES
+from vlmlens.datasets.shapes_2d import CATEGORIES, entries
 from vlmlens.experiments.study import (
     by_kind,
     condition_table,
@@ -25,13 +25,16 @@ from vlmlens.experiments.study import (
 )
 from vlmlens.experiments.study.arms import NAMES, POSITIONS, SCALES, cells_of, seeds_of
 from vlmlens.experiments.study.conditions import ABLATIONS, BLIND, TURNS
-from vlmlens.experiments.study.measuring import LOOKED
+from vlmlens.experiments.study.measuring import ASKED, LOOKED, SEED, SIZE
 from vlmlens.experiments.study.pooling import KINDS
 from vlmlens.experiments.study.runs import stored
+from vlmlens.probes.psi import ORIGINAL
+from vlmlens.probes.statistics import proportion_interval
 
 DOCS = Path(__file__).parent
 RESULTS, FIGURES, PAGE = DOCS / "study", DOCS / "images" / "study", DOCS / "study.md"
 PLACES = CATEGORIES  # the paper's six; object, count and exist ask for no place
+FORMS = ("edge", "quadrant", "neighbour", "side", "yes_no")
 DIGITS = 3
 
 
@@ -77,6 +80,34 @@ class Study:
             ]
             rows.append([category, f"{float(here['chance'][0]):.2f}", *cells])
         return _table(["category", "chance", *self._names()], rows)
+
+    def forms(self) -> str:
+        """Accuracy by form of question, seeds pooled, with Wilson intervals."""
+        asked = self._asked()
+        right = self.answers["correct"].sel(condition=ORIGINAL)
+        rows = []
+        for form in FORMS:
+            here = right.isel(sample=asked == form)
+            cells = []
+            for models in self.seeds.values():
+                hits, n = int(here.sel(model=models).sum()), len(models) * here.sizes["sample"]
+                low, high = proportion_interval(hits, n)
+                cells.append(f"{hits / n:.3f} [{low:.3f}, {high:.3f}]")
+            rows.append([form, str(here.sizes["sample"]), *cells])
+        return _table(["form", "questions", *self._names()], rows)
+
+    def share(self, form: str) -> str:
+        """How many of the questions about relative places have a form."""
+        relative = self.grouped["category"].values == "relative"
+        return f"{int((self._asked() == form).sum())} of {int(relative.sum())}"
+
+    def _asked(self) -> np.ndarray:
+        """(sample,): the form of every question."""
+        size = self.answers.sizes["sample"]
+        found = {e.id: e.question.form for e in entries(size, seed=SEED, categories=ASKED)}
+        return np.array(
+            [found[str(s).removesuffix(f"-{SIZE}px")] for s in self.answers["sample"].values]
+        )
 
     def position_sensitivity(self) -> str:
         rows = []
@@ -220,6 +251,26 @@ class Study:
         return self._gap(
             [m for cell, models in self.cells.items() if cell[1] == scale for m in models]
         )
+
+    def scale_ratio(self, scale: str, depth: int) -> str:
+        """How many times longer than the user's words they are at a depth, whatever the tower."""
+        models = [m for cell, found in self.cells.items() if cell[1] == scale for m in found]
+        return _range(self.found["inside"]["norm_ratio"].sel(model=models).isel(depth=depth), 1)
+
+    def shuffled(self, position: str, scale: str) -> str:
+        """Accuracy on absolute places, tokens shuffled."""
+        here = self.nine.sel(arm=f"{position} {scale}", category="absolute")
+        return f"{float(here['accuracy_permuted']):.2f}"
+
+    def turned(self, arm: str, layer: int) -> str:
+        """Abs. delta g_V of a layer, mean over its heads."""
+        values = self.found["inside"]["abs_delta_g_v"].sel(model=self.seeds[arm]).isel(layer=layer)
+        return _range(values.mean([d for d in values.dims if d != "model"]), 3)
+
+    @property
+    def models(self) -> int:
+        """How many runs the stored results are of."""
+        return self.answers.sizes["model"]
 
     def order(self, arm: str, kind: str) -> str:
         return _estimate(self.kinds.sel(arm=arm, category=kind), "psi", 0)

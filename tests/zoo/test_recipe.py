@@ -1,6 +1,7 @@
 """The recipe runs, goes on where it was cut off, and trains as the model is asked."""
 
 import shutil
+import threading
 import warnings
 from copy import deepcopy
 from dataclasses import replace
@@ -23,6 +24,7 @@ from vlmlens.zoo.recipe.arms import ARMS, Job, armed, shared_model, train_arm
 from vlmlens.zoo.recipe.build import new_model
 from vlmlens.zoo.recipe.gate import passed
 from vlmlens.zoo.recipe.lessons import Lessons, recalls_of
+from vlmlens.zoo.recipe.locks import claimed
 from vlmlens.zoo.recipe.packing import Packer, packed_mask
 from vlmlens.zoo.recipe.pictures import patch_labels, scene_of, split_of
 from vlmlens.zoo.recipe.plan import (
@@ -35,7 +37,7 @@ from vlmlens.zoo.recipe.plan import (
     TextPlan,
     TowerPlan,
 )
-from vlmlens.zoo.recipe.queue import claimed, jobs, work_off
+from vlmlens.zoo.recipe.queue import jobs, work_off
 from vlmlens.zoo.recipe.text import Reading, begin_as, reading_mask
 from vlmlens.zoo.recipe.tower import POSITIONS, TowerLessons, train_tower
 from vlmlens.zoo.recipe.words import CELLS, THINGS, cell_word, corpus, drawn, listed
@@ -204,6 +206,18 @@ def test_the_queue_holds_every_run_once_and_gives_each_to_one(tmp_path):
         assert (first, second) == (True, False)
     with claimed(tmp_path / "a") as again:
         assert again
+
+
+@loader_warns
+def test_a_run_waits_while_another_teaches_what_they_share(tmp_path):
+    made: list[object] = []
+    run = threading.Thread(target=lambda: made.append(shared_model(STAGED, "kept", tmp_path)))
+    with claimed(tmp_path / "locks" / "shared"):
+        run.start()
+        run.join(timeout=0.5)
+        assert run.is_alive() and not (tmp_path / "text").exists()
+    run.join(timeout=60)
+    assert len(made) == 1 and (tmp_path / "text" / "questions.pt").exists()
 
 
 @pytest.mark.parametrize("position", POSITIONS)

@@ -70,7 +70,16 @@ def card(
         models: the arm's runs, by seed.
         run: the folder of the run that is bundled, with its validation.
         model: the open model.
+
+    Raises:
+        DataError: the language model of the run was not taught on text.
     """
+    read = run.parent / "text" / "questions.validation.csv"
+    if not read.is_file():
+        raise DataError(
+            f"there is no {read}: this card is of runs whose language model was taught on text in "
+            "the same folder, by python -m vlmlens.zoo.recipe.queue without --start"
+        )
     forms = _validated(run / "answers.validation.csv")
     template = Environment(
         autoescape=False, undefined=StrictUndefined, keep_trailing_newline=True
@@ -87,27 +96,19 @@ def card(
         config=model.config,
         table=table(answers, models),
         validation=_said(forms) + f"; mean {np.mean(list(forms.values())):.2f}",
-        reading=_reading(_validated(run.parent / "text" / "questions.validation.csv")),
+        reading=reading(_validated(read)),
     )
 
 
-def _validated(path: Path) -> dict[str, float]:
-    """Share of right answers by form, as a stage's gate has measured it."""
-    if not path.is_file():
-        raise DataError(
-            f"there is no {path}: this card is of runs whose language model was taught on text "
-            "in the same folder, by python -m vlmlens.zoo.recipe.queue without --start"
-        )
-    with path.open(newline="") as file:
-        return {row["form"]: float(row["right"]) for row in csv.DictReader(file)}
+def reading(forms: Mapping[str, float]) -> str:
+    """What a language model knows of lists and of drawings, in words.
 
+    Args:
+        forms: the gate's figures, ``"listed/color_abs/edge"`` and so on.
 
-def _said(forms: Mapping[str, float]) -> str:
-    return ", ".join(f"{form} {share:.2f}" for form, share in forms.items())
-
-
-def _reading(forms: Mapping[str, float]) -> str:
-    """The same of lists and of drawings, each form's mean over the kinds of names."""
+    Returns:
+        Every form's mean over how shapes are named; the read-outs of places are left out.
+    """
     parts = []
     for kind in ("listed", "drawn"):
         shares: dict[str, list[float]] = defaultdict(list)
@@ -118,6 +119,16 @@ def _reading(forms: Mapping[str, float]) -> str:
         means = {form: float(np.mean(found)) for form, found in sorted(shares.items())}
         parts.append(f"{kind}: {_said(means)}")
     return "; ".join(parts)
+
+
+def _validated(path: Path) -> dict[str, float]:
+    """Share of right answers by form, as a stage's gate has measured it."""
+    with path.open(newline="") as file:
+        return {row["form"]: float(row["right"]) for row in csv.DictReader(file)}
+
+
+def _said(forms: Mapping[str, float]) -> str:
+    return ", ".join(f"{form} {share:.2f}" for form, share in forms.items())
 
 
 def _share(right: int, n: int) -> str:

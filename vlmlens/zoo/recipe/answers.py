@@ -1,4 +1,4 @@
-"""The loss of answers, for pictures and for scenes in words."""
+"""The loss of answers to questions about pictures, and its part that words share."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from vlmlens.zoo.recipe.pixels import as_seen
 
 
 def tower_features(model: Any, pixels: Tensor) -> Tensor:
-    """What the projector reads: the layers that the model selects, side by side, without CLS."""
+    """(picture, patch, width x layers): the layers that the projector reads, without CLS."""
     layers = model.config.vision_feature_layer
     layers = [layers] if isinstance(layers, int) else list(layers)
     with torch.no_grad():
@@ -31,17 +31,16 @@ def answer_loss(
 
     Args:
         model: a LLaVA.
-        batch: packed questions, with their pictures if they have any.
+        batch: packed questions, with their pictures.
         right: gets a 1 or a 0 for each answer, by its form.
         see: from pictures to what the projector reads; by default ``tower_features``.
     """
     ids = batch["input_ids"]
     embedded = model.get_input_embeddings()(ids)
-    if "pixels" in batch:
-        seen = see(batch["pixels"]) if see else tower_features(model, batch["pixels"])
-        image = model.model.multi_modal_projector(seen)
-        vision = (ids == model.config.image_token_id)[..., None]
-        embedded = embedded.masked_scatter(vision, image)
+    seen = see(batch["pixels"]) if see else tower_features(model, batch["pixels"])
+    image = model.model.multi_modal_projector(seen)
+    vision = (ids == model.config.image_token_id)[..., None]
+    embedded = embedded.masked_scatter(vision, image)
     hidden = model.model.language_model(
         inputs_embeds=embedded,
         attention_mask=packed_mask(batch["segments"]),
@@ -52,7 +51,10 @@ def answer_loss(
 
 
 def loss_of(model: Any, hidden: Tensor, batch: dict[str, Any], right: Right) -> Tensor:
-    """The same from (row, token, width), what the language model makes of a batch."""
+    """Cross entropy of the answers' tokens, from hidden states (row, token, width).
+
+    Notes which answers are right, as ``answer_loss`` does.
+    """
     ids, learn = batch["input_ids"], batch["learn"]
     logits = model.lm_head(hidden[:, :-1][learn[:, 1:]])
     targets = ids[:, 1:][learn[:, 1:]]

@@ -21,6 +21,7 @@ from vlmlens.zoo.recipe.answers import answer_loss, only
 from vlmlens.zoo.recipe.build import new_model, new_projector, save_model
 from vlmlens.zoo.recipe.gate import passed
 from vlmlens.zoo.recipe.lessons import Lessons
+from vlmlens.zoo.recipe.locks import claimed
 from vlmlens.zoo.recipe.loop import fit
 from vlmlens.zoo.recipe.plan import StagedRecipe
 from vlmlens.zoo.recipe.text import begin_as, train_text
@@ -56,7 +57,18 @@ class Job:
 
 
 def shared_model(recipe: StagedRecipe, position: str, folder: Path) -> tuple[Any, LlavaProcessor]:
-    """A model whose tower and language model are taught; what is taught already is read."""
+    """A model whose tower and language model are taught; what is taught already is read.
+
+    Of several processes that share the folder one teaches, the others wait and read.
+
+    Raises:
+        InputError: tower or language model misses its gate.
+    """
+    with claimed(folder / "locks" / "shared", wait=True):
+        return _shared_model(recipe, position, folder)
+
+
+def _shared_model(recipe: StagedRecipe, position: str, folder: Path) -> tuple[Any, LlavaProcessor]:
     if recipe.start:
         taught, reader = load(recipe.start)
     else:
@@ -73,7 +85,11 @@ def shared_model(recipe: StagedRecipe, position: str, folder: Path) -> tuple[Any
 
 
 def armed(model: Any, job: Job) -> Any:
-    """The model, or a copy of it, with the arm's projector as the job's seed begins it."""
+    """The model, or a copy of it, with the arm's projector as the job's seed begins it.
+
+    Raises:
+        UnknownNameError: an arm that does not exist.
+    """
     if job.arm not in ARMS:
         raise UnknownNameError(job.arm, ARMS, "These are the arms.")
     if job.arm in ("multilayer", "both"):
@@ -97,6 +113,10 @@ def train_arm(recipe: StagedRecipe, job: Job, folder: Path) -> Path:
         recipe: every number.
         job: arm, seed, tower and scale.
         folder: of all runs; the shared stages are kept there too.
+
+    Raises:
+        InputError: a stage misses its gate.
+        UnknownNameError: an arm that does not exist.
     """
     own = folder / job.name
     if (own / "model" / "config.json").exists():

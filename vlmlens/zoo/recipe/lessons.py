@@ -64,7 +64,8 @@ class Lessons(Dataset):
         syllabus: what a batch holds.
         processor: the model's.
         steps: how many batches there are.
-        seed: the stream of numbers: seed of the run, then number of the stage.
+        seed: the stream of numbers: seed of the run, then number of the stage, then 1 for its
+            validation. Stages: 2 and 5 answers, 3 questions about words, 4 captions, 6 words.
         pictures: whether scenes are seen; otherwise they are read, in words.
         split: of the scenes.
     """
@@ -83,6 +84,11 @@ class Lessons(Dataset):
         return self.steps
 
     def __getitem__(self, step: int) -> dict[str, Any]:
+        """``stacked`` rows and their ``forms``; with ``pixels``, or ``cells`` and ``drawn``.
+
+        ``pixels``: (row, y, x, channel). ``cells``: (row, token), where a shape's word stands, row
+        by row, or -1. ``drawn``: (row,), whether a scene in words is drawn and not listed.
+        """
         rng, plan = np.random.default_rng([*self.seed, step]), self.syllabus
         early = step < plan.lookup_steps
         weights = LOOKUPS if early else EVERYTHING | {LESSON: plan.grid}

@@ -26,6 +26,7 @@ class Packer:
         self.tokenizer, self.image_token = processor.tokenizer, processor.image_token
 
     def encode(self, text: str) -> list[int]:
+        """Ids of a text, without any that the tokenizer would add."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def picture(self, system: str) -> list[int]:
@@ -103,7 +104,15 @@ def stacked(rows: list[tuple[list[int], ...]]) -> dict[str, Any]:
 
 
 def packed_mask(segments: Tensor) -> Tensor:
-    """Who sees whom, additive: the past of one's own question, and the shared prefix."""
+    """Who sees whom: the past of one's own question, and the shared prefix.
+
+    Args:
+        segments: (row, token), 0 for the prefix, -1 for padding.
+
+    Returns:
+        (row, 1, query, key), to be added to attention scores: 0 where a token is seen, the lowest
+        number where it is not.
+    """
     size = segments.shape[1]
     query, key = segments[:, :, None], segments[:, None, :]
     allowed = ((key == 0) | (key == query)) & (key >= 0)

@@ -61,7 +61,7 @@ class Syllabus:
         drawn_from: text only: the step from which scenes are drawn in words as well as listed.
         drawn: text only: the share of scenes that are drawn in words from then on.
         names: text only: how shapes are called whose column and row are to be recalled, of
-            ``NAMES``; one name for every shape of a scene.
+            ``NAMES``; each shape gets one, drawn among those that single it out.
     """
 
     batch: int = 6
@@ -131,7 +131,8 @@ class TextPlan:
         questions: the second.
         validation: of the lessons that the gate is measured on.
         place: weight of telling the place of each shape's word early on.
-        gate: mean share of right answers over all forms, on the validation split.
+        gate: mean share of right answers over all forms and both read-outs of places, on the
+            validation split.
     """
 
     words: Stage = Stage(

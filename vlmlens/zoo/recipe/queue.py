@@ -1,13 +1,10 @@
 """All runs of the study, one after another: ``python -m vlmlens.zoo.recipe.queue --out FOLDER``.
 
 Give the same command again to go on after a kill. Two of them may share a folder: each takes the
-first run that neither is done nor being done.
+first run that neither is done nor being done, and one waits while the other teaches what runs
+share, text and towers.
 """
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,6 +12,7 @@ import typer
 
 from vlmlens.errors import UnknownNameError
 from vlmlens.zoo.recipe.arms import ARMS, Job, train_arm
+from vlmlens.zoo.recipe.locks import claimed
 from vlmlens.zoo.recipe.plan import StagedRecipe
 from vlmlens.zoo.recipe.tower import POSITIONS
 
@@ -35,22 +33,6 @@ def jobs() -> list[Job]:
         for position in POSITIONS
     ]
     return list(dict.fromkeys(arms + cells))
-
-
-@contextmanager
-def claimed(path: Path) -> Iterator[bool]:
-    """Whether this process may have what the file stands for; a process that dies gives it back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_CREAT | os.O_RDWR)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)
 
 
 def work_off(recipe: StagedRecipe, chosen: list[Job], folder: Path) -> None:

@@ -70,6 +70,9 @@ def reading_mask(segments: Tensor, cells: Tensor) -> Tensor:
     Args:
         segments: (row, token), 0 for the scene.
         cells: (row, token), -1 for all that is no shape's word.
+
+    Returns:
+        As ``packed_mask``.
     """
     hidden = (segments == 0) & (cells < 0)
     hidden[:, 0] = False
