@@ -208,16 +208,21 @@ def test_the_queue_holds_every_run_once_and_gives_each_to_one(tmp_path):
         assert again
 
 
-@loader_warns
-def test_a_run_waits_while_another_teaches_what_they_share(tmp_path):
-    made: list[object] = []
-    run = threading.Thread(target=lambda: made.append(shared_model(STAGED, "kept", tmp_path)))
+def test_a_run_waits_while_another_teaches_what_they_share(tmp_path, monkeypatch, processor):
+    taught: list[str] = []
+
+    def teach(recipe, position, folder):
+        taught.append(position)
+        return None, processor
+
+    monkeypatch.setattr(arms, "_shared_model", teach)
+    run = threading.Thread(target=lambda: shared_model(STAGED, "kept", tmp_path))
     with claimed(tmp_path / "locks" / "shared"):
         run.start()
         run.join(timeout=0.5)
-        assert run.is_alive() and not (tmp_path / "text").exists()
+        assert run.is_alive() and not taught
     run.join(timeout=60)
-    assert len(made) == 1 and (tmp_path / "text" / "questions.pt").exists()
+    assert taught == ["kept"]
 
 
 @pytest.mark.parametrize("position", POSITIONS)
@@ -351,6 +356,11 @@ def test_only_names_that_single_a_shape_out_are_recalled():
         assert {q.form for q in found} == {name}
     places = ["3 5", "6 7", "7 2"]  # column, then row, from 1
     assert [q.answer for q in recalls_of(scene, ("word",), rng)] == places
+
+
+def test_a_way_to_call_shapes_that_there_is_not_is_refused(processor):
+    with pytest.raises(UnknownNameError, match="color"):
+        Lessons(replace(SMALL, names=("colour",)), processor, 1, (0, 3), pictures=False)
 
 
 def test_a_name_to_recall_is_packed_bare_and_learns_its_place(processor):

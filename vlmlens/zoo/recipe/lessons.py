@@ -11,9 +11,10 @@ from transformers import LlavaProcessor
 
 from vlmlens.datasets.shapes_2d.questions import CAPTION, LESSON, Question, ask, caption
 from vlmlens.datasets.shapes_2d.scene import Scene
+from vlmlens.errors import UnknownNameError
 from vlmlens.zoo.recipe.packing import Packer, padded, stacked
 from vlmlens.zoo.recipe.pictures import draw_pixels, scene_of
-from vlmlens.zoo.recipe.plan import EVERYTHING, LOOKUPS, Syllabus
+from vlmlens.zoo.recipe.plan import EVERYTHING, LOOKUPS, NAMES, Syllabus
 from vlmlens.zoo.recipe.words import cell_of, shape_word
 from vlmlens.zoo.shapes import SYSTEM
 
@@ -68,6 +69,9 @@ class Lessons(Dataset):
             validation. Stages: 2 and 5 answers, 3 questions about words, 4 captions, 6 words.
         pictures: whether scenes are seen; otherwise they are read, in words.
         split: of the scenes.
+
+    Raises:
+        UnknownNameError: a syllabus calls shapes by names that are none.
     """
 
     syllabus: Syllabus
@@ -78,6 +82,9 @@ class Lessons(Dataset):
     split: str = "train"
 
     def __post_init__(self) -> None:
+        for name in self.syllabus.names:
+            if name not in NAMES:
+                raise UnknownNameError(name, NAMES, "These are the ways to call a shape.")
         self.packer = Packer(self.processor)
 
     def __len__(self) -> int:
