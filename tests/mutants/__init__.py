@@ -1,0 +1,1 @@
+"""Faults done on purpose, one at a time: which tests notice."""
