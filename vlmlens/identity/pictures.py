@@ -1,0 +1,53 @@
+"""What identifies a picture: the pixels that the model is shown."""
+
+import os
+from functools import lru_cache
+
+from PIL import Image
+
+from vlmlens.identity.digest import digest
+from vlmlens.sample import Picture, Sample, open_picture
+
+
+def picture(given: Picture) -> str:
+    """A hash of the pixels, and their layout, that a model is shown of a picture.
+
+    A file is read once, and again when its size, its times or its place on the disk have changed;
+    a picture in memory is hashed, and a drawn one drawn, at every call.
+
+    Raises:
+        ImageError: a file is missing, empty or no image; the message names it.
+    """
+    if isinstance(given, str | os.PathLike):
+        try:
+            state = os.stat(given)
+        except (OSError, ValueError):
+            open_picture(given)  # says what is wrong
+            raise
+        # Nobody can put back a file's time of change (ctime), as rsync and cp do its mtime.
+        return _file(
+            os.fspath(given),
+            (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns),
+        )
+    return _pixels(open_picture(given))
+
+
+def scene(sample: Sample) -> str:
+    """What identifies the pictures that a sample shows, in their order; "" where it shows none.
+
+    Questions about the same pictures share it, whatever they ask and wherever the pictures
+    come from: they are one draw of the data, not several.
+
+    Raises:
+        ImageError: a file is missing, empty or no image; the message names it.
+    """
+    return digest(*(picture(one).encode() for one in sample.images)) if sample.images else ""
+
+
+@lru_cache(maxsize=2**17)
+def _file(path: str, state: tuple[int, ...]) -> str:
+    return _pixels(open_picture(path))
+
+
+def _pixels(image: Image.Image) -> str:
+    return digest(f"{image.mode} {image.size}".encode(), image.tobytes())
