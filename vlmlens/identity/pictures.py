@@ -2,6 +2,7 @@
 
 import os
 from functools import lru_cache
+from pathlib import Path
 
 from PIL import Image
 
@@ -20,13 +21,13 @@ def picture(given: Picture) -> str:
     """
     if isinstance(given, str | os.PathLike):
         try:
-            state = os.stat(given)
+            state = Path(given).stat()
         except (OSError, ValueError):
             open_picture(given)  # says what is wrong
             raise
         # Nobody can put back a file's time of change (ctime), as rsync and cp do its mtime.
         return _file(
-            os.fspath(given),
+            str(given),
             (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns),
         )
     return _pixels(open_picture(given))
