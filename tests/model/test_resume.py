@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from closeness import assert_close
 from conftest import KINDS, QUESTIONS, picture
 
 import vlmlens as vl
@@ -24,7 +25,6 @@ from vlmlens.model.cone import Cone
 from vlmlens.zoo.tiny import build
 
 LAST = vl.Where(positions="last")
-CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_resuming_equals_whole_passes(every_vlm):
     found = every_vlm.resume(every_vlm.prefill(inputs), edits, positions=(-2, -1))
     for number, cell in enumerate(edits):
         whole = every_vlm.run(inputs, cell).logits[0, -2:]
-        torch.testing.assert_close(found.logits[number], whole, **CLOSE)
+        assert_close(found.logits[number], whole)
     # The shortcut was taken: only what a deep tower adds on the side is beyond it.
     sideways = {every_vlm.layers + 5} if every_vlm.family.deepstack else set()
     assert set(found.whole) == sideways
@@ -86,10 +86,10 @@ def test_a_prefill_after_another_equals_one_alone(every_vlm):
     after = every_vlm.prefill(
         second, "hook_embed", after=every_vlm.prefill(asked(every_vlm, 0), "hook_embed")
     )
-    torch.testing.assert_close(after.logits, alone.logits, **CLOSE)
-    torch.testing.assert_close(after.saved["hook_embed"], alone.saved["hook_embed"], **CLOSE)
+    assert_close(after.logits, alone.logits)
+    assert_close(after.saved["hook_embed"], alone.saved["hook_embed"])
     found, same = (every_vlm.resume(each, edits, (-2, -1)).logits for each in (after, alone))
-    torch.testing.assert_close(found, same, **CLOSE)
+    assert_close(found, same)
     # Images that see themselves both ways, or blocks that remember no keys, share nothing.
     alike = every_vlm.name.startswith(("gemma", "paligemma", "qwen3_5", "lfm2"))
     assert (after.shared == 0) == alike
@@ -104,10 +104,9 @@ def test_dtypes_and_roads(kind, dtype, attention):
         inputs = asked(model)
         edits = cells(model)[: model.layers + 6]
         found = model.resume(model.prefill(inputs, attention=attention), edits)
-        close = CLOSE if dtype == torch.float32 else {"atol": 0.05, "rtol": 0.05}
         for number, cell in enumerate(edits):
             whole = model.run(inputs, cell, attention=attention).logits[0, -1:]
-            torch.testing.assert_close(found.logits[number], whole, **close)
+            assert_close(found.logits[number], whole)
 
 
 def test_two_images(any_vlm):
@@ -116,7 +115,7 @@ def test_two_images(any_vlm):
     found = any_vlm.resume(any_vlm.prefill(inputs), edits)
     for number, cell in enumerate(edits):
         whole = any_vlm.run(inputs, cell).logits[0, -1:]
-        torch.testing.assert_close(found.logits[number], whole, **CLOSE)
+        assert_close(found.logits[number], whole)
 
 
 def test_patching_and_turning(any_vlm):
@@ -124,7 +123,7 @@ def test_patching_and_turning(any_vlm):
     source = any_vlm.prefill(other, ["blocks.*.hook_resid_pre", "blocks.*.attn.hook_z"]).saved
     whole_source = any_vlm.run(other, save=list(source)).saved
     for name in source:
-        torch.testing.assert_close(source[name], whole_source[name], **CLOSE)
+        assert_close(source[name], whole_source[name])
     image, head = vl.Where(positions="vision"), vl.Where(heads=0, positions=-1)
     edits = [
         [PatchFrom(point="blocks.1.hook_resid_pre", source=source, where=image)],
@@ -134,7 +133,7 @@ def test_patching_and_turning(any_vlm):
     found = any_vlm.resume(any_vlm.prefill(inputs), edits)
     for number, cell in enumerate(edits):
         whole = any_vlm.run(inputs, cell).logits[0, -1:]
-        torch.testing.assert_close(found.logits[number], whole, **CLOSE)
+        assert_close(found.logits[number], whole)
     assert not found.whole
 
 
@@ -148,7 +147,7 @@ def test_rows_that_share_their_angles_are_edited_each_for_itself(any_vlm):
     assert not found.whole
     for number, cell in enumerate(edits):
         whole = any_vlm.run(inputs, cell).logits[0, -1:]
-        torch.testing.assert_close(found.logits[number], whole, **CLOSE)
+        assert_close(found.logits[number], whole)
 
 
 # ---------------------------------------------------------------- what is not computed
@@ -222,7 +221,7 @@ def test_pictures_after_other_words_are_seen_again(llava):
     second = llava.inputs_from(ids, pixel_values=tensors["pixel_values"])
     found = llava.prefill(second, after=llava.prefill(first))
     assert found.shared == 0
-    torch.testing.assert_close(found.logits, llava.run(second).logits[:, -1], **CLOSE)
+    assert_close(found.logits, llava.run(second).logits[:, -1])
 
 
 # ---------------------------------------------------------------- what goes wrong
@@ -238,7 +237,7 @@ def test_an_edit_that_reads_what_lies_before_its_cone_gets_a_whole_pass(llava):
     assert list(found.whole) == [0]
     assert "before" in found.whole[0]
     assert found.cones[0] is None
-    torch.testing.assert_close(found.logits[0], llava.run(inputs, edits[0]).logits[0, -1:], **CLOSE)
+    assert_close(found.logits[0], llava.run(inputs, edits[0]).logits[0, -1:])
 
 
 @pytest.mark.parametrize(
@@ -254,7 +253,7 @@ def test_what_cannot_be_resumed_is_run_whole_and_said(llava, edit, why):
     inputs = asked(llava)
     found = llava.resume(llava.prefill(inputs), [[], [edit]])
     assert why in found.whole[1]
-    torch.testing.assert_close(found.logits[1], llava.run(inputs, [edit]).logits[0, -1:], **CLOSE)
+    assert_close(found.logits[1], llava.run(inputs, [edit]).logits[0, -1:])
 
 
 def test_batches_are_halved_and_no_cell_is_lost(llava, monkeypatch):
@@ -270,7 +269,7 @@ def test_batches_are_halved_and_no_cell_is_lost(llava, monkeypatch):
 
     monkeypatch.setattr(resume, "_one_pass", small)
     found = llava.resume(kept, edits, progress=done.append)
-    torch.testing.assert_close(found.logits, whole, **CLOSE)
+    assert_close(found.logits, whole)
     assert max(sizes) > 1
     assert sum(done) == len(edits)
 
