@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vlmlens.checks import Told, settle, shown
 from vlmlens.errors import InputError, UnknownPointError
 from vlmlens.layout import TokenLayout
-from vlmlens.select import Positions
+from vlmlens.positions import Positions
+from vlmlens.positions.selection import SETTLED
 
 
 @dataclass(frozen=True)
-class Save:
+class Save(Told):
     """What a run is to keep of some points.
 
     Attributes:
@@ -30,6 +32,11 @@ class Save:
     points: str
     rows: Positions | None = None
     reduce: Callable[[Tensor], Tensor] | None = None
+
+    def __post_init__(self):
+        settle(self, SETTLED)
+        if self.reduce is not None and not callable(self.reduce):
+            raise InputError(f"reduce={shown(self.reduce)}: a function of a tensor is wanted")
 
 
 class ActivationCache(Mapping[str, Tensor]):

@@ -4,6 +4,7 @@
     ├── UnknownNameError          a name that is not there, with the nearest ones that are
     │   ├── UnknownPointError         an activation point
     │   ├── UnknownRoleError          a role of a position
+    │   ├── UnknownKeywordError       a keyword that a function does not take
     │   └── UnknownModelError         a model: no bundled name, no folder, no reachable hub id
     ├── UnsupportedModelError     a model that is no vision-language model, or of unknown parts
     ├── UnreachedPointError       a point that this pass never comes by
@@ -35,7 +36,7 @@ class UnknownNameError(VLMLensError):
 
     def __init__(self, name: str, known: Iterable[str], advice: str = ""):
         self.name, self.known = name, sorted(set(known))
-        near = get_close_matches(name, self.known, n=3, cutoff=0.5)
+        near = get_close_matches(str(name), self.known, n=3, cutoff=0.5)
         listed = ", ".join(near) if near else ", ".join(self.known[:12])
         there = f"did you mean {listed}?" if near else f"there is: {listed}"
         super().__init__(f"no {self.kind} {name!r}; {there}" + (f" {advice}" if advice else ""))
@@ -51,6 +52,15 @@ class UnknownRoleError(UnknownNameError):
     """A role that no position can play."""
 
     kind = "role"
+
+
+class UnknownKeywordError(UnknownNameError, TypeError):
+    """A keyword that a function does not take, and would not read."""
+
+    kind = "keyword"
+
+    def __init__(self, name: str, known: Iterable[str], where: str, advice: str = ""):
+        super().__init__(name, known, f"in {where}" + (f": {advice}" if advice else ""))
 
 
 class UnknownModelError(UnknownNameError):

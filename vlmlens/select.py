@@ -2,24 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from vlmlens.errors import EmptySelectionError
+from vlmlens.checks import Told, kinds, settle
+from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.layout import TokenLayout
-from vlmlens.positions import Indices, Positions, chosen, indices
+from vlmlens.positions import Indices, Positions, Span, as_written, chosen, indices
+from vlmlens.positions.selection import SETTLED
 
 #: ``"prefill"`` is the pass over the prompt, ``"decode"`` every later one; or numbers, prefill 0.
 Steps: TypeAlias = str | int | range | tuple[str | int, ...] | list[str | int]
+STEPS = ("prefill", "decode")
 
 
 @dataclass(frozen=True, repr=False)
-class Where:
-    """Which part of an activation is meant; None means all of an axis.
+class Where(Told):
+    """Which part of an activation is meant; None, or ``"all"``, means all of an axis.
+
+    Numbers may be numpy's or torch's; several of them a tuple, a list, a set, an array, a range or
+    a slice (whose ends must be there).
 
     Attributes:
         layers: blocks, counted from 0; negative counts from the last; 0.5 is the block at half
@@ -45,9 +51,7 @@ class Where:
     steps: Steps | None = None
 
     def __post_init__(self):
-        for item in fields(self):  # lists would do, but for their hash
-            if isinstance(value := getattr(self, item.name), list):
-                object.__setattr__(self, item.name, tuple(value))
+        settle(self, {**SETTLED, kinds(Steps): as_steps})
 
     def has_layer(self, layer: int | None, layers: int) -> bool:
         """Whether a block is meant; what belongs to no block is always meant.
@@ -63,18 +67,13 @@ class Where:
         """Whether a decoding step is meant; 0 is the pass over the prompt.
 
         Raises:
-            EmptySelectionError: what is no step.
+            EmptySelectionError: no step at all.
         """
         if self.steps is None:
             return True
-        items = [self.steps] if isinstance(self.steps, str | int) else list(self.steps)
+        items = [self.steps] if isinstance(self.steps, str | int) else self.steps
         if not items:
             raise EmptySelectionError("no step is selected: the selection is empty")
-        for item in items:
-            if item not in ("prefill", "decode") and not (isinstance(item, int) and item >= 0):
-                raise EmptySelectionError(
-                    f"no step {item!r}: there is prefill, decode, and numbers from 0"
-                )
         return step in items or ("decode" if step else "prefill") in items
 
     def mask(
@@ -132,6 +131,29 @@ class Where:
         """What it says, as ``axis=what``."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return [f"{name}={value!r}" for name, value in values.items() if value is not None]
+
+
+def as_steps(wanted: Any, what: str = "steps") -> Any:
+    """What a user wrote for decoding steps, in plain values; ``"all"`` is None.
+
+    Raises:
+        EmptySelectionError: a word or a number that is no step.
+        InputError: what is neither.
+    """
+    if isinstance(wanted, str) and wanted == "all":
+        return None
+    there = "there is prefill, decode, and numbers from 0"
+    if isinstance(wanted, str) and wanted not in STEPS:
+        raise EmptySelectionError(f"no step {wanted!r}: {there}")
+    written = as_written(wanted, what, STEPS)
+    if isinstance(written, Span):
+        if written.stop is None or min(written.start or 0, written.stop, written.step or 1) < 0:
+            raise InputError(f"{what}={written}: nobody knows how many steps come; say both ends")
+        return range(written.start or 0, written.stop, written.step or 1)
+    for item in written if isinstance(written, tuple | range) else (written,):
+        if not (isinstance(item, str) or (isinstance(item, int) and item >= 0)):
+            raise EmptySelectionError(f"no step {item!r}: {there}")
+    return written
 
 
 def _axis(name: str, asked: str, axes: list[str]) -> str:

@@ -9,16 +9,16 @@ from vlmlens.positions.selection import (
     AllOf,
     AnyOf,
     At,
-    Indices,
     Not,
     Positions,
     Role,
     Selection,
+    as_positions,
     as_selection,
     chosen,
-    indices,
 )
 from vlmlens.positions.text import Text
+from vlmlens.positions.written import Indices, Span, as_numbers, as_written, indices
 
 __all__ = [
     "AllOf",
@@ -34,8 +34,12 @@ __all__ = [
     "Role",
     "Row",
     "Selection",
+    "Span",
     "Text",
+    "as_numbers",
+    "as_positions",
     "as_selection",
+    "as_written",
     "chosen",
     "indices",
 ]

@@ -1,12 +1,15 @@
 """Positions by where they look: cells of an image's grid, and pixels."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from vlmlens.checks import number, settle
 from vlmlens.errors import EmptySelectionError
 from vlmlens.layout import TokenLayout
-from vlmlens.positions.selection import Indices, Mask, Selection, indices, there
+from vlmlens.positions.selection import SETTLED, Mask, Selection, there
+from vlmlens.positions.written import Indices, indices
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,6 +90,10 @@ class Box(Selection):
     right: int | float
     bottom: int | float
     image: int | None = None
+
+    def __post_init__(self):
+        edge = partial(number, finite=False)  # inf is as far as the picture goes
+        settle(self, {**SETTLED, frozenset({int, float}): edge})
 
     def mask(self, layout: TokenLayout) -> Mask:
         found = np.zeros(len(layout), dtype=bool)

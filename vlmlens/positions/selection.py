@@ -7,12 +7,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Bool
 
-from vlmlens.errors import EmptySelectionError, InputError, UnknownRoleError
+from vlmlens.checks import RULES, Told, kinds, settle
+from vlmlens.errors import EmptySelectionError, UnknownRoleError
 from vlmlens.layout import ROLES, TokenLayout
-
-#: A number, several, or a fraction of the axis (0.5 is its middle, ``(0.25, 0.75)`` the middle
-#: half); negative numbers count from the end.
-Indices: TypeAlias = int | float | range | tuple[int | float, ...] | list[int | float]
+from vlmlens.positions.written import Indices, Span, as_numbers, as_written, indices
 
 #: Words for positions beside the roles.
 WORDS = {"answer": "assistant"}
@@ -22,8 +20,11 @@ Mask: TypeAlias = Bool[np.ndarray, " pos"]
 
 
 @dataclass(frozen=True, repr=False)
-class Selection:
+class Selection(Told):
     """Positions of a sample: subclasses write ``mask``."""
+
+    def __post_init__(self):
+        settle(self, SETTLED)
 
     def mask(self, layout: TokenLayout) -> Mask:
         """Which positions are meant, perhaps none."""
@@ -68,7 +69,7 @@ class Selection:
 
 #: What a user may write for positions: a selection, a role or ``"last"``, an index into the
 #: sample's own positions (padding does not count), or several of these.
-Positions: TypeAlias = Selection | str | int | float | range | tuple | list
+Positions: TypeAlias = Selection | str | int | float | range | Span | tuple | list
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,7 +83,7 @@ class Role(Selection):
     name: str
 
     def __post_init__(self):
-        if self.name not in NAMES:
+        if not isinstance(self.name, str) or self.name not in NAMES:
             raise UnknownRoleError(self.name, NAMES)
 
     def mask(self, layout: TokenLayout) -> Mask:
@@ -120,9 +121,10 @@ class AnyOf(Selection):
 
     parts: tuple[Selection, ...]
 
+    def __post_init__(self):
+        object.__setattr__(self, "parts", _parts(self.parts))
+
     def mask(self, layout: TokenLayout) -> Mask:
-        if not self.parts:
-            raise EmptySelectionError("no position is selected: the selection is empty")
         return reduce(np.logical_or, (part.of(layout) for part in self.parts))
 
     def __repr__(self) -> str:
@@ -134,6 +136,9 @@ class AllOf(Selection):
     """Positions that every part means."""
 
     parts: tuple[Selection, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "parts", _parts(self.parts))
 
     def mask(self, layout: TokenLayout) -> Mask:
         return reduce(np.logical_and, (part.of(layout) for part in self.parts))
@@ -147,6 +152,9 @@ class Not(Selection):
     """The sample's own positions that a part does not mean; padding is in neither."""
 
     part: Selection
+
+    def __post_init__(self):
+        object.__setattr__(self, "part", as_selection(self.part))
 
     def mask(self, layout: TokenLayout) -> Mask:
         return ~self.part.mask(layout) & ~layout.mask("pad")
@@ -162,17 +170,32 @@ def as_selection(wanted: Any) -> Selection:
         UnknownRoleError: a word that is no role.
         InputError: what is none of these.
     """
+    wanted = as_written(wanted, "positions", words=NAMES, kind=Selection)
     if isinstance(wanted, Selection):
         return wanted
     if isinstance(wanted, str):
         return Role(wanted)
-    if isinstance(wanted, int | float | range):
-        return At(wanted)
-    if isinstance(wanted, tuple | list):
-        if len(wanted) == 2 and all(isinstance(item, float) for item in wanted):
-            return At(tuple(wanted))
-        return AnyOf(tuple(as_selection(item) for item in wanted))
-    raise InputError(f"positions are roles, indices or selections, not {wanted!r}")
+    if isinstance(wanted, tuple) and not all(isinstance(item, int | float) for item in wanted):
+        return AnyOf(_parts(wanted))
+    return At(wanted)
+
+
+def as_positions(wanted: Any, what: str = "positions") -> Any:
+    """What a user wrote for positions, checked, in plain values; ``"all"`` is None.
+
+    Raises:
+        UnknownRoleError: a word that is no role.
+        InputError: what is no position.
+    """
+    if isinstance(wanted, str) and wanted == "all":
+        return None
+    written = as_written(wanted, what, words=NAMES, kind=Selection)
+    as_selection(written)  # says what is wrong with it now, and not when a pass begins
+    return written
+
+
+#: How fields of selections, and of all that holds some, are checked.
+SETTLED = RULES | {kinds(Indices): as_numbers, kinds(Positions): as_positions}
 
 
 def chosen(layout: TokenLayout, wanted: Positions) -> Mask:
@@ -185,36 +208,11 @@ def chosen(layout: TokenLayout, wanted: Positions) -> Mask:
     return as_selection(wanted).of(layout)
 
 
-def indices(wanted: Indices, size: int, what: str) -> list[int]:
-    """Numbers, ranges and fractions along an axis, as numbers from 0.
-
-    A fraction f is index ``int(f * size)``, 1.0 the last; a pair of fractions is every index i
-    with ``f <= i / size < g``.
-
-    Raises:
-        EmptySelectionError: a number that is not there, or nothing at all.
-    """
-    items = [wanted] if isinstance(wanted, int | float) else list(wanted)
-    if len(items) == 2 and all(isinstance(item, float) for item in items):
-        low, high = items
-        found = [i for i in range(size) if low <= i / size < high]
-    else:
-        found = [_index(item, size, what) for item in items]
-    if not found:
-        raise EmptySelectionError(
-            f"no {what} is selected: the selection is empty ({wanted!r} of {size})"
-        )
-    return found
-
-
-def _index(item: int | float, size: int, what: str) -> int:
-    if isinstance(item, float):
-        if not 0 <= item <= 1:
-            raise EmptySelectionError(f"no {what} at {item}: fractions lie between 0.0 and 1.0")
-        return min(int(item * size), size - 1)
-    if not -size <= item < size:
-        raise EmptySelectionError(f"no {what} {item}: there are {size}, counted from 0")
-    return item % size
+def _parts(given: Any) -> tuple[Selection, ...]:
+    parts = tuple(map(as_selection, given if isinstance(given, tuple | list) else (given,)))
+    if not parts:
+        raise EmptySelectionError("no position is selected: the selection is empty")
+    return parts
 
 
 def _own(layout: TokenLayout) -> np.ndarray:

@@ -1,0 +1,211 @@
+"""Checks of what users pass: words, numbers, keywords. A refusal says what there is."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from functools import cache, wraps
+from inspect import signature
+from reprlib import Repr
+from types import NoneType
+from typing import Any, ClassVar, ParamSpec, TypeVar, get_args, get_type_hints
+
+import numpy as np
+
+from vlmlens.errors import InputError, UnknownKeywordError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+#: From a value and what it is called to the value in Python's own terms; raises ``InputError``.
+Rule = Callable[[Any, str], Any]
+
+_short = Repr()
+_short.maxstring = _short.maxother = 60
+
+
+def shown(value: Any) -> str:
+    """A value in a message: in one line, and never a whole tensor."""
+    if hasattr(value, "shape"):
+        return f"{type(value).__name__} of shape {tuple(value.shape)}"
+    return f"the class {value.__name__}" if isinstance(value, type) else _short.repr(value)
+
+
+def plain(value: Any) -> Any:
+    """Numbers and arrays of numpy, torch and xarray as Python's own; anything else as it is."""
+    if hasattr(value, "__array__") and not isinstance(value, type):
+        if not hasattr(value, "tolist"):
+            value = np.asarray(value)
+        try:
+            return value.tolist()
+        except RuntimeError as error:  # a tensor without data
+            raise InputError(f"{shown(value)} holds no numbers to read: {error}") from error
+    return value
+
+
+def flag(value: Any, what: str) -> bool:
+    """True or False.
+
+    Raises:
+        InputError: anything else.
+    """
+    if not isinstance(given := plain(value), bool):
+        raise InputError(f"{what}={shown(value)}: say True or False")
+    return given
+
+
+def whole(value: Any, what: str, least: int | None = None, most: int | None = None) -> int:
+    """A whole number, perhaps within bounds.
+
+    Raises:
+        InputError: no number, a fraction, True, or one out of bounds.
+    """
+    given = plain(value)
+    inside = isinstance(given, int) and not isinstance(given, bool)
+    if inside:
+        inside = (least is None or given >= least) and (most is None or given <= most)
+    if not inside:
+        raise InputError(f"{what}={shown(value)}: a whole number{_bounds(least, most)} is wanted")
+    return given
+
+
+def number(
+    value: Any,
+    what: str,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    finite: bool = True,
+) -> int | float:
+    """A number, finite unless it need not be, perhaps within bounds.
+
+    Raises:
+        InputError: no number, NaN, an infinite one, True, or one out of bounds.
+    """
+    given = plain(value)
+    inside = isinstance(given, int | float) and not isinstance(given, bool)
+    if inside:
+        inside = math.isfinite(given) if finite else given == given
+        inside = inside and (above is None or given > above)
+        inside = inside and (least is None or given >= least) and (most is None or given <= most)
+    if not inside:
+        bounds = f" above {above:g}" if above is not None else _bounds(least, most)
+        kind = "finite number" if finite else "number"
+        raise InputError(f"{what}={shown(value)}: a {kind}{bounds} is wanted")
+    return given
+
+
+def word(value: Any, what: str) -> str:
+    """A text.
+
+    Raises:
+        InputError: anything else.
+    """
+    if not isinstance(value, str):
+        raise InputError(f"{what}={shown(value)}: a text is wanted")
+    return value
+
+
+def one_of(value: Any, what: str, known: Iterable[str], otherwise: str = "") -> str:
+    """One of these words.
+
+    Raises:
+        InputError: says which there are.
+    """
+    known = list(known)
+    if not isinstance(value, str) or value not in known:
+        raise InputError(f"{what}={shown(value)}; there is: {', '.join(known)}{otherwise}")
+    return value
+
+
+def refuse_unknown(
+    given: Iterable[str], known: Iterable[str], where: str, advice: Mapping[str, str] | None = None
+) -> None:
+    """Refuse keywords that nobody would read.
+
+    Args:
+        given: the keywords.
+        known: those that there are.
+        where: of what.
+        advice: what to do instead, for some that are known elsewhere.
+
+    Raises:
+        UnknownKeywordError: names the nearest ones.
+    """
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise UnknownKeywordError(name, known, where, (advice or {}).get(name, ""))
+
+
+def told(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, whose unknown keywords are refused with the nearest names."""
+    known = [p.name for p in signature(function).parameters.values() if p.kind != p.VAR_KEYWORD]
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        refuse_unknown(kwargs, known, f"{function.__name__}(...)")
+        return function(*args, **kwargs)
+
+    return call
+
+
+class Told:
+    """A value whose unknown keywords are refused with the nearest names."""
+
+    #: What to write instead of keywords that belong elsewhere.
+    ADVICE: ClassVar[Mapping[str, str]] = {}
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        refuse_unknown(kwargs, signature(cls).parameters, f"{cls.__name__}(...)", cls.ADVICE)
+        return super().__new__(cls)
+
+
+#: What the fields of a value may hold, by the kinds in their annotation (None aside).
+RULES: dict[frozenset[Any], Rule] = {
+    frozenset({bool}): flag,
+    frozenset({int}): whole,
+    frozenset({float}): number,
+    frozenset({int, float}): number,
+    frozenset({str}): word,
+}
+
+
+def kinds(annotation: Any) -> frozenset[Any]:
+    """The types that an annotation names, None aside."""
+    return frozenset(get_args(annotation) or (annotation,)) - {NoneType}
+
+
+def settle(value: Any, rules: Mapping[frozenset[Any], Rule] = RULES) -> None:
+    """Check the fields of a frozen dataclass by their annotations, and put plain values in place.
+
+    A field of another kind is its class's own to check; so is one that is left at its default.
+
+    Raises:
+        InputError: names the field.
+    """
+    hints = _hints(type(value))
+    for item in fields(value):
+        given = getattr(value, item.name)
+        if given is item.default or item.name not in hints:
+            continue
+        rule = rules.get(kinds(hints[item.name]))
+        optional = item.default is None or NoneType in get_args(hints[item.name])
+        if rule is None or (given is None and optional):
+            continue
+        if (made := rule(given, item.name)) is not given:
+            object.__setattr__(value, item.name, made)
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    try:
+        return get_type_hints(kind)
+    except Exception:  # names that only a type checker sees, in a user's own class
+        return {}
+
+
+def _bounds(least: float | None, most: float | None) -> str:
+    if least is None and most is None:
+        return ""
+    if most is None:
+        return f" of at least {least:g}"
+    return f" up to {most:g}" if least is None else f" from {least:g} to {most:g}"
