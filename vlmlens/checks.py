@@ -6,8 +6,8 @@ from dataclasses import fields
 from functools import cache, wraps
 from inspect import signature
 from reprlib import Repr
-from types import NoneType
-from typing import Any, ClassVar, ParamSpec, TypeVar, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, ClassVar, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -67,12 +67,24 @@ def whole(value: Any, what: str, least: int | None = None, most: int | None = No
     return given
 
 
+def wholes(value: Any, what: str, least: int | None = None) -> tuple[int, ...]:
+    """Whole numbers, one after the other.
+
+    Raises:
+        InputError: no collection, or one with anything else in it.
+    """
+    given = plain(value)
+    if not isinstance(given, list | tuple | range):
+        raise InputError(f"{what}={shown(value)}: whole numbers are wanted, such as (2, 2)")
+    return tuple(whole(each, what, least) for each in given)
+
+
 def number(
     value: Any,
     what: str,
-    least: float | None = None,
-    most: float | None = None,
-    above: float | None = None,
+    least: int | float | None = None,
+    most: int | float | None = None,
+    above: int | float | None = None,
     finite: bool = True,
 ) -> int | float:
     """A number, finite unless it need not be, perhaps within bounds.
@@ -171,7 +183,8 @@ RULES: dict[frozenset[Any], Rule] = {
 
 def kinds(annotation: Any) -> frozenset[Any]:
     """The types that an annotation names, None aside."""
-    return frozenset(get_args(annotation) or (annotation,)) - {NoneType}
+    union = get_origin(annotation) in (Union, UnionType)
+    return frozenset(get_args(annotation) if union else (annotation,)) - {NoneType}
 
 
 def settle(value: Any, rules: Mapping[frozenset[Any], Rule] = RULES) -> None:
@@ -203,7 +216,7 @@ def _hints(kind: type) -> dict[str, Any]:
         return {}
 
 
-def _bounds(least: float | None, most: float | None) -> str:
+def _bounds(least: int | float | None, most: int | float | None) -> str:
     if least is None and most is None:
         return ""
     if most is None:

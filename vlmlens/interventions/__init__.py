@@ -2,7 +2,7 @@
 
 from vlmlens.interventions.ablate import MeanAblate, ResampleAblate, ZeroAblate
 from vlmlens.interventions.attention import ScaleAttention, SetPattern
-from vlmlens.interventions.base import Intervention, Site, label
+from vlmlens.interventions.base import Intervention, Site, as_edits, label
 from vlmlens.interventions.compress import CompressVision
 from vlmlens.interventions.drop import DropTokens
 from vlmlens.interventions.edit import Edit
@@ -64,6 +64,7 @@ __all__ = [
     "Steer",
     "Stored",
     "ZeroAblate",
+    "as_edits",
     "label",
     "mean_activation",
     "text_norms",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache
+from vlmlens.checks import whole
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site, generator
 from vlmlens.interventions.stored import mean_activation, refuse_misaligned
@@ -62,6 +63,10 @@ class ResampleAblate(Intervention):
 
     source: ActivationCache | None = None
     seed: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        whole(self.seed, "seed", least=0)
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """The drawn samples' activations."""

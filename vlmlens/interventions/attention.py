@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from vlmlens.checks import one_of
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
 from vlmlens.interventions.stored import Stored
@@ -54,10 +55,11 @@ class SetPattern(Intervention):
     reads: ClassVar[tuple[str, ...]] = ("attn.hook_attn_scores",)
 
     def __post_init__(self):
-        if isinstance(self.to, Tensor):
-            object.__setattr__(self, "to", Stored.of(self.to))
-        elif isinstance(self.to, str) and self.to not in PATTERNS:
-            raise InputError(f"to={self.to!r}; there is: {', '.join(PATTERNS)}, or a tensor")
+        super().__post_init__()
+        if isinstance(self.to, str):
+            one_of(self.to, "to", PATTERNS, ", or a tensor")
+        else:
+            object.__setattr__(self, "to", Stored.of(self.to, "to"))
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """The pattern that was asked for, wherever a query sees any key."""

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache
+from vlmlens.checks import Told, settle, shown
 from vlmlens.errors import InputError
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Positions
+from vlmlens.positions.selection import SETTLED
 from vlmlens.select import Where
 
 if TYPE_CHECKING:
@@ -61,10 +63,12 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Intervention:
+class Intervention(Told):
     """An edit of one kind of point: a frozen value with one pure method.
 
     Subclasses add their own fields and write ``edit`` for the whole tensor; ``where`` confines it.
+    Fields are checked by their annotations when a value is made: an ``int`` is a whole number, a
+    ``float`` a finite one, of Python, numpy or torch.
 
     Attributes:
         point: the point's name, or a pattern such as ``"blocks.*.hook_mlp_out"``.
@@ -76,6 +80,12 @@ class Intervention:
     point: str = ""
     where: Where = field(default_factory=Where)
     reads: ClassVar[tuple[str, ...]] = ()
+    ADVICE: ClassVar[Mapping[str, str]] = {
+        item.name: f"say where=Where({item.name}=...)" for item in fields(Where)
+    }
+
+    def __post_init__(self):
+        settle(self, FIELDS)
 
     @property
     def also(self) -> tuple[str, ...]:
@@ -130,6 +140,45 @@ class Intervention:
             else:
                 shown.append(f"{item.name}={_shown(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def as_edits(given: Any) -> tuple[Intervention, ...]:
+    """What a user passed as interventions: one, or several in order.
+
+    Raises:
+        InputError: what is none.
+    """
+    if isinstance(given, Intervention):
+        return (given,)
+    advice = (
+        "interventions are values such as ZeroAblate('hook_embed'), in a list; [] edits nothing"
+    )
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
+        raise InputError(f"{shown(given)} is no intervention: {advice}")
+    edits = tuple(given)
+    for edit in edits:
+        if not isinstance(edit, Intervention):
+            raise InputError(f"{shown(edit)} is no intervention: {advice}")
+        if not isinstance(edit.where, Where):  # a class of one's own, with its own __post_init__
+            _placed(edit.where, "where")
+    return edits
+
+
+def _placed(value: Any, what: str) -> Where:
+    if not isinstance(value, Where):
+        raise InputError(f"{what}={shown(value)}: say Where(...), such as Where(positions='last')")
+    return value
+
+
+def _saved(value: Any, what: str) -> ActivationCache:
+    if not isinstance(value, ActivationCache):
+        run = f"; this is a {type(value).__name__}" if hasattr(value, "saved") else ""
+        raise InputError(f"{what}={shown(value)}: what a run saved is wanted, run.saved{run}")
+    return value
+
+
+#: How an intervention's fields are checked.
+FIELDS = SETTLED | {frozenset({Where}): _placed, frozenset({ActivationCache}): _saved}
 
 
 def label(interventions: Iterable[Intervention]) -> str:

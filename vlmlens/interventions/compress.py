@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlmlens.checks import one_of
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
 from vlmlens.interventions.prepare import dropped, only_inputs
@@ -46,6 +47,7 @@ class CompressVision(Intervention):
     position_ids: str = "kept"
 
     def __post_init__(self):
+        super().__post_init__()
         refuse_ids(self.position_ids)
         if self.point != "hook_embed":
             raise InputError("CompressVision pools where image and text meet: point='hook_embed'")
@@ -120,5 +122,4 @@ def refuse_ids(position_ids: str) -> None:
     Raises:
         InputError: says which there are.
     """
-    if position_ids not in ("kept", "reindexed"):
-        raise InputError(f"position_ids={position_ids!r}; there is: kept, reindexed")
+    one_of(position_ids, "position_ids", ("kept", "reindexed"))

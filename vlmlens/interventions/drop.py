@@ -31,6 +31,7 @@ class DropTokens(Intervention):
     position_ids: str = "kept"
 
     def __post_init__(self):
+        super().__post_init__()
         refuse_ids(self.position_ids)
         only_inputs(self)
         if self.where.positions is None:

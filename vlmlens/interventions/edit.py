@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from vlmlens.checks import shown
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
 
@@ -21,6 +22,11 @@ class Edit(Intervention):
     """
 
     by: Callable[[Tensor], Tensor] | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.by is not None and not callable(self.by):
+            raise InputError(f"by={shown(self.by)}: a function of a tensor is wanted")
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """What the function makes of it."""

@@ -29,6 +29,7 @@ class InjectAt(Intervention):
     reads: ClassVar[tuple[str, ...]] = ("hook_embed",)
 
     def __post_init__(self):
+        super().__post_init__()
         if self.layer < 1:
             raise InputError(f"layer={self.layer}: blocks to enter late at are counted from 1")
         if self.point or self.where.shown():

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlmlens.checks import number, one_of, plain
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention
 from vlmlens.interventions.prepare import chosen_rows, only_inputs
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from vlmlens.model.inputs import Inputs
 
 AXES = ("time", "height", "width")
+#: The largest number up to which float32 tells whole numbers apart.
+TOLD_APART = 2**24
 MAPS = ("own", "constant", "raster", "row", "column")
 
 
@@ -54,12 +57,15 @@ class MovePositions(Intervention):
     rest: str = "kept"
 
     def __post_init__(self):
-        if isinstance(self.to, str) and self.to not in MAPS:
-            raise InputError(f"to={self.to!r}; there is: {', '.join(MAPS)}, or one number a token")
-        if self.axis not in (None, *AXES):
-            raise InputError(f"axis={self.axis!r}; there is: {', '.join(AXES)}")
-        if self.rest not in ("kept", "follow"):
-            raise InputError(f"rest={self.rest!r}; there is: kept, follow")
+        super().__post_init__()
+        to = plain(self.to)
+        if isinstance(to, tuple | list):
+            object.__setattr__(self, "to", tuple(number(each, "to") for each in to))
+        else:
+            one_of(to, "to", MAPS, ", or one number a token")
+        if self.axis is not None:
+            one_of(self.axis, "axis", AXES)
+        one_of(self.rest, "rest", ("kept", "follow"))
         only_inputs(self)
 
     def prepare(self, inputs: "Inputs") -> "Inputs":
@@ -82,6 +88,11 @@ class MovePositions(Intervention):
                 )
                 top = ids[:, torch.from_numpy(meant)].max().floor() + 1
                 ids[:, last + 1 :] += top - ids[:, last + 1 : last + 2]
+        if float(made.abs().max()) > TOLD_APART:
+            raise InputError(
+                f"{self} makes position ids up to {float(made.abs().max()):g}; beyond {TOLD_APART} "
+                "neighbours are one number in float32, in which RoPE's angles are computed"
+            )
         made = made.to(old.dtype) if bool((made == made.round()).all()) else made.float()
         return replace(inputs, tensors={**inputs.tensors, "position_ids": made.to(old.device)})
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vlmlens.errors import InputError
+from vlmlens.checks import number, one_of
 from vlmlens.interventions.base import Intervention, Site
 from vlmlens.interventions.vision import images
 
@@ -43,8 +43,9 @@ class NormalizeVision(Intervention):
     eps: float = 1e-6
 
     def __post_init__(self):
-        if self.kind not in KINDS:
-            raise InputError(f"kind={self.kind!r}; there is: {', '.join(KINDS)}")
+        super().__post_init__()
+        one_of(self.kind, "kind", KINDS)
+        number(self.eps, "eps", least=0)
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """The activation with its vision tokens rescaled."""

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlmlens.checks import one_of, whole, wholes
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.interventions.base import Intervention, Site, generator
 from vlmlens.interventions.designs import DESIGNS, SHUFFLES, arrangement
@@ -58,10 +59,15 @@ class PermuteVision(Intervention):
     moves: str = "content"
 
     def __post_init__(self):
-        if self.design not in DESIGNS:
-            raise InputError(f"design={self.design!r}; there is: {', '.join(DESIGNS)}")
-        if self.moves not in MOVED:
-            raise InputError(f"moves={self.moves!r}; there is: {', '.join(MOVED)}")
+        super().__post_init__()
+        one_of(self.design, "design", DESIGNS)
+        one_of(self.moves, "moves", MOVED)
+        whole(self.seed, "seed", least=0)
+        if self.permutation is not None:
+            object.__setattr__(self, "permutation", wholes(self.permutation, "permutation"))
+        object.__setattr__(self, "block", wholes(self.block, "block", least=1))
+        if len(self.block) != 2:
+            raise InputError(f"block={self.block}: rows and columns of one, such as (2, 2)")
         if not 0 < self.fraction <= 1:
             raise InputError(f"fraction={self.fraction}: a share above 0, at most 1")
         if self.where.positions is not None:

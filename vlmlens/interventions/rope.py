@@ -6,8 +6,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from vlmlens.checks import one_of
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
+from vlmlens.interventions.move import TOLD_APART
 from vlmlens.positions import Indices, indices
 
 TURNED = {
@@ -29,8 +31,8 @@ class _Turning(Intervention):
     planes: Indices | None = None
 
     def __post_init__(self):
-        if self.of not in TURNED:
-            raise InputError(f"of={self.of!r}; there is: {', '.join(TURNED)}")
+        super().__post_init__()
+        one_of(self.of, "of", TURNED)
         if self.point:
             raise InputError(f"{type(self).__name__} knows its points: say of={self.of!r} instead")
 
@@ -98,6 +100,14 @@ class RotateRope(_Turning):
 
     delta: int | float = 1.0
     axis: str | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if abs(self.delta) > TOLD_APART:
+            raise InputError(
+                f"delta={self.delta:g}: beyond {TOLD_APART} steps float32, in which angles are "
+                "computed, no longer tells neighbours apart"
+            )
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """Queries or keys, turned on."""

@@ -15,7 +15,7 @@ class Scale(Intervention):
         by: the factor.
     """
 
-    by: float = 1.0
+    by: int | float = 1.0
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """The activation times ``by``."""

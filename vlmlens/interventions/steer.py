@@ -26,8 +26,9 @@ class Steer(Intervention):
     by: int | float = 1.0
 
     def __post_init__(self):
+        super().__post_init__()
         if self.vector is not None:
-            object.__setattr__(self, "vector", Stored.of(self.vector))
+            object.__setattr__(self, "vector", Stored.of(self.vector, "vector"))
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """The activation and the vector."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache, contents
+from vlmlens.checks import shown
 from vlmlens.errors import InputError
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Positions
@@ -28,9 +29,21 @@ class Stored:
     name: str = ""
 
     @classmethod
-    def of(cls, tensor: "Tensor | Stored") -> "Stored":
-        """A tensor, stored; one that is stored already stays as it is."""
-        return tensor if isinstance(tensor, Stored) else cls(tensor.detach())
+    def of(cls, given: "Tensor | np.ndarray | Stored", what: str = "tensor") -> "Stored":
+        """A tensor or an array, stored; what is stored already stays as it is.
+
+        Raises:
+            InputError: what holds no numbers.
+        """
+        if isinstance(given, Stored):
+            return given
+        try:
+            tensor = given if isinstance(given, Tensor) else torch.as_tensor(np.asarray(given))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{what}={shown(given)}: a tensor is wanted") from error
+        if tensor.is_complex():
+            raise InputError(f"{what}={shown(given)}: real numbers are wanted")
+        return cls(tensor.detach())
 
     @cached_property
     def digest(self) -> str:
