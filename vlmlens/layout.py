@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -34,6 +35,9 @@ class View:
         thumbnail: whether it is a small copy of the whole image, beside tiles of it.
         newlines: learned tokens that end rows: after ``"each"`` row, after the ``"last"``, or none.
         registers: learned tokens after all others, which stand for no place.
+        across: left and right edge of every column, in pixels of the original; by default equal
+            parts of the box. A tower that sees whole patches only leaves gaps between tiles.
+        down: top and bottom edge of every row.
     """
 
     rows: int
@@ -42,6 +46,8 @@ class View:
     thumbnail: bool = False
     newlines: Literal["each", "last", ""] = ""
     registers: int = 0
+    across: tuple[tuple[float, float], ...] = ()
+    down: tuple[tuple[float, float], ...] = ()
 
     @property
     def size(self) -> int:
@@ -54,12 +60,18 @@ class View:
         if self.box is None or original is None:
             return np.full((self.rows * self.columns, 4), np.nan)
         left, top, right, bottom = self.box
-        xs = np.clip(np.linspace(left, right, self.columns + 1), 0, original[0])
-        ys = np.clip(np.linspace(top, bottom, self.rows + 1), 0, original[1])
+        across = np.array(self.across or _parts(left, right, self.columns)).reshape(-1, 2)
+        down = np.array(self.down or _parts(top, bottom, self.rows)).reshape(-1, 2)
         boxes = np.empty((self.rows, self.columns, 4))
-        boxes[..., 0], boxes[..., 2] = xs[:-1], xs[1:]
-        boxes[..., 1], boxes[..., 3] = ys[:-1, None], ys[1:, None]
+        boxes[..., [0, 2]] = np.clip(across, 0, original[0])
+        boxes[..., [1, 3]] = np.clip(down, 0, original[1])[:, None]
         return boxes.reshape(-1, 4)
+
+
+def _parts(start: float, end: float, parts: int) -> list[tuple[float, float]]:
+    """Both edges of each of so many equal parts of a length."""
+    edges = np.linspace(start, end, parts + 1)
+    return list(pairwise(edges.tolist()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +155,11 @@ class TokenLayout:
         return found[np.lexsort((self.column[found], self.row[found], self.tile[found]))]
 
     def tiles(self, image: int = 0) -> int:
-        """How many grids an image's tokens lie on: its tiles, and its thumbnail."""
-        return int(self.tile[self.image == image].max(initial=-1)) + 1
+        """How many grids an image's patches lie on: its tiles, and its thumbnail.
+
+        A tile of a picture so thin that none of its patches is kept does not count.
+        """
+        return int(self.tile[self.vision(image)].max(initial=-1)) + 1
 
     def grid(self, image: int = 0, tile: int = 0) -> tuple[int, int]:
         """Rows and columns of one image's tokens, on one of its tiles.

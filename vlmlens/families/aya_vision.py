@@ -8,14 +8,15 @@ from vlmlens.families.llava import deepest_selected
 from vlmlens.layout import View
 
 
-def tile_side(config: Any) -> int:
-    """Tokens along a tile's side, after pixels are shuffled into depth."""
+def tile_side(config: Any) -> tuple[int, int]:
+    """Tokens along a tile's side, after pixels are shuffled into depth; pixels along a token's."""
     vision = config.vision_config
-    return vision.image_size // vision.patch_size // config.downsample_factor
+    unit = vision.patch_size * config.downsample_factor
+    return vision.image_size // unit, unit
 
 
 def _views(pictures: Pictures) -> list[tuple[View, ...]]:
-    return tiled(pictures, tile_side(pictures.config))
+    return tiled(pictures, *tile_side(pictures.config))
 
 
 AYA_VISION = Family(

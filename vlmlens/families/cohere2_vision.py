@@ -27,7 +27,7 @@ def canvas(processor: Any, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _views(pictures: Pictures) -> list[tuple[View, ...]]:
-    return tiled(pictures, tile_side(pictures.config), canvas)
+    return tiled(pictures, *tile_side(pictures.config), canvas)
 
 
 COHERE2_VISION = Family(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from vlmlens.families.family import Family, Pictures
-from vlmlens.families.geometry import Box
+from vlmlens.families.geometry import Box, first
 from vlmlens.layout import View
 
 
@@ -26,10 +26,11 @@ def padded(size: tuple[int, int], side: int, least: int) -> Box:
 
 def _views(pictures: Pictures) -> list[tuple[View, ...]]:
     pixels = pictures.tensors["pixel_values"].shape[-1]
-    side = pixels // pictures.config.vision_config.patch_size
+    patch = pictures.config.vision_config.patch_size
+    side, share = pixels // patch, pixels // patch * patch / pixels
     least = getattr(pictures.processor, "min_size", 1)
     return [
-        (View(side, side, None if size is None else padded(size, pixels, least)),)
+        (View(side, side, None if size is None else first(padded(size, pixels, least), share)),)
         for size in pictures.sizes
     ]
 

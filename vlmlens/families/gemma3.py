@@ -4,7 +4,7 @@ import math
 
 from vlmlens.errors import InputError
 from vlmlens.families.family import Family, Pictures
-from vlmlens.families.geometry import whole
+from vlmlens.families.geometry import first, whole
 from vlmlens.layout import View
 
 
@@ -15,8 +15,10 @@ def _views(pictures: Pictures) -> list[tuple[View, ...]]:
             f"{len(pictures.sizes)} images became {made}: pan and scan is on, whose crops are not "
             "laid out; set processor.image_processor.do_pan_and_scan = False"
         )
-    side = math.isqrt(pictures.config.mm_tokens_per_image)
-    return [(View(side, side, whole(size)),) for size in pictures.sizes]
+    side, vision = math.isqrt(pictures.config.mm_tokens_per_image), pictures.config.vision_config
+    pooled = vision.image_size // vision.patch_size // side  # patches along a token's side
+    share = side * pooled * vision.patch_size / vision.image_size
+    return [(View(side, side, first(whole(size), share)),) for size in pictures.sizes]
 
 
 GEMMA3 = Family(model_type="gemma3", views=_views, per_token={"token_type_ids": (1, 0)})

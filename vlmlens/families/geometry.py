@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from PIL import Image
+
 #: Left, top, right, bottom, in pixels of the original image.
 Box = tuple[float, float, float, float]
 
@@ -47,17 +49,54 @@ def whole(original: tuple[int, int] | None) -> Box | None:
     return None if original is None else (0.0, 0.0, float(original[0]), float(original[1]))
 
 
-def tiles(box: Box | None, rows: int, columns: int) -> list[Box | None]:
-    """A box cut into equal tiles, row by row."""
+def blank(size: tuple[int, int]) -> Image.Image:
+    """A black picture, for a processor to show how it cuts one of this size.
+
+    A picture and no array: an array of three rows could be one of three channels.
+    """
+    return Image.new("RGB", size)
+
+
+def first(box: Box | None, share: float) -> Box | None:
+    """The first part of a box's width, and of its height.
+
+    A tower cuts its pixels into whole patches from the left and the top: the 27 patches of
+    14 pixels that a picture of 384 pixels holds are the first 378 / 384 of it.
+    """
+    if box is None:
+        return None
+    left, top, right, bottom = box
+    return left, top, left + share * (right - left), top + share * (bottom - top)
+
+
+def tiles(box: Box | None, rows: int, columns: int, share: float = 1.0) -> list[Box | None]:
+    """A box cut into equal tiles, row by row; of each of them the first part.
+
+    Args:
+        box: of all tiles.
+        rows: of tiles.
+        columns: of tiles.
+        share: how much of a tile's width and height is seen; see ``first``.
+    """
     if box is None:
         return [None] * (rows * columns)
     left, top, right, bottom = box
     width, height = (right - left) / columns, (bottom - top) / rows
     return [
-        (left + c * width, top + r * height, left + (c + 1) * width, top + (r + 1) * height)
+        first(
+            (left + c * width, top + r * height, left + (c + 1) * width, top + (r + 1) * height),
+            share,
+        )
         for r in range(rows)
         for c in range(columns)
     ]
+
+
+def in_square(size: tuple[int, int]) -> Box:
+    """What a square shows of an image that is padded to it, in the middle."""
+    side = max(size)
+    x, y = ((side - n) // 2 for n in size)
+    return float(-x), float(-y), float(side - x), float(side - y)
 
 
 def _resized(processor: Any, width: int, height: int) -> tuple[int, int]:

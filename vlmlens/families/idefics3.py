@@ -3,19 +3,26 @@
 from dataclasses import replace
 
 from vlmlens.families.family import Family, Pictures
-from vlmlens.families.geometry import tiles, whole
+from vlmlens.families.geometry import blank, first, tiles, whole
 from vlmlens.layout import View
 
 
 def _views(pictures: Pictures) -> list[tuple[View, ...]]:
     config = pictures.config
-    vision = config.vision_config
-    side = vision.image_size // vision.patch_size // config.scale_factor
+    pixels = pictures.tensors["pixel_values"].shape[-1]
+    unit = config.vision_config.patch_size * config.scale_factor
+    side = pixels // unit
+    share = side * unit / pixels
     found: list[tuple[View, ...]] = []
     for size in pictures.originals():
-        _, rows, columns = pictures.processor.get_number_of_image_patches(size[1], size[0])
-        cut = [View(side, side, box) for box in tiles(whole(size), rows, columns)]
-        found.append((*cut, View(side, side, whole(size), thumbnail=bool(cut))))
+        # How many tiles is not among the tensors; a blank image is cut in the same way.
+        made = pictures.processor(
+            blank(size), return_row_col_info=True, do_rescale=False, do_normalize=False, resample=0
+        )
+        rows, columns = made["rows"][0][0], made["cols"][0][0]
+        cut = tiles(whole(size), rows, columns, share) if rows else []
+        small = View(side, side, first(whole(size), share), thumbnail=bool(cut))
+        found.append((*(View(side, side, box) for box in cut), small))
     return found
 
 

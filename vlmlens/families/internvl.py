@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vlmlens.families.family import Family, Pictures
-from vlmlens.families.geometry import tiles, whole
+from vlmlens.families.geometry import first, tiles, whole
 from vlmlens.layout import View
 
 
@@ -33,6 +33,7 @@ def canvas(processor: Any, size: tuple[int, int]) -> tuple[int, int]:
 def tiled(
     pictures: Pictures,
     side: int,
+    unit: int,
     arranged: Callable[[Any, tuple[int, int]], tuple[int, int]] = canvas,
 ) -> list[tuple[View, ...]]:
     """Tiles of ``side`` by ``side`` tokens, row by row, and a small copy if there are several.
@@ -40,25 +41,27 @@ def tiled(
     Args:
         pictures: the images.
         side: tokens along a tile's side.
+        unit: pixels along a token's side.
         arranged: the processor and an image's size -> rows and columns of tiles.
     """
-    made = pictures.tensors["pixel_values"].shape[0]
+    made, pixels = (pictures.tensors["pixel_values"].shape[at] for at in (0, -1))
+    share = side * unit / pixels
     if made == len(pictures.sizes):
-        return [(View(side, side, whole(size)),) for size in pictures.sizes]
+        return [(View(side, side, first(whole(size), share)),) for size in pictures.sizes]
     found: list[tuple[View, ...]] = []
     for size in pictures.originals():
         rows, columns = arranged(pictures.processor, size)
-        cut = [View(side, side, box) for box in tiles(whole(size), rows, columns)]
-        found.append(
-            (*cut, View(side, side, whole(size), thumbnail=True)) if len(cut) > 1 else (*cut,)
-        )
+        cut = [View(side, side, box) for box in tiles(whole(size), rows, columns, share)]
+        small = View(side, side, first(whole(size), share), thumbnail=True)
+        found.append((*cut, small) if len(cut) > 1 else (*cut,))
     return found
 
 
 def _views(pictures: Pictures) -> list[tuple[View, ...]]:
     vision = pictures.config.vision_config
-    side = int(vision.image_size[0] // vision.patch_size[0] * pictures.config.downsample_ratio)
-    return tiled(pictures, side)
+    patch, ratio = vision.patch_size[0], pictures.config.downsample_ratio
+    side = int(vision.image_size[0] // patch * ratio)
+    return tiled(pictures, side, round(patch / ratio))
 
 
 INTERNVL = Family(

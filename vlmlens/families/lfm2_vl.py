@@ -1,9 +1,7 @@
 """LFM2-VL: SigLIP 2 at any shape, in tiles if large; most of the LM's layers convolve."""
 
-import numpy as np
-
 from vlmlens.families.family import Family, Pictures, Tap
-from vlmlens.families.geometry import tiles, whole
+from vlmlens.families.geometry import blank, tiles, whole
 from vlmlens.layout import View
 
 
@@ -20,8 +18,7 @@ def _views(pictures: Pictures) -> list[tuple[View, ...]]:
     found: list[tuple[View, ...]] = []
     for size in pictures.originals():
         # How many tiles is not among the tensors; a blank image is cut in the same way.
-        blank = np.zeros((size[1], size[0], 3), dtype=np.uint8)
-        made = pictures.processor(blank, return_tensors="np", return_row_col_info=True)
+        made = pictures.processor(blank(size), return_tensors="np", return_row_col_info=True)
         cut = tiles(whole(size), int(made["image_rows"][0]), int(made["image_cols"][0]))
         views = [View(*sides.pop(0), box) for box in cut]
         if len(made["spatial_shapes"]) > len(cut):

@@ -8,10 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from vlmlens.families.family import Family, Pictures, Tap
-from vlmlens.families.geometry import Box, tiles, whole
+from vlmlens.families.geometry import Box, blank, tiles, whole
 from vlmlens.layout import View
 
 
@@ -36,8 +34,7 @@ def _views(pictures: Pictures) -> list[tuple[View, ...]]:
     found: list[tuple[View, ...]] = []
     for size in pictures.originals():
         # How many tiles is not among the tensors; a blank image is cut in the same way.
-        blank = np.zeros((size[1], size[0], 3), dtype=np.uint8)
-        made = pictures.processor(blank, return_tensors="pt")["aspect_ratios"]
+        made = pictures.processor(blank(size), return_tensors="pt")["aspect_ratios"]
         rows, columns = (int(n) for n in made[0])
         cut = tiles(canvas(size, rows, columns, pixels), rows, columns)
         views = [View(side, side, box) for box in cut]

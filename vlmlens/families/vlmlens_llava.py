@@ -12,8 +12,27 @@ from vlmlens.layout import View
 def _pooled(pictures: Pictures) -> list[tuple[View, ...]]:
     """LLaVA's grid, as many rows and columns as are left of it, and registers after it."""
     side, extra = pictures.config.pool, pictures.config.registers
-    changed = {"registers": extra} | ({"rows": side, "columns": side} if side else {})
-    return [(replace(view, **changed),) for (view,) in one_grid(pictures)]
+    found = []
+    for (view,) in one_grid(pictures):
+        view = replace(view, registers=extra)
+        if side and view.box:
+            left, top, right, bottom = view.box
+            across, down = (
+                _shared(left, right, view.columns, side),
+                _shared(top, bottom, view.rows, side),
+            )
+            view = replace(view, across=across, down=down)
+        found.append((replace(view, rows=side, columns=side) if side else view,))
+    return found
+
+
+def _shared(start: float, end: float, cells: int, groups: int) -> tuple[tuple[float, float], ...]:
+    """Start and end of every group of cells; neighbours share a cell that lies in both."""
+    cell = (end - start) / cells
+    return tuple(
+        (start + n * cells // groups * cell, start + -(-(n + 1) * cells // groups) * cell)
+        for n in range(groups)
+    )
 
 
 def _grid(model: Any, tensors: Mapping[str, Any]) -> Any:
