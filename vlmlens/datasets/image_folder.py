@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from vlmlens.errors import DataError, ImageError
+from vlmlens.graders import right_choice
 from vlmlens.sample import Sample
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -84,7 +85,7 @@ def _asked(folder: Path, table: Path) -> list[Sample]:
             _check_image(path, where)
             checked.add(path)
         choices = _choices(row.get("choices"), where)
-        if answer and choices and answer not in choices:
+        if answer and choices and right_choice(answer, choices) is None:
             raise DataError(f"{where}: the answer {answer!r} is none of the choices {choices}")
         name = name or f"{image}:{len(samples) + 1}"
         if name in lines:

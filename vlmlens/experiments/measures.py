@@ -10,6 +10,7 @@ import xarray as xr
 from vlmlens import probes
 from vlmlens.cache import Save
 from vlmlens.errors import DataError
+from vlmlens.graders import right_choice
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, Run
 from vlmlens.probes import cmb, norms, rope
@@ -127,19 +128,23 @@ class Choosing(Measure):
         Raises:
             DataError: a sample without choices, or whose answer is none of them.
         """
+        at = []
         for sample in samples:
-            if sample.answer not in sample.choices:
+            found = None if sample.answer is None else right_choice(sample.answer, sample.choices)
+            if found is None:
                 raise DataError(
                     f"likelihood scoring needs choices with the answer among them; sample "
                     f"{sample.id or sample.question!r} has {sample.choices} and {sample.answer!r}"
                 )
-        best, gold = [], []
+            at.append(found)
+        best, gold, right = [], [], []
         for start in range(0, len(samples), self.rows):
             some = samples[start : start + self.rows]
-            for sample, found in zip(some, self._found(model, some, interventions), strict=True):
+            scores = self._found(model, some, interventions)
+            for sample, which, found in zip(some, at[start:], scores, strict=False):
                 best.append(sample.choices[int(found.argmax())])
-                gold.append(float(found[sample.choices.index(sample.answer or "")]))
-        right = [float(a == s.answer) for a, s in zip(best, samples, strict=True)]
+                gold.append(float(found[which]))
+                right.append(float(best[-1] == sample.choices[which]))
         return xr.Dataset(
             {
                 "answer": ("sample", best),

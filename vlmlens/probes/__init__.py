@@ -1,6 +1,7 @@
 """One measurement per file: functions from a run to labelled numbers."""
 
-from vlmlens.probes.accuracy import accuracy, answer_log_prob, answers, grade
+from vlmlens.graders import grade
+from vlmlens.probes.accuracy import accuracy, answer_log_prob, answers
 from vlmlens.probes.atlas import head_atlas, looks_needs, patch_looks
 from vlmlens.probes.attention_maps import image_attention, word_attention
 from vlmlens.probes.attribution import (

@@ -1,41 +1,17 @@
 """Accuracy: whether the answer is the right one, by what is said or by likelihood."""
 
-import re
 from collections.abc import Sequence
 
 import torch
 import xarray as xr
 
 from vlmlens.errors import InputError
+from vlmlens.graders import grade
 from vlmlens.model import Generation, Run
 from vlmlens.model.score import answer_log_probs
 from vlmlens.probes.labels import array, samples
 
 NEEDS = ()
-
-
-def plain(answer: str) -> str:
-    """An answer without case, punctuation, articles and spare spaces."""
-    words = re.sub(r"[^\w\s]", " ", answer.lower()).split()
-    return " ".join(word for word in words if word not in ("a", "an", "the"))
-
-
-def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
-    """Whether an answer is right, by a fixed rule and no judge.
-
-    Right is what equals the gold answer once both are ``plain``; and a longer answer that holds
-    the gold answer's words in a row and no other of the choices ("It is on the left." for
-    "left").
-    """
-    said, gold = plain(said), plain(gold)
-    if said == gold:
-        return True
-    rest = f" {said} "
-    if not gold or f" {gold} " not in rest:
-        return False
-    rest = rest.replace(f" {gold} ", " ")
-    others = (plain(c) for c in choices)
-    return not any(f" {c} " in rest for c in others if c and c != gold)
 
 
 def accuracy(run: Generation, gold: Sequence[str] | None = None) -> xr.DataArray:

@@ -1,0 +1,210 @@
+"""The fixed rule: right is what names the right answer, by letter or by text, and no other."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from vlmlens.graders.options import OPPOSITE, Option, options
+from vlmlens.graders.words import ARTICLES, Word, is_number, plain, read, readable
+
+_NOT = ("not", "never", "neither", "nor", "cannot", "without", "except")
+#: Words that an enumeration begins after: "it is a cat and a dog" lists a cat and a dog.
+_OPENING = ("is", "are", "was", "were", "be", "see", "shows", "has", "have", "of", "with", "its")
+_FILLER = ("yes", "no", "ok", "okay", "sure", "well", "so", "answer")
+#: What may come after a letter that stands alone: an end, a sign, a bracket, a dash, some words.
+_AFTER = re.compile(
+    r"[*_\"`”’']*(?:\s*$|\s*\n|[.,:;!?](?!\w)|[\])}>]|\s*[/&]|\s+[-–—(]|"
+    r"\s+(?:or|and|nor|but|is|because|since|as)\b)"
+)
+_CLOSED = re.compile(r"[*_\"`”’']*[\])}>]")
+_CUE = re.compile(r"\b(?:option|choice|letter)\W*$", re.IGNORECASE)
+#: What may come before a small letter that stands for an option, and is no article.
+_BEFORE = re.compile(
+    r"(?:^|[\n(\[{<:=,/&\"*`]|\b(?:answer|is|be|or|and|not|nor|either|neither|both|pick|choose|say)"
+    r")[\s*_\"`(]*$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class _Mention:
+    """Words of an answer that name an option: from ``start`` until ``end``."""
+
+    option: int
+    start: int
+    end: int
+
+
+def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
+    """Whether an answer is right, by a fixed rule and no judge.
+
+    Right is what equals the right answer but for case, punctuation, articles and the way to write
+    a number ("two", "2", "2.0"); and a longer answer that names it, and nothing else that
+    could have been the answer. What counts as naming:
+
+    * an option's words in a row ("It is on the left." for "left"). Of choices that contain each
+      other the longest counts: "top left" names "top left", not "left".
+    * its letter: alone ("B", "b"), marked ("(B)", "b)", "B.", "**B**"), after "option" or before
+      its text. Choices that are letters, or begin with one, have these; others count from A.
+      The gold answer, too, may be a letter or a text.
+    * not what is denied: "left, not right" names left alone.
+
+    Never right: silence, punctuation, an article alone; two options ("A or B", "yes and no"); the
+    right answer joined by "or", or in a list, to something else; for a number any other number
+    ("3.5" or "2 to 3" for 3). Words are compared as they are: "dogs" is not "dog".
+
+    Args:
+        said: what the model says.
+        gold: the right answer.
+        choices: what the answer is chosen from, if it is.
+    """
+    said, gold = readable(said), readable(gold)
+    if said.strip() == gold.strip() != "":
+        return True
+    found, right = options(gold, choices)
+    marked = _letters(said, found)
+    words = _without_articles(said, marked)
+    if not words:
+        return False
+    whole = tuple(w.text for w in words)
+    wrong = [option.text for n, option in enumerate(found) if n not in right]
+    if plain(gold) == " ".join(whole) and whole not in wrong:  # "C++" and "C#" are alike
+        return True
+    mentions = [m for m in _mentions(words, found, marked) if not _denied(words, m)]
+    if not mentions or {m.option for m in mentions} - right:
+        return False
+    return not any(_hedged(words, m, found[m.option], mentions) for m in mentions)
+
+
+def same(said: str, other: str) -> bool:
+    """Whether two answers are one, but for case, punctuation, articles and writing of numbers."""
+    one, two = plain(said), plain(other)
+    return one == two if one or two else said.strip() == other.strip()
+
+
+def _without_articles(said: str, marked: Mapping[int, int]) -> list[Word]:
+    """The words, without articles that are no letters; their commas stay."""
+    kept: list[Word] = []
+    comma = False
+    for word in read(said):
+        comma = comma or word.comma
+        if word.text not in ARTICLES or word.start in marked:
+            kept.append(replace(word, comma=comma))
+            comma = False
+    return kept
+
+
+def _letters(said: str, found: Sequence[Option]) -> dict[int, int]:
+    """Where letters stand that mean an option, and which."""
+    known = {option.letter: n for n, option in enumerate(found) if option.letter}
+    marked = {}
+    for word in read(said):
+        which = known.get(word.text.upper()) if word.end - word.start == 1 else None
+        if which is None:
+            continue
+        before, after = said[: word.start], said[word.end :]
+        small = said[word.start].islower()
+        text = found[which].text
+        beside = [w.text for w in read(after) if w.text not in ARTICLES][: len(text)]
+        meant = _AFTER.match(after) or (text and tuple(beside) == text)
+        sure = _CLOSED.match(after) or (_CUE.search(before) and (meant or not small))
+        if sure or (meant and (not small or _BEFORE.search(before))):
+            marked[word.start] = which
+    return marked
+
+
+def _mentions(
+    words: Sequence[Word], found: Sequence[Option], marked: Mapping[int, int]
+) -> list[_Mention]:
+    """What is named, from left to right, the longest first."""
+    texts = sorted(
+        ((option.text, n) for n, option in enumerate(found) if option.text),
+        key=lambda one: -len(one[0]),
+    )
+    said = [w.text for w in words]
+    mentions, at = [], 0
+    while at < len(words):
+        if words[at].start in marked:
+            mentions.append(_Mention(marked[words[at].start], at, at + 1))
+            at += 1
+            continue
+        here = [(t, n) for t, n in texts if tuple(said[at : at + len(t)]) == t]
+        longest = len(here[0][0]) if here else 0
+        mentions += [_Mention(n, at, at + longest) for t, n in here if len(t) == longest]
+        at += longest or 1
+    return [m for m in mentions if not _determiner(words, m)]
+
+
+def _determiner(words: Sequence[Word], mention: _Mention) -> bool:
+    """Whether this is the "no" of "Yes, there is no doubt"."""
+    following = words[mention.end : mention.end + 1]
+    return (
+        words[mention.start].text == "no"
+        and words[0].text == "yes"
+        and any(
+            w.clause == words[mention.start].clause
+            and not w.comma
+            and w.text not in ("and", "or", "yes", "no")
+            for w in following
+        )
+    )
+
+
+def _denied(words: Sequence[Word], mention: _Mention) -> bool:
+    """Whether something before it in its clause takes it back."""
+    at = mention.start
+    if at and words[at - 1].text == "no" and words[at].text not in OPPOSITE:
+        return not words[at].comma
+    while at and not words[at].comma and words[at - 1].text != "but":
+        at -= 1
+        if words[at].text in _NOT:
+            return True
+    return False
+
+
+def _hedged(
+    words: Sequence[Word], mention: _Mention, option: Option, mentions: Sequence[_Mention]
+) -> bool:
+    """Whether something else is said beside it that could be the answer as well."""
+    inside = {at for m in mentions for at in range(m.start, m.end)}
+    rest = [(at, w) for at, w in enumerate(words) if at not in inside]
+    clause = words[mention.start].clause
+    if any(w.text == "or" and w.clause == clause for _, w in rest):
+        return True
+    if len(option.text) == 1 and is_number(option.text[0]):
+        for at, word in rest:
+            number = word.text[-1].isdigit() and word.text[0] in "-0123456789"
+            loose = word.spelled and word.text == "1"  # "two, the red one and ..."
+            if number and not loose and not _denied(words, _Mention(-1, at, at + 1)):
+                return True
+    if option.text and option.text[0] in OPPOSITE:  # "Yes, a dog." lists nothing
+        return False
+    size = max(len(option.text), 1)
+    return any(0 < len(item) <= size for item in _neighbours(words, mention, inside))
+
+
+def _neighbours(words: Sequence[Word], mention: _Mention, inside: set[int]) -> list[list[str]]:
+    """What is listed beside a mention: joined to it by a comma, or by "and"."""
+    last = len(words)
+    clause = words[mention.start].clause
+    items = []
+    at = mention.end
+    if at < last and words[at].clause == clause and (words[at].text == "and" or words[at].comma):
+        at += words[at].text == "and"
+        end = at
+        while end < last and words[end].clause == clause and not (end > at and words[end].comma):
+            if words[end].text == "and" or end in inside:
+                break
+            end += 1
+        items.append([w.text for w in words[at:end]])
+    at = mention.start
+    joined = at and words[at - 1].text == "and" and words[at - 1].clause == clause
+    if joined or (at and words[at].comma and words[at - 1].clause == clause):
+        end = at - 1 if joined else at
+        begin = end
+        while begin and words[begin - 1].clause == clause and begin - 1 not in inside:
+            if words[begin - 1].text in ("and", *_OPENING) or (begin < end and words[begin].comma):
+                break
+            begin -= 1
+        items.append([w.text for w in words[begin:end]])
+    return [[w for w in item if w not in _FILLER] for item in items if not set(item) & set(_NOT)]
