@@ -8,6 +8,7 @@ from transformers import DynamicCache
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.timing import Found, Side, compared
 from vlmlens.experiments import permutation_test
+from vlmlens.versions import cache_argument
 
 NEW = 8
 #: Permutations that are timed by hand, to stand for all: they cost the same.
@@ -48,7 +49,7 @@ def by_hand(bench: Bench) -> Side:
             **tokens,
             position_ids=torch.arange(start, start + length)[None],
             attention_mask=torch.ones(1, start + length, dtype=torch.long),
-            past_key_values=cache,
+            **cache_argument(model, cache),
             logits_to_keep=length if start else 1,
         ).logits
 

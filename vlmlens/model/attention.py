@@ -23,6 +23,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from vlmlens.errors import UnsupportedModelError
 
 PREFIX = "vlmlens_"
+#: Implementations that pass over a soft cap: transformers drops the option (and, in later versions,
+#: refuses such models), so what is watched is the weights without it, which are the ones in use.
+UNCAPPED = frozenset({"sdpa"})
 MASKED = torch.finfo(torch.float16).min  # an additive mask below this hides its key
 
 
@@ -90,9 +93,10 @@ def _watched(base: str) -> Callable:
         if not (whole or catcher.rows):
             return plain(module, query, key, value, attention_mask, **options)
         _refuse_what_we_cannot_compute(module, options)
+        used = {k: v for k, v in options.items() if k != "softcap" or base not in UNCAPPED}
         if whole:
             allowed, bias = _read_mask(module, query, key, attention_mask, options)
-            before = scores(query, key, allowed, bias, options)
+            before = scores(query, key, allowed, bias, used)
             edited = catcher.catch("scores", before)
             pattern = softmax(edited)
             weights = catcher.catch("pattern", pattern)
@@ -104,7 +108,7 @@ def _watched(base: str) -> Callable:
             for request in catcher.rows:
                 asked = query.gather(2, _index(request, query))
                 seen, added = _read_mask(module, query, key, attention_mask, options, request)
-                request.deliver(softmax(scores(asked, key, seen, added, options)))
+                request.deliver(softmax(scores(asked, key, seen, added, used)))
         return plain(module, query, key, value, attention_mask, **options)
 
     return attention

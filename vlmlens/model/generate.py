@@ -46,14 +46,14 @@ def decode(
     device = inputs.tensors["input_ids"].device
     # Not the number 1, for which Gemma 4 drops positions within the language model.
     last = torch.tensor([inputs.tensors["input_ids"].shape[1] - 1], device=device)
-    tensors = dict(inputs.tensors) | {"past_key_values": cache, "logits_to_keep": last}
+    tensors = dict(inputs.tensors) | {"logits_to_keep": last}
     done = torch.zeros(len(inputs), dtype=torch.bool, device=device)
     lengths = torch.zeros(len(inputs), dtype=torch.long, device=device)
     tokens: list[Tensor] = []
     steps: list[Run] = []
     scores = Scores()
     for step in range(max_new_tokens):
-        logits, saved = one_pass(step_inputs, tensors, step=step)
+        logits, saved = one_pass(step_inputs, tensors, step=step, cache=cache)
         steps.append(as_run(step_inputs, logits, saved))
         if step == 0:
             scores = score(logits, cache)
@@ -73,7 +73,7 @@ def decode(
             "position_ids": grown.tensors["position_ids"],
         }
         step_inputs = replace(grown, tensors=kept | {"attention_mask": mask})
-        tensors = newest | {"attention_mask": mask, "past_key_values": cache}
+        tensors = newest | {"attention_mask": mask}
     ids = torch.stack(tokens, dim=1)
     texts = _texts(ids, tokenizer, ends)
     return Generation(inputs, ids, lengths, texts, tuple(steps), scores)

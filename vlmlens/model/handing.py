@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vlmlens.model.prefill import Prefill, language_model
 from vlmlens.model.prefix import prefix_cache
+from vlmlens.versions import cache_argument
 
 if TYPE_CHECKING:
     from vlmlens.model.hooked import HookedVLM
@@ -42,7 +43,7 @@ def handed(vlm: "HookedVLM", prefill: Prefill, position: int) -> Iterator[None]:
         else:
             instead[name] = value
     instead |= dict.fromkeys({"deepstack_visual_embeds", "visual_pos_masks"} & set(instead))
-    instead |= {"past_key_values": cache, "use_cache": cache is not None}
+    instead |= cache_argument(language_model(vlm), cache) | {"use_cache": cache is not None}
     instead["inputs_embeds"] = prefill.stream[0][:, position:]
     hook = language_model(vlm).register_forward_pre_hook(
         lambda module, args, kwargs: ((), instead), with_kwargs=True

@@ -17,6 +17,7 @@ from vlmlens.errors import (
 )
 from vlmlens.interventions import Intervention
 from vlmlens.model import generate, html
+from vlmlens.model.attention import UNCAPPED
 from vlmlens.model.audit import audit
 from vlmlens.model.findings import Audit
 from vlmlens.model.inputs import Inputs, from_samples
@@ -218,7 +219,7 @@ class HookedVLM(Wrapped):
             made, saved = one_pass(
                 self, inputs, inputs.tensors, interventions, as_saves(save), logits=logits
             )
-        return Run(inputs, made, saved, road, self.rope, self.scaling, self.softcap)
+        return self._ran(road, inputs, made, saved)
 
     def prefill(
         self,
@@ -309,9 +310,7 @@ class HookedVLM(Wrapped):
             return generate.decode(
                 inputs,
                 partial(edited, saves=as_saves(save)),
-                lambda step, logits, saved: Run(
-                    step, logits, saved, road, self.rope, self.scaling, self.softcap
-                ),
+                partial(self._ran, road),
                 tokenizer=getattr(self.processor, "tokenizer", None),
                 config=self.hf_model.generation_config,
                 cache=generate.empty_cache(self.config.get_text_config()),
@@ -377,6 +376,10 @@ class HookedVLM(Wrapped):
         """
         self._check_open()
         return audit(self, inputs)
+
+    def _ran(self, road: str, inputs: Inputs, logits: Tensor, saved: ActivationCache) -> Run:
+        capped = None if road in UNCAPPED else self.softcap
+        return Run(inputs, logits, saved, road, self.rope, self.scaling, capped)
 
     def __enter__(self) -> "HookedVLM":
         return self

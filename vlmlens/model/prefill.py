@@ -17,6 +17,7 @@ from vlmlens.model.generate import empty_cache
 from vlmlens.model.inputs import Inputs
 from vlmlens.model.prefix import prefix_cache
 from vlmlens.model.watch import new_level, see
+from vlmlens.versions import CACHE_NAMES, cache_argument
 
 if TYPE_CHECKING:
     from vlmlens.model.hooked import HookedVLM
@@ -160,8 +161,10 @@ def _watched(
             vlm.hook_dict[name].add_hook(note, level=level)
         stack.enter_context(torch.no_grad())
         shown = tensors if vlm._reuse is None else vlm._reuse.stand_in(vlm, tensors)
-        output = vlm.hf_model(**shown, past_key_values=cache, use_cache=True, logits_to_keep=last)
-    for name in ("inputs_embeds", "past_key_values", "logits_to_keep"):
+        output = vlm.hf_model(
+            **shown, **cache_argument(vlm.hf_model, cache), use_cache=True, logits_to_keep=last
+        )
+    for name in ("inputs_embeds", *CACHE_NAMES, "logits_to_keep"):
         given.pop(name, None)
     return stream, given, saved, output
 

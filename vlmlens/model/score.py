@@ -92,8 +92,8 @@ def after_prompt(
         tensors |= {"attention_mask": grown.tensors["attention_mask"]}
         layers: Any = cache.layers
         kept = [(layer.keys, layer.values) for layer in layers]
-        tensors |= {"past_key_values": prefix_cache(kept, cache.get_seq_length())}
-        more, _ = one_pass(grown, tensors, step=1)
+        before = prefix_cache(kept, cache.get_seq_length())
+        more, _ = one_pass(grown, tensors, step=1, cache=before)
         found = torch.cat([found, more.float().log_softmax(-1)], 1)
     return found.gather(2, said[..., None])[..., 0].where(real, 0.0).sum(1)
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from transformers import Cache
 
 from vlmlens.cache import ActivationCache, Save
 from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
@@ -21,6 +22,7 @@ from vlmlens.model.inputs import Inputs
 from vlmlens.model.stopping import last_of
 from vlmlens.model.wiring import WiredPoint
 from vlmlens.positions import Positions, chosen
+from vlmlens.versions import cache_argument
 
 if TYPE_CHECKING:
     from vlmlens.model.hooked import HookedVLM
@@ -40,17 +42,19 @@ def one_pass(
     saves: Sequence[Save] = (),
     step: int = 0,
     logits: bool | Positions = True,
+    cache: Cache | None = None,
 ) -> tuple[Tensor, ActivationCache]:
     """One forward pass under interventions.
 
     Args:
         vlm: the open model.
         inputs: what every position is, up to the newest.
-        tensors: what transformers' forward takes; with ``past_key_values``, the newest tokens only.
+        tensors: what transformers' forward takes; with a cache, the newest tokens only.
         interventions: edits, applied in order.
         saves: what to keep.
         step: the decoding step; 0 is the prompt.
         logits: of every position, of these, or none: then the pass ends with what is watched.
+        cache: keys and values of what came before, to which this pass adds its own.
 
     Returns:
         Logits (batch pos vocab), and what was saved.
@@ -85,9 +89,10 @@ def one_pass(
                 vlm.hook_dict[name].add_hook(hook, level=level)
                 watched.append((name, "save"))
         before = {name: vlm.hook_dict[name].fired for name, _ in watched}
-        cached = "past_key_values" in tensors
         given = tensors if vlm._reuse is None else vlm._reuse.stand_in(vlm, tensors)
-        made = _logits(vlm, given, cached, logits, inputs, [*axes, *(name for name, _ in watched)])
+        given = dict(given) | {"use_cache": cache is not None}
+        given |= {} if cache is None else cache_argument(vlm.hf_model, cache)
+        made = _logits(vlm, given, logits, inputs, [*axes, *(name for name, _ in watched)])
         if step == 0:  # while decoding, the tower and the projector have had their turn
             refuse_unreached(vlm, watched, before, tensors)
     saved = {name: kept[name] for name in vlm.hook_dict if name in kept} if kept else {}
@@ -97,23 +102,22 @@ def one_pass(
 def _logits(
     vlm: "HookedVLM",
     given: Mapping[str, Any],
-    cached: bool,
     wanted: bool | Positions,
     inputs: Inputs,
     watched: Sequence[str],
 ) -> Tensor:
     """The pass itself, as far as it has to go."""
     if wanted is True:
-        return vlm.hf_model(**given, use_cache=cached).logits
+        return vlm.hf_model(**given).logits
     if wanted is False:
         with last_of(vlm, watched):
-            vlm.hf_model(**given, use_cache=cached)
+            vlm.hf_model(**given)
         return torch.empty(
             len(inputs), 0, vlm.config.get_text_config().vocab_size, device=vlm.device
         )
     rows = row_index(inputs, wanted, given["input_ids"].shape[1]).to(vlm.device)
     kept, own = rows.unique(return_inverse=True)
-    made = vlm.hf_model(**given, use_cache=cached, logits_to_keep=kept).logits
+    made = vlm.hf_model(**given, logits_to_keep=kept).logits
     return made.gather(1, own[..., None].expand(-1, -1, made.shape[-1]))
 
 

@@ -7,8 +7,11 @@ from huggingface_hub.dataclasses import strict
 from torch import Tensor
 
 from vlmlens.errors import InputError
+from vlmlens.versions import cache_name, one_cache
 from vlmlens.zoo.variants.grid_rope import AXES, GridRotary, grid_positions
 from vlmlens.zoo.variants.llava import LlavaVariant, LlavaVariantConfig, LlavaVariantModel
+
+CACHE = cache_name(LlavaVariantModel)
 
 
 @strict
@@ -39,17 +42,21 @@ class LlavaGridModel(LlavaVariantModel):
         pixel_values: Any = None,
         attention_mask: Any = None,
         position_ids: Any = None,
-        past_key_values: Any = None,
+        cache: Any = None,
         inputs_embeds: Any = None,
+        past_key_values: Any = None,
         **kwargs: Any,
     ) -> Any:
         """As ``LlavaModel``; ids that are not threefold are made so.
 
+        Keys and values of earlier positions come under either of transformers' names.
+
         Raises:
             InputError: embeddings without ids, of which nobody knows which are an image's.
         """
+        cache = one_cache(cache=cache, past_key_values=past_key_values)
         given = input_ids if inputs_embeds is None else inputs_embeds
-        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        past = 0 if cache is None else cache.get_seq_length()
         batch, new = given.shape[:2]
         if position_ids is None or position_ids.ndim < 3:
             if input_ids is None:
@@ -71,8 +78,8 @@ class LlavaGridModel(LlavaVariantModel):
             pixel_values=pixel_values,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
+            **{CACHE: cache},
             **kwargs,
         )
 

@@ -1,0 +1,49 @@
+"""What other libraries call by another name from one version to the next, read off what is there.
+
+Nothing here looks at a version number: forks, remote code and releases to come have their own.
+"""
+
+from functools import cache as remembered
+from inspect import signature
+from typing import Any
+
+from vlmlens.errors import InputError, UnsupportedModelError
+
+#: What a forward calls the keys and values of earlier positions, the newest name first.
+CACHE_NAMES = ("cache", "past_key_values")
+
+
+@remembered
+def cache_name(kind: type) -> str:
+    """What a class of modules calls the keys and values of earlier positions.
+
+    Raises:
+        UnsupportedModelError: a forward that takes none.
+    """
+    ways = (getattr(kind, name, None) for name in ("forward", "prepare_inputs_for_generation"))
+    for way in ways:
+        taken = () if way is None else signature(way).parameters
+        for name in CACHE_NAMES:
+            if name in taken:
+                return name
+    raise UnsupportedModelError(
+        f"{kind.__name__}.forward takes no {' or '.join(CACHE_NAMES)}: it cannot go on from keys "
+        "and values that it made before"
+    )
+
+
+def cache_argument(module: Any, cache: Any) -> dict[str, Any]:
+    """The keyword with which a module's forward is given a cache; raises as ``cache_name``."""
+    return {cache_name(type(module)): cache}
+
+
+def one_cache(**named: Any) -> Any:
+    """The cache that a forward of ours was given, under whichever name.
+
+    Raises:
+        InputError: two different ones.
+    """
+    given = {name: each for name, each in named.items() if each is not None}
+    if len({id(each) for each in given.values()}) > 1:
+        raise InputError(f"{' and '.join(given)} are one thing under two names: pass one of them")
+    return next(iter(given.values()), None)
