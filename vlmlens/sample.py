@@ -1,16 +1,17 @@
 """Sample: images, a question, its choices, the answer."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
-from vlmlens.errors import ImageError
+from vlmlens.errors import ImageError, InputError
+from vlmlens.picture import Encoded, Picture, fixed, name_of, open_picture
 
-#: An image in memory, a file, or a function that draws one when it is asked for.
-Picture = Image.Image | str | Path | Callable[[], Image.Image]
+__all__ = ["Picture", "Sample", "about", "open_picture"]
 
 
 @dataclass(frozen=True)
@@ -19,19 +20,36 @@ class Sample:
 
     Attributes:
         question: what the user asks, without any chat template.
-        images: pictures in the order of their placeholders; files and functions are read lazily.
+        images: pictures in the order of their placeholders, or a single one: images of PIL, paths,
+            bytes, open files, arrays, tensors, ``{"bytes": ..., "path": ...}``, or functions that
+            draw one. Files and functions are read lazily.
         answer: the right answer, or None where nobody knows it.
         choices: the answers it is chosen from, or () for a free answer.
         category: the group that accuracies are reported by.
         id: names the sample in results; unique in its data set.
+        source: where it was read, for messages: a table and its line.
+
+    Raises:
+        InputError: a question, answer or choice that is no text.
+        ImageError: an image that is nothing a picture can be given as; see ``picture.fixed``.
     """
 
     question: str
-    images: tuple[Picture, ...] = ()
+    images: Picture | tuple[Picture, ...] = ()
     answer: str | None = None
-    choices: tuple[str, ...] = ()
+    choices: Sequence[str] = ()
     category: str = ""
     id: str = ""
+    source: str = field(default="", compare=False, repr=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "images", self._fixed())
+        if not isinstance(self.choices, list | tuple):
+            raise InputError(f"{self.named()}: choices is {self.choices!r}; pass a tuple of texts")
+        object.__setattr__(self, "choices", tuple(self.choices))
+        texts = [self.question, *self.choices] + [self.answer] * (self.answer is not None)
+        if wrong := [text for text in texts if not isinstance(text, str)]:
+            raise InputError(f"{self.named()}: {wrong[0]!r} is no text; write it as one")
 
     @property
     def key(self) -> str:
@@ -40,12 +58,43 @@ class Sample:
         return hashlib.sha256((text + "".join(map(_trace, self.images))).encode()).hexdigest()
 
     def pictures(self) -> list[Image.Image]:
-        """The images, opened, in RGB.
+        """The images, opened, upright, in RGB.
 
         Raises:
-            ImageError: a file is missing, empty or no image; the message names it.
+            ImageError: a file is missing, empty or no image; the message names it and the sample.
         """
-        return [open_picture(image) for image in self.images]
+        with about(self):
+            return [open_picture(image) for image in self.images]
+
+    def named(self, place: str = "") -> str:
+        """What messages call it: its id, or else its place, and where it was read."""
+        name = f"sample {self.id!r}" if self.id else place or f"the sample {self.question!r:.60}"
+        return f"{name} ({self.source})" if self.source else name
+
+    def _fixed(self) -> tuple[Picture, ...]:
+        given = self.images if isinstance(self.images, list | tuple) else (self.images,)
+        try:
+            return tuple(map(fixed, given))
+        except ImageError as error:
+            raise ImageError(f"{self.named()}: {error}") from error
+
+
+@contextmanager
+def about(sample: Sample, place: str = "") -> Iterator[None]:
+    """Names the sample, and its pictures, in what is refused about it inside.
+
+    Args:
+        sample: the sample.
+        place: what to call it if it has no id.
+    """
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"{sample.named(place)}: {error}") from error
+    except InputError as error:
+        files = ", ".join(map(name_of, sample.images))
+        shown = f" with the image {files}" if files else ""
+        raise InputError(f"{sample.named(place)}{shown}: {error}") from error
 
 
 def _trace(picture: Picture) -> str:
@@ -58,26 +107,7 @@ def _trace(picture: Picture) -> str:
             open_picture(picture)  # says what is wrong
         state = Path(picture).stat()
         return f"{picture} {state.st_size} {state.st_mtime_ns}"
+    if isinstance(picture, Encoded):
+        return hashlib.sha256(picture.data).hexdigest()
     # A bare function's text holds its address, another one in every process.
-    return _trace(picture()) if " at 0x" in repr(picture) else repr(picture)
-
-
-def open_picture(picture: Picture) -> Image.Image:
-    """A picture in memory and in RGB, wherever it comes from."""
-    if isinstance(picture, Image.Image):
-        return picture.convert("RGB")
-    if isinstance(picture, str | Path):
-        try:
-            with Image.open(picture) as image:
-                return image.convert("RGB")
-        except Exception as error:  # Pillow's readers raise whatever they stumble over
-            path = Path(picture)
-            state = (
-                "there is no such file"
-                if not path.is_file()
-                else "the file is empty"
-                if path.stat().st_size == 0
-                else f"it is no readable image ({error})"
-            )
-            raise ImageError(f"cannot read the image {path}: {state}") from error
-    return picture().convert("RGB")
+    return _trace(fixed(picture())) if " at 0x" in repr(picture) else repr(picture)

@@ -402,7 +402,7 @@ def test_an_image_that_cannot_be_read_is_named(vlm, tmp_path, state):
     elif state != "missing":
         content = {"empty": b"", "text": b"no picture", "cut off": whole[: len(whole) // 2]}
         path.write_bytes(content[state])
-    told = {"missing": "no such file", "empty": "is empty", "a folder": "no such file"}
+    told = {"missing": "no such file", "empty": "is empty", "a folder": "it is a folder"}
     with pytest.raises(ImageError, match=rf"some picture\.png: .*{told.get(state, 'no readable')}"):
         vlm.inputs([path], ["What?"])
 

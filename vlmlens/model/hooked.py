@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from PIL import Image
 from torch import Tensor
 
 from vlmlens import zoo
@@ -92,7 +91,7 @@ class HookedVLM(Wrapped):
 
     def inputs(
         self,
-        samples: Sequence[Sample] | Sample | Picture | Sequence[Picture | Sequence[Picture]],
+        samples: Sequence[Sample] | Sample | Picture,
         prompts: Sequence[str] | str | None = None,
         *,
         system: str | None = None,
@@ -102,7 +101,8 @@ class HookedVLM(Wrapped):
         """Samples, or images and prompts, as tensors with the role of every position.
 
         Args:
-            samples: samples; or, with ``prompts``, one picture a prompt, or a list of them.
+            samples: samples; or, with ``prompts``, one picture a prompt, or a list of them, in
+                whatever way ``Sample.images`` takes them.
             prompts: what the user says, without chat template. ``<image>`` places the images;
                 left out, they come first.
             system: a system prompt, for templates that know one.
@@ -111,7 +111,8 @@ class HookedVLM(Wrapped):
             padding: the side on which shorter samples are padded.
 
         Raises:
-            InputError: images and placeholders differ in number, or texts cannot be traced.
+            InputError: images and placeholders differ in number, texts cannot be traced, or the
+                processor refuses a picture; the message names the sample.
             ImageError: an image that cannot be read.
         """
         if self.processor is None:
@@ -398,8 +399,11 @@ class HookedVLM(Wrapped):
 def _samples(images: Any, prompts: Sequence[str] | str) -> list[Sample]:
     if isinstance(prompts, str):
         prompts, images = [prompts], [images]
-    if isinstance(images, Image.Image) or len(images) != len(prompts):
-        given = 1 if isinstance(images, Image.Image) else len(images)
-        raise InputError(f"{given} entries of images for {len(prompts)} prompts: give one each")
-    grouped = [tuple(i) if isinstance(i, list | tuple) else (i,) for i in images]
-    return [Sample(question=p, images=i) for i, p in zip(grouped, prompts, strict=True)]
+    # A path is a sequence too, and so are bytes.
+    if not isinstance(images, Sequence) or isinstance(images, str | bytes | memoryview):
+        images = [images]
+    if len(images) != len(prompts):
+        raise InputError(
+            f"{len(images)} entries of images for {len(prompts)} prompts: give one each"
+        )
+    return [Sample(question=p, images=i) for i, p in zip(images, prompts, strict=True)]

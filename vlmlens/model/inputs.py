@@ -17,7 +17,8 @@ from vlmlens.layout import TokenLayout, View
 from vlmlens.model import html
 from vlmlens.model.chat import render, role_of_tokens
 from vlmlens.model.device import device_of
-from vlmlens.sample import Sample
+from vlmlens.picture import open_picture
+from vlmlens.sample import Sample, about
 
 #: What a processor may return with a number for every token; families say which they take.
 PER_TOKEN = ("token_type_ids", "mm_token_type_ids", "labels")
@@ -114,10 +115,10 @@ def from_samples(
         raise InputError(f"{len(said)} answers for {len(samples)} samples: give one each")
     if padding not in ("left", "right"):
         raise InputError(f"padding={padding!r}; there is: left, right")
-    rows = [
-        _one(sample, processor, family, model.config, system, answer)
-        for sample, answer in zip(samples, said, strict=True)
-    ]
+    rows = []
+    for number, (sample, answer) in enumerate(zip(samples, said, strict=True)):
+        with about(sample, f"sample {number} of the {len(samples)} given"):
+            rows.append(_one(sample, processor, family, model.config, system, answer))
     length = max(len(layout) for _, layout in rows)
     pad = processor.tokenizer.pad_token_id
     pad = processor.tokenizer.eos_token_id if pad is None else pad
@@ -171,7 +172,7 @@ def _one(
     system: str | None,
     answer: str | None,
 ) -> tuple[dict[str, Tensor], TokenLayout]:
-    pictures = sample.pictures()
+    pictures = [open_picture(image) for image in sample.images]
     chat = render(sample.question, len(pictures), processor, system, answer, family.chat_template)
     tokenizer = processor.tokenizer
     made, text, replaced = _processed(processor, chat.text, pictures)
@@ -225,7 +226,7 @@ def _processed(
             return_text_replacement_offsets=True,
             **options,
         )
-    except ValueError as error:
+    except Exception as error:  # processors raise whatever a picture makes them stumble over
         raise InputError(f"the model's processor refuses this sample: {error}") from error
     finally:
         del processor.get_text_with_replacements

@@ -2,34 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from vlmlens.datasets.shapes_2d import Drawn, Entry
 from vlmlens.errors import DataError, ImageError
-from vlmlens.sample import Picture, Sample, open_picture
+from vlmlens.picture import Encoded, Picture, open_picture
+from vlmlens.sample import Sample
 
 #: What is read; the published set has ``objects`` too, which no sample needs.
 COLUMNS = ("entry_id", "test_category", "image_filename", "qa_pairs")
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A picture as the bytes of an image file, decoded when somebody asks for it."""
-
-    data: bytes = field(repr=False)
-    name: str
-
-    def __call__(self) -> Image.Image:
-        try:
-            with Image.open(BytesIO(self.data)) as image:
-                return image.convert("RGB")
-        except Exception as error:  # Pillow's readers raise whatever they stumble over
-            raise ImageError(f"cannot read the image of {self.name}: {error}") from error
 
 
 def read_parquet(path: str | Path) -> list[Sample]:
