@@ -28,6 +28,9 @@ class Sample:
         category: the group that accuracies are reported by.
         id: names the sample in results; unique in its data set.
         source: where it was read, for messages: a table and its line.
+        options: what the letters stand for, where ``choices`` are letters.
+        references: answers that people gave, for rules that compare with several.
+        groups: further groups that it belongs to, by what they are: ``(("pair", "7"),)``.
 
     Raises:
         InputError: a question, answer or choice that is no text.
@@ -41,6 +44,9 @@ class Sample:
     category: str = ""
     id: str = ""
     source: str = field(default="", compare=False, repr=False)
+    options: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    groups: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "images", self._fixed())
@@ -54,7 +60,8 @@ class Sample:
     @property
     def key(self) -> str:
         """What identifies the sample: a hash of everything in it."""
-        text = repr((self.id, self.question, self.answer, self.choices))
+        asked = (self.id, self.question, self.answer, self.choices)
+        text = repr((*asked, self.options, self.references))
         return hashlib.sha256((text + "".join(map(_trace, self.images))).encode()).hexdigest()
 
     def pictures(self) -> list[Image.Image]:

@@ -1,0 +1,344 @@
+"""A few rows of every published set, in its own files, columns and types."""
+
+import base64
+import json
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+TEXT, NUMBER = pa.string(), pa.int64()
+PICTURE = pa.struct({"bytes": pa.binary(), "path": TEXT})
+
+
+def picture(seed: int, size: tuple[int, int] = (48, 32)) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 255, (*size[::-1], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def encoded(seed: int) -> bytes:
+    data = BytesIO()
+    picture(seed).save(data, "PNG")
+    return data.getvalue()
+
+
+def struct(seed: int, path: str | None = None) -> dict:
+    return {"bytes": encoded(seed), "path": path}
+
+
+def put(folder: Path, *names: str) -> None:
+    for seed, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(seed).save(folder / name)
+
+
+def table(path: Path, columns: dict[str, pa.DataType], *rows: tuple) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cells = [dict(zip(columns, row, strict=True)) for row in rows]
+    pq.write_table(pa.Table.from_pylist(cells, schema=pa.schema(columns)), path, row_group_size=2)
+
+
+def lines(path: Path, *rows: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def whole(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def pope_hub(folder: Path) -> None:
+    names = ("id", "question_id", "question", "answer", "image_source")
+    columns = dict.fromkeys(names, TEXT) | {"image": PICTURE, "category": TEXT}
+    rows = [
+        (str(n), str(n // 3 + 1), f"Is there a {thing} in the image?", said, "COCO_val2014_1",
+         struct(1), category)
+        for n, (thing, said, category) in enumerate(
+            (thing, said, category)
+            for thing, said in (("snowboard", "yes"), ("skis", "no"))
+            for category in ("adversarial", "popular", "random")
+        )
+    ]  # fmt: skip
+    table(folder / "data" / "test-00000-of-00003.parquet", columns, *rows[:3])
+    table(folder / "data" / "test-00001-of-00003.parquet", columns, *rows[3:])
+
+
+def pope_original(folder: Path) -> None:
+    image = "COCO_val2014_000000310196.jpg"
+    put(folder, f"val2014/{image}")
+    for category in ("random", "popular", "adversarial"):
+        lines(
+            folder / f"coco_pope_{category}.json",
+            {"question_id": 1, "image": image, "text": "Is there a snowboard in the image?",
+             "label": "yes"},
+            {"question_id": 2, "image": image, "text": "Is there a skis in the image?",
+             "label": "no"},
+        )  # fmt: skip
+
+
+def mmvp(folder: Path) -> None:
+    numbers = (1, 2, 99, 100)
+    put(folder, *(f"MMVP Images/{n}.jpg" for n in numbers))
+    rows = "\n".join(
+        f"{n},Are the wings open?,(a) Open (b) Closed,({'ab'[n % 2]})" for n in numbers
+    )
+    (folder / "Questions.csv").write_text(f"lndex,Question,Options,Correct Answer\n{rows}\n")
+
+
+GQA_TYPES = {"detailed": "relO", "semantic": "rel", "structural": "query"}
+GQA_CELLS = {
+    "semantic": [{"operation": "select", "dependencies": [], "argument": "man (123)"}],
+    "entailed": ["02"],
+    "equivalent": ["01"],
+    "question": "Who is wearing the hat?",
+    "imageId": "n161313",
+    "isBalanced": True,
+    "groups": {"global": "person", "local": "06"},
+    "answer": "woman",
+    "semanticStr": "select: man (123)",
+    "annotations": {"answer": {"0": "1"}, "question": {"1": "2"}, "fullAnswer": {}},
+    "types": GQA_TYPES,
+    "fullAnswer": "The woman is wearing the hat.",
+}
+
+
+def gqa_original(folder: Path) -> None:
+    put(folder, "images/n161313.jpg")
+    other = GQA_CELLS | {"answer": "yes", "types": GQA_TYPES | {"structural": "verify"}}
+    whole(folder / "testdev_balanced_questions.json", {"201307251": GQA_CELLS, "201": other})
+
+
+def gqa_hub(folder: Path) -> None:
+    types = pa.struct(dict.fromkeys(GQA_TYPES, TEXT))
+    columns = {"id": TEXT, "imageId": TEXT, "question": TEXT, "answer": TEXT, "types": types}
+    row = ("201307251", "n161313", GQA_CELLS["question"], "woman", GQA_TYPES)
+    table(folder / "testdev_balanced_instructions" / "testdev-00000-of-00001.parquet", columns, row)
+    images = {"id": TEXT, "image": PICTURE}
+    path = folder / "testdev_balanced_images" / "testdev-00000-of-00001.parquet"
+    table(path, images, ("n161313", struct(3)), ("n9", struct(4)))
+
+
+CV_ROW = {
+    "idx": 0, "type": "2D", "task": "Count", "question": "How many organs are in the image?",
+    "choices": ["3", "2", "1", "0"], "answer": "(C)",
+    "prompt": "How many organs are in the image? Select from the following choices.\n"
+    "(A) 3\n(B) 2\n(C) 1\n(D) 0",
+    "filename": "img/2D/count/ade20k_10.png", "source": "ADE20K",
+    "source_dataset": "ADE20K Validation Set", "source_filename": "ADE_val_00000248.jpg",
+    "target_class": None, "target_size": None, "bbox": None,
+}  # fmt: skip
+CV_DEPTH = CV_ROW | {
+    "idx": 1438, "type": "3D", "task": "Depth",
+    "question": "Which object is closer to the camera, the desk (highlighted by a red box) or the "
+    "lamp (highlighted by a blue box)?",
+    "choices": ["desk", "lamp"], "answer": "(A)", "source": "Omni3D",
+    "filename": "img/3D/depth/sunrgbd_1.png", "source_filename": "000001.jpg",
+    "bbox": [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]],
+}  # fmt: skip
+
+
+def cv_bench_hub(folder: Path) -> None:
+    columns = {
+        "idx": NUMBER, "type": TEXT, "task": TEXT, "image": PICTURE, "question": TEXT,
+        "choices": pa.list_(TEXT), "answer": TEXT, "prompt": TEXT, "filename": TEXT,
+        "source": TEXT, "source_dataset": TEXT, "source_filename": TEXT, "target_class": TEXT,
+        "target_size": NUMBER, "bbox": pa.list_(pa.list_(pa.float64())),
+    }  # fmt: skip
+    for part, cells in (("2d", CV_ROW), ("3d", CV_DEPTH)):
+        row = tuple(struct(5) if name == "image" else cells[name] for name in columns)
+        table(folder / f"test_{part}.parquet", columns, row)
+
+
+def cv_bench_lines(folder: Path) -> None:
+    put(folder, CV_ROW["filename"], CV_DEPTH["filename"])
+    lines(folder / "test_2d.jsonl", CV_ROW)
+    lines(folder / "test_3d.jsonl", CV_DEPTH)
+
+
+VQA_ANSWERS = [
+    {"answer": said, "answer_confidence": "yes", "answer_id": n + 1}
+    for n, said in enumerate(["net"] * 8 + ["netting"] * 2)
+]
+
+
+def vqa_hub(folder: Path) -> None:
+    answer = pa.struct({"answer": TEXT, "answer_confidence": TEXT, "answer_id": NUMBER})
+    columns = {
+        "question_type": TEXT, "multiple_choice_answer": TEXT, "answers": pa.list_(answer),
+        "image_id": NUMBER, "answer_type": TEXT, "question_id": NUMBER, "question": TEXT,
+        "image": PICTURE,
+    }  # fmt: skip
+    asked = "Where is he looking?"
+    row = ("none of the above", "net", VQA_ANSWERS, 262148, "other", 262148000, asked, struct(6))
+    table(folder / "data" / "validation-00000-of-00068.parquet", columns, row)
+    hidden = (None, None, None, 262149, None, 262149000, asked, struct(6))
+    table(folder / "data" / "testdev-00000-of-00036.parquet", columns, hidden)
+
+
+def vqa_original(folder: Path) -> None:
+    put(folder, "val2014/COCO_val2014_000000262148.jpg", "test2015/COCO_test2015_000000262149.jpg")
+    for name, number in (("val2014", 262148), ("test-dev2015", 262149)):
+        asked = {
+            "image_id": number,
+            "question": "Where is he looking?",
+            "question_id": number * 1000,
+        }
+        whole(folder / f"v2_OpenEnded_mscoco_{name}_questions.json", {"questions": [asked]})
+    told = {
+        "question_type": "none of the above", "multiple_choice_answer": "net",
+        "answers": VQA_ANSWERS, "image_id": 262148, "answer_type": "other",
+        "question_id": 262148000,
+    }  # fmt: skip
+    whole(folder / "v2_mscoco_val2014_annotations.json", {"annotations": [told]})
+
+
+def vsr(folder: Path) -> None:
+    put(folder, "train2017/000000451431.jpg")
+    row = {
+        "image": "000000451431.jpg",
+        "image_link": "http://images.cocodataset.org/train2017/000000451431.jpg",
+        "caption": "The person is inside the refrigerator.", "label": 0, "relation": "inside",
+        "annotator_id": 31, "vote_true_validator_id": "[2, 9]", "vote_false_validator_id": "[]",
+        "reference_frame": None,
+    }  # fmt: skip
+    lines(folder / "test.jsonl", row, row | {"label": 1, "caption": "The person is far away."})
+
+
+def whatsup(folder: Path) -> None:
+    cells = []
+    for relation, words in (("left_of", "to the left of"), ("right_of", "to the right of"),
+                            ("on", "on"), ("under", "under")):  # fmt: skip
+        path = f"data/controlled_images/beer-bottle_{relation}_armchair.jpeg"
+        put(folder, path)
+        right = f"A beer bottle {words} an armchair"
+        wrong = [f"A beer bottle {w} an armchair" for w in
+                 ("to the left of", "to the right of", "on", "under") if w != words]  # fmt: skip
+        cells.append({"image_path": path, "caption_options": [right, *wrong]})
+    whole(folder / "controlled_images_dataset.json", cells)
+    put(folder, "val2017/000000397133.jpg")
+    coco = [[397133, "A photo of a cat on the left", "A photo of a cat on the right"]]
+    whole(folder / "coco_qa_one_obj.json", coco)
+
+
+def blink(folder: Path) -> None:
+    names = ("idx", "question", "sub_task")
+    columns = dict.fromkeys(names, TEXT) | {f"image_{n}": PICTURE for n in (1, 2, 3, 4)}
+    columns |= {"choices": pa.list_(TEXT), "answer": TEXT, "prompt": TEXT, "explanation": TEXT}
+    said = "Is the car beneath the cat?"
+    asked = f"{said}\nSelect from the following choices.\n(A) yes\n(B) no"
+    name = "val_Spatial_Relation_1"
+    row = (name, said, "Spatial_Relation", struct(7), None, None, None, ["yes", "no"], "(B)",
+           asked, None)  # fmt: skip
+    table(folder / "Spatial_Relation" / "val-00000-of-00001.parquet", columns, row)
+    two = ("val_Jigsaw_1", "Which one?", "Jigsaw", struct(7), struct(8), None, None,
+           ["the second image", "the third image"], "(A)", "", None)  # fmt: skip
+    table(folder / "Jigsaw" / "val-00000-of-00001.parquet", columns, two)
+
+
+def spatial_eval(folder: Path) -> None:
+    names = ("text", "oracle_answer", "oracle_option", "oracle_full_answer")
+    columns = {"id": TEXT, "image": PICTURE} | dict.fromkeys(names, TEXT)
+    text = (
+        "Where is Oz in relation to Al?\nAvailable options:\nA. Northwest\nB. Southwest\n"
+        "C. Southeast\nD. Northeast"
+    )
+    row = ("spatialmap.vqa.2000.0", struct(9), text, "Southeast", "C", "C. Southeast")
+    table(folder / "vqa" / "test-00000-of-00001.parquet", columns, row)
+    row = ("spatialmap.tqa.2000.0", text, "Southeast", "C", "C. Southeast")
+    columns.pop("image")
+    table(folder / "tqa" / "test-00000-of-00001.parquet", columns, row)
+
+
+def spatial_mm(folder: Path) -> None:
+    put(folder, "images/dog.jpg")
+    row = {
+        "image_name": "dog.jpg", "question": "Where is the dog?\nA. left\nB. right",
+        "answer": "B. right", "object1": "dog", "object2": "",
+    }  # fmt: skip
+    whole(folder / "spatial_mm_one_obj.json", [row])
+    free = {
+        "image_name": "dog.jpg",
+        "question": "What is on the mat?",
+        "answer": "a dog",
+        "reasoning": "The mat is red.",
+        "hop": 2,
+    }
+    whole(folder / "multihop_reasoning_309.json", [free])
+
+
+EMB = (
+    "mp3d_0",
+    "What is the relation of the chair to the table?",
+    ["above", "left", "far", "close"],
+)
+
+
+def emb_spatial_hub(folder: Path) -> None:
+    columns = {
+        "question_id": TEXT, "question": TEXT, "answer_options": pa.list_(TEXT), "answer": NUMBER,
+        "relation": TEXT, "data_source": TEXT, "image": PICTURE,
+    }  # fmt: skip
+    table(folder / "data" / "test-00000-of-00001.parquet", columns, (*EMB, 1, "left", "mp3d",
+                                                                     struct(10)))  # fmt: skip
+
+
+def emb_spatial_original(folder: Path) -> None:
+    keys = ("question_id", "question", "answer_options")
+    row = dict(zip(keys, EMB, strict=True)) | {
+        "answer": 1, "relation": "left", "data_source": "mp3d",
+        "image": base64.b64encode(encoded(10)).decode(),
+    }  # fmt: skip
+    whole(folder / "embspatial_bench.json", [row])
+
+
+def real_world_qa(folder: Path) -> None:
+    columns = {"question": TEXT, "answer": TEXT, "image": PICTURE}
+    lettered = (
+        "Which lane is closed?\n\nA. The left lane.\nB. The right lane.\nC. None.\n"
+        "Please answer directly with only the letter of the correct option and nothing else."
+    )
+    free = "How many signs are there? Please answer directly with a single word or number."
+    table(folder / "data" / "test-00000-of-00002.parquet", columns,
+          (lettered, "B", struct(11)), (free, "3", struct(12)))  # fmt: skip
+
+
+def coco_captions(folder: Path) -> None:
+    put(folder, "val2017/000000000139.jpg")
+    images = [{"id": 139, "file_name": "000000000139.jpg", "width": 48, "height": 32}]
+    said = [{"image_id": 139, "id": n, "caption": f"A room with {n} chairs."} for n in range(5)]
+    path = folder / "annotations" / "captions_val2017.json"
+    whole(path, {"images": images, "annotations": said})
+
+
+#: What was published: the set, a split, how many questions, and what writes the files.
+PUBLISHED: dict[str, tuple[str, str, int, Callable[[Path], None]]] = {
+    "pope, hub": ("pope", "random", 2, pope_hub),
+    "pope, original": ("pope", "random", 2, pope_original),
+    "mmvp": ("mmvp", "original", 4, mmvp),
+    "gqa, hub": ("gqa", "testdev_balanced", 1, gqa_hub),
+    "gqa, original": ("gqa", "testdev_balanced", 2, gqa_original),
+    "cv-bench, hub": ("cv-bench", "all", 2, cv_bench_hub),
+    "cv-bench, lines": ("cv-bench", "all", 2, cv_bench_lines),
+    "vqa-v2, hub": ("vqa-v2", "validation", 1, vqa_hub),
+    "vqa-v2, hub, hidden": ("vqa-v2", "testdev", 1, vqa_hub),
+    "vqa-v2, original": ("vqa-v2", "validation", 1, vqa_original),
+    "vqa-v2, original, hidden": ("vqa-v2", "testdev", 1, vqa_original),
+    "vsr": ("vsr", "test", 2, vsr),
+    "whatsup, a": ("whatsup", "a", 4, whatsup),
+    "whatsup, coco": ("whatsup", "coco-one", 1, whatsup),
+    "blink": ("blink", "all", 2, blink),
+    "blink, one": ("blink", "Spatial_Relation", 1, blink),
+    "spatial-eval": ("spatial-eval", "vqa", 1, spatial_eval),
+    "spatial-eval, text": ("spatial-eval", "tqa", 1, spatial_eval),
+    "spatial-mm": ("spatial-mm", "one", 1, spatial_mm),
+    "spatial-mm, hops": ("spatial-mm", "multihop", 1, spatial_mm),
+    "emb-spatial, hub": ("emb-spatial", "test", 1, emb_spatial_hub),
+    "emb-spatial, original": ("emb-spatial", "test", 1, emb_spatial_original),
+    "real-world-qa": ("real-world-qa", "test", 2, real_world_qa),
+    "coco-captions": ("coco-captions", "val2017", 1, coco_captions),
+}

@@ -1,0 +1,72 @@
+"""Pictures that a table holds, or names."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from vlmlens.errors import DataError, ImageError
+
+
+@dataclass(frozen=True)
+class InParquet:
+    """A picture in a parquet file, read when somebody opens it.
+
+    Attributes:
+        path: the file.
+        group: which of its row groups.
+        row: of the group.
+        column: where the pictures are, as ``{bytes, path}``.
+        name: what the file calls the picture.
+    """
+
+    path: Path
+    group: int
+    row: int
+    column: str
+    name: str = ""
+
+    def __call__(self) -> Image.Image:
+        state = self.path.stat()
+        cells = _column(self.path, (state.st_size, state.st_mtime_ns), self.group, self.column)
+        data = cells[self.row].as_py()["bytes"]
+        try:  # a picture may lie beside the file, which then knows its name only
+            image = Image.open(self.path.parent / self.name if data is None else BytesIO(data))
+            image.load()
+        except Exception as error:  # Pillow's readers raise whatever they stumble over
+            where = f"{self.path}, row {self.row} of group {self.group}"
+            raise ImageError(f"cannot read the image {self.name} of {where}: {error}") from error
+        return image
+
+
+@lru_cache(maxsize=2)  # neighbours are asked for one after the other
+def _column(path: Path, state: tuple[int, int], group: int, column: str) -> Any:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        return file.read_row_group(group, columns=[column])[column].combine_chunks()
+
+
+def lookup(name: str, folder: Path, below: Iterable[str], origin: str, where: str) -> Path:
+    """The file of a picture that a table names.
+
+    Args:
+        name: what the table calls it.
+        folder: where the set lies.
+        below: folders in it that the picture may be in; "" is the folder itself.
+        origin: where such pictures come from, for those who lack them.
+        where: the row, for the message.
+
+    Raises:
+        DataError: it is in none of them.
+    """
+    places = [folder / part / name for part in below]
+    for place in places:
+        if place.is_file():
+            return place
+    listed = " or ".join(str(place) for place in places)
+    raise DataError(f"{where}: there is no picture {listed}; put it there: it comes from {origin}")

@@ -1,0 +1,77 @@
+"""VQAv2: open questions, ten people's answers. Goyal et al. 2017, arXiv:1612.00837."""
+
+from pathlib import Path
+from typing import Any
+
+from vlmlens.datasets.benchmark import Benchmark, Prompt
+from vlmlens.datasets.reading import Row, lookup, rows
+from vlmlens.errors import DataError
+from vlmlens.sample import Picture, Sample
+
+ORIGIN = (
+    "the hub, lmms-lab/VQAv2 (data/SPLIT-*.parquet), or visualqa.org (v2_OpenEnded_mscoco_*, "
+    "v2_mscoco_*_annotations.json) with COCO's images"
+)
+#: Our name of a split -> what the hub's files and COCO's pictures are called by.
+SPLITS = {
+    "validation": ("validation", "val2014"),
+    "testdev": ("testdev", "test2015"),
+    "test": ("test", "test2015"),
+}
+
+
+def read(folder: Path, split: str) -> list[Sample]:
+    """The hub's parquet files, or the original questions and annotations with COCO's images."""
+    hub, coco = SPLITS[split]
+    pattern = f"{hub}-*.parquet"
+    if found := sorted([*folder.glob(pattern), *folder.glob(f"data/{pattern}")]):
+        return [_sample(row, row["image"], row.cells) for path in found for row in rows(path)]
+    name = "test-dev2015" if split == "testdev" else coco
+    asked = next(rows(VQA_V2.table(folder, f"v2_OpenEnded_mscoco_{name}_questions.json")))
+    told: dict[Any, dict] = {}
+    if split == "validation":
+        answers = next(rows(VQA_V2.table(folder, f"v2_mscoco_{name}_annotations.json")))
+        told = {each["question_id"]: each for each in answers["annotations"]}
+    made = []
+    for number, cells in enumerate(asked["questions"]):
+        row = Row(f"{asked.where}, question {number}", cells)
+        file = f"COCO_{coco}_{int(row.text('image_id')):012d}.jpg"
+        image = lookup(file, folder, (coco, f"images/{coco}", "images", ""), ORIGIN, row.where)
+        made.append(_sample(row, image, told.get(row["question_id"], {})))
+    return made
+
+
+def _sample(row: Row, image: Picture, told: Any) -> Sample:
+    answers = told.get("answers") or []
+    if answers and not all(
+        isinstance(a, dict) and isinstance(a.get("answer"), str) for a in answers
+    ):
+        raise DataError(f"{row.where}: answers is {answers!r:.60}; each should have an 'answer'")
+    kind, first = told.get("answer_type") or "", (told.get("question_type") or "")
+    return Sample(
+        row.text("question"),
+        (image,),
+        told.get("multiple_choice_answer"),
+        (),
+        kind,
+        row.text("question_id"),
+        references=tuple(a["answer"] for a in answers),
+        groups=(("question_type", first), ("image", row.text("image_id"))),
+    )
+
+
+VQA_V2 = Benchmark(
+    name="vqa-v2",
+    title="VQAv2",
+    origin=ORIGIN,
+    read=read,
+    splits=tuple(SPLITS),
+    marks=("v2_OpenEnded_mscoco_*_questions.json",),
+    prompts={
+        "llava": Prompt("{question}\nAnswer the question using a single word or phrase."),
+        "bare": Prompt(),
+    },
+    grader="vqa",
+    metrics=("soft_accuracy",),
+    licence="CC BY 4.0",
+)

@@ -1,0 +1,118 @@
+"""What'sUp: one thing on, under or beside another. Kamath et al. 2023, arXiv:2310.19785."""
+
+import re
+import zlib
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from vlmlens.datasets.benchmark import Benchmark, Prompt
+from vlmlens.datasets.mmvp import LETTER
+from vlmlens.datasets.reading import Row, lookup, rows
+from vlmlens.errors import DataError
+from vlmlens.sample import Sample
+
+ORIGIN = "github.com/amitakamath/whatsup_vlms (its Google Drive)"
+#: Our name of a split -> its file.
+FILES = {
+    "a": "controlled_images_dataset.json",
+    "b": "controlled_clevr_dataset.json",
+    "coco-one": "coco_qa_one_obj.json",
+    "coco-two": "coco_qa_two_obj.json",
+    "vg-one": "vg_qa_one_obj.json",
+    "vg-two": "vg_qa_two_obj.json",
+}
+RELATIONS = ("left_of", "right_of", "in-front_of", "behind", "under", "on")
+#: Relations that only order tells apart: pairs are scored together.
+OPPOSITES = {
+    "left_of": "left or right",
+    "right_of": "left or right",
+    "on": "on or under",
+    "under": "on or under",
+    "in-front_of": "in front or behind",
+    "behind": "in front or behind",
+}
+NAME = re.compile(rf"(.+)_({'|'.join(RELATIONS)})_(.+)")
+
+
+def read(folder: Path, split: str) -> list[Sample]:
+    """One of the six files; its captions shuffled, since the right one always comes first.
+
+    The order is drawn by the sample's id, the same everywhere.
+    """
+    table = WHATSUP.table(folder, FILES[split], f"data/{FILES[split]}")
+    if split in ("a", "b"):
+        return [_controlled(row, folder) for row in rows(table)]
+    place, kind = ("val2017", "coco") if split.startswith("coco") else ("vg_images", "vg")
+    return [_found(row, folder, place, kind) for row in _lists(table)]
+
+
+def _controlled(row: Row, folder: Path) -> Sample:
+    path = row.text("image_path")
+    where = lookup(path, folder, ("", ".."), ORIGIN, row.where)
+    stem = PurePosixPath(path).stem
+    if (parts := NAME.fullmatch(stem)) is None:
+        raise DataError(f"{row.where}: {stem} names no relation of {', '.join(RELATIONS)}")
+    one, relation, other = parts.groups()
+    captions = row["caption_options"]
+    scene = f"{one}|{other}"
+    groups = (
+        ("set", scene),
+        ("pair", f"{scene}|{OPPOSITES[relation]}"),
+        ("relation", relation),
+    )
+    return _asked(captions, where, relation, stem, groups, row.where)
+
+
+def _found(row: Row, folder: Path, place: str, kind: str) -> Sample:
+    number, *captions = row["row"]
+    name = f"{int(number):012d}.jpg" if kind == "coco" else f"{number}.jpg"
+    image = lookup(f"{place}/{name}", folder, ("", "data"), ORIGIN, row.where)
+    label = f"{number}-{zlib.crc32(captions[0].encode()):08x}"
+    return _asked(captions, image, "", label, (("image", name),), row.where)
+
+
+def _asked(
+    captions: object,
+    image: Path,
+    category: str,
+    name: str,
+    groups: tuple[tuple[str, str], ...],
+    where: str,
+) -> Sample:
+    if not isinstance(captions, list) or not all(isinstance(c, str) for c in captions):
+        raise DataError(f"{where}: the captions are {captions!r:.60}; they should be texts")
+    order = np.random.default_rng(zlib.crc32(name.encode())).permutation(len(captions))
+    choices = tuple(captions[i] for i in order)
+    question = "Which caption describes the image?"
+    return Sample(question, (image,), captions[0], choices, category, name, groups=groups)
+
+
+def _lists(table: Path) -> list[Row]:
+    import json
+
+    try:
+        found = json.loads(table.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {table}: {error}") from error
+    if not isinstance(found, list) or not all(isinstance(r, list) and len(r) == 3 for r in found):
+        raise DataError(f"{table} is no list of an image's number, a right and a wrong caption")
+    return [Row(f"{table}, row {number}", {"row": row}) for number, row in enumerate(found)]
+
+
+WHATSUP = Benchmark(
+    name="whatsup",
+    title="What'sUp",
+    origin=ORIGIN,
+    read=read,
+    splits=tuple(FILES),
+    marks=tuple(FILES.values()) + tuple(f"data/{name}" for name in FILES.values()),
+    prompts={
+        "letters": Prompt("{question}\n{options}\n" + LETTER, answer="{letter}"),
+        "captions": Prompt("Describe where things are in the image in one sentence."),
+    },
+    grader="letter",
+    metrics=("accuracy", "pair_accuracy", "set_accuracy"),
+    unit="set",
+    licence="MIT (code)",
+)
