@@ -1,0 +1,49 @@
+"""Rule: how a set grades its answers, and what it took an answer for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vlmlens.sample import Sample
+
+#: What became of an answer: it was understood; nothing in it answers; or several things do.
+PARSED, UNPARSED, AMBIGUOUS = "parsed", "unparsed", "ambiguous"
+
+
+@dataclass(frozen=True)
+class Graded:
+    """One answer, graded.
+
+    Attributes:
+        score: 1 is right, 0 wrong; between the two where people's answers differ.
+        parsed: what the answer was taken for; empty where nothing in it answers.
+        state: ``"parsed"``, ``"unparsed"`` or ``"ambiguous"``.
+    """
+
+    score: float
+    parsed: str
+    state: str = PARSED
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A fixed rule with a name, which stands beside every grade.
+
+    Attributes:
+        name: what results call it.
+        version: raised whenever any answer would be graded otherwise.
+        apply: grades what is said to a sample's question.
+        source: where the rule is from.
+    """
+
+    name: str
+    version: int
+    apply: Callable[[str, Sample], Graded]
+    source: str = ""
+
+    def __call__(self, said: str, sample: Sample) -> Graded:
+        return self.apply(said, sample)
+
+    @property
+    def label(self) -> str:
+        """Name and version, as results hold them."""
+        return f"{self.name}/{self.version}"

@@ -1,0 +1,60 @@
+"""Yes or no: POPE's own rule, and a strict one that says when an answer is neither."""
+
+import re
+
+from vlmlens.graders.rule import AMBIGUOUS, PARSED, UNPARSED, Graded, Rule
+from vlmlens.sample import Sample
+
+#: Words for yes and no that samples use as their answers.
+TRUE, FALSE = ("yes", "true"), ("no", "false")
+#: What takes a statement back, where neither yes nor no is said.
+_DENIES = re.compile(r"\b(?:no|not|never|none|cannot)\b|n['’]t\b")
+
+
+def pope(said: str) -> str:
+    """POPE's own reading: of the first sentence, no where ``No``, ``no`` or ``not`` is a word.
+
+    Everything else is yes, silence and "I cannot tell" among it; "NO" is yes, too.
+    """
+    words = said.partition(".")[0].replace(",", "").split(" ")
+    return "no" if {"No", "no", "not"} & set(words) else "yes"
+
+
+def strict(said: str) -> tuple[str, str]:
+    """The answer, and its state: yes or no where one of them is said and the other is not.
+
+    The first word decides where it is one of them ("Yes, it is not a cat"). Without either, an
+    answer is unparsed; with both, ambiguous.
+    """
+    words = re.findall(r"[a-z]+", said.lower())
+    if not words:
+        return "", UNPARSED
+    yes, no = (any(word in names for word in words) for names in (TRUE, FALSE))
+    first = "yes" if words[0] in TRUE else "no" if words[0] in FALSE else ""
+    if first and not (words[1:2] in (["or"], ["and"]) or (yes and no and "or" in words)):
+        return first, PARSED
+    if yes and no:
+        return "", AMBIGUOUS
+    if yes and not _DENIES.search(said.lower()):
+        return "yes", PARSED
+    if no and not yes:
+        return "no", PARSED
+    return "", AMBIGUOUS if yes else UNPARSED
+
+
+def _graded(answer: str, state: str, sample: Sample) -> Graded:
+    gold = "" if sample.answer is None else sample.answer.strip().lower()
+    wanted = "yes" if gold in TRUE else "no" if gold in FALSE else ""
+    return Graded(float(answer == wanted != ""), answer, state)
+
+
+def _strict(said: str, sample: Sample) -> Graded:
+    return _graded(*strict(said), sample)
+
+
+def _pope(said: str, sample: Sample) -> Graded:
+    return _graded(pope(said), PARSED, sample)
+
+
+YES_NO = Rule("yes_no", 1, _strict)
+POPE_OWN = Rule("pope", 1, _pope, "Li et al. 2023, arXiv:2305.10355")
