@@ -10,9 +10,11 @@ import pytest
 
 import vlmlens
 from vlmlens.datasets import DATASETS
+from vlmlens.datasets.benchmarks import BENCHMARKS
 from vlmlens.errors import VLMLensError
 from vlmlens.families import FAMILIES
 from vlmlens.families.family import Family
+from vlmlens.graders import GRADERS
 from vlmlens.interventions import INTERVENTIONS, Intervention
 from vlmlens.plots import PLOTS
 from vlmlens.probes import PROBES
@@ -23,7 +25,7 @@ TABLES = {
     "families": (FAMILIES, {"family", "geometry", "towers"}),
     "interventions": (INTERVENTIONS, {"base", "designs", "prepare", "stored", "vision"}),
     "probes": (PROBES, {"grids", "labels", "statistics", "steps", "turning"}),
-    "datasets": (DATASETS, set()),
+    "datasets": (DATASETS, {"benchmarks", "reading"}),
     "zoo.variants": (VARIANTS, {"extend", "llava", "llava_grid"}),
     "plots": (PLOTS, {"arrays", "export", "picture", "placed", "theme"}),
 }
@@ -84,6 +86,13 @@ def test_every_member_is_exported_by_its_folder(folder):
             assert getattr(package, member.__name__) is member
     for name in package.__all__:
         assert hasattr(package, name), name
+
+
+def test_the_table_of_published_sets_lists_every_file():
+    package = importlib.import_module("vlmlens.datasets.benchmarks")
+    files = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert files - {"benchmark", "letters"} == {n.replace("-", "_") for n in BENCHMARKS}
+    assert {found.grader for found in BENCHMARKS.values()} <= {*GRADERS, "none"}
 
 
 def test_tables_call_things_by_their_names():

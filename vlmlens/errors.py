@@ -12,6 +12,9 @@
     ├── InputError                images, prompts or tensors that do not fit together
     │   └── ImageError                an image file that cannot be read
     ├── DataError                 a data set that is empty, missing or malformed
+    │   ├── UnknownColumnError        a column that a table does not have
+    │   ├── UnknownSplitError         a split that a published set does not have
+    │   └── UnknownPromptError        a prompt form that a published set does not name
     ├── ClosedModelError          a ``HookedVLM`` used after it was closed
     ├── MissingToolError          an optional library or program that is not installed
     └── FetchError                a download that is not what is pinned
@@ -91,6 +94,24 @@ class ImageError(InputError):
 
 class DataError(VLMLensError):
     """A data set that is empty, missing or malformed."""
+
+
+class UnknownColumnError(UnknownNameError, DataError):
+    """A column that a table does not have."""
+
+    kind = "column"
+
+
+class UnknownSplitError(UnknownNameError, DataError):
+    """A split that a published set does not have."""
+
+    kind = "split"
+
+
+class UnknownPromptError(UnknownNameError, DataError):
+    """A prompt form that a published set does not name."""
+
+    kind = "prompt form"
 
 
 class ClosedModelError(VLMLensError):

@@ -2,7 +2,12 @@
 
 import pytest
 
+from vlmlens.errors import InputError
+from vlmlens.graders import GRADERS, judge
+from vlmlens.graders.contains import CONTAINS
 from vlmlens.graders.exact import EXACT
+from vlmlens.graders.letter import LETTER
+from vlmlens.graders.number import NUMBER
 from vlmlens.graders.vqa import VQA, soft_accuracy, unpunctuated, unworded
 from vlmlens.graders.yes_no import POPE_OWN, YES_NO, pope, strict
 from vlmlens.sample import Sample
@@ -80,3 +85,78 @@ def test_words_and_signs_are_normalised_as_officially():
     assert unworded("none") == "0"
     assert unworded("its theyre") == "its they're"
     assert unpunctuated("." * 40) == "." * 8
+
+
+WORDS = ("left", "top left", "a red ball", "3", "not sure", "butterfly", "both", "no")
+#: How people and models name an option.
+NAMED = (
+    "{letter}", "({letter})", "{letter}.", "{letter})", "{letter}. {text}", "({letter}) {text}",
+    "**{letter}**", "The answer is {letter}", "The answer is ({letter}).", "Answer: {letter}",
+    "answer: ({letter})", "Option {letter}", "{letter}: {text}", "{text}", "{text}.",
+    "The answer is {letter}. {text}.", "My choice is {letter}.", "`{letter}`", " {letter} \n",
+)  # fmt: skip
+
+
+def lettered(gold, letter="{}"):
+    """A question whose choices are letters; the options are their texts."""
+    letters = tuple(letter.format(one) for one in "ABCDEFGH")
+    return Sample("Which?", (), letters[gold], letters, options=WORDS)
+
+
+@pytest.mark.parametrize("said", NAMED)
+@pytest.mark.parametrize("form", ["{}", "({})"])
+def test_no_letter_is_graded_otherwise_than_another(said, form):
+    for gold, (letter, text) in enumerate(zip("ABCDEFGH", WORDS, strict=True)):
+        answer = said.format(letter=letter, text=text)
+        for other in range(len(WORDS)):
+            graded = LETTER(answer, lettered(other, form))
+            assert (graded.score, graded.state) == (other == gold, "parsed"), (answer, other)
+            assert graded.parsed == form.format(letter)
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ("", "unparsed"), (".", "unparsed"), ("The", "unparsed"), ("I cannot tell", "unparsed"),
+        ("A or B", "ambiguous"), ("B and C", "ambiguous"), ("(A) or (C)", "ambiguous"),
+        ("left or 3", "ambiguous"), ("Z", "unparsed"),
+    ],
+)  # fmt: skip
+def test_two_at_once_and_none_are_wrong_and_said_to_be(said, state):
+    for gold in range(len(WORDS)):
+        graded = LETTER(said, lettered(gold))
+        assert (graded.score, graded.parsed, graded.state) == (0.0, "", state)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said", "gold", "right", "state"),
+    [
+        (CONTAINS, "I see a dog there", "dog", 1, "parsed"),
+        (CONTAINS, "I see a hotdog", "dog", 0, "parsed"),
+        (CONTAINS, "the red, round ball", "red round ball", 1, "parsed"),
+        (CONTAINS, "", "dog", 0, "unparsed"),
+        (CONTAINS, "dog", "", 0, "parsed"),
+        (NUMBER, "There are three.", "3", 1, "parsed"),
+        (NUMBER, "3.5", "3", 0, "parsed"),
+        (NUMBER, "2 or 3", "3", 0, "ambiguous"),
+        (NUMBER, "many", "3", 0, "unparsed"),
+        (NUMBER, "-1", "1", 0, "parsed"),
+        (NUMBER, "1,000", "1000", 1, "parsed"),
+    ],
+)
+def test_words_and_numbers(rule, said, gold, right, state):
+    graded = rule(said, Sample("q", answer=gold))
+    assert (graded.score, graded.state) == (right, state)
+
+
+def test_a_judge_of_ones_own():
+    rule = judge(lambda said, sample: sample.answer in said, "inside")
+    assert rule("a dog!", Sample("q", answer="dog")).score == 1.0
+    assert rule.label == "inside/1"
+    with pytest.raises(InputError, match="says 'yes'"):
+        judge(lambda said, sample: "yes", "wordy")("dog", Sample("q"))
+
+
+def test_every_rule_has_its_name_once():
+    assert list(GRADERS) == [rule.name for rule in GRADERS.values()]
+    assert {"exact", "letter", "yes_no", "pope", "vqa", "contains", "number"} == set(GRADERS)

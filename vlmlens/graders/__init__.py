@@ -1,7 +1,22 @@
-"""Grading by fixed rules and no judge: what was said, the right answer, the choices."""
+"""Grading by fixed rules: what was said, and the question with its right answer and choices."""
 
-from vlmlens.graders.naming import grade, same
+from vlmlens.graders.contains import CONTAINS
+from vlmlens.graders.exact import EXACT
+from vlmlens.graders.judge import judge
+from vlmlens.graders.letter import LETTER
+from vlmlens.graders.naming import grade, named, same
+from vlmlens.graders.number import NUMBER
 from vlmlens.graders.options import right_choice
+from vlmlens.graders.rule import Graded, Rule
+from vlmlens.graders.vqa import VQA
 from vlmlens.graders.words import plain
+from vlmlens.graders.yes_no import POPE_OWN, YES_NO
 
-__all__ = ["grade", "plain", "right_choice", "same"]
+__all__ = [
+    "GRADERS", "Graded", "Rule", "grade", "judge", "named", "plain", "right_choice", "same",
+]  # fmt: skip
+
+#: Every fixed rule by its name.
+GRADERS: dict[str, Rule] = {
+    rule.name: rule for rule in (LETTER, YES_NO, POPE_OWN, EXACT, VQA, CONTAINS, NUMBER)
+}

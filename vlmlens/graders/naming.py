@@ -76,6 +76,16 @@ def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
     return not any(_hedged(words, m, found[m.option], mentions) for m in mentions)
 
 
+def named(said: str, choices: Sequence[str]) -> frozenset[int]:
+    """Which of the choices an answer names, by the rule of ``grade``, without what it denies."""
+    said = readable(said)
+    found, _ = options(choices[0], choices)
+    marked = _letters(said, found)
+    words = _without_articles(said, marked)
+    mentions = _mentions(words, found, marked)
+    return frozenset(m.option for m in mentions if not _denied(words, m))
+
+
 def same(said: str, other: str) -> bool:
     """Whether two answers are one, but for case, punctuation, articles and writing of numbers."""
     one, two = plain(said), plain(other)

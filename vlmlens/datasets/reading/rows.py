@@ -9,19 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from vlmlens.datasets.reading.pictures import InParquet
-from vlmlens.errors import DataError, UnknownNameError
+from vlmlens.errors import DataError, UnknownColumnError
 
 #: The formats that are read, by the endings of their files.
 ENDINGS = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
 
 #: What ``Row.get`` gives back where it is told nothing.
 _NOTHING = object()
-
-
-class UnknownColumnError(UnknownNameError, DataError):
-    """A column that a table does not have."""
-
-    kind = "column"
 
 
 @dataclass(frozen=True)

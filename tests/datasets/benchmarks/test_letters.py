@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmlens.datasets.letters import chosen, options
+from vlmlens.datasets.benchmarks.letters import chosen, options
 from vlmlens.errors import DataError
 
 LETTERS = "ABCDEFGH"

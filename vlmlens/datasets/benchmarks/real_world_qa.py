@@ -3,8 +3,8 @@
 from pathlib import Path
 from string import ascii_uppercase
 
-from vlmlens.datasets.benchmark import Benchmark, Prompt
-from vlmlens.datasets.letters import options
+from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
+from vlmlens.datasets.benchmarks.letters import options
 from vlmlens.datasets.reading import rows
 from vlmlens.sample import Sample
 

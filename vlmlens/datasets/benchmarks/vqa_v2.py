@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from vlmlens.datasets.benchmark import Benchmark, Prompt
+from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
 from vlmlens.datasets.reading import Row, lookup, rows
 from vlmlens.errors import DataError
 from vlmlens.sample import Picture, Sample

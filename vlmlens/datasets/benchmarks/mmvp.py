@@ -5,8 +5,8 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
-from vlmlens.datasets.benchmark import Benchmark, Prompt
-from vlmlens.datasets.letters import chosen, options
+from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
+from vlmlens.datasets.benchmarks.letters import chosen, options
 from vlmlens.datasets.reading import lookup
 from vlmlens.errors import DataError
 from vlmlens.sample import Sample

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vlmlens.datasets.benchmark import Benchmark, Prompt
-from vlmlens.datasets.letters import chosen
+from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
+from vlmlens.datasets.benchmarks.letters import chosen
 from vlmlens.datasets.reading import Row, lookup, rows
 from vlmlens.errors import DataError
 from vlmlens.sample import Sample

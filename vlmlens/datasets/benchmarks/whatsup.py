@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from vlmlens.datasets.benchmark import Benchmark, Prompt
-from vlmlens.datasets.mmvp import LETTER
+from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
+from vlmlens.datasets.benchmarks.mmvp import LETTER
 from vlmlens.datasets.reading import Row, lookup, rows
 from vlmlens.errors import DataError
 from vlmlens.sample import Sample

@@ -6,20 +6,8 @@ from pathlib import Path
 from string import ascii_uppercase
 from types import MappingProxyType
 
-from vlmlens.errors import DataError, UnknownNameError
+from vlmlens.errors import DataError, UnknownPromptError, UnknownSplitError
 from vlmlens.sample import Sample
-
-
-class UnknownSplitError(UnknownNameError, DataError):
-    """A split that a set does not have."""
-
-    kind = "split"
-
-
-class UnknownPromptError(UnknownNameError, DataError):
-    """A way to put a question that a set does not name."""
-
-    kind = "prompt form"
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from vlmlens.datasets.benchmark import Benchmark, Prompt
-from vlmlens.datasets.letters import chosen, options
-from vlmlens.datasets.mmvp import LETTER
+from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
+from vlmlens.datasets.benchmarks.letters import chosen, options
+from vlmlens.datasets.benchmarks.mmvp import LETTER
 from vlmlens.datasets.reading import Row, lookup, rows
 from vlmlens.sample import Sample
 

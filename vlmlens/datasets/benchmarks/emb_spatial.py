@@ -3,8 +3,8 @@
 import base64
 from pathlib import Path
 
-from vlmlens.datasets.benchmark import Benchmark, Prompt
-from vlmlens.datasets.cv_bench import NOTE
+from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
+from vlmlens.datasets.benchmarks.cv_bench import NOTE
 from vlmlens.datasets.reading import Row, rows
 from vlmlens.datasets.shapes_2d.parquet import Encoded
 from vlmlens.errors import DataError

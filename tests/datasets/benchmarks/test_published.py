@@ -8,6 +8,7 @@ from published_files import CV_ROW, PUBLISHED
 from vlmlens.datasets.benchmarks import BENCHMARKS, recognised
 from vlmlens.datasets.reading import InParquet
 from vlmlens.errors import DataError
+from vlmlens.graders import GRADERS
 from vlmlens.sample import open_picture
 
 
@@ -50,6 +51,21 @@ def test_every_way_to_ask_keeps_the_right_answer(published):
                 place = before.choices.index(before.answer)
                 assert after.choices.index(after.answer) == place
                 assert all(text in after.question for text in after.options)
+
+
+def test_right_answers_are_right_by_the_sets_own_rule_and_others_are_not(published):
+    bench, split, _, folder = published
+    rule = GRADERS.get(bench.grader)
+    for prompt in bench.prompts:
+        for sample in bench.load(folder, split, prompt):
+            said = sample.references[0] if bench.grader == "vqa" and sample.references else None
+            if rule is None or (said or sample.answer) is None:
+                continue
+            graded = rule(said or sample.answer, sample)
+            assert graded.score == 1.0, (prompt, sample)
+            assert rule("", sample).score == 0.0
+            for other in set(sample.choices) - {sample.answer}:
+                assert rule(other, sample).score == 0.0, (prompt, sample, other)
 
 
 def test_what_is_not_there_is_named_with_its_origin(published):

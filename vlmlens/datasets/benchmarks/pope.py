@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vlmlens.datasets.benchmark import Benchmark, Prompt
+from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
 from vlmlens.datasets.reading import lookup, rows
 from vlmlens.errors import DataError
 from vlmlens.sample import Sample

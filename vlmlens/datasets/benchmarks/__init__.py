@@ -1,0 +1,35 @@
+"""Published sets: one a file, as it is published; how it is asked and scored, as data."""
+
+from pathlib import Path
+
+from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
+from vlmlens.datasets.benchmarks.blink import BLINK
+from vlmlens.datasets.benchmarks.coco_captions import COCO_CAPTIONS
+from vlmlens.datasets.benchmarks.cv_bench import CV_BENCH
+from vlmlens.datasets.benchmarks.emb_spatial import EMB_SPATIAL
+from vlmlens.datasets.benchmarks.gqa import GQA
+from vlmlens.datasets.benchmarks.mmvp import MMVP
+from vlmlens.datasets.benchmarks.pope import POPE
+from vlmlens.datasets.benchmarks.real_world_qa import REAL_WORLD_QA
+from vlmlens.datasets.benchmarks.spatial_eval import SPATIAL_EVAL
+from vlmlens.datasets.benchmarks.spatial_mm import SPATIAL_MM
+from vlmlens.datasets.benchmarks.vqa_v2 import VQA_V2
+from vlmlens.datasets.benchmarks.vsr import VSR
+from vlmlens.datasets.benchmarks.whatsup import WHATSUP
+
+__all__ = ["BENCHMARKS", "Benchmark", "Prompt", "recognised"]
+
+#: Every published set by its name.
+BENCHMARKS: dict[str, Benchmark] = {
+    found.name: found
+    for found in (
+        POPE, MMVP, GQA, CV_BENCH, VQA_V2, VSR, WHATSUP, BLINK, SPATIAL_EVAL, SPATIAL_MM,
+        EMB_SPATIAL, REAL_WORLD_QA, COCO_CAPTIONS,
+    )
+}  # fmt: skip
+
+
+def recognised(folder: Path) -> Benchmark | None:
+    """The set that a folder holds as it is published, if its files tell."""
+    found = [each for each in BENCHMARKS.values() if each.is_in(folder)]
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,27 @@
+"""One of several choices, by its letter or its words; two at once are wrong, and said to be."""
+
+from vlmlens.graders.naming import grade, named
+from vlmlens.graders.rule import AMBIGUOUS, PARSED, UNPARSED, Graded, Rule
+from vlmlens.sample import Sample
+
+
+def _letter(said: str, sample: Sample) -> Graded:
+    choices = _choices(sample)
+    if not choices:
+        right = sample.answer is not None and grade(said, sample.answer)
+        return Graded(float(right), said.strip(), PARSED if said.strip() else UNPARSED)
+    for choice, shown in zip(choices, sample.choices, strict=True):
+        if grade(said, choice, choices):
+            return Graded(float(shown == sample.answer), shown)
+    return Graded(0.0, "", AMBIGUOUS if len(named(said, choices)) > 1 else UNPARSED)
+
+
+def _choices(sample: Sample) -> tuple[str, ...]:
+    """Choices that are letters, with what they stand for where that is known."""
+    if len(sample.options) != len(sample.choices):
+        return tuple(sample.choices)
+    bare = [choice.strip("().: ") for choice in sample.choices]
+    return tuple(f"{a}. {text}" for a, text in zip(bare, sample.options, strict=True))
+
+
+LETTER = Rule("letter", 1, _letter)
