@@ -25,7 +25,7 @@ def read(folder: Path, split: str) -> list[Sample]:
         image = lookup(each["file_name"], folder, (split, "images", ""), ORIGIN, where)
         captions = tuple(said[each["id"]])
         found.append(
-            Sample("Describe the image.", (image,), None, (), "", str(each["id"]), (), captions)
+            Sample("Describe the image.", (image,), id=str(each["id"]), references=captions)
         )
     return found
 

@@ -17,7 +17,10 @@ NOTE = (
     "Note: You only need to respond with {letters} without providing any additional "
     "information.\n\n"
 )
-BRACKETS = {"option": "({letter}) {text}", "answer": "({letter})"}
+
+
+def _bracketed(text: str) -> Prompt:
+    return Prompt(text, option="({letter}) {text}", answer="({letter})")
 
 
 def read(folder: Path, split: str) -> list[Sample]:
@@ -60,12 +63,11 @@ CV_BENCH = Benchmark(
     splits=("all", "2D", "3D"),
     marks=("test_[23]d.parquet", "test_[23]d.jsonl"),
     prompts={
-        "own": Prompt(OWN, **BRACKETS),
-        "lmms-eval": Prompt(NOTE.format(letters="A, B, ...") + OWN, **BRACKETS),
-        "paper": Prompt(
+        "own": _bracketed(OWN),
+        "lmms-eval": _bracketed(NOTE.format(letters="A, B, ...") + OWN),
+        "paper": _bracketed(
             OWN + " \nPlease answer based on the choices given above. "
-            'For example, "A", "B", "C", "D", or "E".',
-            **BRACKETS,
+            'For example, "A", "B", "C", "D", or "E".'
         ),
     },
     grader="letter",

@@ -6,8 +6,8 @@ from pathlib import Path
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
 from vlmlens.datasets.benchmarks.cv_bench import NOTE
 from vlmlens.datasets.reading import Row, rows
-from vlmlens.datasets.shapes_2d.parquet import Encoded
 from vlmlens.errors import DataError
+from vlmlens.picture import Encoded
 from vlmlens.sample import Picture, Sample
 
 
