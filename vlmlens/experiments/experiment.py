@@ -14,6 +14,7 @@ from vlmlens.experiments.executors import Local
 from vlmlens.experiments.measures import Measure
 from vlmlens.experiments.store import Store
 from vlmlens.experiments.trace import trace
+from vlmlens.identity import unit
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, in_batches
 from vlmlens.sample import Sample
@@ -104,7 +105,8 @@ class Experiment:
 
         Returns:
             The measure's variables over ``sample`` and ``dimension``, with the coordinates
-            ``category``, ``question`` and ``gold`` (sample).
+            ``category``, ``question``, ``gold`` and ``picture`` (sample): what questions about the
+            same pictures share, by which intervals and tests draw.
         """
         store = None if folder is None else Store(Path(folder))
         cells = list(self.cells())
@@ -140,6 +142,7 @@ class Experiment:
                 "category": ("sample", [s.category for s in self.samples]),
                 "question": ("sample", [s.question for s in self.samples]),
                 "gold": ("sample", [s.answer or "" for s in self.samples]),
+                "picture": ("sample", [unit(s) for s in self.samples]),
                 "chance": (
                     "sample",
                     [1 / len(s.choices) if s.choices else np.nan for s in self.samples],

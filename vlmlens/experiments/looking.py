@@ -10,7 +10,6 @@ import xarray as xr
 from vlmlens import probes
 from vlmlens.cache import Save
 from vlmlens.datasets.shapes_2d import Drawn
-from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Diagnosing
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, Inputs, Run
@@ -177,7 +176,6 @@ def _gold_by_layer(
     need: Save = probes.lens_needs(model, best=1, targets=sorted(set(firsts)), rows="last")
     found = probes.logit_lens(model.run(inputs, interventions, need), need)["target_log_prob"]
     own = [
-        found.isel(sample=i, pos=0).sel(target=first, drop=True) for i, first in enumerate(firsts)
+        found.isel(sample=[i], pos=0).sel(target=first, drop=True) for i, first in enumerate(firsts)
     ]
-    table = joined([x.rename("lens_log_prob").to_dataset() for x in own], "sample")
-    return table.assign_coords(sample=found["sample"])
+    return xr.concat(own, "sample").rename("lens_log_prob").to_dataset()

@@ -234,7 +234,7 @@ class Diagnosing(Measure):
         turned = probes.rope_sensitivity(
             model.run(ended, interventions, rope.NEEDS, logits=False), delta=self.delta
         )
-        return table.merge(turned, join="exact")
+        return table.merge(turned, join="exact", compat="override")
 
 
 def needs(chosen: Sequence[Callable]) -> list[Save]:

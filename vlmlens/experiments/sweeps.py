@@ -19,6 +19,7 @@ from vlmlens.experiments.scores import Score, score_of
 from vlmlens.experiments.store import Store
 from vlmlens.experiments.trace import trace
 from vlmlens.experiments.units import Label, units
+from vlmlens.identity import unit
 from vlmlens.interventions import Intervention, PatchFrom
 from vlmlens.model import HookedVLM, Inputs, Prefill
 from vlmlens.model.prefill import common
@@ -272,6 +273,7 @@ class _Pair:
                 clean=("sample", [top]),
                 corrupted=("sample", [floor]),
                 question=("sample", [sample.question]),
+                picture=("sample", [unit(sample)]),
             )
             .assign_attrs(
                 long_name="share of the answer restored" if restored else "effect",

@@ -1,5 +1,5 @@
 """What identifies a picture, a sample, a value, a function, a model: content, never a name."""
 
-from vlmlens.identity.pictures import picture, scene
+from vlmlens.identity.pictures import picture, scene, unit
 
-__all__ = ["picture", "scene"]
+__all__ = ["picture", "scene", "unit"]

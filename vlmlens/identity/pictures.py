@@ -45,6 +45,17 @@ def scene(sample: Sample) -> str:
     return digest(*(picture(one).encode() for one in sample.images)) if sample.images else ""
 
 
+def unit(sample: Sample) -> str:
+    """What a sample is one draw of: its pictures; a question without any stands by itself.
+
+    Results carry it as the coordinate ``picture``, and intervals, tests and folds draw by it.
+
+    Raises:
+        ImageError: a file is missing, empty or no image; the message names it.
+    """
+    return scene(sample) or f"none: {sample.id or sample.question}"
+
+
 @lru_cache(maxsize=2**17)
 def _file(path: str, state: tuple[int, ...]) -> str:
     return _pixels(open_picture(path))

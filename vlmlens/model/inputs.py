@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.families import Family, Pictures
+from vlmlens.identity import unit
 from vlmlens.layout import TokenLayout, View
 from vlmlens.model import html
 from vlmlens.model.chat import render, role_of_tokens
@@ -54,6 +55,15 @@ class Inputs:
         if not self.samples:
             return tuple(range(len(self)))
         return tuple(zlib.crc32((sample.id or sample.key).encode()) for sample in self.samples)
+
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        """What each sample is one draw of, ``identity.unit``; nothing for raw tensors.
+
+        Raises:
+            ImageError: a picture's file is gone.
+        """
+        return tuple(map(unit, self.samples))
 
     def to(self, device: torch.device | str) -> "Inputs":
         """The same inputs on another device."""

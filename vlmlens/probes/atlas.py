@@ -89,7 +89,9 @@ def head_atlas(
             for name, value in found.items()
         }
     )
-    return made if boxes is None else made.merge(object_overlap(run, boxes, image=image))
+    if boxes is None:
+        return made
+    return made.merge(object_overlap(run, boxes, image=image), compat="override")
 
 
 def _centres(

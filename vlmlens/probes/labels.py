@@ -12,10 +12,14 @@ from vlmlens.model import Generation, Inputs, Run
 
 
 def samples(inputs: Inputs) -> dict[str, Any]:
-    """The coordinate ``sample``: ids where samples have them, else numbers."""
+    """The coordinate ``sample``: ids where samples have them, else numbers.
+
+    And ``picture``, which samples about the same pictures share, unless there were only tensors.
+    """
     ids = [s.id for s in inputs.samples]
     known = bool(ids) and all(ids) and len(set(ids)) == len(ids)
-    return {"sample": ids if known else list(range(len(inputs)))}
+    names = {"sample": ids if known else list(range(len(inputs)))}
+    return names | ({"picture": ("sample", list(inputs.units))} if inputs.samples else {})
 
 
 def layer_numbers(run: Run | Generation, need: Save) -> list[int]:
