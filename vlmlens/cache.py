@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlmlens.checks import Told, settle, shown
+from vlmlens.checks import Told, settle, shown, whole, word
 from vlmlens.errors import InputError, UnknownPointError
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Positions
@@ -75,27 +75,38 @@ class ActivationCache(Mapping[str, Tensor]):
         return self._digest
 
     def __getitem__(self, name: str | tuple[str | int, ...]) -> Tensor:
-        """An activation by its point's name, or as TransformerLens has it, ``"pattern", 3``."""
-        found = name if isinstance(name, str) else self._long_name(*name)
+        """An activation by its point's name, or as TransformerLens has it, ``"pattern", 3``.
+
+        Raises:
+            UnknownPointError: it was not saved.
+            InputError: what is no name.
+        """
+        found = name if isinstance(name, str) else self._long_name(name)
         if found not in self._tensors:
             raise UnknownPointError(found, self._tensors, "in what this run saved")
         return self._tensors[found]
 
-    def _long_name(self, short: Any, layer: Any = 0, part: Any = "") -> str:
+    def _long_name(self, given: Any) -> str:
         """The name of a block's point from its last word, the layer and, if need be, its part.
 
         Negative layers count from the last of the language model's that was saved.
         """
+        if not isinstance(given, tuple) or not 1 <= len(given) <= 3:
+            advice = "a point's name is wanted, or its last word and a layer: cache['pattern', 3]"
+            raise InputError(f"cache[{shown(given)}]: {advice}")
+        filled = (*given, *(0, "")[len(given) - 1 :])
+        short, part = word(filled[0], "name"), word(filled[2], "part")
+        layer = whole(filled[1], "layer")
         if layer < 0:
             saved = [re.match(r"blocks\.(\d+)\.", name) for name in self._tensors]
             layer += 1 + max((int(match[1]) for match in saved if match), default=-1)
-        word = short if short.startswith("hook_") else f"hook_{short}"
+        last = short if short.startswith("hook_") else f"hook_{short}"
         places = [f"{part}."] if part else ["", "attn.", "mlp."]
-        names = [f"blocks.{layer}.{place}{word}" for place in places]
+        names = [f"blocks.{layer}.{place}{last}" for place in places]
         return next((name for name in names if name in self._tensors), names[0])
 
     def __contains__(self, name: object) -> bool:
-        found = self._long_name(*name) if isinstance(name, tuple) else name
+        found = self._long_name(name) if isinstance(name, tuple) else name
         return found in self._tensors
 
     def __iter__(self) -> Iterator[str]:
@@ -139,7 +150,7 @@ class ActivationCache(Mapping[str, Tensor]):
             UnknownPointError: a block of which it was not saved.
         """
         if layer is None or layer == -1:
-            last = self._long_name(activation_name, -1, sublayer_type or "")
+            last = self._long_name((activation_name, -1, sublayer_type or ""))
             layer = int(last.split(".")[1]) + 1
         part = sublayer_type or ""
         return torch.stack([self[activation_name, at, part] for at in range(layer)])

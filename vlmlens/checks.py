@@ -26,7 +26,11 @@ def shown(value: Any) -> str:
     """A value in a message: in one line, and never a whole tensor."""
     if hasattr(value, "shape"):
         return f"{type(value).__name__} of shape {tuple(value.shape)}"
-    return f"the class {value.__name__}" if isinstance(value, type) else _short.repr(value)
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} of {_short.repr(list(value))}"
+    return " ".join(_short.repr(value).split())
 
 
 def plain(value: Any) -> Any:

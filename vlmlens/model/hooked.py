@@ -11,14 +11,15 @@ from torch import Tensor
 
 from vlmlens import zoo
 from vlmlens.cache import ActivationCache, Save
-from vlmlens.errors import (
-    InputError,
-)
-from vlmlens.interventions import Intervention
+from vlmlens.checks import flag, number, told, whole
+from vlmlens.errors import InputError
+from vlmlens.interventions import Intervention, as_edits
 from vlmlens.model import generate, html
+from vlmlens.model.as_transformer_lens import AsTransformerLens
 from vlmlens.model.attention import UNCAPPED
 from vlmlens.model.audit import audit
 from vlmlens.model.findings import Audit
+from vlmlens.model.given import as_cells, as_inputs, as_prefill, as_saves, prepared
 from vlmlens.model.inputs import Inputs, from_samples
 from vlmlens.model.prefill import Prefill, prefill
 from vlmlens.model.raw import Roles, from_tensors
@@ -26,13 +27,12 @@ from vlmlens.model.resume import Resumed, resume
 from vlmlens.model.reuse import Reuse
 from vlmlens.model.run import Generation, Run
 from vlmlens.model.score import scores
-from vlmlens.model.watch import as_saves, as_watched, one_pass, refuse_idle
-from vlmlens.model.wrapped import Wrapped
+from vlmlens.model.watch import one_pass, refuse_idle
 from vlmlens.positions import Positions
 from vlmlens.sample import Picture, Sample
 
 
-class HookedVLM(Wrapped):
+class HookedVLM(AsTransformerLens):
     """A Hugging Face vision-language model with a hook point at every step.
 
     transformers runs its own model, unchanged: with nobody watching, logits are its logits bit
@@ -89,6 +89,7 @@ class HookedVLM(Wrapped):
 
     # ------------------------------------------------------------------ inputs
 
+    @told
     def inputs(
         self,
         samples: Sequence[Sample] | Sample | Picture,
@@ -175,17 +176,11 @@ class HookedVLM(Wrapped):
 
     # ------------------------------------------------------------------ running
 
-    def forward(self, inputs: Inputs | None = None, **tensors: Any) -> Tensor:
-        """Logits (batch pos vocab), for TransformerLens's ``run_with_hooks`` and the like."""
-        self._check_open()
-        given = dict(inputs.tensors) if inputs is not None else {}
-        with as_watched(self):
-            return self.hf_model(**given, **tensors, use_cache=False).logits
-
+    @told
     def run(
         self,
         inputs: Inputs,
-        interventions: Sequence[Intervention] = (),
+        interventions: Intervention | Sequence[Intervention] = (),
         save: str | Save | Sequence[str | Save] = (),
         *,
         logits: bool | Positions = True,
@@ -196,7 +191,7 @@ class HookedVLM(Wrapped):
 
         Args:
             inputs: from ``inputs`` or ``inputs_from``.
-            interventions: edits, applied in order.
+            interventions: edits, applied in order; or one.
             save: points to keep, as names, patterns or ``Save``.
             logits: those of every position; or of some, the same number in every sample, such
                 as ``"last"``; or False, for none: the pass then ends with the last block that
@@ -213,15 +208,14 @@ class HookedVLM(Wrapped):
             ClosedModelError: the model was closed.
         """
         self._check_open()
-        refuse_idle(interventions, steps=1)
-        for intervention in interventions:
-            inputs = intervention.prepare(inputs)
-        with self._roads.take(attention) as road, torch.set_grad_enabled(grad):
-            made, saved = one_pass(
-                self, inputs, inputs.tensors, interventions, as_saves(save), logits=logits
-            )
+        edits, saves = as_edits(interventions), as_saves(save)
+        refuse_idle(edits, steps=1)
+        inputs = prepared(as_inputs(inputs, "run"), edits)
+        with self._roads.take(attention) as road, torch.set_grad_enabled(flag(grad, "grad")):
+            made, saved = one_pass(self, inputs, inputs.tensors, edits, saves, logits=logits)
         return self._ran(road, inputs, made, saved)
 
+    @told
     def prefill(
         self,
         inputs: Inputs,
@@ -244,9 +238,14 @@ class HookedVLM(Wrapped):
             InputError: several samples, padding, or hooks that are still on.
         """
         self._check_open()
+        inputs = as_inputs(inputs, "prefill")
+        if after is not None:
+            as_prefill(after, "after")
+        names = [name for each in as_saves(save) for name in self.matching(each.points)]
         with self._roads.take(attention):
-            return prefill(self, inputs, attention, after, self.matching(save) if save else ())
+            return prefill(self, inputs, attention, after, names)
 
+    @told
     def resume(
         self,
         prefill: Prefill,
@@ -269,16 +268,17 @@ class HookedVLM(Wrapped):
             progress: called with the number of cells that were just done.
         """
         self._check_open()
-        return resume(self, prefill, cells, positions, progress)
+        return resume(self, as_prefill(prefill), as_cells(cells), positions, progress)
 
+    @told
     def generate(
         self,
         inputs: Inputs,
-        interventions: Sequence[Intervention] = (),
+        interventions: Intervention | Sequence[Intervention] = (),
         save: str | Save | Sequence[str | Save] = (),
         *,
         max_new_tokens: int = 16,
-        temperature: float = 0.0,
+        temperature: int | float = 0.0,
         seed: int = 0,
         stop: bool = True,
         answered: Sequence[Inputs] = (),
@@ -288,8 +288,8 @@ class HookedVLM(Wrapped):
 
         Args:
             inputs: left-padded, or of one length.
-            interventions: edits, applied in order at every step. Positions of the prompt come
-                by in step 0 only; at scores and patterns, keys of the prompt at every step.
+            interventions: edits, applied in order at every step; or one. Positions of the prompt
+                come by in step 0 only; at scores and patterns, keys of the prompt at every step.
             save: points to keep, of every step.
             max_new_tokens: how many tokens at most.
             temperature: 0 takes the likeliest token; otherwise tokens are drawn.
@@ -302,47 +302,27 @@ class HookedVLM(Wrapped):
             attention: as in ``run``.
         """
         self._check_open()
-        refuse_idle(interventions, steps=max_new_tokens)
-        for intervention in interventions:
-            inputs = intervention.prepare(inputs)
-            answered = [intervention.prepare(one) for one in answered]
-        edited = partial(one_pass, self, interventions=interventions)
+        steps = whole(max_new_tokens, "max_new_tokens", least=1)
+        edits, saves = as_edits(interventions), as_saves(save)
+        refuse_idle(edits, steps)
+        inputs = prepared(as_inputs(inputs, "generate"), edits)
+        given = [answered] if isinstance(answered, Inputs) else answered
+        answers = [prepared(as_inputs(one, "answered="), edits) for one in given]
+        edited = partial(one_pass, self, interventions=edits)
         with self._roads.take(attention) as road, torch.no_grad():
             return generate.decode(
                 inputs,
-                partial(edited, saves=as_saves(save)),
+                partial(edited, saves=saves),
                 partial(self._ran, road),
                 tokenizer=getattr(self.processor, "tokenizer", None),
                 config=self.hf_model.generation_config,
                 cache=generate.empty_cache(self.config.get_text_config()),
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                seed=seed,
-                stop=stop,
-                score=partial(scores, inputs, answered, interventions, edited),
+                max_new_tokens=steps,
+                temperature=number(temperature, "temperature", least=0),
+                seed=whole(seed, "seed", least=0, most=2**63 - 1),
+                stop=flag(stop, "stop"),
+                score=partial(scores, inputs, answers, edits, edited),
             )
-
-    def run_with_cache(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, inputs: Inputs, names_filter: Any = None, **options: Any
-    ) -> tuple[Tensor, ActivationCache]:
-        """Logits and every activation that the filter names, as in TransformerLens.
-
-        Args:
-            inputs: from ``inputs`` or ``inputs_from``.
-            names_filter: a name, a list of names, a predicate, or None for every point that
-                this pass comes by.
-            options: passed on to ``run``.
-        """
-        names = list(self.hook_dict)
-        if callable(names_filter):
-            saves = [Save(name) for name in names if names_filter(name)]
-        elif names_filter is None:
-            tower = "pixel_values" in inputs.tensors
-            saves = [Save(n) for n in names if tower or not n.startswith(("vision.", "projector."))]
-        else:
-            saves = as_saves(names_filter)
-        run = self.run(inputs, save=saves, **options)
-        return run.logits, run.saved
 
     @contextmanager
     def reuse(self) -> Iterator[Reuse]:
@@ -376,7 +356,7 @@ class HookedVLM(Wrapped):
             An ``Audit``, which prints as a table.
         """
         self._check_open()
-        return audit(self, inputs)
+        return audit(self, None if inputs is None else as_inputs(inputs, "audit"))
 
     def _ran(self, road: str, inputs: Inputs, logits: Tensor, saved: ActivationCache) -> Run:
         capped = None if road in UNCAPPED else self.softcap

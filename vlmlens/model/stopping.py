@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from vlmlens.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,6 +32,28 @@ def last_of(vlm: "HookedVLM", watched: Sequence[str]) -> Iterator[None]:
     handle = module.register_forward_pre_hook(_stop, prepend=True)
     try:
         yield
+    except _Enough:
+        pass
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def before_block(vlm: "HookedVLM", layer: int) -> Iterator[list[Tensor]]:
+    """End the pass inside before this block, or before the final norm; yields what would enter."""
+    family = vlm.family
+    path = f"{family.lm_layers}.{layer}" if layer < vlm.layers else family.final_norm
+    found: list[Tensor] = []
+
+    def stop(module: Any, args: tuple, kwargs: dict) -> None:
+        found.append(args[0] if args else kwargs["hidden_states"])
+        raise _Enough
+
+    handle = vlm.hf_model.get_submodule(path).register_forward_pre_hook(
+        stop, with_kwargs=True, prepend=True
+    )
+    try:
+        yield found
     except _Enough:
         pass
     finally:

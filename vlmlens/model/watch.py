@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from vlmlens.model.hooked import HookedVLM
 
 
-def as_saves(save: str | Save | Sequence[str | Save]) -> list[Save]:
-    """What to keep, as a list of ``Save``; what is asked for twice, once."""
-    items = [save] if isinstance(save, str | Save) else list(save)
-    return list(dict.fromkeys(x if isinstance(x, Save) else Save(x) for x in items))
-
-
 def one_pass(
     vlm: "HookedVLM",
     inputs: Inputs,

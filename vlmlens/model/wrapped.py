@@ -1,16 +1,16 @@
 """A transformers model with its points: wired, looked up, and left as it was found."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
 import torch
-from transformer_lens.HookedRootModule import HookedRootModule
 
 from vlmlens.errors import ClosedModelError, InputError, UnknownPointError, UnsupportedModelError
 from vlmlens.families import FAMILIES, Family
+from vlmlens.model.as_module import AsModule
 from vlmlens.model.compiled import refuse_wrapped
 from vlmlens.model.device import device_of
 from vlmlens.model.recognise import recognise
@@ -21,7 +21,7 @@ from vlmlens.model.wiring import WiredPoint, wire
 from vlmlens.points import matching
 
 
-class Wrapped(HookedRootModule):
+class Wrapped(AsModule):
     """What ``HookedVLM`` knows of its model; see there."""
 
     hf_model: Any
@@ -74,24 +74,6 @@ class Wrapped(HookedRootModule):
                 raise UnknownPointError(name, self.hook_dict, f"({self.absent[name]})")
         return matching(asked, list(self.hook_dict))
 
-    def add_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
-        """Add a hook as TransformerLens does; a name or a condition that names nothing raises."""
-        self._check_names(name)
-        super().add_hook(name, *args, **kwargs)
-
-    def _enable_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
-        self._check_names(name)
-        super()._enable_hook(name, *args, **kwargs)
-
-    def _check_names(self, name: str | Callable[[str], bool]) -> None:
-        if isinstance(name, str):
-            if name not in self.hook_dict:
-                self.matching(name)
-                advice = "(a hook takes one name, or a condition on names)"
-                raise UnknownPointError(name, self.hook_dict, advice)
-        elif not any(name(known) for known in self.hook_dict):
-            raise UnknownPointError(str(name), self.hook_dict, "(the condition names no point)")
-
     @property
     def device(self) -> torch.device:
         """Where inputs go."""
@@ -112,11 +94,6 @@ class Wrapped(HookedRootModule):
                 digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
             self._revision = digest.hexdigest()[:16]
         return self._revision
-
-    def _apply(self, fn: Callable, recurse: bool = True) -> "Wrapped":
-        """``to``, ``cuda``, ``half`` and the like, done to the model that this holds."""
-        self.hf_model._apply(fn, recurse)
-        return self
 
     @property
     def attention(self) -> str:

@@ -1,0 +1,117 @@
+"""What torch's own methods of a module do on a model that is wrapped: on its model, or not at all.
+
+The wrapper holds no parameters: torch's methods would find none, and say nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from transformer_lens.HookedRootModule import HookedRootModule
+
+from vlmlens.errors import InputError
+
+#: Done by the model that is held.
+HANDED = (
+    "apply",
+    "buffers",
+    "children",
+    "eval",
+    "get_buffer",
+    "get_extra_state",
+    "get_parameter",
+    "get_submodule",
+    "load_state_dict",
+    "modules",
+    "named_buffers",
+    "named_children",
+    "named_modules",
+    "named_parameters",
+    "parameters",
+    "register_backward_hook",
+    "register_forward_hook",
+    "register_forward_pre_hook",
+    "register_full_backward_hook",
+    "register_full_backward_pre_hook",
+    "register_load_state_dict_post_hook",
+    "register_load_state_dict_pre_hook",
+    "register_state_dict_post_hook",
+    "register_state_dict_pre_hook",
+    "requires_grad_",
+    "state_dict",
+    "train",
+    "zero_grad",
+)
+#: Done by ``_apply``, which goes to the model that is held.
+APPLIED = (
+    "bfloat16",
+    "cpu",
+    "cuda",
+    "double",
+    "float",
+    "half",
+    "ipu",
+    "mtia",
+    "share_memory",
+    "to",
+    "to_empty",
+    "type",
+    "xpu",
+)
+_PARTS = "the wrapper has no parts of its own; do this to model.hf_model, and wrap it again"
+#: Refused, and why.
+REFUSED = {
+    "add_module": _PARTS,
+    "compile": "compile a part of the model in place, for example "
+    "model.hf_model.model.language_model.compile(): watched passes step out of it",
+    "register_buffer": _PARTS,
+    "register_module": _PARTS,
+    "register_parameter": _PARTS,
+    "set_extra_state": _PARTS,
+    "set_submodule": _PARTS,
+    "setup": "the points are wired already",
+}
+#: What the wrapper does itself.
+OWN = ("extra_repr", "forward")
+
+
+class AsModule(HookedRootModule):
+    """A module whose torch methods go to the model that it holds."""
+
+    hf_model: Any
+
+    @property
+    def training(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the model that is held trains."""
+        return self.hf_model.training
+
+    @training.setter
+    def training(self, value: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        if (held := self.__dict__.get("hf_model")) is not None:  # torch sets it before there is one
+            held.training = value
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "AsModule":
+        self.hf_model._apply(fn, recurse)
+        return self
+
+
+def _handed(name: str) -> Callable:
+    def method(self: AsModule, *args: Any, **kwargs: Any) -> Any:
+        made = getattr(self.hf_model, name)(*args, **kwargs)
+        return self if made is self.hf_model else made
+
+    method.__name__, method.__doc__ = name, f"``{name}`` of the model that is held."
+    return method
+
+
+def _refused(name: str, why: str) -> Callable:
+    def method(self: AsModule, *args: Any, **kwargs: Any) -> Any:
+        raise InputError(f"{name} would act on nothing: {why}")
+
+    method.__name__, method.__doc__ = name, f"Refused: {why}."
+    return method
+
+
+for _name in HANDED:
+    setattr(AsModule, _name, _handed(_name))
+for _name, _why in REFUSED.items():
+    setattr(AsModule, _name, _refused(_name, _why))

@@ -1,0 +1,116 @@
+"""What users hand to a model, checked at its doors."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from vlmlens.cache import Save
+from vlmlens.checks import shown
+from vlmlens.errors import InputError
+from vlmlens.interventions import Intervention, as_edits
+from vlmlens.model.inputs import Inputs
+from vlmlens.model.prefill import Prefill
+from vlmlens.sample import Sample
+
+
+def as_inputs(given: Any, door: str) -> Inputs:
+    """Inputs, as ``HookedVLM.inputs`` makes them.
+
+    Raises:
+        InputError: anything else; says what makes inputs of it.
+    """
+    if isinstance(given, Inputs):
+        return given
+    raise InputError(f"{door}(...) takes inputs, and not {shown(given)}: {_maker(given)}")
+
+
+def prepared(inputs: Inputs, edits: Sequence[Intervention]) -> Inputs:
+    """The inputs after what edits make of them before a pass.
+
+    Raises:
+        InputError: an edit that gives back something else.
+    """
+    for edit in edits:
+        made = edit.prepare(inputs)
+        if not isinstance(made, Inputs):
+            raise InputError(f"{edit}.prepare returned {shown(made)}, and not inputs")
+        inputs = made
+    return inputs
+
+
+def as_saves(save: Any) -> list[Save]:
+    """What to keep, as a list of ``Save``; what is asked for twice, once.
+
+    Raises:
+        InputError: what is neither a name nor a ``Save``.
+    """
+    items = [save] if isinstance(save, str | Save) else save
+    if isinstance(items, Iterable) and not isinstance(items, Mapping | bytes):
+        items = list(items)
+        if all(isinstance(item, str | Save) for item in items):
+            return list(dict.fromkeys(x if isinstance(x, Save) else Save(x) for x in items))
+    raise InputError(f"save={shown(save)}: points' names, patterns or Save(...); () saves nothing")
+
+
+def as_cells(given: Any) -> list[tuple[Intervention, ...]]:
+    """Lists of interventions, one a cell.
+
+    Raises:
+        InputError: none at all, or what is no intervention.
+    """
+    cells = [given] if isinstance(given, Intervention) else given
+    if not isinstance(cells, Iterable) or isinstance(cells, str | bytes | Mapping):
+        raise InputError(f"{shown(given)} are no cells: pass lists of interventions, one a cell")
+    if not (cells := list(cells)):
+        raise InputError("no cell: pass at least one list of interventions; [[]] is the clean pass")
+    return [as_edits(cell) for cell in cells]
+
+
+def as_prefill(given: Any, what: str = "prefill") -> Prefill:
+    """A prefill.
+
+    Raises:
+        InputError: anything else.
+    """
+    if not isinstance(given, Prefill):
+        raise InputError(f"{what}={shown(given)}: what model.prefill(inputs) made is wanted")
+    return given
+
+
+def as_hooks(given: Any, what: str) -> list[tuple[str | Callable[[str], bool], Callable]]:
+    """TransformerLens's pairs of a point's name, or a condition on names, and a hook.
+
+    Raises:
+        InputError: anything else.
+    """
+    pairs = [given] if isinstance(given, tuple) and len(given) == 2 and _names(given[0]) else given
+    if isinstance(pairs, Iterable) and not isinstance(pairs, str | bytes | Mapping):
+        pairs = [tuple(pair) if isinstance(pair, list) else pair for pair in pairs]
+        two = all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs)
+        if two and all(_names(name) and callable(hook) for name, hook in pairs):
+            return pairs
+    raise InputError(f"{what}={shown(given)}: pairs are wanted, [('hook_embed', function), ...]")
+
+
+def _names(given: Any) -> bool:
+    return isinstance(given, str) or callable(given)
+
+
+def _maker(given: Any) -> str:
+    """What makes inputs of something else."""
+    first = next(iter(given), None) if isinstance(given, list | tuple) else given
+    if isinstance(first, Sample):
+        return "model.inputs(samples)"
+    if isinstance(first, Image.Image):
+        return "model.inputs(pictures, prompts)"
+    if isinstance(first, str):
+        return "model.inputs(pictures, prompts), or model.inputs(Sample(question)) without any"
+    if isinstance(first, Tensor):
+        return "model.inputs_from(input_ids, pixel_values=...)"
+    if isinstance(given, Mapping):
+        return "model.inputs_from(**tensors)"
+    if hasattr(given, "inputs"):
+        return f"take its .inputs, of the {type(given).__name__}"
+    return "model.inputs(samples) or model.inputs(pictures, prompts) makes some"

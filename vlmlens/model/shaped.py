@@ -1,0 +1,85 @@
+"""A cache as TransformerLens's options ask for it: without its batch axis, of some positions."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlmlens.cache import ActivationCache
+from vlmlens.checks import plain, shown, whole
+from vlmlens.errors import InputError
+
+Axes = tuple[str, ...]
+
+
+def only(cache: ActivationCache, names: Iterable[str]) -> ActivationCache:
+    """A cache of these points alone."""
+    kept = set(names)
+    return ActivationCache(
+        {name: x for name, x in cache.items() if name in kept}, cache.axes, cache.layouts
+    )
+
+
+def shaped(
+    cache: ActivationCache,
+    remove_batch_dim: bool,
+    pos_slice: Any,
+    device: torch.device | str | None,
+) -> ActivationCache:
+    """A cache after what was asked for; see ``HookedVLM.run_with_cache``.
+
+    Raises:
+        InputError: positions or a device that are not there.
+    """
+    if pos_slice is not None:
+        cut = _cut(pos_slice)
+        cache = _changed(cache, lambda name, x, axes: _at(name, x, axes, cut))
+    if remove_batch_dim:
+        cache = _changed(cache, _without_batch)
+    if device is not None:
+        try:
+            cache = _changed(cache, lambda name, x, axes: (x.to(device), axes))
+        except (RuntimeError, AssertionError, TypeError) as error:
+            raise InputError(f"device={shown(device)}: {error}") from error
+    return cache
+
+
+def _changed(
+    cache: ActivationCache, change: Callable[[str, Tensor, Axes], tuple[Tensor, Axes]]
+) -> ActivationCache:
+    made = {name: change(name, x, cache.axes[name]) for name, x in cache.items()}
+    return ActivationCache(
+        {name: x for name, (x, _) in made.items()},
+        {name: axes for name, (_, axes) in made.items()},
+        cache.layouts,
+    )
+
+
+def _without_batch(name: str, x: Tensor, axes: Axes) -> tuple[Tensor, Axes]:
+    return (x[0], axes[1:]) if axes[0] == "batch" else (x, axes)
+
+
+def _cut(given: Any) -> int | slice:
+    """An index or a slice, from what was passed: its ends as a tuple mean a slice."""
+    wanted = plain(given)
+    if isinstance(wanted, slice):
+        wanted = (wanted.start, wanted.stop, wanted.step)
+    elif not isinstance(wanted, tuple):
+        return whole(wanted, "pos_slice")
+    if not 1 <= len(wanted) <= 3:
+        raise InputError(f"pos_slice={shown(given)}: an index, a slice, or a slice's ends")
+    return slice(*(None if end is None else whole(end, "pos_slice") for end in wanted))
+
+
+def _at(name: str, x: Tensor, axes: Axes, cut: int | slice) -> tuple[Tensor, Axes]:
+    axis = next((axis for axis in ("pos", "query") if axis in axes), None)
+    if axis is None or "image" in axes:
+        return x, axes
+    at = axes.index(axis)
+    one = isinstance(cut, int)
+    if (one and not -x.shape[at] <= cut < x.shape[at]) or (
+        not one and not len(range(x.shape[at])[cut])
+    ):
+        raise InputError(f"pos_slice={cut}: {name} has {x.shape[at]} positions")
+    return x[(slice(None),) * at + (cut,)], (*axes[:at], *axes[at + one :])
