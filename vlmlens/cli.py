@@ -46,8 +46,12 @@ def diagnose(
         Path, typer.Option("--out", file_okay=False, help="Where results go.")
     ] = Path("results/diagnose"),
     question: Annotated[
-        str, typer.Option(help="Asked about a folder of images without questions of its own.")
-    ] = "Describe the image.",
+        str | None,
+        typer.Option(
+            help="Asked about a folder of images without questions of its own; "
+            "by default: Describe the image."
+        ),
+    ] = None,
     permutations: Annotated[int, typer.Option(min=1, help="Shuffles of every image.")] = 5,
     scoring: Annotated[
         str, typer.Option(help="greedy: grade what is said; likelihood: the likeliest choice.")
@@ -69,13 +73,17 @@ def diagnose(
     logit lens, structured and partial shuffles, causal turns, blind controls.
     Run it again with the same --out and it goes on where it stopped.
     """
-    from vlmlens import datasets, experiments, report
-    from vlmlens.model import HookedVLM
+    from vlmlens import datasets
 
     if samples is None and data == "shapes-2d":
         samples = 240
     asked = datasets.load(data, samples=samples, seed=seed, question=question)
+    left = datasets.left_out(data) if Path(data).is_dir() and data != "shapes-2d" else []
     err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False, soft_wrap=True)
+    # The data is known to be in order: only now does it pay to import torch.
+    from vlmlens import experiments, report
+    from vlmlens.model import HookedVLM
+
     with HookedVLM.from_pretrained(model, device=device, dtype=dtype) as vlm:
         measured = experiments.diagnose_all if everything else experiments.diagnose
         found = measured(
@@ -91,6 +99,8 @@ def diagnose(
             folder=folder,
         )
     found.results.attrs |= {"data": data, "command": f"vlmlens {shlex.join(sys.argv[1:])}"}
+    if left:
+        found.results.attrs["left_out"] = f"{len(left)} files: {', '.join(left[:20])}"
     paths = experiments.save(found, folder)
     page = report.build(found.results, found.psi, folder / "report.html")
     out.print(_table(found))
