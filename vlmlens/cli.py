@@ -173,12 +173,14 @@ def check(
 ) -> None:
     """Which points a model has, and by how much every law is missed on it.
 
-    Ends with status 1 if a point is dead or a law does not hold.
+    Ends with status 1 if a point is dead, a law does not hold, or a family cannot be run at all:
+    of several, the others are measured all the same.
     """
     import torch
 
-    from vlmlens.errors import InputError
+    from vlmlens.errors import InputError, VLMLensError
     from vlmlens.model import HookedVLM
+    from vlmlens.model.audit import failed
     from vlmlens.zoo.tiny import TINY, build
 
     if (model is None) == (tiny is None):
@@ -187,15 +189,22 @@ def check(
         torch.set_num_threads(1)  # five times faster on models as tiny as these
     found = []
     for name in [model] if tiny is None else list(TINY) if tiny == "all" else [tiny]:
-        if tiny is None:
-            vlm = HookedVLM.from_pretrained(str(name), device=device, dtype=dtype)
-        else:
-            vlm = HookedVLM(*build(str(name)), name=f"tiny {name}")
-        with vlm:
-            found.append(vlm.audit())
+        try:
+            if tiny is None:
+                vlm = HookedVLM.from_pretrained(str(name), device=device, dtype=dtype)
+            else:
+                vlm = HookedVLM(*build(str(name)), name=f"tiny {name}")
+            with vlm:
+                found.append(vlm.audit())
+        except Exception as error:
+            if tiny != "all" and isinstance(error, VLMLensError):
+                raise
+            shown = str(name) if tiny is None else f"tiny {name}"
+            found.append(failed(shown, str(name).partition("/")[0] if tiny else "", error))
         if tiny == "all":
-            state = "holds" if found[-1].holds else "DOES NOT HOLD"
-            out.print(f"{name}: {state}", markup=False, highlight=False)
+            state = "holds" if found[-1].holds else found[-1].error or "DOES NOT HOLD"
+            state = f"FAILED: {state}" if found[-1].error else state
+            out.print(f"{name}: {state}", markup=False, highlight=False, soft_wrap=True)
         else:
             out.print(str(found[-1]), markup=False, highlight=False, soft_wrap=True)
     if json_file is not None:
