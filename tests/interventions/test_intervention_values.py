@@ -10,7 +10,7 @@ from torch import Tensor
 import vlmlens as vl
 from vlmlens import interventions as edits
 from vlmlens.errors import InputError
-from vlmlens.experiments.trace import trace
+from vlmlens.identity import value
 from vlmlens.interventions import INTERVENTIONS, Intervention, Stored, label
 from vlmlens.positions import Region, Role, Row
 
@@ -101,8 +101,8 @@ def test_they_are_values():
 
 def test_their_traces_are_the_same_in_every_process():
     made, again = one_of_each(), one_of_each()
-    traces = [trace(edit) for edit in made.values()]
-    assert traces == [trace(edit) for edit in again.values()]
+    traces = [value(edit) for edit in made.values()]
+    assert traces == [value(edit) for edit in again.values()]
     assert len(set(traces)) == len(traces)
     assert not any("0x" in text for text in traces)
 

@@ -1,9 +1,11 @@
 """The table: samples x interventions x measures, resumable."""
 
+from vlmlens.experiments.cell import Cell
 from vlmlens.experiments.controls import Blank, Noise, blinded, control_table, controls
 from vlmlens.experiments.effects import causal_effects, compare, dose_effects
 from vlmlens.experiments.everything import diagnose_all, linear_table, shown
-from vlmlens.experiments.experiment import Cell, Experiment
+from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.files import read
 from vlmlens.experiments.looking import Looking
 from vlmlens.experiments.measures import (
     Answering,
@@ -15,7 +17,7 @@ from vlmlens.experiments.measures import (
     Reciting,
 )
 from vlmlens.experiments.recipes import Diagnosis, diagnose, permutation_test, save
-from vlmlens.experiments.store import Store, read
+from vlmlens.experiments.store import Store
 from vlmlens.experiments.summary import summarise
 from vlmlens.experiments.sweeps import sweep
 

@@ -1,63 +1,28 @@
 """Experiment: samples x interventions x a measure, as one labelled table."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-import vlmlens
-from vlmlens.errors import DataError
-from vlmlens.experiments.executors import Local
+from vlmlens.errors import DataError, InputError
+from vlmlens.experiments.cell import Cell, among
+from vlmlens.experiments.done import Done, Part
+from vlmlens.experiments.failing import Failing, allowed
+from vlmlens.experiments.joining import along_samples
 from vlmlens.experiments.measures import Measure
-from vlmlens.experiments.store import Store
-from vlmlens.experiments.trace import trace
 from vlmlens.identity import unit
 from vlmlens.interventions import Intervention
-from vlmlens.model import HookedVLM, in_batches
+from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
 
-
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """One batch of samples under one list of interventions.
-
-    Attributes:
-        model: the open model.
-        samples: the batch.
-        interventions: in order of application.
-        measure: what is measured.
-    """
-
-    model: HookedVLM
-    samples: tuple[Sample, ...]
-    interventions: tuple[Intervention, ...]
-    measure: Measure
-
-    @property
-    def key(self) -> str:
-        """What identifies the result: a hash of everything that could change it."""
-        parts = [
-            self.model.name,
-            self.model.revision,
-            self.model.attention,
-            str(self.model.hf_model.dtype),
-            *(sample.key for sample in self.samples),
-            trace(self.interventions),
-            trace(self.measure),
-            vlmlens.__version__,
-        ]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
-
-    def run(self) -> xr.Dataset:
-        """Measure; a batch that does not fit into memory is measured in halves."""
-        parts = list(in_batches(self._measured, self.samples, len(self.samples)))
-        return parts[0] if len(parts) == 1 else along_samples(parts)
-
-    def _measured(self, samples: Sequence[Sample]) -> xr.Dataset:
-        return self.measure(self.model, tuple(samples), self.interventions)
+#: What results call something else by.
+TAKEN = ("sample", "category", "question", "gold", "picture", "chance")
+MAX_FAILED = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +31,19 @@ class Experiment:
 
     Attributes:
         model: an open model.
-        samples: what it is asked.
+        samples: what it is asked. ``Where(samples=...)`` of an intervention counts among these,
+            whatever the batch.
         measure: what is measured of every sample.
         interventions: label -> edits, applied in order; ``{"original": ()}`` edits nothing.
         dimension: what the labels' axis is called in the result.
         batch: samples a pass.
+        max_failed: how many samples may fail before the run stops: a share below 1 (and at least
+            one sample), or a number of samples.
+        names: what results call the samples; by default their ids, and the number of one without.
+
+    Raises:
+        InputError: a batch, interventions or a dimension that cannot be.
+        DataError: no samples.
     """
 
     model: HookedVLM
@@ -81,15 +54,31 @@ class Experiment:
     )
     dimension: str = "intervention"
     batch: int = 32
+    max_failed: float = MAX_FAILED
+    names: Sequence[str] = ()
+
+    def __post_init__(self):
+        given = {
+            "samples": _samples(self.samples),
+            "interventions": _labelled(self.interventions),
+            "batch": _batch(self.batch),
+        }
+        given["names"] = tuple(self.names) or named(given["samples"])
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
+        if len(self.names) != len(self.samples):
+            raise InputError(f"{len(self.samples)} samples and {len(self.names)} names: one each")
+        if self.dimension in TAKEN or not self.dimension:
+            raise InputError(
+                f"dimension={self.dimension!r}: results have one of that name; call it otherwise"
+            )
+        allowed(self.max_failed, len(self.samples))
 
     def cells(self) -> Iterator[tuple[str, Cell]]:
         """Every cell with its intervention's label, batch by batch: its pictures are shared."""
-        if not self.samples:
-            raise DataError("an experiment needs samples; the data set is empty")
-        for start in range(0, len(self.samples), self.batch):
-            chunk = tuple(self.samples[start : start + self.batch])
-            for label, edits in self.interventions.items():
-                yield label, Cell(self.model, chunk, tuple(edits), self.measure)
+        for rows in self._batches():
+            for label in self.interventions:
+                yield label, self._cell(label, rows)
 
     def run(
         self, folder: Path | str | None = None, *, progress: Callable[[], None] = lambda: None
@@ -97,7 +86,8 @@ class Experiment:
         """Run what is not done yet, and join everything.
 
         Interventions of one batch come one after the other, so that its pictures are prepared, and
-        seen by the tower, once; see ``HookedVLM.reuse``.
+        seen by the tower, once; see ``HookedVLM.reuse``. A sample that cannot be measured is left
+        out, said, and tried again by the next run; the others of its batch go on without it.
 
         Args:
             folder: keeps every finished cell; run again, only what is missing is computed.
@@ -106,28 +96,47 @@ class Experiment:
         Returns:
             The measure's variables over ``sample`` and ``dimension``, with the coordinates
             ``category``, ``question``, ``gold`` and ``picture`` (sample): what questions about the
-            same pictures share, by which intervals and tests draw.
+            same pictures share, by which intervals and tests draw. Where samples failed, the
+            attribute ``failures`` lists them, as JSON: ``id`` and ``error``.
+
+        Raises:
+            DataError: more than ``max_failed`` samples failed; a folder that cannot be written
+                into (before anything is computed); something in the experiment that only its
+                address tells from others, or a hook that is on, where there is a folder.
+            VLMLensError: what the experiment's own mistakes raise.
         """
-        store = None if folder is None else Store(Path(folder))
-        cells = list(self.cells())
-        found: dict[str, list[xr.Dataset]] = {label: [] for label in self.interventions}
-        # Decided once: another process may finish some of these while this one runs.
-        keys = ["" if store is None else cell.key for _, cell in cells]
-        done = [store is not None and store.has(key) for key in keys]
-        missing = [cell for (_, cell), ready in zip(cells, done, strict=True) if not ready]
-        fresh = Local().map(Cell.run, missing)
+        failing = Failing(self.names, self.max_failed)
+        done = Done(self.model, self.measure, folder)
+        done.look(self.samples, failing)
+        found: dict[str, list[Part]] = {label: [] for label in self.interventions}
         with self.model.reuse():
-            for (label, _), key, ready in zip(cells, keys, done, strict=True):
-                if store is not None and ready:
-                    result = store.read(key)
-                else:
-                    result = next(fresh)
-                    if store is not None:
-                        store.write(key, result)
-                found[label].append(result)
-                progress()
-        names = [s.id or str(n) for n, s in enumerate(self.samples)]
-        tables = [along_samples(parts).assign_coords(sample=names) for parts in found.values()]
+            for rows in self._batches():
+                for label in self.interventions:
+                    left = [row for row in rows if row not in failing.errors]
+                    if left:
+                        found[label] += done.parts(self._cell(label, left), left, failing)
+                    progress()
+        failing.tell()
+        return self._joined(found, failing)
+
+    def _batches(self) -> Iterator[range]:
+        count = len(self.samples)
+        for start in range(0, count, self.batch):
+            yield range(start, min(start + self.batch, count))
+
+    def _cell(self, label: str, rows: Sequence[int]) -> Cell:
+        edits = among(self.interventions[label], rows, len(self.samples))
+        return Cell(self.model, tuple(self.samples[row] for row in rows), edits, self.measure)
+
+    def _joined(self, found: Mapping[str, Sequence[Part]], failing: Failing) -> xr.Dataset:
+        kept = [row for row in range(len(self.samples)) if row not in failing.errors]
+        tables = []
+        for parts in found.values():
+            measured = [row for rows, _ in parts for row in rows]
+            table = along_samples([part for _, part in parts])
+            if measured != kept:  # one that failed under a later intervention
+                table = table.isel(sample=[measured.index(row) for row in kept])
+            tables.append(table.assign_coords(sample=[self.names[row] for row in kept]))
         whole = xr.concat(
             tables,
             self.dimension,
@@ -136,23 +145,66 @@ class Experiment:
             coords="minimal",
             compat="override",
         )
+        samples = [self.samples[row] for row in kept]
         return whole.assign_coords(
             {
                 self.dimension: list(found),
-                "category": ("sample", [s.category for s in self.samples]),
-                "question": ("sample", [s.question for s in self.samples]),
-                "gold": ("sample", [s.answer or "" for s in self.samples]),
-                "picture": ("sample", [unit(s) for s in self.samples]),
+                "category": ("sample", [s.category for s in samples]),
+                "question": ("sample", [s.question for s in samples]),
+                "gold": ("sample", [s.answer or "" for s in samples]),
+                "picture": ("sample", [unit(s) for s in samples]),
                 "chance": (
                     "sample",
-                    [1 / len(s.choices) if s.choices else np.nan for s in self.samples],
+                    [1 / len(s.choices) if s.choices else np.nan for s in samples],
                 ),
             }
+        ).assign_attrs(failing.attrs())
+
+
+def named(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """What results call samples: their ids, or their number; a name twice gets a number behind."""
+    taken: dict[str, int] = {}
+    names = []
+    for number, sample in enumerate(samples):
+        name = own = sample.id or str(number)
+        while name in taken:
+            taken[own] += 1
+            name = f"{own} ({taken[own]})"
+        taken[name] = 1
+        names.append(name)
+    return tuple(names)
+
+
+def _samples(given: Any) -> tuple[Sample, ...]:
+    if isinstance(given, Sample):
+        raise InputError("samples is one sample; pass a list of them")
+    try:
+        samples = tuple(given)
+    except TypeError as error:
+        raise InputError(f"samples is {given!r}; pass a list of samples") from error
+    if not samples:
+        raise DataError("an experiment needs samples; the data set is empty")
+    if strange := [one for one in samples if not isinstance(one, Sample)]:
+        raise InputError(f"{strange[0]!r} is no sample; pass a list of Sample(question, images)")
+    return samples
+
+
+def _batch(given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, Integral) or given < 1:
+        raise InputError(f"batch={given!r}; say how many samples a pass takes, at least 1")
+    return int(given)
+
+
+def _labelled(given: Any) -> dict[str, tuple[Intervention, ...]]:
+    if not isinstance(given, Mapping) or not given:
+        raise InputError(
+            f"interventions is {given!r}; name at least one list of them, such as "
+            '{"original": (), "shuffled": (PermuteVision(),)}'
         )
-
-
-def along_samples(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Batches' tables as one."""
-    return xr.concat(
-        parts, "sample", join="exact", data_vars="all", coords="minimal", compat="override"
-    )
+    made = {}
+    for label, edits in given.items():
+        edits = (edits,) if isinstance(edits, Intervention) else edits
+        if not isinstance(edits, Sequence) or not all(isinstance(e, Intervention) for e in edits):
+            raise InputError(f"interventions[{label!r}] is {edits!r}; pass a list of interventions")
+        made[label] = tuple(edits)
+    return made

@@ -38,3 +38,10 @@ def joined(
     for name in words:
         whole[name] = whole[name].astype(str)
     return whole.assign_coords({dimension: list(names)}) if names else whole
+
+
+def along_samples(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Batches' tables as one."""
+    return xr.concat(
+        list(parts), "sample", join="exact", data_vars="all", coords="minimal", compat="override"
+    )

@@ -247,6 +247,11 @@ def needs(chosen: Sequence[Callable]) -> list[Save]:
     return found
 
 
+def saves_of(measure: Measure) -> list[Save]:
+    """What a measure's probes read, as their modules say: part of what decides over a result."""
+    return needs(getattr(measure, "probes", ()))
+
+
 def passes(model: HookedVLM, chosen: Sequence[Callable]) -> list[list[Callable]]:
     """Probes dealt into passes, so that no pass saves one point in two ways."""
     dealt: list[tuple[list[Callable], dict[str, Save]]] = []

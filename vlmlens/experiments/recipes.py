@@ -15,8 +15,8 @@ from tqdm.auto import tqdm
 import vlmlens
 from vlmlens.errors import InputError
 from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.files import write
 from vlmlens.experiments.measures import Answering, Choosing, Diagnosing, Measure
-from vlmlens.experiments.store import write
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.model import HookedVLM
 from vlmlens.probes import position_sensitivity_index

@@ -1,20 +1,35 @@
 """One file a cell: which are done, which are left."""
 
+import errno
+import json
+import logging
 import os
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
 from vlmlens.errors import DataError
+from vlmlens.experiments.files import read, sweep_parts, write
+from vlmlens.identity import value
+
+LOG = logging.getLogger(__name__)
+#: What a cell's file says of itself.
+KEY, IDS, CONTENT = "vlmlens_key", "vlmlens_samples", "vlmlens_content"
 
 
 @dataclass(frozen=True)
 class Store:
     """A folder of finished cells, named by their keys.
 
+    Every file says whose cell it is and what it holds: one that was renamed, cut or damaged is
+    missing, which is said, and is computed again.
+
     Attributes:
-        folder: where; made when the first cell is written.
+        folder: where; made by ``open``, or when the first cell is written.
     """
 
     folder: Path
@@ -24,43 +39,99 @@ class Store:
         return self.folder / f"{key}.nc"
 
     def has(self, key: str) -> bool:
-        """Whether a cell is done."""
+        """Whether there is a file for a cell."""
         return self.path(key).is_file()
 
-    def read(self, key: str) -> xr.Dataset:
-        """A finished cell.
+    def open(self) -> str:
+        """Make the folder, and clear away what broken-off runs left half written.
+
+        Returns:
+            "", or why nothing can be written into it, though what is there can be read.
 
         Raises:
-            DataError: a file that does not open; delete it and the cell is run again.
+            DataError: there can be no such folder.
         """
-        return read(self.path(key))
+        make(self.folder)
+        if reason := unwritable(self.folder):
+            return reason
+        sweep_parts(self.folder)
+        return ""
 
-    def write(self, key: str, result: xr.Dataset) -> None:
-        """Keep a cell: written beside its place and renamed, so a file that exists is whole."""
+    def read(self, key: str, ids: Sequence[str] | None = None) -> xr.Dataset | None:
+        """A finished cell; None where there is none that is whole and is this one.
+
+        Args:
+            key: whose.
+            ids: of its samples, to be compared with what the file says.
+        """
+        if not self.has(key):
+            return None
+        path = self.path(key)
+        try:
+            found = read(path)
+        except DataError as error:
+            LOG.warning("%s; it counts as missing", error)
+            return None
+        said = [found.attrs.pop(name, "") for name in (KEY, IDS, CONTENT)]
+        wanted = [key, said[1] if ids is None else json.dumps(list(ids)), content(found)]
+        if said != wanted:
+            what = "is damaged" if said[:2] == wanted[:2] else "is not this cell's"
+            LOG.warning("%s %s; it counts as missing", path, what)
+            return None
+        return found
+
+    def write(self, key: str, result: xr.Dataset, ids: Sequence[str] = ()) -> None:
+        """Keep a cell: written beside its place and renamed, so a file that exists is whole.
+
+        Raises:
+            DataError: the disk is full, or the folder cannot be written into.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        write(result, self.path(key))
+        told = {KEY: key, IDS: json.dumps(list(ids)), CONTENT: content(result)}
+        write(result.assign_attrs(told), self.path(key))
 
 
-def read(path: Path) -> xr.Dataset:
-    """A dataset from netCDF, all of it in memory.
+def content(table: xr.Dataset) -> str:
+    """A hash of every value in a table, whatever its variables say of themselves."""
+    told = [
+        (str(name), variable.dims, _held(variable)) for name, variable in table.variables.items()
+    ]
+    return value(sorted(told, key=lambda item: item[0]))
+
+
+def _held(variable: xr.Variable) -> Any:
+    kind = variable.dtype.kind
+    if kind in "UOS":  # a file gives words another width
+        return variable.shape, variable.values.reshape(-1).tolist()
+    return variable.values if kind in "biufc" else variable.shape
+
+
+def make(folder: Path) -> None:
+    """Make a folder for results.
 
     Raises:
-        DataError: there is no such file, or it does not open.
+        DataError: it cannot be made; says why.
     """
     try:
-        return xr.load_dataset(path, engine="h5netcdf")
+        folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} does not open as a result ({error}); delete it and run again"
-        ) from error
+        what = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        if folder.is_symlink() and not folder.exists():
+            what = f"it is a link to {folder.readlink()}, which is not there"
+        elif folder.exists():
+            what = "it is a file"
+        raise DataError(f"cannot keep results in {folder}: {what}; name another folder") from error
 
 
-def write(data: xr.Dataset, path: Path) -> Path:
-    """Write netCDF beside its place and rename it, so a file that exists is whole."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+def unwritable(folder: Path) -> str:
+    """Why nothing can be written into a folder; "" where it can."""
     try:
-        data.to_netcdf(part, engine="h5netcdf")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".try.", suffix=".part") as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return f"the disk of {folder} is full"
+        return f"nothing can be written into {folder} ({error.strerror})"
+    return ""

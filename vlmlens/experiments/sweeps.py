@@ -1,6 +1,5 @@
 """Sweeps: one small edit after another, each at the price of what it can change."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -12,12 +11,12 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-import vlmlens
-from vlmlens.errors import InputError
+from vlmlens.errors import DataError, InputError
+from vlmlens.experiments.done import as_folder
 from vlmlens.experiments.effect_maps import effect_map, joined, with_words
+from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.scores import Score, score_of
 from vlmlens.experiments.store import Store
-from vlmlens.experiments.trace import trace
 from vlmlens.experiments.units import Label, units
 from vlmlens.identity import unit
 from vlmlens.interventions import Intervention, PatchFrom
@@ -99,13 +98,18 @@ def sweep(
     second = [None] * len(first) if others is None else list(others)
     if not first or len(second) != len(first):
         raise InputError(f"{len(first)} clean samples and {len(second)} corrupted: one each")
-    store = None if folder is None else Store(Path(folder))
+    store = keys = None
+    if folder is not None:
+        store = Store(as_folder(folder))
+        keys = Keys(model, "sweep", point, over, where, edit, score, system)
+        if barred := store.open():
+            raise DataError(f"{barred}; name another folder")
     tables, memory = [], _Memory()
     shown = tqdm(total=len(first), desc=f"sweep {point}", bar_format=BAR, disable=not progress)
     with model.reuse(), shown as bar:
         for one, other in zip(first, second, strict=True):
             pair = _Pair(model, one, other, point, over, where, edit, score, system)
-            tables.append(pair.effects(store, memory, bar.update, normalized))
+            tables.append(pair.effects(store, keys, memory, bar.update, normalized))
     return joined(tables)
 
 
@@ -164,24 +168,13 @@ class _Pair:
         places = units(self.over, self.inputs.layouts[0], hooked, replace(self.where, layers=None))
         return {(label, name): place for label, place in places.items() for name in self.names}
 
-    def key(self, number: int) -> str:
-        """What identifies one chunk of cells."""
-        model, pair = self.model, (self.clean, self.corrupted)
-        parts = [
-            "sweep",
-            model.name,
-            model.revision,
-            model.attention,
-            str(model.hf_model.dtype),
-            *("" if sample is None else sample.key for sample in pair),
-            trace((self.point, self.over, self.where, self.edit, self.score, self.system)),
-            f"{number} of {CHUNK}",
-            vlmlens.__version__,
-        ]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
-
     def effects(
-        self, store: Store | None, memory: _Memory, advance: Any, normalized: bool
+        self,
+        store: Store | None,
+        keys: Keys | None,
+        memory: _Memory,
+        advance: Any,
+        normalized: bool,
     ) -> xr.DataArray:
         """Every cell's effect, from the store where it is done."""
         cells = list(self.cells.items())
@@ -190,14 +183,15 @@ class _Pair:
         found: list[xr.Dataset] = []
         runs: tuple[Prefill, Prefill] | None = None
         for number, chunk in enumerate(chunks):
-            key = "" if store is None else self.key(number)
-            if store is not None and store.has(key):
-                found.append(store.read(key))
-            else:
+            pair = self.clean, self.corrupted
+            key = "" if keys is None else keys.of(pair, ("cells", number, CHUNK))
+            kept = None if store is None else store.read(key)
+            if kept is None:
                 runs = runs or self._runs(memory)
-                found.append(self._chunk(chunk, *runs))
+                kept = self._chunk(chunk, *runs)
                 if store is not None:
-                    store.write(key, found[-1])
+                    store.write(key, kept)
+            found.append(kept)
             advance(cost[number] / sum(cost))
         scores = np.concatenate([table["score"].values for table in found])
         top, floor = (float(found[0][name]) for name in ("clean", "base"))

@@ -1,5 +1,9 @@
 """What identifies a picture, a sample, a value, a function, a model: content, never a name."""
 
+from vlmlens.identity.digest import digest
+from vlmlens.identity.hooks import hooks_on
+from vlmlens.identity.libraries import versions
 from vlmlens.identity.pictures import picture, scene, unit
+from vlmlens.identity.values import Content, value
 
-__all__ = ["picture", "scene", "unit"]
+__all__ = ["Content", "digest", "hooks_on", "picture", "scene", "unit", "value", "versions"]

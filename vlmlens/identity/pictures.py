@@ -1,6 +1,5 @@
 """What identifies a picture: the pixels that the model is shown."""
 
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def picture(given: Picture) -> str:
     Raises:
         ImageError: a file is missing, empty or no image; the message names it.
     """
-    if isinstance(given, str | os.PathLike):
+    if isinstance(given, str | Path):
         try:
             state = Path(given).stat()
         except (OSError, ValueError):

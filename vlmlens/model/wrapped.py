@@ -1,6 +1,5 @@
 """A transformers model with its points: wired, looked up, and left as it was found."""
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -8,7 +7,8 @@ from typing import Any
 
 import torch
 
-from vlmlens.errors import ClosedModelError, InputError, UnknownPointError, UnsupportedModelError
+from vlmlens import identity
+from vlmlens.errors import ClosedModelError, UnknownPointError, UnsupportedModelError
 from vlmlens.families import FAMILIES, Family
 from vlmlens.model.as_module import AsModule
 from vlmlens.model.compiled import refuse_wrapped
@@ -82,17 +82,14 @@ class Wrapped(AsModule):
     @property
     def revision(self) -> str:
         """Which version of the model this is: as given, else a hash of its settings and weights."""
-        if not self._revision:
-            digest = hashlib.sha256(_told(self.config.to_dict()).encode())
-            for name, tensor in self.hf_model.state_dict().items():
-                if tensor.is_meta:
-                    raise InputError(
-                        f"{name} is offloaded, so its weights cannot be told by a hash: wrap the "
-                        "model with HookedVLM(..., revision='a name for this version of it')"
-                    )
-                digest.update(name.encode())
-                digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
-            self._revision = digest.hexdigest()[:16]
+        if self._revision:
+            return self._revision
+        # Not kept: somebody may write into the weights.
+        return identity.value(self.hf_model)[:16]
+
+    @property
+    def given_revision(self) -> str:
+        """The revision that somebody said; "" where nobody did."""
         return self._revision
 
     @property
@@ -158,12 +155,3 @@ class Wrapped(AsModule):
                 part = name[: name.index("blocks.") + 6]
                 depths[part] = max(depths.get(part, 0), point.point.layer + 1)
         return depths
-
-
-def _told(settings: Any) -> str:
-    """Settings as text, without what differs between machines and versions of transformers."""
-    told = {k: v for k, v in settings.items() if k not in ("transformers_version", "_name_or_path")}
-    return ", ".join(
-        f"{key}: {_told(value) if isinstance(value, dict) else repr(value)}"
-        for key, value in sorted(told.items(), key=lambda item: str(item[0]))
-    )

@@ -1,14 +1,17 @@
 """Checkpoints: a bundled name, a folder or a hub name in; a model and its processor out."""
 
-import hashlib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from xxhash import xxh3_128
+
 from vlmlens.errors import InputError, UnknownModelError, UnsupportedModelError
 
 WEIGHTS = "weights"
-WHOLE = 64 * 2**20  # files up to this many bytes are hashed whole
+#: Endings of the files that a model is opened from: weights, settings, vocabularies, templates.
+PARTS = (".json", ".safetensors", ".bin", ".jinja", ".txt", ".model", ".tiktoken", ".py", ".jsonl")
+PIECE = 2**24
 
 
 def bundled() -> dict[str, Path]:
@@ -90,20 +93,21 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
 
 
 def revision(model: str, opened: Any) -> str:
-    """Which version of the weights this is: the hub's commit, or a hash of the folder's files."""
+    """Which version of a model this is: the hub's commit, or a hash of its folder's files.
+
+    Every file counts that can be part of how it is opened, by its name and all of its contents.
+    """
     commit = getattr(opened.config, "_commit_hash", None)
     if commit:
         return commit
-    digest = hashlib.sha256()
-    for path in sorted(_folder(model).glob("*")):
-        if path.suffix in (".json", ".safetensors", ".bin"):
-            state = path.stat()
-            digest.update(f"{path.name} {state.st_size}".encode())
-            if state.st_size > WHOLE:  # many GB are told apart by their beginning and their date
-                digest.update(str(state.st_mtime_ns).encode())
+    made = xxh3_128()
+    for path in sorted(_folder(model).iterdir()):
+        if path.is_file() and path.suffix in PARTS:
+            made.update(f"{path.name} {path.stat().st_size} ".encode("utf-8", "surrogateescape"))
             with path.open("rb") as file:
-                digest.update(file.read(WHOLE))
-    return digest.hexdigest()[:16]
+                while piece := file.read(PIECE):
+                    made.update(piece)
+    return made.hexdigest()[:16]
 
 
 def _original(folder: Path | None, name: str, dtype: Any, options: dict, hub: dict) -> Any:

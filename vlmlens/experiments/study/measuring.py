@@ -13,9 +13,9 @@ from vlmlens.datasets import shapes_2d
 from vlmlens.datasets.shapes_2d import CATEGORIES, CONTROLS
 from vlmlens.experiments.everything import linear_table
 from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.files import read, write
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Diagnosing, Measure
-from vlmlens.experiments.store import read, write
 from vlmlens.experiments.study.conditions import CONDITIONS
 from vlmlens.experiments.summary import summarise
 from vlmlens.interventions import Intervention

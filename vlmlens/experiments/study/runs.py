@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 
 from vlmlens.errors import DataError
+from vlmlens.experiments.files import read, write
 from vlmlens.experiments.joining import joined
-from vlmlens.experiments.store import read, write
 from vlmlens.experiments.study.measuring import TABLES, measured, study_samples
 from vlmlens.model import HookedVLM
 

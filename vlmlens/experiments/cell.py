@@ -1,0 +1,79 @@
+"""Cell: one batch of samples under one list of interventions, measured in one pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import xarray as xr
+
+from vlmlens.experiments.joining import along_samples
+from vlmlens.experiments.keys import Keys
+from vlmlens.experiments.measures import Measure, saves_of
+from vlmlens.interventions import Intervention
+from vlmlens.model import HookedVLM, in_batches
+from vlmlens.positions import indices
+from vlmlens.sample import Sample
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One batch of samples under one list of interventions.
+
+    Attributes:
+        model: the open model.
+        samples: the batch.
+        interventions: in order of application; ``Where(samples=...)`` counts in this batch.
+        measure: what is measured.
+    """
+
+    model: HookedVLM
+    samples: tuple[Sample, ...]
+    interventions: tuple[Intervention, ...]
+    measure: Measure
+
+    @property
+    def key(self) -> str:
+        """What identifies the result: a hash of everything that could change it.
+
+        Raises:
+            DataError: something that only its address tells from others, or a hook that is on.
+        """
+        return self.key_of(Keys(self.model, self.measure, saves_of(self.measure)))
+
+    def key_of(self, keys: Keys) -> str:
+        """The same, where the model and the measure were looked at before."""
+        return keys.of(self.samples, self.interventions)
+
+    def run(self) -> xr.Dataset:
+        """Measure; a batch that does not fit into memory is measured in halves."""
+        rows = range(len(self.samples))
+        return along_samples(list(in_batches(self._measured, rows, len(rows))))
+
+    def of(self, rows: Sequence[int]) -> "Cell":
+        """The same of some of its samples."""
+        edits = among(self.interventions, rows, len(self.samples))
+        return replace(self, samples=tuple(self.samples[row] for row in rows), interventions=edits)
+
+    def _measured(self, rows: Sequence[int]) -> xr.Dataset:
+        some = self.of(rows)
+        return some.measure(some.model, some.samples, some.interventions)
+
+
+def among(
+    interventions: Sequence[Intervention], rows: Sequence[int], count: int
+) -> tuple[Intervention, ...]:
+    """Interventions for some rows of a batch: ``Where(samples=...)`` counted among these rows.
+
+    Raises:
+        EmptySelectionError: a sample that the batch does not have.
+    """
+    made = []
+    for edit in interventions:
+        wanted = edit.where.samples
+        if wanted is not None:
+            meant = set(indices(wanted, count, "sample"))
+            here = tuple(at for at, row in enumerate(rows) if row in meant)
+            if not here:
+                continue
+            edit = replace(edit, where=replace(edit.where, samples=here))
+        made.append(edit)
+    return tuple(made)

@@ -1,0 +1,106 @@
+"""Samples that could not be measured: named, counted, and left out, up to a limit."""
+
+import json
+import logging
+from collections.abc import Sequence
+
+from vlmlens.errors import (
+    ClosedModelError,
+    DataError,
+    InputError,
+    MissingToolError,
+    UnknownNameError,
+    UnreachedPointError,
+)
+
+LOG = logging.getLogger(__name__)
+#: Mistakes of the experiment's, which every sample would meet.
+EVERYBODYS = (ClosedModelError, MissingToolError, UnknownNameError, UnreachedPointError)
+
+
+class Failing:
+    """The samples that failed so far.
+
+    Args:
+        names: what every sample is called.
+        limit: how many may fail: a share below 1 (of which at least one sample), or a number.
+
+    Attributes:
+        errors: what each failed of, by its number.
+        worked: whether any sample was ever measured.
+
+    Raises:
+        InputError: a limit that is none.
+    """
+
+    def __init__(self, names: Sequence[str], limit: float):
+        self.names, self.limit = names, allowed(limit, len(names))
+        self.errors: dict[int, Exception] = {}
+        self.worked = False
+
+    def add(self, number: int, error: Exception) -> None:
+        """A sample failed.
+
+        Raises:
+            VLMLensError: that were too many; or nothing ever worked, and it is no sample's fault.
+        """
+        if isinstance(error, EVERYBODYS):
+            raise error
+        self.errors[number] = error
+        if len(self.errors) > self.limit:
+            self.stop()
+
+    def stop(self) -> None:
+        """End the run: with the first sample's own error, where no sample ever worked."""
+        first = next(iter(self.errors.values()))
+        if not self.worked:
+            raise first
+        listed = "; ".join(f"{each['id']}: {each['error']}" for each in self.listed()[:5])
+        raise DataError(
+            f"{len(self.errors)} of {len(self.names)} samples failed, and max_failed allows "
+            f"{self.limit}: {listed}{' ...' if len(self.errors) > 5 else ''}; mend or leave out "
+            "these samples, or allow more (max_failed=, --max-failed); what was finished is kept"
+        ) from first
+
+    def tell(self) -> None:
+        """Say which samples were left out, if any.
+
+        Raises:
+            VLMLensError: no sample is left; the first one's own error, where none ever worked.
+        """
+        if self.errors and len(self.errors) == len(self.names):
+            self.stop()
+        for each in self.listed():
+            LOG.warning("sample %s failed and is left out: %s", each["id"], each["error"])
+
+    def listed(self) -> list[dict[str, str]]:
+        """``id`` and ``error`` of each, in the order of the samples."""
+        return [
+            {"id": self.names[number], "error": said(error)}
+            for number, error in sorted(self.errors.items())
+        ]
+
+    def attrs(self) -> dict[str, str]:
+        """What a table says of them: nothing where none failed."""
+        return {"failures": json.dumps(self.listed())} if self.errors else {}
+
+
+def allowed(limit: float, count: int) -> int:
+    """How many of so many samples may fail.
+
+    Raises:
+        InputError: a limit below 0, or no number of samples.
+    """
+    if not limit >= 0 or (limit >= 1 and limit != int(limit)):
+        raise InputError(
+            f"max_failed={limit!r}: a share below 1, such as 0.1, or a whole number of samples"
+        )
+    return max(1, int(limit * count)) if 0 < limit < 1 else int(limit)
+
+
+def said(error: Exception) -> str:
+    """An error in a line: ours as they are, others with their kind."""
+    text = " ".join(str(error).split())
+    return (
+        text if type(error).__module__.startswith("vlmlens.") else f"{type(error).__name__}: {text}"
+    )

@@ -1,0 +1,151 @@
+"""Tables as netCDF files: whole or not there at all, and the same when they are read back."""
+
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from vlmlens.errors import DataError
+
+#: Marks variables whose words are written escaped, since netCDF cannot hold them as they are.
+ESCAPED = "vlmlens_escaped"
+AWKWARD = re.compile("[\0\ud800-\udfff]")
+CODES = re.compile(r"\\(\\|x00|ud[89a-f][0-9a-f]{2})")
+DAY = 24 * 3600
+
+
+def read(path: Path) -> xr.Dataset:
+    """A dataset from netCDF, all of it in memory.
+
+    Raises:
+        DataError: there is no such file, or it does not open.
+    """
+    try:
+        found = xr.load_dataset(path, engine="h5netcdf")
+    except Exception as error:  # a damaged file: whatever its readers stumble over
+        raise DataError(
+            f"{path} does not open as a result ({error}); delete it and run again"
+        ) from error
+    found = found.drop_encoding()  # a file's own widths of words would cut those of others
+    awkward = json.loads(found.attrs.pop(ESCAPED, "[]"))
+    return _words(found, awkward, _unescaped)
+
+
+def write(data: xr.Dataset, path: Path) -> Path:
+    """Write netCDF beside its place and rename it, so a file that exists is whole.
+
+    Raises:
+        DataError: it cannot be written there; what is there already stays as it is.
+    """
+    plain = data.drop_encoding()
+    texts = [str(n) for n, v in plain.variables.items() if v.dtype.kind in "UO"]
+    awkward = [name for name in texts if any(map(_is_awkward, plain[name].values.flat))]
+    if awkward:
+        plain = _words(plain, awkward, _escaped).assign_attrs({ESCAPED: json.dumps(awkward)})
+    plain.attrs = {name: _speakable(told) for name, told in plain.attrs.items()}
+
+    def save(part: Path) -> None:
+        plain.to_netcdf(part, engine="h5netcdf")
+
+    return whole(path, save)
+
+
+def whole(path: Path, save: Callable[[Path], Any]) -> Path:
+    """Let something write a file beside its place, and put it there once it is on the disk.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
+    try:
+        save(part)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+        _settle(path.parent)
+    except (OSError, RuntimeError) as error:  # HDF5 says of a full disk what it likes
+        said = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"cannot write {path} ({said}); what was finished before is kept: make room or name "
+            "another folder, and run again"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} cannot hold this table: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def sweep_parts(folder: Path) -> None:
+    """Remove what processes that are no more left half written."""
+    for part in folder.glob(".*.part"):
+        *_, host, pid, _ = ("", *part.name.split("."))[-4:]
+        here = host in ("nc", socket.gethostname()) and pid.isdigit()
+        try:
+            old = time.time() - part.stat().st_mtime > DAY
+            if old if not here else not _runs(int(pid)):
+                part.unlink(missing_ok=True)
+        except OSError:  # somebody else's, or gone by now
+            continue
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _settle(folder: Path) -> None:
+    """Have the disk know of a new name, where folders can be asked to."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _words(data: xr.Dataset, names: Iterable[str], change: Callable[[str], str]) -> xr.Dataset:
+    """The same dataset with the words of some variables changed."""
+    made = data.copy()
+    for name in names:
+        old = made.variables[name]
+        values = np.array([change(text) for text in old.values.reshape(-1)], dtype=str)
+        new = xr.Variable(old.dims, values.reshape(old.shape), old.attrs)
+        assign = made.assign_coords if name in made.coords else made.assign
+        made = assign({name: new})
+    return made
+
+
+def _is_awkward(text: object) -> bool:
+    return isinstance(text, str) and AWKWARD.search(text) is not None
+
+
+def _escaped(text: str) -> str:
+    doubled = text.replace("\\", "\\\\")
+    return AWKWARD.sub(lambda m: "\\x00" if m[0] == "\0" else f"\\u{ord(m[0]):04x}", doubled)
+
+
+def _unescaped(text: str) -> str:
+    def plain(code: re.Match[str]) -> str:
+        return "\\" if code[1] == "\\" else chr(int(code[1][1:], 16))
+
+    return CODES.sub(plain, text)
+
+
+def _speakable(told: Any) -> Any:
+    """An attribute, which nobody reads back, in letters that a file can hold."""
+    if not _is_awkward(told):
+        return told
+    return told.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()

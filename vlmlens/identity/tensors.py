@@ -1,0 +1,70 @@
+"""What identifies a tensor: its dtype, its shape and every bit of it."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vlmlens.errors import DataError, InputError
+from vlmlens.identity.digest import digest
+from vlmlens.identity.libraries import NOTES
+
+if TYPE_CHECKING:
+    from vlmlens.identity.values import Content
+
+#: Bytes that are brought from a device at once.
+PIECE = 2**26
+PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
+
+
+def tensor(x: Tensor, content: "Content") -> str:
+    """A hash of a tensor, wherever it lies, however it is quantised.
+
+    All of it is read every time: writing through ``.data`` or through numpy leaves a tensor's
+    version as it was. That takes what reading the memory takes, a few milliseconds a gigabyte.
+
+    Raises:
+        InputError: weights that are offloaded (``meta``), and nobody said which they are.
+        DataError: a kind of tensor that does not show its values.
+    """
+    kind, notes = type(x), {k: v for k, v in vars(x).items() if k not in NOTES}
+    x = x.detach()
+    if x.is_meta:
+        if not content.revision:
+            raise InputError(
+                "this model's weights are offloaded, so they cannot be told by a hash: wrap the "
+                "model with HookedVLM(..., revision='a name for this version of it')"
+            )
+        return content.joined("offloaded", str(x.dtype), str(tuple(x.shape)), content.revision)
+    if hasattr(x, "__tensor_flatten__"):  # a subclass around others, as torchao's are
+        names, rest = x.__tensor_flatten__()  # pyright: ignore[reportAttributeAccessIssue]
+        inside = [content.of(getattr(x, name)) for name in names]
+        return content.joined("tensors", type(x).__name__, *names, *inside, content.of(rest))
+    try:
+        inside = _bits(x, content)
+    except (RuntimeError, NotImplementedError) as error:
+        raise DataError(
+            f"the values of a tensor {tuple(x.shape)} on {x.device} cannot be read ({error}), so "
+            "results could not be found again; run without a folder"
+        ) from error
+    state = [content.of(notes)] if kind not in PLAIN and notes else []
+    return content.joined("tensor", str(x.dtype), str(tuple(x.shape)), *inside, *state)
+
+
+def _bits(x: Tensor, content: "Content") -> list[str]:
+    if x.is_quantized:
+        scheme = str(x.qscheme())
+        if "channel" in scheme:
+            scale = [x.q_per_channel_scales(), x.q_per_channel_zero_points()]
+            axis = str(x.q_per_channel_axis())
+        else:
+            scale, axis = [], f"{x.q_scale()} {x.q_zero_point()}"
+        return [scheme, axis, *(part for t in [x.int_repr(), *scale] for part in _bits(t, content))]
+    if x.layout is not torch.strided:
+        whole = x.to_sparse_coo().coalesce()
+        return [part for t in (whole.indices(), whole.values()) for part in _bits(t, content)]
+    flat = x.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+    pieces: list[Any] = [
+        flat[start : start + PIECE].cpu().numpy().data for start in range(0, len(flat), PIECE)
+    ]
+    return [digest(*pieces)]
