@@ -7,6 +7,7 @@ import sys
 import pytest
 import xarray as xr
 from conftest import build, picture
+from transformers import LlavaForConditionalGeneration
 from typer.testing import CliRunner
 
 import vlmlens
@@ -111,6 +112,29 @@ def test_a_check_of_all_says_which_does_not_hold(vlmlens_says, tmp_path, monkeyp
     assert code == 1
     assert said == "llava/siglip-qwen2: DOES NOT HOLD\npaligemma: holds\n"
     assert "missed**" in page([tmp_path / "audits.json"])
+
+
+def test_a_check_goes_on_after_a_family_that_cannot_be_run(vlmlens_says, tmp_path, monkeypatch):
+    few = {name: tiny.TINY[name] for name in ("llava", "paligemma")}
+    monkeypatch.setattr(tiny, "TINY", few)
+
+    def broken(*args, **kwargs):
+        raise AttributeError("no attribute 'image_outputs'\nand more of it")
+
+    monkeypatch.setattr(LlavaForConditionalGeneration, "forward", broken)
+    path = tmp_path / "audits.json"
+    code, said, _ = vlmlens_says("check", "--tiny", "all", "--json", path)
+    assert code == 1
+    told = "FAILED: AttributeError: no attribute 'image_outputs'"
+    assert said == f"llava: {told}\npaligemma: holds\n"
+    one, other = json.loads(path.read_text())
+    assert not one["holds"] and other["holds"]
+    assert one["error"] in told
+    shown = page([path])
+    assert "| llava | **failed** 1 | **failed** 1 |" in shown
+    assert "1. AttributeError: no attribute 'image_outputs'\n" in shown
+    assert "| paligemma | 0 | 0 |" in shown
+    assert vlmlens_says("check", "--tiny", "llava")[:2] == (1, f"tiny llava: {told}\n")
 
 
 @pytest.mark.parametrize(

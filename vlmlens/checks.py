@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
-from functools import cache, wraps
+from dataclasses import Field, fields
+from functools import wraps
 from inspect import signature
 from reprlib import Repr
 from types import NoneType, UnionType
@@ -171,8 +171,9 @@ class Told:
     ADVICE: ClassVar[Mapping[str, str]] = {}
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        refuse_unknown(kwargs, signature(cls).parameters, f"{cls.__name__}(...)", cls.ADVICE)
-        return super().__new__(cls)
+        if not kwargs.keys() <= getattr(cls, "__dataclass_fields__", {}).keys():
+            refuse_unknown(kwargs, signature(cls).parameters, f"{cls.__name__}(...)", cls.ADVICE)
+        return object.__new__(cls)  # super() does not travel to another machine's Python
 
 
 #: What the fields of a value may hold, by the kinds in their annotation (None aside).
@@ -199,25 +200,27 @@ def settle(value: Any, rules: Mapping[frozenset[Any], Rule] = RULES) -> None:
     Raises:
         InputError: names the field.
     """
-    hints = _hints(type(value))
     for item in fields(value):
         given = getattr(value, item.name)
-        if given is item.default or item.name not in hints:
+        if given is item.default:
             continue
-        rule = rules.get(kinds(hints[item.name]))
-        optional = item.default is None or NoneType in get_args(hints[item.name])
+        annotation = _annotation(type(value), item)
+        rule = rules.get(kinds(annotation))
+        optional = item.default is None or NoneType in get_args(annotation)
         if rule is None or (given is None and optional):
             continue
         if (made := rule(given, item.name)) is not given:
             object.__setattr__(value, item.name, made)
 
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
+def _annotation(kind: type, item: Field) -> Any:
+    """A field's type; one that was written as a text is looked up."""
+    if not isinstance(item.type, str):
+        return item.type
     try:
-        return get_type_hints(kind)
+        return get_type_hints(kind)[item.name]
     except Exception:  # names that only a type checker sees, in a user's own class
-        return {}
+        return item.type
 
 
 def _bounds(least: int | float | None, most: int | float | None) -> str:

@@ -46,8 +46,12 @@ def diagnose(
         Path, typer.Option("--out", file_okay=False, help="Where results go.")
     ] = Path("results/diagnose"),
     question: Annotated[
-        str, typer.Option(help="Asked about a folder of images without questions of its own.")
-    ] = "Describe the image.",
+        str | None,
+        typer.Option(
+            help="Asked about a folder of images without questions of its own; "
+            "by default: Describe the image."
+        ),
+    ] = None,
     permutations: Annotated[int, typer.Option(min=1, help="Shuffles of every image.")] = 5,
     scoring: Annotated[
         str, typer.Option(help="greedy: grade what is said; likelihood: the likeliest choice.")
@@ -69,13 +73,17 @@ def diagnose(
     logit lens, structured and partial shuffles, causal turns, blind controls.
     Run it again with the same --out and it goes on where it stopped.
     """
-    from vlmlens import datasets, experiments, report
-    from vlmlens.model import HookedVLM
+    from vlmlens import datasets
 
     if samples is None and data == "shapes-2d":
         samples = 240
     asked = datasets.load(data, samples=samples, seed=seed, question=question)
+    left = datasets.left_out(data) if Path(data).is_dir() and data != "shapes-2d" else []
     err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False, soft_wrap=True)
+    # The data is known to be in order: only now does it pay to import torch.
+    from vlmlens import experiments, report
+    from vlmlens.model import HookedVLM
+
     with HookedVLM.from_pretrained(model, device=device, dtype=dtype) as vlm:
         measured = experiments.diagnose_all if everything else experiments.diagnose
         found = measured(
@@ -91,6 +99,8 @@ def diagnose(
             folder=folder,
         )
     found.results.attrs |= {"data": data, "command": f"vlmlens {shlex.join(sys.argv[1:])}"}
+    if left:
+        found.results.attrs["left_out"] = f"{len(left)} files: {', '.join(left[:20])}"
     paths = experiments.save(found, folder)
     page = report.build(found.results, found.psi, folder / "report.html")
     out.print(_table(found))
@@ -163,12 +173,14 @@ def check(
 ) -> None:
     """Which points a model has, and by how much every law is missed on it.
 
-    Ends with status 1 if a point is dead or a law does not hold.
+    Ends with status 1 if a point is dead, a law does not hold, or a family cannot be run at all:
+    of several, the others are measured all the same.
     """
     import torch
 
-    from vlmlens.errors import InputError
+    from vlmlens.errors import InputError, VLMLensError
     from vlmlens.model import HookedVLM
+    from vlmlens.model.audit import failed
     from vlmlens.zoo.tiny import TINY, build
 
     if (model is None) == (tiny is None):
@@ -177,15 +189,22 @@ def check(
         torch.set_num_threads(1)  # five times faster on models as tiny as these
     found = []
     for name in [model] if tiny is None else list(TINY) if tiny == "all" else [tiny]:
-        if tiny is None:
-            vlm = HookedVLM.from_pretrained(str(name), device=device, dtype=dtype)
-        else:
-            vlm = HookedVLM(*build(str(name)), name=f"tiny {name}")
-        with vlm:
-            found.append(vlm.audit())
+        try:
+            if tiny is None:
+                vlm = HookedVLM.from_pretrained(str(name), device=device, dtype=dtype)
+            else:
+                vlm = HookedVLM(*build(str(name)), name=f"tiny {name}")
+            with vlm:
+                found.append(vlm.audit())
+        except Exception as error:
+            if tiny != "all" and isinstance(error, VLMLensError):
+                raise
+            shown = str(name) if tiny is None else f"tiny {name}"
+            found.append(failed(shown, str(name).partition("/")[0] if tiny else "", error))
         if tiny == "all":
-            state = "holds" if found[-1].holds else "DOES NOT HOLD"
-            out.print(f"{name}: {state}", markup=False, highlight=False)
+            state = "holds" if found[-1].holds else found[-1].error or "DOES NOT HOLD"
+            state = f"FAILED: {state}" if found[-1].error else state
+            out.print(f"{name}: {state}", markup=False, highlight=False, soft_wrap=True)
         else:
             out.print(str(found[-1]), markup=False, highlight=False, soft_wrap=True)
     if json_file is not None:

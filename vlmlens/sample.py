@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from vlmlens.errors import ImageError, InputError
-from vlmlens.picture import Encoded, Picture, fixed, name_of, open_picture
+from vlmlens.picture import Encoded, Picture, fixed, name_of, open_picture, printable
 
 __all__ = ["Picture", "Sample", "about", "open_picture"]
 
@@ -56,6 +56,8 @@ class Sample:
         texts = [self.question, *self.choices] + [self.answer] * (self.answer is not None)
         if wrong := [text for text in texts if not isinstance(text, str)]:
             raise InputError(f"{self.named()}: {wrong[0]!r} is no text; write it as one")
+        if any("\0" in text for text in (*texts, self.category, self.id)):
+            raise InputError(f"{self.named()}: a text holds the character NUL; take it out")
 
     @property
     def key(self) -> str:
@@ -113,7 +115,7 @@ def _trace(picture: Picture) -> str:
         if not Path(picture).is_file():
             open_picture(picture)  # says what is wrong
         state = Path(picture).stat()
-        return f"{picture} {state.st_size} {state.st_mtime_ns}"
+        return f"{printable(picture)} {state.st_size} {state.st_mtime_ns}"
     if isinstance(picture, Encoded):
         return hashlib.sha256(picture.data).hexdigest()
     # A bare function's text holds its address, another one in every process.

@@ -51,7 +51,7 @@ class Where(Told):
     steps: Steps | None = None
 
     def __post_init__(self):
-        settle(self, {**SETTLED, kinds(Steps): as_steps})
+        settle(self, _RULES)
 
     def has_layer(self, layer: int | None, layers: int) -> bool:
         """Whether a block is meant; what belongs to no block is always meant.
@@ -154,6 +154,9 @@ def as_steps(wanted: Any, what: str = "steps") -> Any:
         if not (isinstance(item, str) or (isinstance(item, int) and item >= 0)):
             raise EmptySelectionError(f"no step {item!r}: {there}")
     return written
+
+
+_RULES = SETTLED | {kinds(Steps): as_steps}
 
 
 def _axis(name: str, asked: str, axes: list[str]) -> str:

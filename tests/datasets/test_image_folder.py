@@ -78,6 +78,15 @@ def test_a_jsonl_table_says_the_same(folder):
         (["image,question,answer", "b.png,,yes"], "line 2 has an empty question"),
         (["image,question,answer", "b.png,Red, or not?,no"], "line 2 has more cells.*quotes"),
         (["image,question,answer", 'b.png,"Why?,no'], "line 2: unexpected end of data"),
+        (["image,question,answer", "b.png,What"], "line 2 ends before its answer"),
+        (["image,question,answer,catgory", "b.png,A?,,x"], "'catgory' is not read: write category"),
+        (["image,question,answer,choice", "b.png,A?,,x|y"], "'choice' is not read: write choices"),
+        (["Image,question,answer", "b.png,A?,"], "no column image.*'Image' .*: write image"),
+        (["image,question,answer,ID", "b.png,A?,,x"], "'ID' is not read: write id"),
+        (["image,question,answer,answer", "b.png,A?,,x"], "the column answer twice"),
+        (["image,question,answer", "b.png,A?,", "a.JPG,A?,", "b.png,A?,"], "line 4 says .*line 2"),
+        (["image,question,answer,choices", "b.png,A?,,yes;no"], "line 2: choices is 'yes;no'"),
+        (["image,question,answer,choices", "b.png,A?,,a|b|a"], "line 2: .*one of them twice"),
         (
             ["image,question,answer,choices", "b.png,Red?,nope,yes|no"],
             "line 2: the answer 'nope' is none of the choices",
@@ -102,6 +111,9 @@ def test_a_csv_that_cannot_serve_says_where(folder, lines, words):
         ('{"image": "b.png", "question": "Why?"}', "line 1 has no answer; there is: image"),
         ('{"image": "b.png", "question": ["Why?"], "answer": ""}', "line 1: question is"),
         ('{"image": "b.png", "question": "A?", "answer": "", "choices": 2}', "line 1: choices is"),
+        ('{"image": "b.png", "question": "A?", "answer": "", "catgory": ""}', "line 1 .*category"),
+        ('{"image": "b.png", "question": "A?", "answer": "", "choices": "yesno"}', "a single one"),
+        ('{"image": ' + "[" * 100_000, "line 1"),
         ("", "asks nothing"),
     ],
 )
@@ -124,6 +136,23 @@ def test_a_missing_image_is_named_with_its_row(folder):
     write_csv(folder, "image,question,answer", "b.png,Why?,", "gone.png,Why?,")
     with pytest.raises(ImageError, match=r"questions\.csv, line 3: there is no image .*gone\.png"):
         image_folder(folder)
+    write_csv(folder, "image,question,answer", "sub/d.webp,Why?,")
+    with pytest.raises(ImageError, match=r"line 2: .*did you mean c\.webp"):
+        image_folder(folder)
+
+
+def test_columns_that_nobody_reads_are_named(folder, caplog):
+    write_csv(folder, "image,question,answer,options,note,", "b.png,Why?,,x,y,")
+    image_folder(folder)
+    assert "the columns options, note are not read" in caplog.text
+
+
+def test_a_row_is_asked_again_under_another_id_only(folder):
+    write_csv(folder, "image,question,answer,id", "b.png,Why?,,first", "b.png,Why?,,second")
+    first, second = image_folder(folder)
+    assert (first.id, second.id) == ("first", "second")
+    assert second.source.endswith("questions.csv, line 3")
+    assert "line 3" in second.named()
 
 
 @pytest.mark.parametrize(

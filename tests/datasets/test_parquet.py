@@ -1,6 +1,7 @@
 import re
 from io import BytesIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -135,6 +136,39 @@ def test_a_file_without_questions_is_refused(tmp_path):
         read_parquet(published(tmp_path, {"qa_pairs": None}))
     with pytest.raises(DataError, match=r"row 0: qa_pairs\[0\] has no question"):
         read_parquet(published(tmp_path, {"qa_pairs": [{"answer": "top"}]}))
+
+
+@pytest.mark.parametrize("choices", ["yesno", ["yes"]])
+def test_choices_are_several_texts(tmp_path, choices):
+    with pytest.raises(DataError, match=r"row 0: choices is .*a single one"):
+        read_parquet(published(tmp_path, {"qa_pairs": [PAIR | {"choices": choices}]}))
+
+
+def test_a_part_of_a_large_file_is_read_without_the_rest(tmp_path):
+    """Of 64 images of a megabyte in one group of rows, a few are in memory at once."""
+    path = tmp_path / "large.parquet"
+    noise = np.random.default_rng(0).bytes(2**20)
+    rows = {
+        "entry_id": list(range(64)),
+        "test_category": ["x"] * 64,
+        "image_filename": [number.to_bytes() + noise for number in range(64)],
+        "qa_pairs": [[PAIR]] * 64,
+    }
+    pq.write_table(pa.table(rows), path, compression="none", write_batch_size=4)
+    before = pa.default_memory_pool()
+    whole = read_parquet(path)
+    assert [sample.images[0].data[0] for sample in whole] == list(range(64))
+    del whole
+    peak = pa.proxy_memory_pool(before)
+    used = pa.default_memory_pool()
+    pa.set_memory_pool(peak)
+    try:
+        few = read_parquet(path, samples=3, seed=1)
+    finally:
+        pa.set_memory_pool(used)
+    assert [s.id for s in few] == [s.id for s in load(path, samples=3, seed=1)]
+    assert [sample.images[0].data[0] for sample in few] == [int(s.id) for s in few]
+    assert peak.max_memory() < 48 * 2**20  # FEW rows at once, and what their pages need
 
 
 def test_what_cannot_be_written_is_refused(tmp_path):

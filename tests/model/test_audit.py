@@ -1,15 +1,19 @@
 """What a model says of itself: on every family, on unknown ones, and on broken ones."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import EVERY, build
+from transformers import LlavaForConditionalGeneration
 
 import vlmlens as vl
 from vlmlens import families
 from vlmlens.errors import UnsupportedModelError
 from vlmlens.families import FAMILIES
-from vlmlens.model import wiring
+from vlmlens.model import attention, wiring
 from vlmlens.model.audit import Law, PointReport
+from vlmlens.model.prefix import prefix_cache
 
 #: A fixed grid, a packed tower with three axes, tiles, norms on both sides, parallel sublayers.
 RECOGNISED = ("llava", "qwen2_5_vl", "qwen3_vl", "idefics3", "gemma3", "aya_vision", "internvl")
@@ -89,6 +93,61 @@ def test_every_law_can_be_broken(point, monkeypatch):
     assert f"FAIL  {law.name}" in str(found)
 
 
+def test_a_token_that_transformers_counts_wrongly_is_found(monkeypatch):
+    """Every new token is at position 0 for transformers' own decoding, and for nobody else."""
+    usual = LlavaForConditionalGeneration.prepare_inputs_for_generation
+
+    def from_zero(self, *args, **kwargs):
+        made = usual(self, *args, **kwargs)
+        if made["input_ids"].shape[1] == 1:
+            made["position_ids"] = torch.zeros_like(made["input_ids"])
+        return made
+
+    monkeypatch.setattr("vlmlens.model.audit._points", lambda *_: ())
+    monkeypatch.setattr(LlavaForConditionalGeneration, "prepare_inputs_for_generation", from_zero)
+    with vl.HookedVLM(*build("llava")) as vlm:
+        found = vlm.audit()
+    (broken,) = [law for law in found.laws if not law.holds]
+    assert broken.name.startswith("decoding by transformers' own generate")
+
+
+def test_a_resumption_that_forgets_is_found(monkeypatch):
+    """What comes before a cone is handed over wrongly: values are another's."""
+    monkeypatch.setattr("vlmlens.model.audit._points", lambda *_: ())
+
+    def forgetting(keys, position):
+        return prefix_cache([(k, v.roll(1, 2)) for k, v in keys], position)
+
+    monkeypatch.setattr("vlmlens.model.handing.prefix_cache", forgetting)
+    with vl.HookedVLM(*build("llava")) as vlm:
+        found = vlm.audit()
+    (broken,) = [law for law in found.laws if not law.holds]
+    assert broken.name.startswith("resuming from a prefill")
+
+
+def test_an_edit_that_moves_nothing_but_roundings_is_lost(monkeypatch):
+    """An edit of the pattern takes another road through attention; arriving is more than that."""
+    softmax, mix, made = attention.softmax, attention.mix, []
+
+    def kept(x):
+        made.append(softmax(x))
+        return made[-1]
+
+    monkeypatch.setattr(attention, "softmax", kept)
+    monkeypatch.setattr(attention, "mix", lambda weights, value: mix(made[-1], value))
+    with vl.HookedVLM(*build("llava")) as vlm:
+        told = {point.name: point for point in vlm.audit().points}
+    for part in ("blocks", "vision.blocks"):
+        assert told[f"{part}.*.attn.hook_pattern"].edited == 0
+        assert told[f"{part}.*.attn.hook_attn_scores"].edited > 0
+
+
+def test_the_readme_counts_the_laws(vlm):
+    text = Path("README.md").read_text(encoding="utf-8")
+    assert "This and nine more laws" in text
+    assert len(vlm.audit().laws) == 1 + 9
+
+
 def test_what_holds_by_hand():
     def point(fires, edited):
         return PointReport("hook_embed", "", layers=3, fires=fires, tried=2, edited=edited)
@@ -128,7 +187,8 @@ def test_the_audit_on_inputs_of_ones_own(vlm, inputs):
     found = vlm.audit(raw)
     assert found.holds, str(found)
     assert [law.name for law in found.laws if law.note] == [
-        "a padded batch: its samples one by one"
+        "resuming from a prefill: whole passes under the same edits",
+        "a padded batch: its samples one by one",
     ]
 
 

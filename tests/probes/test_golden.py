@@ -71,7 +71,7 @@ def test_rope_sensitivity(case, keys):
 
 
 def test_cross_modality_balance(case):
-    run = case.vlm.generate(case.inputs, save=cmb.NEEDS, max_new_tokens=8, stop=False)
+    run = case.vlm.generate(case.inputs, save=cmb.NEEDS, max_new_tokens=8, min_new_tokens=8)
     assert run.tokens[0].tolist() == case.generated.tolist()
     for text in ("user", "system"):
         balance = vl.probes.cross_modality_balance(run, text=(text,))

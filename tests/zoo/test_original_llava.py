@@ -292,6 +292,13 @@ def test_the_placeholder_is_never_said(write):
         assert torch.equal(logits[..., vlm.config.image_token_id], logits[..., 0])  # <unk>'s
         assert not vlm.hf_model.get_input_embeddings().weight[vlm.config.image_token_id].any()
         assert vlm.hf_model.generation_config.suppress_tokens == [vlm.config.image_token_id]
+        image = torch.tensor([vlm.config.image_token_id])
+        vlm.hf_model.lm_head.register_forward_hook(
+            lambda *given: given[2].index_fill(2, image, 1e4)
+        )
+        said = vlm.generate(inputs, max_new_tokens=3, stop=False)
+        assert (said.steps[0].logits[:, -1].argmax(-1) == image).all()
+        assert not torch.isin(said.tokens, image).any()
 
 
 def test_a_converted_folder_says_the_same(write, tmp_path):

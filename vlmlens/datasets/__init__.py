@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from vlmlens.datasets.image_folder import image_folder
+from vlmlens.datasets.draw import drawn
+from vlmlens.datasets.files import check_pictures
+from vlmlens.datasets.image_folder import image_folder, left_out
 from vlmlens.datasets.shapes_2d import shapes_2d
 from vlmlens.datasets.shapes_2d.pairs import Pair, counterfactual_pairs
 from vlmlens.datasets.shapes_2d.parquet import read_parquet, write_parquet
@@ -17,6 +17,7 @@ __all__ = [
     "Pair",
     "counterfactual_pairs",
     "image_folder",
+    "left_out",
     "load",
     "read_parquet",
     "shapes_2d",
@@ -35,7 +36,8 @@ def load(
     *,
     samples: int | None = None,
     seed: int = 0,
-    question: str = "Describe the image.",
+    question: str | None = None,
+    check: bool = True,
 ) -> list[Sample]:
     """Samples of a data set, given as people name it on a command line.
 
@@ -45,30 +47,29 @@ def load(
             Of more, as many are drawn by the seed and kept in their order.
         seed: what shapes-2d draws its scenes by, and what chooses among too many samples.
         question: what is asked of each image of a folder that holds no table of questions.
+        check: read every image of a folder once, so that what is missing or damaged is named now.
 
     Raises:
-        DataError: there is no such data set, or it holds nothing that can be used.
-        ImageError: it names an image that cannot be read.
+        DataError: there is no such data set, it holds nothing that can be used, or it asks its
+            own questions and another one is given.
+        ImageError: it names images that cannot be read.
     """
-    if samples is not None and samples < 1:
-        raise DataError(f"{samples} samples asked for; ask for at least one, or leave it out")
+    drawn([], samples, seed)  # says what is wrong with the number
+    path = Path(data)
+    if question is not None and not path.is_dir() and (data == "shapes-2d" or path.is_file()):
+        raise DataError(f"{data} asks its own questions: {question!r} would be asked of no image")
     if data == "shapes-2d":
         return shapes_2d(seed=seed) if samples is None else shapes_2d(samples, seed=seed)
-    path = Path(data)
+    if path.suffix.lower() == ".parquet" and not path.is_dir():
+        return read_parquet(path, samples=samples, seed=seed)
     if path.is_dir():
-        found = image_folder(path, question=question)
-    elif path.suffix.lower() == ".parquet":
-        found = read_parquet(path)
-    else:
-        state = "is a file of no kind that we read" if path.is_file() else "is not there"
-        raise DataError(
-            f"no data set {str(data)!r}: as a path, it {state}. There is: shapes-2d, the path of a "
-            "folder of images (with a questions.csv or questions.jsonl, if you like), or that of "
-            "a .parquet file in the columns of 2DS"
-        )
-    if samples is None or len(found) <= samples:
-        return found
-    if seed < 0:
-        raise DataError(f"the seed {seed} is negative; take 0 or more")
-    chosen = np.random.default_rng(seed).choice(len(found), samples, replace=False)
-    return [found[i] for i in sorted(chosen)]
+        chosen = drawn(image_folder(path, question=question, check=False), samples, seed)
+        if check:
+            check_pictures(chosen)
+        return chosen
+    state = "is a file of no kind that we read" if path.is_file() else "is not there"
+    raise DataError(
+        f"no data set {str(data)!r}: as a path, it {state}. There is: shapes-2d, the path of a "
+        "folder of images (with a questions.csv or questions.jsonl, if you like), or that of "
+        "a .parquet file in the columns of 2DS"
+    )

@@ -5,6 +5,11 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any
 
+LEGEND = (
+    "layers: how many offer the point; reached: at how many of these the pass came by;",
+    "edits arrive: from how many of the first, the middle and the last an edit moves the logits.",
+)
+
 
 @dataclass(frozen=True)
 class PointReport:
@@ -70,6 +75,7 @@ class Audit:
         attention: how the language model computes it.
         points: every kind of point.
         laws: what was measured.
+        error: what opening or running it ended in, if nothing could be measured.
     """
 
     model: str
@@ -81,26 +87,29 @@ class Audit:
     attention: str
     points: tuple[PointReport, ...]
     laws: tuple[Law, ...]
+    error: str = ""
 
     @property
     def holds(self) -> bool:
         """Whether every point fires and is editable, and every law holds."""
-        return all(item.holds for item in (*self.points, *self.laws))
+        return not self.error and all(item.holds for item in (*self.points, *self.laws))
 
     def rows(self) -> Iterable[tuple[str, str, str, str, str]]:
-        """The table of points: name, axes, present, fires, editable."""
+        """The table of points: name, axes, layers, reached, edits that arrive."""
         for p in self.points:
             there = f"{p.layers}" if p.layers else f"no: {p.absent}"
-            fires = f"{p.fires}/{p.layers}" if p.layers else ""
-            edits = f"{p.edited}/{p.tried}" if p.tried else ""
-            yield p.name, p.axes, there, fires, edits
+            reached = f"{p.fires} of {p.layers}" if p.layers else ""
+            edits = f"{p.edited} of {p.tried}" if p.tried else ""
+            yield p.name, p.axes, there, reached, edits
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in it, as plain values."""
         return asdict(self) | {"holds": self.holds}
 
     def __str__(self) -> str:
-        heads = ("point", "axes", "present", "fires", "editable")
+        if self.error:
+            return f"{self.model}: FAILED: {self.error}"
+        heads = ("point", "axes", "layers", "reached", "edits arrive")
         table = [heads, *self.rows()]
         widths = [
             max(len(row[i]) for row in table if not row[2].startswith("no")) for i in range(5)
@@ -109,6 +118,7 @@ class Audit:
             "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
             for row in table
         ]
+        lines += ["", *LEGEND]
         guessed = ", points recognised without a family" if self.recognised else ""
         lines += [
             "",

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 
 from vlmlens.errors import InputError
+from vlmlens.model.choosing import Choice
 from vlmlens.model.inputs import Inputs
 from vlmlens.model.run import Generation, Run, Scores
 
@@ -19,12 +20,9 @@ def decode(
     as_run: Callable[..., Run],
     *,
     tokenizer: Any,
-    config: Any,
+    choice: Choice,
     cache: Cache,
     max_new_tokens: int,
-    temperature: float,
-    seed: int,
-    stop: bool,
     score: Callable[[Tensor, Cache], Scores],
 ) -> Generation:
     """Continue prompts token by token; see ``HookedVLM.generate``.
@@ -32,16 +30,10 @@ def decode(
     ``score`` is shown the prompt's last logits, and the cache before anything is added to it.
 
     Raises:
-        InputError: prompts that are padded on the right, or no room for a token.
+        InputError: prompts that are padded on the right.
     """
-    if max_new_tokens < 1:
-        raise InputError(f"max_new_tokens={max_new_tokens}: at least one token is generated")
     if any(layout.roles[-1] == "pad" for layout in inputs.layouts):
         raise InputError("generation needs left-padded inputs: model.inputs(..., padding='left')")
-    ends = config.eos_token_id
-    ends = [] if ends is None or not stop else [ends] if isinstance(ends, int) else list(ends)
-    filler = config.pad_token_id if config.pad_token_id is not None else (ends or [0])[0]
-    draw = torch.Generator(device="cpu").manual_seed(seed)
     step_inputs = inputs
     device = inputs.tensors["input_ids"].device
     # Not the number 1, for which Gemma 4 drops positions within the language model.
@@ -57,12 +49,11 @@ def decode(
         steps.append(as_run(step_inputs, logits, saved))
         if step == 0:
             scores = score(logits, cache)
-        token = _choose(logits[:, -1], temperature, draw).to(device)
-        token = token.masked_fill(done, filler)
+        ids = step_inputs.tensors["input_ids"]
+        token = choice.token(ids, logits[:, -1]).masked_fill(done, choice.filler)
         lengths += (~done).long()
         tokens.append(token)
-        for end in ends:
-            done = done | (token == end)
+        done = done | choice.done(torch.cat([ids, token[:, None]], 1))
         if done.all() or step == max_new_tokens - 1:
             break
         grown = _named(step_inputs.appended(token[:, None]), token, tokenizer)
@@ -75,7 +66,7 @@ def decode(
         step_inputs = replace(grown, tensors=kept | {"attention_mask": mask})
         tensors = newest | {"attention_mask": mask}
     ids = torch.stack(tokens, dim=1)
-    texts = _texts(ids, tokenizer, ends)
+    texts = _texts(ids, lengths, tokenizer, choice)
     return Generation(inputs, ids, lengths, texts, tuple(steps), scores)
 
 
@@ -101,18 +92,11 @@ def _named(inputs: Inputs, newest: Tensor, tokenizer: Any) -> Inputs:
     )
 
 
-def _choose(logits: Tensor, temperature: float, draw: torch.Generator) -> Tensor:
-    if temperature == 0:
-        return logits.argmax(-1)
-    p = torch.softmax(logits.float() / temperature, -1).cpu()
-    return torch.multinomial(p, 1, generator=draw)[:, 0]
-
-
-def _texts(ids: Tensor, tokenizer: Any, ends: list[int]) -> tuple[str, ...]:
+def _texts(ids: Tensor, lengths: Tensor, tokenizer: Any, choice: Choice) -> tuple[str, ...]:
     if tokenizer is None:
         return ()
     texts = []
-    for row in ids.tolist():
-        first = next((at for at, token in enumerate(row) if token in ends), len(row))
-        texts.append(tokenizer.decode(row[:first], skip_special_tokens=True).strip())
+    for row, length in zip(ids.tolist(), lengths.tolist(), strict=True):
+        said = row[: length - (row[length - 1] in choice.ends)]
+        texts.append(tokenizer.decode(said, skip_special_tokens=True).strip())
     return tuple(texts)

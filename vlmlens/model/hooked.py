@@ -11,10 +11,10 @@ from torch import Tensor
 
 from vlmlens import zoo
 from vlmlens.cache import ActivationCache, Save
-from vlmlens.checks import flag, number, told, whole
+from vlmlens.checks import flag, told
 from vlmlens.errors import InputError
 from vlmlens.interventions import Intervention, as_edits
-from vlmlens.model import generate, html
+from vlmlens.model import choosing, generate, html
 from vlmlens.model.as_transformer_lens import AsTransformerLens
 from vlmlens.model.attention import UNCAPPED
 from vlmlens.model.audit import audit
@@ -278,6 +278,7 @@ class HookedVLM(AsTransformerLens):
         save: str | Save | Sequence[str | Save] = (),
         *,
         max_new_tokens: int = 16,
+        min_new_tokens: int | None = None,
         temperature: int | float = 0.0,
         seed: int = 0,
         stop: bool = True,
@@ -286,13 +287,21 @@ class HookedVLM(AsTransformerLens):
     ) -> Generation:
         """Continue the prompt token by token, under interventions, with the key-value cache.
 
+        Tokens are chosen as the checkpoint's ``generation_config`` says and transformers'
+        ``generate`` does: penalties for repetition, tokens that are suppressed or forced, several
+        end tokens, strings that stop. The logits of the steps, and the scores of answers, are the
+        model's own, before any of that.
+
         Args:
             inputs: left-padded, or of one length.
             interventions: edits, applied in order at every step; or one. Positions of the prompt
                 come by in step 0 only; at scores and patterns, keys of the prompt at every step.
             save: points to keep, of every step.
             max_new_tokens: how many tokens at most.
-            temperature: 0 takes the likeliest token; otherwise tokens are drawn.
+            min_new_tokens: no end token before so many; by default as the checkpoint says.
+            temperature: 0 takes the likeliest token; otherwise tokens are drawn, as transformers'
+                ``generate(do_sample=True)`` draws them: with the checkpoint's ``top_k``, ``top_p``
+                and the like.
             seed: for drawing.
             stop: end at the model's end token; otherwise go on to ``max_new_tokens``.
             answered: the same prompts with answers, ``inputs(..., answers=...)``: how likely these
@@ -300,27 +309,29 @@ class HookedVLM(AsTransformerLens):
                 may reach them, or the model remembers more than that; then ``scores.whole`` says
                 why the prompt was run once more.
             attention: as in ``run``.
+
+        Raises:
+            InputError: padding on the right, numbers that make no sense, or a checkpoint that is
+                set to another way of decoding, such as ``num_beams=4``.
         """
         self._check_open()
-        steps = whole(max_new_tokens, "max_new_tokens", least=1)
+        wish = choosing.Wish(max_new_tokens, min_new_tokens, temperature, seed, stop)
         edits, saves = as_edits(interventions), as_saves(save)
-        refuse_idle(edits, steps)
+        refuse_idle(edits, wish.most)
         inputs = prepared(as_inputs(inputs, "generate"), edits)
         given = [answered] if isinstance(answered, Inputs) else answered
         answers = [prepared(as_inputs(one, "answered="), edits) for one in given]
         edited = partial(one_pass, self, interventions=edits)
+        tokenizer = getattr(self.processor, "tokenizer", None)
         with self._roads.take(attention) as road, torch.no_grad():
             return generate.decode(
                 inputs,
                 partial(edited, saves=saves),
                 partial(self._ran, road),
-                tokenizer=getattr(self.processor, "tokenizer", None),
-                config=self.hf_model.generation_config,
+                tokenizer=tokenizer,
+                choice=choosing.choice(wish, self.hf_model, inputs.tensors, tokenizer),
                 cache=generate.empty_cache(self.config.get_text_config()),
-                max_new_tokens=steps,
-                temperature=number(temperature, "temperature", least=0),
-                seed=whole(seed, "seed", least=0, most=2**63 - 1),
-                stop=flag(stop, "stop"),
+                max_new_tokens=wish.most,
                 score=partial(scores, inputs, answers, edits, edited),
             )
 

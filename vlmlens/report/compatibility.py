@@ -25,7 +25,8 @@ LAWS = """\
 ## How far the laws are missed
 
 The largest difference between two ways of computing one thing, relative to the largest entry, in
-float32 on the CPU. 0 is bit for bit. `n/a` does not apply: the number is a reason below.
+float32 on the CPU. 0 is bit for bit. `n/a` does not apply, and what failed could not be run at
+all: the number is a reason below.
 
 """
 POINTS = """\
@@ -46,12 +47,13 @@ def page(files: Sequence[Path]) -> str:
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     notes: list[str] = []
     text = HEAD + LAWS
-    laws = [law["name"] for law in runs[0][0]["laws"]]
+    measured = next((audit for run in runs for audit in run if audit["laws"]), runs[0][0])
+    laws = [law["name"] for law in measured["laws"]]
     text += "".join(f"* **{at}** {law}\n" for at, law in zip(LETTERS, laws, strict=False)) + "\n"
     for run in runs:
         first = run[0]
         text += f"### transformers {first['transformers']}, torch {first['torch']}\n\n"
-        text += _laws(run, notes) + "\n"
+        text += _laws(run, len(laws), notes) + "\n"
     text += POINTS
     for part in ("vision.blocks", "blocks"):
         title = "In the vision tower" if part == "vision.blocks" else "In the language model"
@@ -60,11 +62,13 @@ def page(files: Sequence[Path]) -> str:
     return text + "".join(f"{number}. {note}\n" for number, note in enumerate(notes, 1))
 
 
-def _laws(run: list[dict[str, Any]], notes: list[str]) -> str:
-    names = LETTERS[: len(run[0]["laws"])]
+def _laws(run: list[dict[str, Any]], number: int, notes: list[str]) -> str:
+    names = LETTERS[:number]
     text = "| family | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 1) + "|\n"
     for audit in run:
         cells = []
+        if _failed(audit):
+            cells = [f"**failed** {_note(audit['error'], notes)}"] * number
         for law in audit["laws"]:
             if law["note"]:
                 cells.append(f"n/a {_note(law['note'], notes)}")
@@ -77,7 +81,9 @@ def _laws(run: list[dict[str, Any]], notes: list[str]) -> str:
 
 
 def _points(run: list[dict[str, Any]], part: str, notes: list[str]) -> str:
-    kinds = [p["name"] for p in run[0]["points"] if p["name"].startswith(f"{part}.*.")]
+    run = [audit for audit in run if not _failed(audit)]
+    every = run[0]["points"] if run else []
+    kinds = [p["name"] for p in every if p["name"].startswith(f"{part}.*.")]
     heads = [kind.removeprefix(f"{part}.*.").replace("hook_", "") for kind in kinds]
     text = "| family | " + " | ".join(heads) + " |\n" + "|---" * (len(heads) + 1) + "|\n"
     for audit in run:
@@ -99,6 +105,10 @@ def _note(text: str, notes: list[str]) -> str:
     if text not in notes:
         notes.append(text)
     return str(notes.index(text) + 1)
+
+
+def _failed(audit: dict[str, Any]) -> bool:
+    return bool(audit.get("error"))
 
 
 def _name(audit: dict[str, Any]) -> str:

@@ -1,0 +1,161 @@
+"""A folder is read as what it is: which files are pictures, which ask, which are left out."""
+
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from vlmlens.datasets import image_folder, left_out, load
+from vlmlens.errors import DataError, ImageError
+
+RED = Image.new("RGB", (8, 6), "red")
+
+#: Names that data sets publish their questions under.
+PUBLISHED = (
+    "Questions.csv",
+    "question.csv",
+    "questions.tsv",
+    "coco_pope_random.json",
+    "testdev_balanced_questions.json",
+    "v2_OpenEnded_mscoco_val2014_questions.json",
+    "test.jsonl",
+    "controlled_images_dataset.json",
+    "metadata.jsonl",
+    "data/train.parquet",
+    "sub/questions.csv",
+    "Questions.xlsx",
+    "questions.txt",
+)
+
+
+def ids(folder, **options):
+    return [sample.id for sample in image_folder(folder, **options)]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_file_that_may_hold_questions_is_never_passed_over(tmp_path, name, caplog):
+    RED.save(tmp_path / "a.png")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("image,question,answer\na.png,What?,red\n")
+    for read in (image_folder, load):
+        with pytest.raises(DataError, match=f"{name}.*questions.csv or .*--question"):
+            read(tmp_path)
+        (sample,) = read(tmp_path, question="What is it?")
+        assert (sample.question, sample.answer) == ("What is it?", None)
+        assert name in caplog.text
+    assert left_out(tmp_path) == [name]
+
+
+def test_results_that_were_written_into_the_folder_are_no_questions(tmp_path):
+    RED.save(tmp_path / "a.png")
+    (tmp_path / "out").mkdir()
+    for name in ("meta.json", "results.nc"):
+        (tmp_path / "out" / name).write_text("{}")
+    assert ids(tmp_path) == ["a.png"]
+
+
+def test_a_question_is_refused_where_it_would_be_asked_of_nothing(tmp_path):
+    RED.save(tmp_path / "a.png")
+    (tmp_path / "questions.csv").write_text("image,question,answer\na.png,What?,red\n")
+    for read in (image_folder, load):
+        with pytest.raises(DataError, match=r"questions\.csv asks its own .*'Why\?'"):
+            read(tmp_path, question="Why?")
+    with pytest.raises(DataError, match="shapes-2d asks its own"):
+        load("shapes-2d", samples=3, question="Why?")
+    with pytest.raises(DataError, match="the question is empty"):
+        image_folder(tmp_path, question=" ")
+
+
+def test_pictures_are_known_by_what_they_hold(tmp_path, caplog):
+    for name, kind in {
+        "a.jfif": "JPEG",
+        "b.JPEG": "JPEG",
+        "c": "PNG",
+        "d.jp2": "JPEG2000",
+        "e.ppm": "PPM",
+        "f.dat": "WEBP",
+        "g.bin": "GIF",
+        "h.avif": "AVIF",
+    }.items():
+        RED.save(tmp_path / name, format=kind)
+    (tmp_path / "i.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 99)
+    (tmp_path / "j.txt").write_text("P1 is what a pixmap begins with; this is none")
+    (tmp_path / "k.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    with caplog.at_level(logging.WARNING, logger="vlmlens"):
+        samples = image_folder(tmp_path)
+    assert [s.id[0] for s in samples] == list("abcdefgh")
+    assert all(s.pictures()[0].size == (8, 6) for s in samples)
+    assert left_out(tmp_path) == ["i.heic", "j.txt", "k.h5"]
+    assert "3 files left out" in caplog.text
+    assert "i.heic, j.txt, k.h5" in caplog.text
+
+
+def test_linked_folders_are_followed_and_each_is_read_once(tmp_path):
+    here, far = tmp_path / "here", tmp_path / "far"
+    for folder in (here / "own", far / "deep"):
+        folder.mkdir(parents=True)
+        RED.save(folder / "a.png")
+    (here / "folder.png").mkdir()  # a folder by a picture's name is still a folder
+    RED.save(here / "folder.png" / "b.png")
+    (here / "again").symlink_to("own")
+    (here / "linked").symlink_to(far)
+    (far / "loop").symlink_to(here)
+    (here / "self").symlink_to("self")
+    assert ids(here) == ["folder.png/b.png", "linked/deep/a.png", "own/a.png"]
+    assert left_out(here) == ["self"]
+
+
+def test_every_picture_that_cannot_be_read_is_named_at_once(tmp_path):
+    RED.resize((300, 300)).save(tmp_path / "whole.jpg")
+    data = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    Image.new("F", (4, 4), 300.0).save(tmp_path / "range.tif")
+    with pytest.raises(ImageError, match="4 images cannot be read") as raised:
+        image_folder(tmp_path)
+    for words in (r"cut.jpg is no readable", "empty.png is empty", "gone.png", "range.tif"):
+        assert words in str(raised.value)
+    assert len(image_folder(tmp_path, check=False)) == 5
+    with pytest.raises(ImageError, match="4 images"):
+        load(tmp_path)
+    assert len(load(tmp_path, check=False)) == 5
+
+
+def test_only_the_pictures_that_are_drawn_are_checked(tmp_path):
+    for name in "abcdefgh":
+        RED.save(tmp_path / f"{name}.png")
+    drawn = {sample.id for sample in load(tmp_path, samples=3)}
+    other = next(name for name in os.listdir(tmp_path) if name not in drawn)  # noqa: PTH208
+    (tmp_path / other).write_bytes(b"")
+    assert {sample.id for sample in load(tmp_path, samples=3)} == drawn
+
+
+def test_a_file_name_of_any_bytes_has_an_id_that_can_be_written(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    RED.save(tmp_path / name)
+    (sample,) = image_folder(tmp_path)
+    assert sample.id == r"caf\xe9.png"
+    assert sample.id.encode()
+    assert sample.key
+    assert sample.pictures()[0].size == (8, 6)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ImageError, match=r"caf\\xe9\.png is empty"):
+        image_folder(tmp_path)
+
+
+def test_a_folder_is_read_before_torch_is_imported(tmp_path):
+    """What is wrong with the data is said at once, and not after ten seconds of imports."""
+    code = (
+        "import sys\nfrom vlmlens import cli\nsys.argv[1:] = ['diagnose', '--data', 'nowhere']\n"
+        "try:\n    cli.run()\nfinally:\n    print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout.strip()) == (2, "False")
+    assert "no data set 'nowhere'" in done.stderr
