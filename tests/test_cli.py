@@ -230,6 +230,34 @@ def test_a_folder_of_ones_own_images(saved, tmp_path, vlmlens_says):
     assert results["question"].values.tolist() == [question] * 3
     assert (results["correct"].sel(permutation="original") == 1).all()
     assert results.attrs["reference"] == "own"
+    assert "accuracy" not in said
+
+
+def test_one_missing_answer_is_left_out_by_name(saved, tmp_path, vlmlens_says):
+    rows = ["image,question,answer"]
+    for n in range(4):
+        picture(n, (50, 30)).save(tmp_path / f"{n}.png")
+        rows.append(f"{n}.png,What color is the circle?,{'' if n == 2 else 'red'}")
+    (tmp_path / "questions.csv").write_text("\n".join(rows) + "\n")
+    out = tmp_path / "results"
+    code, said, _ = vlmlens_says("diagnose", saved, "--data", tmp_path, "--out", out, *SMALL)
+    assert code == 0
+    flat = " ".join(said.split())
+    assert "1 of 4 questions have no right answer" in flat and "2.png" in flat
+    assert "accuracy" in flat and "own answers" not in flat
+    assert xr.load_dataset(out / "psi.nc")["n"][0] == 3
+    page = (out / "report.html").read_text()
+    assert "1 of 4 questions have no right answer" in page
+
+
+def test_questions_about_one_picture_are_said_to_be(saved, tmp_path, vlmlens_says):
+    picture(0, (50, 30)).save(tmp_path / "one.png")
+    rows = [f"one.png,What color is the {what}?,red" for what in ("circle", "square", "line")]
+    (tmp_path / "questions.csv").write_text("\n".join(["image,question,answer", *rows]) + "\n")
+    out = tmp_path / "results"
+    code, said, _ = vlmlens_says("diagnose", saved, "--data", tmp_path, "--out", out, *SMALL)
+    assert code == 0 and "3 questions about 1 picture" in " ".join(said.split())
+    assert "3 questions about 1 picture" in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,13 @@ def diagnose(
     scoring: Annotated[
         str, typer.Option(help="greedy: grade what is said; likelihood: the likeliest choice.")
     ] = "greedy",
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="gold: right answers; own: what the model says of intact images. By default own "
+            "only where no question has an answer."
+        ),
+    ] = None,
     delta: Annotated[float, typer.Option(help="RoPE steps that vision keys are turned by.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of an answer.")] = 8,
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
@@ -91,6 +98,7 @@ def diagnose(
             asked,
             permutations=permutations,
             scoring=scoring,
+            reference=reference,
             delta=delta,
             max_new_tokens=max_new_tokens,
             system=system,
@@ -247,29 +255,48 @@ def _table(found: "Diagnosis") -> Table:
     own = found.results.attrs["reference"] == "own"
     table = Table(
         title=f"{escape(found.results.attrs['model'])}: what shuffling the vision tokens does",
-        caption=(
-            "no answers in the data: measured against the model's own answers on intact images"
-            if own
-            else None
-        ),
+        caption=escape(" ".join(_notes(found))) or None,
     )
     table.add_column("category", no_wrap=True)
-    for name in ("n", "same answer" if own else "accuracy", "shuffled", "PSI % \\[95 %]", "p"):
-        table.add_column(name, justify="right")
     psi = found.psi
+    shared = bool((psi["pictures"] < psi["n"]).any())
+    heads = ["n", *(["pictures"] if shared else [])]
+    if own:  # accuracy would be 1 by construction, and no exchange of the two is possible
+        heads += ["answers kept", "changed % \\[95 %]"]
+    else:
+        heads += ["accuracy", "shuffled", "PSI % \\[95 %]", "p"]
+    for name in heads:
+        table.add_column(name, justify="right", no_wrap="[" in name)
     for category in psi["category"].values:
         row = psi.sel(category=category)
         low, high = float(row["psi_low"]), float(row["psi_high"])
-        table.add_row(
-            escape(str(category)),
-            str(int(row["n"])),
-            f"{float(row['accuracy']):.3f}",
-            f"{float(row['accuracy_permuted']):.3f}",
-            # Escaped, or rich takes "[nan, nan]" for a style.
-            f"{float(row['psi']):.1f} \\[{low:.1f}, {high:.1f}]",
-            f"{float(row['p_value']):.2g}",
-        )
+        # Escaped, or rich takes "[nan, nan]" for a style.
+        index = f"{float(row['psi']):.1f} \\[{low:.1f}, {high:.1f}]"
+        intact, shuffled = (f"{float(row[n]):.3f}" for n in ("accuracy", "accuracy_permuted"))
+        cells = [str(int(row[name])) for name in ("n", *(["pictures"] if shared else []))]
+        cells += [shuffled, index] if own else [intact, shuffled, index]
+        table.add_row(escape(str(category)), *cells, *([] if own else [f"{row['p_value']:.2g}"]))
     return table
+
+
+def _notes(found: "Diagnosis") -> list[str]:
+    """What is to be known of the table: what answers are held against, and who is left out."""
+    notes = []
+    asked, seen = (int(found.psi[name][0]) for name in ("n", "pictures"))
+    if seen < asked:
+        shared = f"{seen} pictures" if seen > 1 else "1 picture"
+        notes.append(f"{asked} questions about {shared}: what shares one is one draw.")
+    if found.results.attrs["reference"] == "own":
+        why = "as asked" if found.results.attrs["answered"] else "no answers in the data"
+        notes.append(f"{why}: measured against the model's own answers on intact images.")
+    left = json.loads(found.results.attrs.get("unanswered", "[]"))
+    if left:
+        more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+        notes.append(
+            f"{len(left)} of {found.results.sizes['sample']} questions have no right answer and "
+            f"are left out of accuracy and PSI: {', '.join(left[:5])}{more}."
+        )
+    return notes
 
 
 def _summary(found: "Diagnosis") -> Table:

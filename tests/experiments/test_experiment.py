@@ -271,8 +271,7 @@ def test_answers_do_not_depend_on_the_batch(model):
 
 
 def test_without_answers_the_models_own_stand_in(model, tmp_path):
-    samples = asked(3)
-    samples[1] = replace(samples[1], answer=None)
+    samples = [replace(sample, answer=None) for sample in asked(3)]
     found = permutation_test(
         model, samples, permutations=1, max_new_tokens=2, folder=tmp_path, progress=False
     )

@@ -147,7 +147,23 @@ def test_a_data_set_without_answers(page, results, table):
     results.attrs["reference"] = "own"
     text = page(results.drop_vars("gold"), table).text
     assert "right answer" not in text
-    assert "100 by construction" in text
+    assert "answers kept" in text and "answers changed" in text
+    assert "accuracy" not in text and "p: " not in text
+
+
+def test_questions_without_an_answer_are_named(page, results, table):
+    results.attrs["unanswered"] = json.dumps(["gray.png", "b"])
+    assert "2 of 4 questions have no right answer" in page(results, table).text
+    assert "gray.png, b" in page(results, table).text
+
+
+def test_questions_about_one_picture_are_counted(page, results, table):
+    n = results.sizes["sample"]
+    names = [f"picture {k // 2}" for k in range(n)]
+    shared = results.assign_coords(picture=("sample", names))
+    assert f"{n} questions about {(n + 1) // 2} pictures" in page(shared, table).text
+    alone = results.assign_coords(picture=("sample", [str(k) for k in range(n)]))
+    assert "questions about" not in page(alone, table).text
 
 
 def test_failures_are_told_and_counted(page, results):

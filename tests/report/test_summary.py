@@ -102,7 +102,10 @@ def test_without_answers_the_reference_is_named(results, table):
     assert "have no answers" in text
     assert "same answer to 60 %" in text
     assert "lowers accuracy" not in text
-    assert [tile.name for tile in tiles(results, table)][:2] == ["PSI", "Same answer"]
+    assert "accuracy" not in text and "PSI" not in text.split("\n")[0]
+    assert [tile.name for tile in tiles(results, table)][:2] == ["Answers changed", "Answers kept"]
+    results.attrs["answered"] = 3  # asked for, where some have answers
+    assert "have no answers" not in words(results, table)
 
 
 @pytest.mark.parametrize(

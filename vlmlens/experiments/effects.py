@@ -24,6 +24,7 @@ def causal_effects(
     *,
     max_new_tokens: int = 8,
     system: str | None = None,
+    own: bool = False,
     batch: int = 32,
     folder: Path | None = None,
 ) -> xr.Dataset:
@@ -38,6 +39,7 @@ def causal_effects(
         edits: label -> interventions.
         max_new_tokens: the length of an answer at most.
         system: a system prompt.
+        own: the samples' answers are the model's own; see ``Answering``.
         batch: samples a pass.
         folder: keeps finished cells.
 
@@ -55,7 +57,7 @@ def causal_effects(
     labelled |= {label: tuple(given) for label, given in edits.items()}
     measures = (
         Comparing(system=system),
-        Answering(system=system, max_new_tokens=max_new_tokens),
+        Answering(system=system, max_new_tokens=max_new_tokens, own=own),
     )
     compared, answered = (
         Experiment(model, samples, measure, labelled, batch=batch).run(folder)

@@ -39,6 +39,7 @@ def diagnose_all(
     *,
     permutations: int = 5,
     scoring: str = "greedy",
+    reference: str | None = None,
     delta: float = 1.0,
     max_new_tokens: int = 8,
     system: str | None = None,
@@ -56,6 +57,7 @@ def diagnose_all(
         samples: questions about images.
         permutations: how many shuffles of every image.
         scoring: ``"greedy"`` or ``"likelihood"``.
+        reference: ``"gold"`` or ``"own"``, as in ``permutation_test``.
         delta: RoPE steps that the vision keys are turned by.
         max_new_tokens: the length of an answer at most.
         system: a system prompt.
@@ -87,6 +89,7 @@ def diagnose_all(
         samples,
         permutations=permutations,
         scoring=scoring,
+        reference=reference,
         delta=delta,
         max_new_tokens=max_new_tokens,
         system=system,
@@ -97,17 +100,18 @@ def diagnose_all(
         look=look,
     )
     cells = None if folder is None else folder / "cells"
-    own = found.results["correct"].attrs | found.results.attrs
-    asked = answered_samples(samples, found.results) if own["reference"] == "own" else samples
+    kept = found.results.attrs["reference"] == "own"
+    asked = answered_samples(samples, found.results) if kept else samples
+    graded = [sample for sample in asked if sample.answer is not None]
     compared = Experiment(
         model, asked, Comparing(system=system), shuffles(permutations), "permutation", batch
     ).run(cells)
     results = found.results.assign({name: compared[name] for name in ("kl", "agree", "top_drop")})
-    answering = Answering(system=system, max_new_tokens=max_new_tokens)
+    answering = Answering(system=system, max_new_tokens=max_new_tokens, own=kept)
     tables = {
         "summary": summarise(results, correction=correction, scene=scene, seed=seed),
         "flips": probes.answer_flips(results["correct"]),
-        "doses": _doses(model, asked, answering, batch, cells, scene, seed),
+        "doses": _doses(model, graded, answering, batch, cells, scene, seed),
         **{
             name: _edited(
                 causal_effects(
@@ -116,6 +120,7 @@ def diagnose_all(
                     edits,
                     max_new_tokens=max_new_tokens,
                     system=system,
+                    own=kept,
                     batch=batch,
                     folder=cells,
                 ),
@@ -125,7 +130,7 @@ def diagnose_all(
             for name, edits in (("designs", _designs()), ("causal", _turns()))
         },
         "controls": control_table(
-            controls(model, asked, measure=answering, batch=batch, folder=cells),
+            controls(model, graded, measure=answering, batch=batch, folder=cells),
             scene=scene,
             seed=seed,
         ),

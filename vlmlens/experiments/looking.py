@@ -10,7 +10,7 @@ import xarray as xr
 from vlmlens import probes
 from vlmlens.cache import Save
 from vlmlens.datasets.shapes_2d import Drawn
-from vlmlens.experiments.measures import Diagnosing
+from vlmlens.experiments.measures import Diagnosing, stand_ins
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, Inputs, Run
 from vlmlens.probes import embedding, residual, rope, sinks
@@ -51,7 +51,7 @@ class Looking(Diagnosing):
             self._turns(model, inputs, interventions),
             _patches(model, inputs, interventions),
         ]
-        if all(sample.answer is not None for sample in samples):
+        if any(sample.answer is not None for sample in samples):
             parts.append(_gold_by_layer(model, samples, inputs, interventions, self.system))
         if all(layout.mask("system").any() for layout in inputs.layouts):
             against = probes.cross_modality_balance(said, text=("system",))
@@ -170,7 +170,8 @@ def _gold_by_layer(
     system: str | None,
 ) -> xr.Dataset:
     """The right answer's first token, read off the last position after every block."""
-    answered = model.inputs(samples, system=system, answers=[s.answer or "" for s in samples])
+    gold, known = stand_ins(samples)
+    answered = model.inputs(samples, system=system, answers=gold)
     ids = answered.tensors["input_ids"]
     firsts = [int(ids[i, begins(lay) + 1]) for i, lay in enumerate(answered.layouts)]
     need: Save = probes.lens_needs(model, best=1, targets=sorted(set(firsts)), rows="last")
@@ -178,4 +179,4 @@ def _gold_by_layer(
     own = [
         found.isel(sample=[i], pos=0).sel(target=first, drop=True) for i, first in enumerate(firsts)
     ]
-    return xr.concat(own, "sample").rename("lens_log_prob").to_dataset()
+    return xr.concat(own, "sample").where(known).rename("lens_log_prob").to_dataset()

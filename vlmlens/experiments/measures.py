@@ -10,7 +10,7 @@ import xarray as xr
 from vlmlens import probes
 from vlmlens.cache import Save
 from vlmlens.errors import DataError
-from vlmlens.graders import right_choice
+from vlmlens.graders import grade, right_choice, same
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, Run
 from vlmlens.probes import cmb, norms, rope
@@ -62,27 +62,33 @@ class Answering(Measure):
 
     Attributes:
         max_new_tokens: the length of an answer at most.
+        own: the samples' answers are the model's own: ``correct`` is 1 where it says the same
+            (``graders.same``), and not where it names the right answer (``graders.grade``).
     """
 
     max_new_tokens: int = 8
+    own: bool = False
 
     def __call__(
         self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
     ) -> xr.Dataset:
-        """``answer``; and, where every sample has a right one, ``correct`` and ``log_prob``."""
+        """``answer``; and, of samples that have a right one, ``correct`` and ``log_prob``.
+
+        These two are NaN for a sample without, and missing where all are.
+        """
         inputs = model.inputs(samples, system=self.system)
-        gold = [sample.answer for sample in samples if sample.answer is not None]
-        known = len(gold) == len(samples)
+        gold, known = stand_ins(samples)
         said = model.generate(
             inputs,
             interventions,
             max_new_tokens=self.max_new_tokens,
-            answered=[model.inputs(samples, system=self.system, answers=gold)] if known else [],
+            answered=[model.inputs(samples, system=self.system, answers=gold)] if gold else [],
         )
         table = xr.Dataset({"answer": probes.answers(said)})
-        if known:
-            table["correct"] = probes.accuracy(said)
-            table["log_prob"] = probes.answer_log_prob(said)
+        if gold:
+            right = probes.accuracy(said, gold, rule=same if self.own else grade)
+            table["correct"] = right.where(known)
+            table["log_prob"] = probes.answer_log_prob(said).where(known)
         return table
 
 
@@ -100,7 +106,9 @@ class Reciting(Measure):
         """
         gold = [sample.answer for sample in samples]
         if None in gold:
-            raise DataError(f"sample {gold.index(None)} has no right answer to be recited")
+            lacking = samples[gold.index(None)]
+            name = lacking.id or lacking.question
+            raise DataError(f"sample {name!r} has no right answer to be recited; give it one")
         inputs = model.inputs(samples, system=self.system, answers=gold)  # type: ignore[arg-type]
         run = model.run(inputs, interventions)
         return xr.Dataset(
@@ -125,11 +133,16 @@ class Choosing(Measure):
     ) -> xr.Dataset:
         """``answer``, the choice of the highest log p; ``correct``; ``log_prob`` of the right one.
 
+        The last two are NaN for a sample without a right answer.
+
         Raises:
             DataError: a sample without choices, or whose answer is none of them.
         """
         at = []
         for sample in samples:
+            if sample.answer is None and sample.choices:
+                at.append(None)
+                continue
             found = None if sample.answer is None else right_choice(sample.answer, sample.choices)
             if found is None:
                 raise DataError(
@@ -143,8 +156,9 @@ class Choosing(Measure):
             scores = self._found(model, some, interventions)
             for sample, which, found in zip(some, at[start:], scores, strict=False):
                 best.append(sample.choices[int(found.argmax())])
-                gold.append(float(found[which]))
-                right.append(float(best[-1] == sample.choices[which]))
+                known = which is not None
+                gold.append(float(found[which]) if known else np.nan)
+                right.append(float(best[-1] == sample.choices[which]) if known else np.nan)
         return xr.Dataset(
             {
                 "answer": ("sample", best),
@@ -189,16 +203,15 @@ class Comparing(Measure):
     ) -> xr.Dataset:
         """``kl``, ``agree``, ``top_drop`` of the answer's first token.
 
-        And, where every sample has a right answer, ``log_prob`` of it and ``log_prob_drop``, what
-        the edits took from it.
+        And, of samples with a right answer, ``log_prob`` of it and ``log_prob_drop``, what the
+        edits took from it: NaN for a sample without, and missing where all are.
         """
-        gold = [sample.answer for sample in samples]
-        known = all(answer is not None for answer in gold)
-        inputs = model.inputs(samples, system=self.system, answers=gold if known else None)  # type: ignore[arg-type]
+        gold, known = stand_ins(samples)
+        inputs = model.inputs(samples, system=self.system, answers=gold or None)
         clean, edited = model.run(inputs), model.run(inputs, interventions)
         table = probes.output_divergence(edited, clean)
-        if known:
-            table["log_prob"] = probes.answer_log_prob(edited)
+        if gold:
+            table["log_prob"] = probes.answer_log_prob(edited).where(known)
             table["log_prob_drop"] = probes.answer_log_prob(clean) - table["log_prob"]
         return table
 
@@ -235,6 +248,17 @@ class Diagnosing(Measure):
             model.run(ended, interventions, rope.NEEDS, logits=False), delta=self.delta
         )
         return table.merge(turned, join="exact", compat="override")
+
+
+def stand_ins(samples: Sequence[Sample]) -> tuple[list[str], xr.DataArray]:
+    """Every sample's right answer, another's in place of one that is missing; and who has one.
+
+    Nothing where no sample has an answer. What is measured of a stand-in is to be left out.
+    """
+    known = [sample.answer for sample in samples if sample.answer is not None]
+    gold = [known[0] if s.answer is None else s.answer for s in samples] if known else []
+    has = [sample.answer is not None for sample in samples]
+    return gold, xr.DataArray(has, dims="sample")
 
 
 def needs(chosen: Sequence[Callable]) -> list[Save]:

@@ -13,17 +13,19 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 import vlmlens
-from vlmlens.errors import InputError
+from vlmlens.errors import DataError, InputError
 from vlmlens.experiments.experiment import Experiment
 from vlmlens.experiments.files import write
 from vlmlens.experiments.measures import Answering, Choosing, Diagnosing, Measure
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.model import HookedVLM
 from vlmlens.probes import position_sensitivity_index
-from vlmlens.probes.psi import ORIGINAL
+from vlmlens.probes.graded import UNANSWERED, graded
+from vlmlens.probes.psi import ORIGINAL, groups_of
 from vlmlens.sample import Sample
 
 SCORING = ("greedy", "likelihood")
+REFERENCES = ("gold", "own")
 LIBRARIES = ("vlmlens", "torch", "transformers", "transformer-lens", "numpy", "xarray", "scipy")
 
 
@@ -35,6 +37,7 @@ def permutation_test(
     scoring: str = "greedy",
     max_new_tokens: int = 8,
     system: str | None = None,
+    reference: str | None = None,
     batch: int = 32,
     folder: Path | None = None,
     progress: bool = True,
@@ -46,14 +49,18 @@ def permutation_test(
 
     Args:
         model: an open model.
-        samples: questions with right answers. Where one has none, the model's own answer about
-            the intact image stands in for it in EVERY sample: PSI then says how often shuffling
-            changes the answer, not how often it makes it wrong (attribute ``reference``).
+        samples: questions with right answers. One without is asked, but not graded: its
+            ``correct`` is NaN, the attribute ``unanswered`` names it, and accuracies are over
+            the others.
         permutations: how many shuffles of every image.
         scoring: ``"greedy"`` grades what the model says by a fixed rule; ``"likelihood"`` takes
             the choice that it finds likeliest.
         max_new_tokens: the length of an answer at most.
         system: a system prompt.
+        reference: ``"gold"`` grades by the samples' answers; ``"own"`` takes what the model says
+            of the intact image for the right answer of EVERY sample: ``correct`` then is whether
+            shuffling keeps the answer, not whether it is right. By default ``"own"`` only where
+            no sample has an answer. The attribute ``reference`` says which.
         batch: samples a pass.
         folder: keeps finished cells, so that a second call goes on where the first stopped.
         progress: show a bar.
@@ -61,25 +68,56 @@ def permutation_test(
     Returns:
         ``answer``, ``correct`` and ``log_prob`` over (permutation, sample).
 
+    Raises:
+        InputError: an unknown ``scoring`` or ``reference``.
+        DataError: answers that are needed and not there.
+
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
     """
     if scoring not in SCORING:
         raise InputError(f"scoring={scoring!r}; there is: {', '.join(SCORING)}")
+    reference = _reference(samples, reference, scoring)
+    answered = sum(sample.answer is not None for sample in samples)
     measure: Measure = Answering(system=system, max_new_tokens=max_new_tokens)
     if scoring == "likelihood":
         measure = Choosing(system=system)
-    reference = "gold"
-    if scoring == "greedy" and any(sample.answer is None for sample in samples):
-        reference = "own"
+    if reference == "own":
         blank = [replace(sample, answer=None, choices=()) for sample in samples]
         own = _run(Experiment(model, blank, measure, batch=batch), folder, progress, "own answers")
         said = own["answer"].sel(intervention=ORIGINAL).values
         samples = [replace(s, answer=str(a)) for s, a in zip(blank, said, strict=True)]
+        measure = Answering(system=system, max_new_tokens=max_new_tokens, own=True)
     experiment = Experiment(model, samples, measure, shuffles(permutations), "permutation", batch)
     table = _run(experiment, folder, progress, "permutations")
-    table.attrs |= {"reference": reference, "scoring": scoring}
+    table.attrs |= {"reference": reference, "scoring": scoring, "answered": answered}
+    table["correct"].attrs["reference"] = reference
+    without = table["correct"].isnull().any("permutation")
+    if bool(without.any()):
+        names = [str(name) for name in table["sample"].values[without.values]]
+        table.attrs[UNANSWERED] = json.dumps(names)
     return table
+
+
+def _reference(samples: Sequence[Sample], asked: str | None, scoring: str) -> str:
+    """What answers are held against: gold, unless none is known or the model's own are asked for.
+
+    Raises:
+        InputError: an unknown reference, or own answers of a model that only chooses.
+        DataError: no sample has an answer, where one is needed.
+    """
+    if asked is not None and asked not in REFERENCES:
+        raise InputError(f"reference={asked!r}; there is: {', '.join(REFERENCES)}")
+    known = any(sample.answer is not None for sample in samples)
+    found = asked or ("gold" if known or scoring == "likelihood" else "own")
+    if found == "own" and scoring == "likelihood":
+        raise InputError("own answers are what the model says: scoring='greedy'")
+    if found == "gold" and not known:
+        raise DataError(
+            f"none of the {len(samples)} samples has a right answer: give answers, or measure "
+            "against the model's own (reference='own', scoring='greedy')"
+        )
+    return found
 
 
 def shuffles(permutations: int) -> dict[str, tuple[Intervention, ...]]:
@@ -109,6 +147,7 @@ def diagnose(
     *,
     permutations: int = 5,
     scoring: str = "greedy",
+    reference: str | None = None,
     delta: float = 1.0,
     max_new_tokens: int = 8,
     system: str | None = None,
@@ -125,6 +164,8 @@ def diagnose(
         samples: questions about images.
         permutations: how many shuffles of every image.
         scoring: ``"greedy"`` or ``"likelihood"``, as in ``permutation_test``.
+        reference: ``"gold"`` or ``"own"``, as there; samples without an answer are left out of
+            accuracy and PSI, and named in the attribute ``unanswered``.
         delta: RoPE steps that the vision keys are turned by.
         max_new_tokens: the length of an answer at most.
         system: a system prompt.
@@ -145,6 +186,7 @@ def diagnose(
         scoring=scoring,
         max_new_tokens=max_new_tokens,
         system=system,
+        reference=reference,
         batch=batch,
         folder=cells,
         progress=progress,
@@ -159,8 +201,7 @@ def diagnose(
         "delta": delta,
         "permutations": permutations,
         "seed": seed,
-        "reference": asked.attrs["reference"],
-        "scoring": scoring,
+        **asked.attrs,
         "vision_tokens": int(np.prod(_grid(model, samples[0]))),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": json.dumps(versions()),
@@ -169,7 +210,14 @@ def diagnose(
 
 
 def psi_of(results: xr.Dataset, *, scene: str | None = None, seed: int = 0) -> xr.Dataset:
-    """PSI of a table of answers, with KL where that was measured."""
+    """PSI of a table of answers, with KL where that was measured.
+
+    Returns:
+        ``position_sensitivity_index``'s table, and ``pictures`` (category): how many different
+        pictures its questions are about. Where the reference is the model's own answers,
+        ``accuracy_permuted`` is the share of answers that shuffling keeps and ``psi`` the share
+        that it changes, and their attributes say so.
+    """
     correct = results["correct"]
     if correct["chance"].isnull().any():
         correct = correct.drop_vars("chance")
@@ -177,6 +225,17 @@ def psi_of(results: xr.Dataset, *, scene: str | None = None, seed: int = 0) -> x
         correct, results["log_prob"], results.get("kl"), scene=scene, seed=seed
     )
     psi.attrs = results.attrs | psi.attrs
+    if "picture" in correct.coords:
+        (counted,) = graded(correct)
+        names = counted["picture"].values
+        psi["pictures"] = (
+            "category",
+            [len(np.unique(names[member])) for member in groups_of(counted).values()],
+        )
+    if results.attrs.get("reference") == "own":
+        psi["accuracy"].attrs["long_name"] = "answers, intact"
+        psi["accuracy_permuted"].attrs["long_name"] = "share of answers kept when shuffled"
+        psi["psi"].attrs["long_name"] = "share of answers changed by shuffling"
     return psi
 
 

@@ -86,8 +86,12 @@ def named(said: str, choices: Sequence[str]) -> frozenset[int]:
     return frozenset(m.option for m in mentions if not _denied(words, m))
 
 
-def same(said: str, other: str) -> bool:
-    """Whether two answers are one, but for case, punctuation, articles and writing of numbers."""
+def same(said: str, other: str, choices: Sequence[str] = ()) -> bool:
+    """Whether two answers are one, but for case, punctuation, articles and writing of numbers.
+
+    For a model's own answers: a longer one is another one, silence is silence, and choices are
+    not read.
+    """
     one, two = plain(said), plain(other)
     return one == two if one or two else said.strip() == other.strip()
 

@@ -15,6 +15,11 @@ MARKS = {
     "accuracy_permuted": ("shuffled vision tokens", "diamond", COLOURS[1]),
     "psi": ("PSI", "square", INK),
 }
+#: The same where answers are held against the model's own: intact, they agree by construction.
+KEPT = {
+    "accuracy_permuted": ("answers kept when shuffled", "diamond", COLOURS[1]),
+    "psi": ("answers changed", "square", INK),
+}
 
 
 def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
@@ -22,7 +27,9 @@ def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
 
     A dot is the estimate, the soft bar behind it its 95 % interval, and a short upright stroke
     the accuracy of guessing. A PSI of 0 means that the order of the vision tokens does not
-    matter, 100 that shuffling them leaves no answer right; below 0, shuffling helps.
+    matter, 100 that shuffling them leaves no answer right; below 0, shuffling helps. Of a table
+    whose attribute ``reference`` is ``"own"`` (answers held against the model's own) the left
+    shows the share of answers that shuffling keeps, and the right the share that it changes.
 
     Args:
         table: along ``category``, the variables ``accuracy``, ``accuracy_permuted`` and ``psi``,
@@ -36,14 +43,17 @@ def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
     check_variable(table, "a forest plot", tuple(MARKS))
     for name in MARKS:
         check_dims(table[name], "a forest plot", ("category",))
+    own = table.attrs.get("reference") == "own"
+    marks = KEPT if own else MARKS
     names = entries(table, "category")
     fig = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.06, column_widths=[3, 2])
-    points = {name: _Points(table, name) for name in MARKS}
-    fig.add_trace(_joint(points), row=1, col=1)
-    if "chance" in table:
-        fig.add_trace(_chance(table), row=1, col=1)
-    for name, column in (("accuracy", 1), ("accuracy_permuted", 1), ("psi", 2)):
-        fig.add_traces(points[name].traces(names), rows=1, cols=column)
+    points = {name: _Points(table, name, mark) for name, mark in marks.items()}
+    if not own:
+        fig.add_trace(_joint(points), row=1, col=1)
+        if "chance" in table:
+            fig.add_trace(_chance(table), row=1, col=1)
+    for name, each in points.items():
+        fig.add_traces(each.traces(names), rows=1, cols=2 if name == "psi" else 1)
     fig.add_vline(x=0, line={"dash": "dash", "color": MUTED, "width": 1.2}, row=1, col=2)  # pyright: ignore[reportArgumentType]
     fig.update_yaxes(
         tickvals=list(range(len(names))),
@@ -53,8 +63,9 @@ def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
         showgrid=False,
         ticks="",
     )
-    fig.update_xaxes(title_text="accuracy [%]", range=[-2, 102], col=1)
-    fig.update_xaxes(title_text="PSI [%]", range=points["psi"].room(), col=2)
+    left, right = (f"{name} [%]" for name in ("answers kept", "answers changed"))
+    fig.update_xaxes(title_text=left if own else "accuracy [%]", range=[-2, 102], col=1)
+    fig.update_xaxes(title_text=right if own else "PSI [%]", range=points["psi"].room(), col=2)
     fig.update_layout(
         template=TEMPLATE,
         title_text=title and plain(title),
@@ -67,18 +78,18 @@ def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
 class _Points:
     """One quantity of the table in per cent, and the dots and bars that show it."""
 
-    def __init__(self, table: xr.Dataset, name: str):
+    def __init__(self, table: xr.Dataset, name: str, mark: tuple[str, str, str]):
         units = table[name].attrs.get("units", "percent" if name == "psi" else None)
         ends = {end: table.get(f"{name}_{end}") for end in ("low", "high")}
         gap = xr.full_like(table[name], np.nan, dtype=float)
-        self.name, self.table = name, table
+        self.name, self.table, self.mark = name, table, mark
         self.value = percent(table[name], units).values
         self.low, self.high = (
             percent(gap if found is None else found, units).values for found in ends.values()
         )
 
     def traces(self, names: list[str]) -> list[go.Scatter]:
-        label, symbol, hue = MARKS[self.name]
+        label, symbol, hue = self.mark
         known = [row for row in range(len(names)) if not np.isnan(self.low[row])]
         bars = go.Scatter(  # three points an interval: its ends, and a gap before the next
             x=[x for row in known for x in (self.low[row], self.high[row], None)],
@@ -110,11 +121,11 @@ class _Points:
         return [min(ends) - air, max(ends) + air]
 
     def _hover(self, row: int, category: str) -> str:
-        lines = [plain(category), f"{MARKS[self.name][0]}: {self.value[row]:.1f} %"]
+        lines = [plain(category), f"{self.mark[0]}: {self.value[row]:.1f} %"]
         if not np.isnan(self.low[row]):
             lines.append(f"95 % interval [{self.low[row]:.1f}, {self.high[row]:.1f}]")
         for extra, shown in (("n", "n = {:.0f}"), ("p_value", "p = {:.3g}")):
-            if extra in self.table:
+            if extra in self.table and np.isfinite(self.table[extra].values[row]):
                 lines.append(shown.format(self.table[extra].values[row]))
         return "<br>".join(lines)
 

@@ -1,6 +1,6 @@
 """Accuracy: whether the answer is the right one, by what is said or by likelihood."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import xarray as xr
@@ -14,12 +14,18 @@ from vlmlens.probes.labels import array, samples
 NEEDS = ()
 
 
-def accuracy(run: Generation, gold: Sequence[str] | None = None) -> xr.DataArray:
+def accuracy(
+    run: Generation,
+    gold: Sequence[str] | None = None,
+    *,
+    rule: Callable[[str, str, Sequence[str]], bool] = grade,
+) -> xr.DataArray:
     """1 where the generated answer is right, 0 where it is wrong; see ``grade``.
 
     Args:
         run: a generation from samples.
         gold: the right answers; by default the samples' own.
+        rule: of what is said, the right answer and the choices, such as ``graders.same``.
 
     Returns:
         (sample,), 0 or 1.
@@ -30,18 +36,27 @@ def accuracy(run: Generation, gold: Sequence[str] | None = None) -> xr.DataArray
     known = [s.answer for s in run.inputs.samples] if gold is None else list(gold)
     right_answers = [answer for answer in known if answer is not None]
     if not run.texts or len(right_answers) != len(run.texts):
-        raise InputError("accuracy needs generated texts and a right answer for every sample")
+        lacking = [
+            sample.id or str(number)
+            for number, sample in enumerate(run.inputs.samples)
+            if gold is None and sample.answer is None
+        ]
+        raise InputError(
+            "accuracy needs generated texts and a right answer for every sample; there are "
+            f"{len(run.texts)} texts and {len(right_answers)} answers"
+            + (f" (none for {', '.join(lacking)})" if lacking else "")
+        )
     choices = [s.choices for s in run.inputs.samples]
     rows = zip(run.texts, right_answers, choices, strict=True)
-    right = [float(grade(said, answer, among)) for said, answer, among in rows]
+    right = [float(rule(said, answer, among)) for said, answer, among in rows]
     return array(
         torch.tensor(right),
         ("sample",),
         run.inputs,
         "correct",
-        "answer is right",
+        "answer is right" if rule is grade else f"answer: {rule.__name__}",
         "0 or 1",
-        "grade",
+        rule.__name__,
     )
 
 

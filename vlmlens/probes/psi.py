@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from vlmlens.errors import InputError
+from vlmlens.probes.graded import UNANSWERED, graded
 from vlmlens.probes.statistics import bootstrap, flip_odds, flips, paired_p, proportion_interval
 from vlmlens.probes.statistics.intervals import by_scene
 
@@ -30,8 +31,10 @@ def position_sensitivity_index(
     the samples' ``chance`` is known.
 
     Args:
-        correct: (sample, permutation), 0 or 1; ``permutation`` holds ``"original"`` and one label
-            for every shuffle. Coordinates ``category`` and ``chance`` (sample) are used if there.
+        correct: (sample, permutation), 0 or 1, and NaN for a sample without a right answer, which
+            is left out (attribute ``unanswered``); ``permutation`` holds ``"original"`` and one
+            label for every shuffle. Coordinates ``category`` and ``chance`` (sample) are used if
+            there.
         log_prob: the same table of the right answer's log probability, for ``drop_log_prob``.
         kl: the same table of KL(original || shuffled) of what comes next, for ``kl``; its column
             ``"original"`` is not read. Neither of the two needs a right or wrong.
@@ -53,6 +56,7 @@ def position_sensitivity_index(
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349; intervals, permutations and the
         corrected form are ours.
     """
+    correct, log_prob, kl = graded(correct, log_prob, kl)  # type: ignore[misc]
     names = [str(p) for p in correct["permutation"].values]
     if ORIGINAL not in names or len(names) < 2:
         raise InputError(f"PSI needs {ORIGINAL!r} and at least one permutation; there is: {names}")
@@ -88,6 +92,8 @@ def position_sensitivity_index(
             "test": "two-sided paired permutation test of A = A_perm",
         },
     )
+    if UNANSWERED in correct.attrs:
+        table.attrs[UNANSWERED] = correct.attrs[UNANSWERED]
     table["psi"].attrs = {"units": "%", "long_name": "position sensitivity index"}
     return table
 
@@ -108,6 +114,7 @@ def answer_flips(correct: xr.DataArray) -> xr.Dataset:
 
     Source: McNemar 1947.
     """
+    (correct,) = graded(correct)  # type: ignore[assignment]
     shuffled = [str(p) for p in correct["permutation"].values if str(p) != ORIGINAL]
     if len(shuffled) in (0, correct.sizes["permutation"]):
         raise InputError(f"flips are counted against {ORIGINAL!r}; there is: {shuffled}")

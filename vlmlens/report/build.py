@@ -60,6 +60,8 @@ def build(results: xr.Dataset, psi: xr.Dataset | None, path: Path) -> Path:
             own=summary.own_reference(results),
             shuffles=summary.permutations(results),
             samples=results.sizes.get("sample", 0),
+            pictures=summary.pictures(results),
+            unanswered=_names(results.attrs.get("unanswered")),
             psi_rows=[] if psi is None else _psi_rows(psi),
             gallery=_gallery(results),
             eq11=_equation_11(results),
@@ -123,6 +125,7 @@ def _psi_rows(table: xr.Dataset) -> list[dict]:
         "chance",
         "p_value",
         "n",
+        "pictures",
     )
     rows = []
     for index, category in enumerate(table["category"].values):
@@ -169,6 +172,7 @@ def _others(results: xr.Dataset, psi: xr.Dataset | None) -> list[dict]:
 def _settings(results: xr.Dataset) -> dict[str, str]:
     """Attributes that the page tells nowhere else."""
     told = {"model", "data", "seed", "attention", "reference", "created", "failures", "versions"}
+    told |= {"unanswered", "answered"}
     return {
         str(name): str(value)
         for name, value in results.attrs.items()
@@ -199,6 +203,16 @@ def _listed(text: object) -> list[dict]:
         return [{"id": str(each["id"]), "error": str(each["error"])} for each in found]
     except (ValueError, TypeError, KeyError):
         return [{"id": "?", "error": str(text)}]
+
+
+def _names(text: object) -> list[str]:
+    """Samples' names from their JSON; other text is shown as one."""
+    if not text:
+        return []
+    try:
+        return [str(name) for name in json.loads(str(text))]
+    except (ValueError, TypeError):
+        return [str(text)]
 
 
 def _mapped(text: object) -> dict[str, str]:

@@ -115,10 +115,11 @@ def tiles(results: xr.Dataset, psi: xr.Dataset | None) -> list[Tile]:
         index, whole, mixed = (
             in_category(psi, name) for name in ("psi", "accuracy", "accuracy_permuted")
         )
-        found.append(_percent_tile("PSI", index, "0: order is irrelevant"))
         if own_reference(results):
-            found.append(_percent_tile("Same answer", mixed, "when shuffled"))
+            found.append(_percent_tile("Answers changed", index, "by shuffling"))
+            found.append(_percent_tile("Answers kept", mixed, "when shuffled"))
         else:
+            found.append(_percent_tile("PSI", index, "0: order is irrelevant"))
             found.append(_percent_tile("Accuracy", whole, "vision tokens in order"))
             found.append(_percent_tile("Accuracy, shuffled", mixed, "same questions"))
     if "cmb" in results:
@@ -139,6 +140,12 @@ def own_reference(results: xr.Dataset) -> bool:
     return results.attrs.get("reference") == "own"
 
 
+def pictures(results: xr.Dataset) -> int:
+    """How many different pictures the questions are about; 0 where that is not known."""
+    known = "picture" in results.coords and "sample" in results.dims
+    return len(np.unique(results["picture"].values.astype(str))) if known else 0
+
+
 def permutations(results: xr.Dataset) -> int:
     """How many shuffles each question was asked under."""
     return max(0, results.sizes.get("permutation", 1) - 1)
@@ -149,15 +156,18 @@ def _on_order(results: xr.Dataset, psi: xr.Dataset) -> str:
     whole, mixed = in_category(psi, "accuracy"), in_category(psi, "accuracy_permuted")
     chance = in_category(psi, "chance")
     count = f" over {int(psi['n'][0])} questions" if "n" in psi else ""
+    if "n" in psi and "pictures" in psi and int(psi["pictures"][0]) < int(psi["n"][0]):
+        count += f" about {int(psi['pictures'][0])} pictures"
     shuffles = permutations(results)
     if shuffles > 1:
         count += f" and {shuffles} shuffles of each"
     position = f"a Position Sensitivity Index (PSI) of {index.percent()}{count}"
     if own_reference(results):
+        why = "These data have no answers, so the" if _unanswerable(results) else "The"
         return (
-            "These data have no answers, so the reference is what the model says without "
-            f"shuffling. It gives the same answer to {mixed.percent()} of the questions when the "
-            f"vision tokens are shuffled: {position}. This tells how much order matters to the "
+            f"{why} reference is what the model says without shuffling. It gives the same answer "
+            f"to {mixed.percent()} of the questions when the vision tokens are shuffled, and "
+            f"another to {index.percent()}{count}. This tells how much order matters to the "
             "answers, not whether they are right."
         )
     verb = {1: "lowers", -1: "raises", 0: "changes"}[index.side(of=0.0)]
@@ -180,6 +190,11 @@ def _on_order(results: xr.Dataset, psi: xr.Dataset) -> str:
                 "that guesses has no order to lose: read the PSI with that in mind."
             )
     return text
+
+
+def _unanswerable(results: xr.Dataset) -> bool:
+    """Whether own answers were taken because there are no others."""
+    return not results.attrs.get("answered", 0)
 
 
 def _on_attention(results: xr.Dataset) -> str | None:
