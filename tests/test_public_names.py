@@ -25,7 +25,7 @@ TABLES = {
     "families": (FAMILIES, {"family", "geometry", "towers"}),
     "interventions": (INTERVENTIONS, {"base", "designs", "prepare", "stored", "vision"}),
     "probes": (PROBES, {"grids", "labels", "statistics", "steps", "turning"}),
-    "datasets": (DATASETS, {"benchmarks", "reading"}),
+    "datasets": (DATASETS, {"benchmarks", "draw", "files", "reading", "tables"}),
     "zoo.variants": (VARIANTS, {"extend", "llava", "llava_grid"}),
     "plots": (PLOTS, {"arrays", "export", "picture", "placed", "theme"}),
 }

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from vlmlens.datasets.benchmarks import BENCHMARKS, asked_for, recognised
 from vlmlens.datasets.draw import drawn
 from vlmlens.datasets.files import check_pictures
 from vlmlens.datasets.image_folder import image_folder, left_out
@@ -13,6 +14,7 @@ from vlmlens.errors import DataError
 from vlmlens.sample import Sample
 
 __all__ = [
+    "BENCHMARKS",
     "DATASETS",
     "Pair",
     "counterfactual_pairs",
@@ -37,16 +39,19 @@ def load(
     samples: int | None = None,
     seed: int = 0,
     question: str | None = None,
+    prompt: str = "",
     check: bool = True,
 ) -> list[Sample]:
     """Samples of a data set, given as people name it on a command line.
 
     Args:
-        data: ``"shapes-2d"``, a folder of images, or a ``.parquet`` file.
+        data: ``"shapes-2d"``, a folder of images, a ``.parquet`` file, or a published set by its
+            name, with a split and the folder of its files: ``"pope"``, ``"pope:random@FOLDER"``.
         samples: at most how many; by default all of a folder or file, and 600 of shapes-2d.
             Of more, as many are drawn by the seed and kept in their order.
         seed: what shapes-2d draws its scenes by, and what chooses among too many samples.
         question: what is asked of each image of a folder that holds no table of questions.
+        prompt: which of a published set's own ways to ask; by default its first.
         check: read every image of a folder once, so that what is missing or damaged is named now.
 
     Raises:
@@ -56,20 +61,36 @@ def load(
     """
     drawn([], samples, seed)  # says what is wrong with the number
     path = Path(data)
-    if question is not None and not path.is_dir() and (data == "shapes-2d" or path.is_file()):
+    published = None if path.exists() else asked_for(str(data))
+    own = data == "shapes-2d" or path.is_file() or published is not None
+    if question is not None and own and not path.is_dir():
         raise DataError(f"{data} asks its own questions: {question!r} would be asked of no image")
+    if prompt and published is None:
+        raise DataError(f"prompt={prompt!r} is a way to ask a published set; {data} is none")
+    if published is not None:
+        benchmark, split, folder = published
+        return drawn(benchmark.load(folder, split, prompt), samples, seed)
     if data == "shapes-2d":
         return shapes_2d(seed=seed) if samples is None else shapes_2d(samples, seed=seed)
     if path.suffix.lower() == ".parquet" and not path.is_dir():
         return read_parquet(path, samples=samples, seed=seed)
     if path.is_dir():
-        chosen = drawn(image_folder(path, question=question, check=False), samples, seed)
+        try:
+            found = image_folder(path, question=question, check=False)
+        except DataError as error:
+            if (benchmark := recognised(path)) is None:
+                raise
+            raise DataError(
+                f"{error}. It looks like {benchmark.title} as it is published: ask for it as "
+                f"{benchmark.name}@{path}"
+            ) from error
+        chosen = drawn(found, samples, seed)
         if check:
             check_pictures(chosen)
         return chosen
     state = "is a file of no kind that we read" if path.is_file() else "is not there"
     raise DataError(
         f"no data set {str(data)!r}: as a path, it {state}. There is: shapes-2d, the path of a "
-        "folder of images (with a questions.csv or questions.jsonl, if you like), or that of "
-        "a .parquet file in the columns of 2DS"
+        "folder of images (with a questions.csv or questions.jsonl, if you like), that of "
+        "a .parquet file in the columns of 2DS, and published sets: " + ", ".join(BENCHMARKS)
     )

@@ -5,6 +5,7 @@ import shutil
 import pytest
 from published_files import CV_ROW, PUBLISHED
 
+from vlmlens import datasets
 from vlmlens.datasets.benchmarks import BENCHMARKS, recognised
 from vlmlens.datasets.reading import InParquet
 from vlmlens.errors import DataError
@@ -163,3 +164,27 @@ def test_pictures_of_a_parquet_file_stay_there_until_they_are_opened(tmp_path):
     image = BENCHMARKS["pope"].load(tmp_path)[0].images[0]
     assert isinstance(image, InParquet)
     assert len(repr(image)) < 500
+
+
+def test_a_set_is_asked_for_by_name_split_and_folder(tmp_path, monkeypatch):
+    PUBLISHED["pope, original"][3](tmp_path / "pope")
+    monkeypatch.setenv("VLMLENS_DATA", str(tmp_path))
+    everything = datasets.load("pope")
+    assert len(everything) == 6
+    one = datasets.load(f"pope:random@{tmp_path / 'pope'}", prompt="vlmevalkit")
+    assert [sample.question[-9:] for sample in one] == ["he image?"] * 2
+    assert datasets.load("pope:random", samples=1, seed=0)[0] in everything
+    with pytest.raises(DataError, match="asks its own questions"):
+        datasets.load("pope", question="What?")
+    with pytest.raises(DataError, match="a way to ask a published set"):
+        datasets.load("shapes-2d", prompt="bare")
+    with pytest.raises(DataError, match=r"there is no folder .*gqa: GQA comes from the hub"):
+        datasets.load("gqa")
+    with pytest.raises(DataError, match="published sets: pope, mmvp"):
+        datasets.load("no-such-set")
+
+
+def test_a_folder_as_published_says_how_to_ask_for_it(tmp_path):
+    PUBLISHED["mmvp"][3](tmp_path)
+    with pytest.raises(DataError, match=f"MMVP as it is published: .* mmvp@{tmp_path}"):
+        datasets.load(tmp_path)

@@ -1,5 +1,6 @@
 """Published sets: one a file, as it is published; how it is asked and scored, as data."""
 
+import os
 from pathlib import Path
 
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
@@ -17,7 +18,7 @@ from vlmlens.datasets.benchmarks.vqa_v2 import VQA_V2
 from vlmlens.datasets.benchmarks.vsr import VSR
 from vlmlens.datasets.benchmarks.whatsup import WHATSUP
 
-__all__ = ["BENCHMARKS", "Benchmark", "Prompt", "recognised"]
+__all__ = ["BENCHMARKS", "Benchmark", "Prompt", "asked_for", "recognised"]
 
 #: Every published set by its name.
 BENCHMARKS: dict[str, Benchmark] = {
@@ -33,3 +34,17 @@ def recognised(folder: Path) -> Benchmark | None:
     """The set that a folder holds as it is published, if its files tell."""
     found = [each for each in BENCHMARKS.values() if each.is_in(folder)]
     return found[0] if len(found) == 1 else None
+
+
+def asked_for(data: str) -> tuple[Benchmark, str, Path] | None:
+    """The set, the split and the folder that a text asks for; None where it names no set.
+
+    ``pope``, ``pope:random`` or ``pope:random@FOLDER``. Without a folder, the files are in one of
+    the set's name, below the folder that the environment variable VLMLENS_DATA names, or ``data``.
+    """
+    text, _, folder = data.partition("@")
+    name, _, split = text.partition(":")
+    if name not in BENCHMARKS:
+        return None
+    root = Path(os.environ.get("VLMLENS_DATA") or "data")
+    return BENCHMARKS[name], split, Path(folder) if folder else root / name
