@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 import vlmlens as vl
 from vlmlens import experiments, probes
@@ -79,6 +82,27 @@ def test_what_becomes_of_the_pictures():
         blinded(SAMPLES, "dark")
     with pytest.raises(InputError, match="no other picture"):
         blinded(SAMPLES[:1], "other picture")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 4), max_size=2), min_size=1, max_size=9))
+def test_another_picture_is_never_ones_own(shown):
+    """Whatever is asked about whatever pictures, in whatever order, once or often, in copies."""
+    images = [tuple(Image.new("RGB", (8, 6), (n, 0, 0)) for n in own) for own in shown]
+    asked = [Sample(f"question {k}", each) for k, each in enumerate(images)]
+    alone = [
+        k for k, own in enumerate(shown)
+        if own and not any(other and not set(own) & set(other) for other in shown)
+    ]  # fmt: skip
+    if alone:
+        with pytest.raises(InputError, match=f"for the question 'question {min(alone)}'"):
+            blinded(asked, "other picture")
+        return
+    for own, before, after in zip(shown, asked, blinded(asked, "other picture"), strict=True):
+        pixels = {one.getpixel((0, 0))[0] for one in after.images}
+        assert not pixels & set(own)
+        assert bool(after.images) == bool(own)
+        assert replace(after, images=before.images) == before
 
 
 def test_controls_are_asked_the_same_questions(llava):

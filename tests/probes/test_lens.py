@@ -1,9 +1,12 @@
 """Logit lens and linear probes: laws on real runs, and answers that are planted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hand import layout, run_saving
+from PIL import Image
 
 import vlmlens as vl
 from vlmlens import probes
@@ -110,6 +113,36 @@ def test_no_picture_is_on_both_sides():
     run = planted()
     found = probes.linear_probe(run, [[str(n)] * 9 for n in range(12)])
     assert found["accuracy"].max() == 0.0
+
+
+def test_questions_about_one_picture_are_on_one_side():
+    """Labels tossed for every patch cannot be read off pictures never seen, however often asked."""
+    rng = np.random.default_rng(0)
+    number = np.repeat(np.arange(8), 3)  # three questions about each of eight pictures
+    patches = rng.normal(0, 1, (8, 9, 128))
+    tossed = rng.integers(0, 2, (8, 9)).astype(str)
+    x = rng.normal(0, 1, (24, 11, 128))
+    x[:, 1:10] = patches[number] + rng.normal(0, 0.01, (24, 9, 128))
+    run = run_saving(
+        ["b" + "v" * 9 + "u"] * 24,
+        {"hook_resid_pre": [torch.tensor(x, dtype=torch.float)]},
+        columns=3,
+    )
+    samples = tuple(
+        vl.Sample(f"question {k}", (Image.new("RGB", (9, 9), (20 * n, 0, 0)),))
+        for k, n in enumerate(number)
+    )
+    asked = replace(run, inputs=replace(run.inputs, samples=samples))
+    labels = [list(tossed[n]) for n in number]
+    found = probes.linear_probe(asked, labels)
+    assert len(set(found["per_picture"]["picture"].values)) == 8
+    assert abs(found["accuracy"].item() - 0.5) < 0.15
+    assert found["accuracy_low"].item() < found["majority"].item()
+    # The same without its pictures takes every question for another picture, and reads them off.
+    assert probes.linear_probe(run, labels)["accuracy"].item() > 0.95
+    with pytest.raises(InputError, match="two pictures"):
+        alone = replace(run.inputs, samples=(samples[0],) * 24)
+        probes.linear_probe(replace(run, inputs=alone), labels)
 
 
 def test_labels_by_boxes():

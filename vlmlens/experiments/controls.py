@@ -12,6 +12,7 @@ from vlmlens.errors import InputError
 from vlmlens.experiments.experiment import Experiment
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Answering, Measure
+from vlmlens.identity import picture
 from vlmlens.model import HookedVLM
 from vlmlens.probes import position_sensitivity_index
 from vlmlens.probes.psi import ORIGINAL
@@ -61,27 +62,47 @@ def blinded(samples: Sequence[Sample], control: str) -> list[Sample]:
 
     ``"text only"`` leaves pictures out altogether, so that the language model answers alone;
     ``"noise"`` and ``"blank"`` put one in the place of each; ``"other picture"`` gives every
-    sample the next one's, so that pictures stay what they are, and only their questions are not
-    about them.
+    sample those of the next sample that shows none of its own pictures, by their pixels, so that
+    pictures stay what they are, and only their questions are not about them.
 
     Raises:
-        InputError: an unknown control, or other pictures of fewer than two samples.
+        InputError: an unknown control, or a sample that there is no other picture for.
     """
     if control not in CONTROLS:
         raise InputError(f"no control {control!r}; there is: {', '.join(CONTROLS)}")
-    if control == "other picture" and len(samples) < 2:
-        raise InputError("there is no other picture among fewer than two samples")
+    others = _others(samples) if control == "other picture" else []
     made = []
     for number, sample in enumerate(samples):
         if control == "text only":
             pictures = ()
         elif control == "other picture":
-            pictures = samples[(number + 1) % len(samples)].images
+            pictures = samples[others[number]].images
         else:
             one = Noise(number) if control == "noise" else Blank()
             pictures = (one,) * len(sample.images)
         made.append(replace(sample, images=pictures))
     return made
+
+
+def _others(samples: Sequence[Sample]) -> list[int]:
+    """For every sample the next one, around the end, that shows none of its pictures."""
+    shown = [frozenset(map(picture, sample.images)) for sample in samples]
+    # Questions about the same pictures share a counterpart, so each set of them is looked up once.
+    first = {pictures: number for number, pictures in reversed(list(enumerate(shown)))}
+    distinct = sorted(first.values())
+    found: dict[frozenset[str], int] = {}
+    for place, number in enumerate(distinct):
+        own = shown[number]
+        after = [*distinct[place + 1 :], *distinct[:place]] if own else [number]
+        other = next((o for o in after if not own or (shown[o] and not shown[o] & own)), None)
+        if other is None:
+            name = samples[number].id or samples[number].question
+            raise InputError(
+                f"there is no other picture for the question {name!r}: all {len(samples)} samples "
+                "show its own; leave the control out, or ask about two pictures at least"
+            )
+        found[own] = other
+    return [found[pictures] for pictures in shown]
 
 
 def controls(

@@ -8,7 +8,7 @@ import xarray as xr
 
 from vlmlens import probes
 from vlmlens.cache import Save
-from vlmlens.experiments.controls import control_table, controls
+from vlmlens.experiments.controls import CONTROLS, control_table, controls
 from vlmlens.experiments.effects import causal_effects, dose_effects
 from vlmlens.experiments.experiment import Experiment
 from vlmlens.experiments.joining import joined
@@ -16,6 +16,7 @@ from vlmlens.experiments.looking import Looking, boxes_of, named_boxes
 from vlmlens.experiments.measures import Answering, Comparing
 from vlmlens.experiments.recipes import Diagnosis, diagnose, psi_of, shuffles
 from vlmlens.experiments.summary import summarise
+from vlmlens.identity import unit
 from vlmlens.interventions import Intervention, MovePositions, PermuteVision, RotateRope
 from vlmlens.model import HookedVLM
 from vlmlens.probes.linear import NEEDS as STATES
@@ -78,8 +79,9 @@ def diagnose_all(
         * ``doses``: accuracy and log-probability as more and more tokens are shuffled, with slopes
         * ``designs``: structured permutations; ``causal``: vision keys turned, vision tokens
           moved, in the real pass: KL, log-probability, accuracy, by edit
-        * ``controls``: text only, noise, blank, another sample's picture
-        * ``linear``: row, column, colour and shape, read off vision tokens layer by layer
+        * ``controls``: text only, noise, blank, another picture (if there are two)
+        * ``linear``: row, column, colour and shape, read off vision tokens layer by layer (if there
+          are two pictures)
         * ``embedding``: quartiles of the embedding table's norms, and of the questions' words
         * ``shown``: attention, likeness and words patch by patch, of the first few pictures
     """
@@ -107,6 +109,9 @@ def diagnose_all(
         model, asked, Comparing(system=system), shuffles(permutations), "permutation", batch
     ).run(cells)
     results = found.results.assign({name: compared[name] for name in ("kl", "agree", "top_drop")})
+    probed = samples[:PROBED]
+    several = len(set(map(unit, probed))) > 1
+    kinds = [kind for kind in CONTROLS if several or kind != "other picture"]
     answering = Answering(system=system, max_new_tokens=max_new_tokens, own=kept)
     tables = {
         "summary": summarise(results, correction=correction, scene=scene, seed=seed),
@@ -130,11 +135,15 @@ def diagnose_all(
             for name, edits in (("designs", _designs()), ("causal", _turns()))
         },
         "controls": control_table(
-            controls(model, graded, measure=answering, batch=batch, folder=cells),
+            controls(model, graded, kinds, measure=answering, batch=batch, folder=cells),
             scene=scene,
             seed=seed,
         ),
-        "linear": linear_table(model, samples[:PROBED], system=system, batch=batch, seed=seed),
+        **(
+            {"linear": linear_table(model, probed, system=system, batch=batch, seed=seed)}
+            if several
+            else {}
+        ),
         "embedding": _embedding(model, samples),
         "shown": shown(model, samples[:SHOWN], system=system),
     }
@@ -179,7 +188,7 @@ def linear_table(
         probes.linear_probe(runs, label, seed=seed).drop_vars("per_picture")
         for label in labels.values()
     ]
-    return joined(found, "label", list(labels)).assign_attrs(pictures=len(samples))
+    return joined(found, "label", list(labels)).assign_attrs(pictures=len(set(map(unit, samples))))
 
 
 def shown(model: HookedVLM, samples: Sequence[Sample], *, system: str | None = None) -> xr.Dataset:

@@ -31,9 +31,11 @@ def linear_probe(
     """How well a linear classifier reads a label off vision tokens of pictures it never saw.
 
     At every layer, a ridge classifier on standardised activations, cross-validated: the pictures
-    are dealt into folds, so that no picture is in both halves. The control is the same thing with
-    the labels dealt out anew among the tokens of each picture, in training only: what it reaches
-    can be told from the picture as a whole (which colours it holds), not from the patch.
+    are dealt into folds, with all questions about them, so that no picture is in both halves.
+    Pictures are told apart by their pixels; of raw tensors, every sample is one. The control is the
+    same thing with the labels dealt out anew among the tokens of each picture, in training only:
+    what it reaches can be told from the picture as a whole (which colours it holds), not from the
+    patch.
 
     A label that can be read is not therefore used: see the interventions for that. Patches of one
     picture are no independent draws; intervals are over pictures.
@@ -51,7 +53,8 @@ def linear_probe(
     Returns:
         Over ``layer``: ``accuracy``, ``accuracy_low``, ``accuracy_high`` (95 %, bootstrap over
         pictures), ``control`` (shuffled labels), ``majority`` (always the commonest label), ``n``
-        tokens; fractions. And ``per_picture`` (sample, layer), what ``accuracy`` is the mean of.
+        tokens; fractions. And ``per_picture`` (sample, layer), what ``accuracy`` is the mean of,
+        with the coordinate ``picture``.
 
     Raises:
         InputError: fewer than two pictures, or labels that do not fit the tokens or are all alike.
@@ -67,8 +70,9 @@ def linear_probe(
     from sklearn.preprocessing import StandardScaler
 
     runs = [runs] if isinstance(runs, Run) else list(runs)
-    y, picture, kept = _tokens(runs, labels)
-    pictures = int(picture.max()) + 1 if len(picture) else 0
+    y, sample, kept = _tokens(runs, labels)
+    units = _units(runs)
+    picture = np.unique(units, return_inverse=True)[1][sample]
     if len(np.unique(picture)) < 2 or len(np.unique(y)) < 2:
         raise InputError("a probe needs two pictures and two different labels at least")
     pipeline = make_pipeline(StandardScaler(), classifier or RidgeClassifier())
@@ -79,7 +83,7 @@ def linear_probe(
         own = np.flatnonzero(picture == number)
         shuffled[own] = y[rng.permutation(own)]
     layers = layer_numbers(runs[0], need)
-    right = np.full((pictures, len(layers)), np.nan)
+    right = np.full((len(units), len(layers)), np.nan)
     control, majority = np.zeros(len(layers)), 0.0
     parts = list(split.split(y, groups=picture))
     for column in range(len(layers)):
@@ -91,11 +95,15 @@ def linear_probe(
             chance[test] = blind.predict(x[test]) == y[test]
             names, counts = np.unique(y[train], return_counts=True)
             common[test] = y[test] == names[counts.argmax()]
-        for number in np.unique(picture):
-            right[number, column] = hits[picture == number].mean()
-        control[column] = _by_picture(chance, picture)
-        majority = _by_picture(common, picture)
-    each = xr.DataArray(right, dims=("sample", "layer"), coords={"layer": layers})
+        for number in np.unique(sample):
+            right[number, column] = hits[sample == number].mean()
+        control[column] = _by_sample(chance, sample)
+        majority = _by_sample(common, sample)
+    each = xr.DataArray(
+        right,
+        dims=("sample", "layer"),
+        coords={"layer": layers, "picture": ("sample", units)},
+    )
     found = mean_map(each, seed=seed)
     made = xr.Dataset(
         {
@@ -146,7 +154,7 @@ def labels_in_boxes(layout: TokenLayout, boxes: Mapping[str, Box], *, image: int
 def _tokens(
     runs: Sequence[Run], labels: str | Sequence[Sequence[str]]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every kept token's label and picture, and which of all vision tokens are kept."""
+    """Every kept token's label and sample, and which of all vision tokens are kept."""
     layouts = [layout for run in runs for layout in run.inputs.layouts]
     if isinstance(labels, str):
         if labels not in PLACES:
@@ -164,9 +172,17 @@ def _tokens(
             "tokens: one label for each, '' to leave it out"
         )
     y = np.array([label for own in named for label in own], dtype=str)
-    picture = np.repeat(np.arange(len(layouts)), sizes)
+    sample = np.repeat(np.arange(len(layouts)), sizes)
     kept = y != ""
-    return y[kept], picture[kept], kept
+    return y[kept], sample[kept], kept
+
+
+def _units(runs: Sequence[Run]) -> list[str]:
+    """What each sample of all runs shows; of raw tensors, itself."""
+    units: list[str] = []
+    for run in runs:
+        units += run.inputs.units or [f"row {len(units) + row}" for row in range(len(run.inputs))]
+    return units
 
 
 def _features(runs: Sequence[Run], need: Save, column: int) -> Float[np.ndarray, "token d"]:
@@ -178,5 +194,5 @@ def _features(runs: Sequence[Run], need: Save, column: int) -> Float[np.ndarray,
     return np.concatenate(found)
 
 
-def _by_picture(hits: np.ndarray, picture: np.ndarray) -> float:
-    return float(np.mean([hits[picture == number].mean() for number in np.unique(picture)]))
+def _by_sample(hits: np.ndarray, sample: np.ndarray) -> float:
+    return float(np.mean([hits[sample == number].mean() for number in np.unique(sample)]))
