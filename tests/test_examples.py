@@ -1,6 +1,7 @@
 """Every example and every notebook runs, on the bundled model."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+#: What a library tells its own users, and not those of vlmlens.
+WARNED = re.compile(r"Warning|deprecated", re.IGNORECASE)
 
 
 def test_there_are_some():
@@ -28,6 +31,7 @@ def test_an_example_runs_and_is_short(path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+    assert not WARNED.search(done.stderr), done.stderr
 
 
 @pytest.mark.filterwarnings("default")  # what Jupyter's own libraries warn of is theirs
@@ -36,4 +40,11 @@ def test_a_notebook_runs_and_is_committed_without_outputs(path, monkeypatch):
     notebook = nbformat.read(path, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "strip the outputs"
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+    ran = NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+    red = "".join(
+        output["text"]
+        for cell in ran.cells
+        for output in cell.get("outputs", ())
+        if output.get("name") == "stderr"
+    )
+    assert not WARNED.search(red), red
