@@ -3,14 +3,46 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
+# Tests share the machine: one thread each, this many at once, the tests of a file together.
+WORKERS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test bench mutants smol browser gallery study check format compatibility clean
+.PHONY: demo test machine versions plain bench mutants smol browser gallery study check format \
+	compatibility transformers clean
 
 demo: $(STAMP)
 	$(BIN)/vlmlens diagnose shapes-base --data shapes-2d --out results/demo
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	$(PYTEST) -p no:randomly
+
+# The same numbers on another machine: other vector instructions, threads, kernels and order. Two
+# of the settings in tests/machines.py, chosen by TURN.
+TURN ?= $(shell date +%j)
+machine: $(STAMP)
+	eval "$$($(BIN)/python tests/machines.py $(TURN))" && \
+		$(PYTEST) $${ORDER:--p no:randomly} tests/model tests/interventions tests/probes
+
+# The tests that are marked so, under the oldest transformers that is declared and under the newest
+# that pip resolves today.
+versions: transformers
+	for each in oldest newest; do \
+		PYTHONPATH=$(CURDIR)/$(AUDITS)/$$each $(PYTEST) -p no:randomly -m versions || exit 1; \
+	done
+
+# The demo and the examples as users have them: pip's own choice of every version, no constraints.
+# But for torch, which comes first at the pinned version, where pip would load gigabytes of CUDA.
+PLAIN = $(VENV)-plain
+plain:
+	rm -rf $(PLAIN)
+	$(PYTHON) -m venv $(PLAIN)
+	$(PLAIN)/bin/python -m pip install --quiet $(PIP_ARGS) $(shell grep ^torch== constraints.txt)
+	$(PLAIN)/bin/python -m pip install --quiet $(PIP_ARGS) .
+	cd $(PLAIN) && bin/vlmlens diagnose shapes-base --data shapes-2d --out demo
+	cd $(PLAIN) && for each in $(CURDIR)/examples/*.py; do \
+		echo $$each; bin/python -W error::FutureWarning $$each >/dev/null || exit 1; \
+	done
+	rm -rf $(PLAIN)
 
 # Ratios to what others do; docs/benchmarks.md. QUICK=1 is a narrower model, within 50 seconds.
 bench: $(STAMP)
@@ -42,16 +74,26 @@ check: $(STAMP)
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-# The page of families, measured under this transformers and under an earlier one.
-EARLIER ?= 5.20.0
+# The page of families, measured under the pinned transformers, the oldest and the newest. A family
+# that one of them cannot run is told on the page and is no reason to stop.
+compatibility: transformers
+	for each in pinned oldest newest; do \
+		PYTHONPATH=$(CURDIR)/$(AUDITS)/$$each $(BIN)/vlmlens check --tiny all --json $(AUDITS)/$$each.json; \
+	done
+	$(BIN)/python -m vlmlens.report.compatibility $(AUDITS)/pinned.json $(AUDITS)/oldest.json \
+		$(AUDITS)/newest.json > docs/compatibility.md
+
+# The oldest transformers that pyproject.toml declares, and the newest within it, each in a folder
+# that goes before the environment's own; the newest with the libraries that it asks for.
 AUDITS = results/compatibility
-compatibility: $(STAMP)
-	$(BIN)/python -m pip install --quiet --no-deps --upgrade $(PIP_ARGS) \
-		--target $(AUDITS)/transformers-$(EARLIER) transformers==$(EARLIER)
-	$(BIN)/vlmlens check --tiny all --json $(AUDITS)/now.json
-	PYTHONPATH=$(AUDITS)/transformers-$(EARLIER) $(BIN)/vlmlens check --tiny all --json $(AUDITS)/earlier.json
-	$(BIN)/python -m vlmlens.report.compatibility $(AUDITS)/now.json $(AUDITS)/earlier.json \
-		> docs/compatibility.md
+DECLARED = $(shell sed -n 's/.*"transformers>=\([0-9.]*\),\(<[0-9]*\)".*/\1/p' pyproject.toml)
+BELOW = $(shell sed -n 's/.*"transformers>=\([0-9.]*\),\(<[0-9]*\)".*/\2/p' pyproject.toml)
+transformers: $(STAMP)
+	rm -rf $(AUDITS)/oldest $(AUDITS)/newest
+	$(BIN)/python -m pip install --quiet --no-deps $(PIP_ARGS) \
+		--target $(AUDITS)/oldest "transformers==$(DECLARED).0"
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) \
+		--target $(AUDITS)/newest "transformers>=$(DECLARED),$(BELOW)"
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

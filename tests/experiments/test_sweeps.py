@@ -16,6 +16,8 @@ from vlmlens.experiments import sweep, sweeps
 from vlmlens.interventions import PatchFrom, RotateRope, Scale, ZeroAblate
 from vlmlens.zoo.tiny import build
 
+pytestmark = pytest.mark.versions
+
 QUESTION = "What color is the circle?"
 CLEAN = vl.Sample(QUESTION, (picture(0),), answer="red")
 OTHER = vl.Sample(QUESTION, (picture(1),), answer="blue")

@@ -22,6 +22,8 @@ from vlmlens.interventions import KnockOut, PatchFrom, Scale, ZeroAblate
 from vlmlens.model.rotary import rotate, unrotate
 from vlmlens.points import BLOCK_POINTS
 
+pytestmark = pytest.mark.versions
+
 
 @pytest.fixture(scope="module", params=EVERY)
 def vlm(request):

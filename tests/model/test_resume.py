@@ -24,6 +24,8 @@ from vlmlens.model import batching, resume
 from vlmlens.model.cone import Cone
 from vlmlens.zoo.tiny import build
 
+pytestmark = pytest.mark.versions
+
 LAST = vl.Where(positions="last")
 
 

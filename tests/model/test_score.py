@@ -9,6 +9,8 @@ from vlmlens.interventions import DropTokens, KnockOut, MovePositions, PermuteVi
 from vlmlens.model.score import answer_log_probs
 from vlmlens.sample import Sample
 
+pytestmark = pytest.mark.versions
+
 ANSWERS = (["red", "no"], ["yes", "the blue star"])
 #: Layers that remember something else than keys and values.
 HYBRID = ("qwen3_5", "lfm2_vl")

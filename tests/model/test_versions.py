@@ -16,6 +16,8 @@ from vlmlens.interventions import Scale
 from vlmlens.versions import CACHE_NAMES, cache_argument, cache_name, one_cache
 from vlmlens.zoo.tiny import build
 
+pytestmark = pytest.mark.versions
+
 
 class Newer(LlavaForConditionalGeneration):
     """A forward with the newest name, whatever its language model calls it."""
