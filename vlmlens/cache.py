@@ -47,6 +47,7 @@ class ActivationCache(Mapping[str, Tensor]):
     Attributes:
         axes: the names of each tensor's dimensions.
         layouts: what every position of the run was, sample by sample; empty where nobody said.
+        model: which model in memory was run, as ``HookedVLM.instance``; empty where nobody said.
     """
 
     # Equal to itself alone: a Mapping would compare its tensors, and could not be hashed.
@@ -58,10 +59,12 @@ class ActivationCache(Mapping[str, Tensor]):
         tensors: dict[str, Tensor],
         axes: dict[str, tuple[str, ...]],
         layouts: Sequence[TokenLayout] = (),
+        model: str = "",
     ):
         self._tensors = tensors
         self.axes = axes
         self.layouts = tuple(layouts)
+        self.model = model
         self._digest = ""
 
     @property
@@ -158,6 +161,14 @@ class ActivationCache(Mapping[str, Tensor]):
     def __repr__(self) -> str:
         size = sum(t.numel() * t.element_size() for t in self._tensors.values())
         return f"ActivationCache({len(self)} points, {size / 2**20:.1f} MiB)"
+
+
+def two_models(one: str, other: str) -> bool:
+    """Whether two names of models in memory are of different ones.
+
+    Names of two processes cannot be compared: the same model may be open in both.
+    """
+    return one != other and one.partition(" ")[0] == other.partition(" ")[0] != ""
 
 
 def contents(x: Tensor) -> str:

@@ -20,7 +20,14 @@ from torch import Tensor
 from vlmlens.errors import InputError, UnreachedPointError
 from vlmlens.interventions import Intervention, Site
 from vlmlens.model import HookedVLM, Inputs
-from vlmlens.model.watch import add_edits, in_the_graph, new_level, refuse_unreached
+from vlmlens.model.journal import in_turn
+from vlmlens.model.watch import (
+    add_edits,
+    in_the_graph,
+    new_level,
+    refuse_recomputing,
+    refuse_unreached,
+)
 
 PREFIX = "vlmlens."
 
@@ -49,6 +56,7 @@ class Pass:
     def __call__(self, _: Inputs) -> Any:
         """Transformers' output."""
         with self.vlm.road(self.attention), torch.set_grad_enabled(self.grad):
+            refuse_recomputing(self.vlm)
             return self.vlm.hf_model(**self.inputs.tensors, use_cache=False)
 
 
@@ -68,7 +76,7 @@ class TracedVLM(NNsight):
 
     def __init__(self, vlm: HookedVLM):
         vlm._check_open()
-        self._vlm = vlm
+        self._vlm, self._journal = vlm, vlm._journal
         self._pass: Pass | None = None
         self._found = {
             module: module.__dict__.get("forward")
@@ -135,6 +143,7 @@ class TracedVLM(NNsight):
         job = Pass(self._vlm, inputs, tuple(interventions), attention, grad)
         return super().trace(inputs, fn=job, **options)
 
+    @in_turn
     def interleave(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
         """Run a pass beside the trace's own code; nnsight calls this."""
         if not isinstance(fn, Pass):
@@ -149,7 +158,7 @@ class TracedVLM(NNsight):
                 # a module while it runs, if it had none.
                 for point in vlm.hook_dict.values():
                     if point.tap.stage not in COSTLY:
-                        point.add_hook(self._hook, level=level)
+                        point.add_own(self._hook, level)
                 output = super().interleave(fn, *args, **kwargs)
             except OutOfOrderError as error:
                 raise _explained(error, vlm, before) from error
@@ -180,7 +189,8 @@ class TracedVLM(NNsight):
         vlm = self._vlm
         point = vlm.hook_dict[name]
         if not any(handle.user_hook is self._hook for handle in point.fwd_hooks):
-            point.add_hook(self._hook, level=vlm.context_level)
+            level: Any = vlm.context_level
+            point.add_own(self._hook, level)
 
 
 class TracedPoint:
@@ -211,7 +221,8 @@ class TracedPoint:
         """Where this is, for an intervention's ``apply``."""
         job = self._running()
         point = job.vlm.hook_dict[self.name].point
-        return Site(self.name, self.axes, point.layer, job.inputs.layouts, job.inputs.keys)
+        layouts, keys = job.inputs.layouts, job.inputs.keys
+        return Site(self.name, self.axes, point.layer, layouts, keys, model=job.vlm)
 
     def _watch(self) -> None:
         self._running()

@@ -9,7 +9,7 @@ from vlmlens.cache import ActivationCache
 from vlmlens.checks import whole
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site, generator
-from vlmlens.interventions.stored import mean_activation, refuse_misaligned
+from vlmlens.interventions.stored import mean_activation, refuse_misaligned, refuse_other_model
 from vlmlens.positions import Positions
 
 
@@ -42,6 +42,7 @@ class MeanAblate(Intervention):
         """The mean, everywhere."""
         if self.source is None:
             raise InputError("MeanAblate needs source=run.saved of a run over reference samples")
+        refuse_other_model(self.source, site)
         over = self.where.positions if self.over is None else self.over
         return mean_activation(self.source, site.name, over).to(x).expand_as(x)
 
@@ -79,6 +80,7 @@ class ResampleAblate(Intervention):
             )
         if site.step > 0:  # the prompt has had its turn
             return x
+        refuse_other_model(self.source, site)
         whole = self.source[site.name]
         drawn = [int(generator(self.seed, key).integers(len(whole))) for key in site.keys]
         layouts = [self.source.layouts[row] for row in drawn] if self.source.layouts else []

@@ -12,6 +12,7 @@ from torch import Tensor
 from vlmlens.cache import ActivationCache
 from vlmlens.checks import Told, settle, shown
 from vlmlens.errors import InputError
+from vlmlens.interventions.own import made_of, refuse_unlike
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Positions
 from vlmlens.positions.selection import SETTLED
@@ -58,8 +59,8 @@ class Site:
         return self.masks[key]
 
     def read(self, point: str) -> Tensor:
-        """What came by at one of the points that the intervention ``reads``."""
-        return self.seen[within_block(self.name, point)]
+        """What came by at one of the points that the intervention ``reads``, as a copy."""
+        return self.seen[within_block(self.name, point)].clone()
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,13 @@ class Intervention(Told):
         """The positions (queries, at scores and patterns) that it may change; None for all."""
         return self.where.positions if self.where.queries is None else self.where.queries
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
-        """What the activation becomes: a new tensor of the same shape."""
+    def edit(self, x: Tensor, site: Site) -> Tensor | None:
+        """What the activation becomes, with the same shape.
+
+        Args:
+            x: a copy of the activation: another tensor may be returned, or this one written into.
+            site: where this takes place.
+        """
         raise NotImplementedError(f"{type(self).__name__} must say how it edits")
 
     def prepare(self, inputs: "Inputs") -> "Inputs":
@@ -111,21 +117,34 @@ class Intervention(Told):
         return inputs
 
     def apply(self, x: Tensor, site: Site) -> Tensor:
-        """The edit, confined to ``where``; everything outside stays bit for bit."""
+        """The edit, confined to ``where``; everything outside stays bit for bit.
+
+        Returns:
+            Another tensor, in the activation's dtype; the activation itself, which is never
+            written into, where nothing was edited.
+
+        Raises:
+            InputError: an edit of another shape or device, or one that returned nothing and
+                wrote nothing.
+        """
         if not self.where.has_step(site.step):
             return x
         mask, any_is = site.meant(self.where, x)
         if site.step > 0 and not any_is:
             return x
-        edited = self.edit(x, site)
-        if edited.shape != x.shape:
-            raise InputError(
-                f"{type(self).__name__} made {tuple(edited.shape)} of {site.name}, which is "
-                f"{tuple(x.shape)} ({' '.join(site.axes)}); an edit keeps the shape"
-            )
-        if mask is None:
-            return edited
-        return torch.where(mask, edited.to(x.dtype), x)
+        made = made_of(x, lambda own: self.edit(own, site))
+        if not made.edited:
+            if made.returned is None:
+                raise InputError(
+                    f"{self} returned nothing at {site.name} and wrote nothing: return a tensor, "
+                    "or write into the one that was given"
+                )
+            return x
+        edited = made.value
+        if isinstance(edited, Tensor) and torch.can_cast(edited.dtype, x.dtype):
+            edited = edited.to(x.dtype)
+        refuse_unlike(edited, x, site.name, site.axes, self)
+        return edited if mask is None else torch.where(mask, edited, x)
 
     def __str__(self) -> str:
         """The label of a column: the class and the fields that differ from their defaults."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -18,17 +19,18 @@ class Edit(Intervention):
     numbers is a ``functools.partial`` of one at module level, so that label and file tell which.
 
     Attributes:
-        by: from the whole activation to one of the same shape.
+        by: from the whole activation to one of the same shape; it may write into what it is given,
+            a copy, and return it or nothing.
     """
 
-    by: Callable[[Tensor], Tensor] | None = None
+    by: Callable[[Tensor], Tensor | None] | None = None
 
     def __post_init__(self):
         super().__post_init__()
         if self.by is not None and not callable(self.by):
             raise InputError(f"by={shown(self.by)}: a function of a tensor is wanted")
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Tensor, site: Site) -> Any:
         """What the function makes of it."""
         if self.by is None:
             raise InputError("Edit needs by=..., a function from the activation to another")

@@ -8,7 +8,7 @@ from torch import Tensor
 from vlmlens.cache import ActivationCache
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
-from vlmlens.interventions.stored import refuse_misaligned
+from vlmlens.interventions.stored import refuse_misaligned, refuse_other_model
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class PatchFrom(Intervention):
         """The other run's activation."""
         if self.source is None:
             raise InputError("PatchFrom needs source=run.saved of the run to patch from")
+        refuse_other_model(self.source, site)
         other = self.source[site.name]
         if site.step == 0:
             refuse_misaligned(self.source, site.layouts, site.name, x)

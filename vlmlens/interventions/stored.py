@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlmlens.cache import ActivationCache, contents
+from vlmlens.cache import ActivationCache, contents, two_models
 from vlmlens.checks import shown
 from vlmlens.errors import InputError
+from vlmlens.interventions.base import Site
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Positions
 from vlmlens.select import Where
@@ -98,6 +99,20 @@ def mean_activation(
     # Indices made here: a mask would be counted on the device, and the pass wait for it.
     at = (part.to(x.device) for part in mask.nonzero(as_tuple=True))
     return x[tuple(at)].float().mean(0)
+
+
+def refuse_other_model(cache: ActivationCache, site: Site) -> None:
+    """Refuse what another model's run saved: its directions mean nothing to this one.
+
+    Raises:
+        InputError: says how to have it all the same.
+    """
+    if site.model is not None and two_models(cache.model, site.model.instance):
+        raise InputError(
+            f"what was saved for {site.name} comes from another model than this one: "
+            "run this one, or, to go from model to model on purpose, pass "
+            "ActivationCache(dict(saved), saved.axes, saved.layouts)"
+        )
 
 
 def refuse_misaligned(

@@ -4,12 +4,12 @@ from vlmlens.model.batching import in_batches
 from vlmlens.model.hooked import HookedVLM
 from vlmlens.model.inputs import Inputs
 from vlmlens.model.norm import Norm
+from vlmlens.model.point import WiredPoint
 from vlmlens.model.prefill import Prefill
 from vlmlens.model.residual import ResidualStream
 from vlmlens.model.resume import Resumed
 from vlmlens.model.rotary import Rope, rotate, unrotate
 from vlmlens.model.run import Generation, Run
-from vlmlens.model.wiring import WiredPoint
 
 __all__ = [
     "Generation",

@@ -12,6 +12,7 @@ from vlmlens.checks import flag, one_of, refuse_unknown, shown, told, whole
 from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
 from vlmlens.model.given import as_hooks, as_inputs, as_saves
 from vlmlens.model.inputs import Inputs
+from vlmlens.model.journal import in_turn
 from vlmlens.model.run import Run
 from vlmlens.model.shaped import only, shaped
 from vlmlens.model.stopping import before_block
@@ -43,6 +44,7 @@ class AsTransformerLens(Wrapped):
 
     run: Callable[..., Run]  # of HookedVLM
 
+    @in_turn
     def forward(
         self,
         inputs: Inputs,
@@ -240,6 +242,7 @@ class AsTransformerLens(Wrapped):
         super()._enable_hook(name, *args, **kwargs)
 
     def _check_names(self, name: str | Callable[[str], bool]) -> None:
+        self._check_open()
         if isinstance(name, str):
             if name not in self.hook_dict:
                 self.matching(name)

@@ -10,6 +10,7 @@ scores or pattern makes our own mixture of the values the output.
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -33,6 +34,11 @@ MASKED = torch.finfo(torch.float16).min  # an additive mask below this hides its
 class Carrier(Protocol):
     """What a catcher needs of a hook point."""
 
+    @property
+    def acts(self) -> bool:
+        """Whether anybody watches it now and in this thread."""
+        ...
+
     def carry(self, native: Tensor) -> Tensor:
         """Show a tensor to the point's hooks; returns it, or what they made of it."""
         ...
@@ -40,10 +46,11 @@ class Carrier(Protocol):
 
 @dataclass(eq=False)  # the same rows may be asked for twice
 class RowRequest:
-    """Attention rows that somebody wants: their queries, and where to put the weights."""
+    """Attention rows that somebody wants: their queries, where to put the weights, and who asks."""
 
     queries: Int[Tensor, "batch rows"]
     deliver: Callable[[Float[Tensor, "batch head rows key"]], None]
+    thread: int = field(default_factory=get_ident)
 
 
 @dataclass
@@ -52,6 +59,18 @@ class Catcher:
 
     points: dict[str, Carrier] = field(default_factory=dict)
     rows: list[RowRequest] = field(default_factory=list)
+
+    # Asked anew at every step: a hook at one of them may add another at the next.
+
+    @property
+    def whole(self) -> bool:
+        """Whether anybody watches scores or pattern, now and in this thread."""
+        return any(self.points[step].acts for step in ("scores", "pattern") if step in self.points)
+
+    @property
+    def wanted(self) -> list[RowRequest]:
+        """The rows that this thread wants."""
+        return [request for request in self.rows if request.thread == get_ident()]
 
     def catch(self, step: str, x: Tensor) -> Tensor:
         """The tensor at one step, after whoever watches it."""
@@ -89,8 +108,8 @@ def _watched(base: str) -> Callable:
         query = catcher.catch("query", query)
         key = catcher.catch("key", key)
         value = catcher.catch("value", value)
-        whole = "scores" in catcher.points or "pattern" in catcher.points
-        if not (whole or catcher.rows):
+        whole, wanted = catcher.whole, catcher.wanted
+        if not (whole or wanted):
             return plain(module, query, key, value, attention_mask, **options)
         _refuse_what_we_cannot_compute(module, options)
         used = {k: v for k, v in options.items() if k != "softcap" or base not in UNCAPPED}
@@ -100,12 +119,12 @@ def _watched(base: str) -> Callable:
             edited = catcher.catch("scores", before)
             pattern = softmax(edited)
             weights = catcher.catch("pattern", pattern)
-            for request in catcher.rows:  # what the edits made of them
+            for request in wanted:  # what the edits made of them
                 request.deliver(weights.gather(2, _index(request, weights)))
             if edited is not before or weights is not pattern:
                 return mix(weights, value), weights
         else:
-            for request in catcher.rows:
+            for request in wanted:
                 asked = query.gather(2, _index(request, query))
                 seen, added = _read_mask(module, query, key, attention_mask, options, request)
                 request.deliver(softmax(scores(asked, key, seen, added, used)))

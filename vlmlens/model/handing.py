@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from vlmlens.model.prefill import Prefill, language_model
 from vlmlens.model.prefix import prefix_cache
+from vlmlens.model.wires import take_off
 from vlmlens.versions import cache_argument
 
 if TYPE_CHECKING:
@@ -45,13 +47,14 @@ def handed(vlm: "HookedVLM", prefill: Prefill, position: int) -> Iterator[None]:
     instead |= dict.fromkeys({"deepstack_visual_embeds", "visual_pos_masks"} & set(instead))
     instead |= cache_argument(language_model(vlm), cache) | {"use_cache": cache is not None}
     instead["inputs_embeds"] = prefill.stream[0][:, position:]
-    hook = language_model(vlm).register_forward_pre_hook(
-        lambda module, args, kwargs: ((), instead), with_kwargs=True
-    )
-    try:
+    module = language_model(vlm)
+
+    def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        return ((), instead) if vlm.running else None
+
+    with vlm.noted(partial(take_off, module, hook)):
+        module.register_forward_pre_hook(hook, with_kwargs=True)
         yield
-    finally:
-        hook.remove()
 
 
 def rows_of(mask: Any, position: int, size: int, device: torch.device) -> Any:
@@ -72,20 +75,27 @@ def causal(position: int, size: int) -> Tensor:
 
 
 @contextmanager
-def skipped(blocks: Sequence[nn.Module]) -> Iterator[None]:
+def skipped(vlm: "HookedVLM", blocks: Sequence[nn.Module]) -> Iterator[None]:
     """Blocks that hand on what they are given, while this lasts."""
     own = [block.__dict__.get("forward") for block in blocks]
-    try:
-        for block in blocks:
-            block.__dict__["forward"] = _hand_on
-        yield
-    finally:
+
+    def put_back() -> None:
         for block, forward in zip(blocks, own, strict=True):
             if forward is None:
                 block.__dict__.pop("forward", None)
             else:
                 block.__dict__["forward"] = forward
 
+    with vlm.noted(put_back):
+        for block in blocks:
+            block.__dict__["forward"] = _hand_on(vlm, block.forward)
+        yield
 
-def _hand_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return hidden_states
+
+def _hand_on(vlm: "HookedVLM", forward: Any) -> Any:
+    def hand_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if vlm.running:
+            return hidden_states
+        return forward(hidden_states, *args, **kwargs)
+
+    return hand_on

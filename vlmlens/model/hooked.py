@@ -21,6 +21,7 @@ from vlmlens.model.audit import audit
 from vlmlens.model.findings import Audit
 from vlmlens.model.given import as_cells, as_inputs, as_prefill, as_saves, prepared
 from vlmlens.model.inputs import Inputs, from_samples
+from vlmlens.model.journal import in_turn
 from vlmlens.model.prefill import Prefill, prefill
 from vlmlens.model.raw import Roles, from_tensors
 from vlmlens.model.resume import Resumed, resume
@@ -177,6 +178,7 @@ class HookedVLM(AsTransformerLens):
     # ------------------------------------------------------------------ running
 
     @told
+    @in_turn
     def run(
         self,
         inputs: Inputs,
@@ -216,6 +218,7 @@ class HookedVLM(AsTransformerLens):
         return self._ran(road, inputs, made, saved)
 
     @told
+    @in_turn
     def prefill(
         self,
         inputs: Inputs,
@@ -246,6 +249,7 @@ class HookedVLM(AsTransformerLens):
             return prefill(self, inputs, attention, after, names)
 
     @told
+    @in_turn
     def resume(
         self,
         prefill: Prefill,
@@ -271,6 +275,7 @@ class HookedVLM(AsTransformerLens):
         return resume(self, as_prefill(prefill), as_cells(cells), positions, progress)
 
     @told
+    @in_turn
     def generate(
         self,
         inputs: Inputs,
@@ -346,12 +351,16 @@ class HookedVLM(AsTransformerLens):
         Yields:
             A ``Reuse``, which counts, and says why where nothing can be shared.
         """
-        before, self._reuse = self._reuse, self._reuse or Reuse()
-        try:
-            yield self._reuse
-        finally:
+        before = self._reuse
+
+        def put_back() -> None:
             self._reuse = before
 
+        with self.noted(put_back):
+            self._reuse = before or Reuse()
+            yield self._reuse
+
+    @in_turn
     def audit(self, inputs: Inputs | None = None) -> Audit:
         """What this model offers, and by how much every law is missed on it.
 

@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicLayer
 
-from vlmlens.cache import ActivationCache
+from vlmlens.cache import ActivationCache, two_models
 from vlmlens.errors import InputError
 from vlmlens.model.generate import empty_cache
 from vlmlens.model.inputs import Inputs
 from vlmlens.model.prefix import prefix_cache
 from vlmlens.model.watch import new_level, see
+from vlmlens.model.wires import take_off
 from vlmlens.versions import CACHE_NAMES, cache_argument
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Prefill:
         shares_keys: whether blocks attend to another block's keys, so that none can be left out.
         shared: how many positions, images among them, were taken over from an earlier prefill.
         saved: the activations that were asked for, of every position.
+        model: which model in memory was run, as ``HookedVLM.instance``.
     """
 
     inputs: Inputs
@@ -49,6 +51,7 @@ class Prefill:
     shares_keys: bool = False
     shared: int = 0
     saved: ActivationCache = field(default_factory=lambda: ActivationCache({}, {}))
+    model: str = ""
 
     @property
     def masks(self) -> list[Tensor]:
@@ -87,6 +90,8 @@ def prefill(
             "sample, model.inputs(sample)"
         )
     refuse_hooks(vlm)
+    if after is not None:
+        refuse_others(vlm, after)
     shared = common(after, inputs, attention) if after is not None else 0
     if after is not None and shared and can_share(vlm, after, save):
         return _continue(vlm, after, inputs, shared, save)
@@ -103,7 +108,21 @@ def prefill(
         given,
         shares_keys=usual and len(cache.layers) < len(stream) - 1,
         saved=as_cache(vlm, saved, inputs),
+        model=vlm.instance,
     )
+
+
+def refuse_others(vlm: "HookedVLM", prefill: Prefill) -> None:
+    """Refuse a prefill of another model, whose keys mean nothing to this one.
+
+    Raises:
+        InputError: says what to do.
+    """
+    if two_models(prefill.model, vlm.instance):
+        raise InputError(
+            f"this prefill is of another model than {vlm.name} as it is open here: make one with "
+            "model.prefill(inputs)"
+        )
 
 
 def _continue(
@@ -150,15 +169,12 @@ def _watched(
     with ExitStack() as stack:
         for module in (*blocks_of(vlm), vlm.hf_model.get_submodule(vlm.family.final_norm)):
             # A copy: the block may write into what it is given.
-            stack.enter_context(before(module, lambda x: stream.append(x.clone())))
-        hook = language_model(vlm).register_forward_pre_hook(
-            lambda module, args, kwargs: given.update(kwargs), with_kwargs=True
-        )
-        stack.callback(hook.remove)
+            stack.enter_context(before(vlm, module, lambda x: stream.append(x.clone())))
+        stack.enter_context(handed_to(vlm, given))
         level = stack.enter_context(new_level(vlm))
         for name in save:
             note: Any = partial(see, seen=saved)
-            vlm.hook_dict[name].add_hook(note, level=level)
+            vlm.hook_dict[name].add_own(note, level)
         stack.enter_context(torch.no_grad())
         shown = tensors if vlm._reuse is None else vlm._reuse.stand_in(vlm, tensors)
         output = vlm.hf_model(
@@ -172,7 +188,7 @@ def _watched(
 def as_cache(vlm: "HookedVLM", saved: dict[str, Tensor], inputs: Inputs) -> ActivationCache:
     """What was saved, with its axes."""
     return ActivationCache(
-        saved, {name: vlm.hook_dict[name].axes for name in saved}, inputs.layouts
+        saved, {name: vlm.hook_dict[name].axes for name in saved}, inputs.layouts, vlm.instance
     )
 
 
@@ -248,10 +264,26 @@ def refuse_hooks(vlm: "HookedVLM") -> None:
 
 
 @contextmanager
-def before(module: nn.Module, see: Any) -> Iterator[None]:
+def handed_to(vlm: "HookedVLM", given: dict[str, Any]) -> Iterator[None]:
+    """Note what the language model is handed, while this lasts."""
+    module = language_model(vlm)
+
+    def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        if vlm.running:
+            given.update(kwargs)
+
+    with vlm.noted(partial(take_off, module, hook)):
+        module.register_forward_pre_hook(hook, with_kwargs=True)
+        yield
+
+
+@contextmanager
+def before(vlm: "HookedVLM", module: nn.Module, see: Any) -> Iterator[None]:
     """Call ``see`` with what enters a module; what it returns, if anything, enters instead."""
 
     def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        if not vlm.running:
+            return None
         x = args[0] if args else kwargs["hidden_states"]
         changed = see(x)
         if changed is None:
@@ -261,8 +293,6 @@ def before(module: nn.Module, see: Any) -> Iterator[None]:
         return args, kwargs | {"hidden_states": changed}
 
     # First, so that points at this module see what this makes of it.
-    handle = module.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
-    try:
+    with vlm.noted(partial(take_off, module, hook)):
+        module.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
         yield
-    finally:
-        handle.remove()

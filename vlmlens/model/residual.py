@@ -14,7 +14,7 @@ from vlmlens.cache import ActivationCache
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.model.norm import Norm
 from vlmlens.model.unembed import Tokens, directions
-from vlmlens.model.wiring import _by_head
+from vlmlens.model.wires import _by_head
 
 if TYPE_CHECKING:
     from vlmlens.model.hooked import HookedVLM

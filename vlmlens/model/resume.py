@@ -21,11 +21,13 @@ from vlmlens.interventions import Intervention, Site
 from vlmlens.model.batching import in_batches
 from vlmlens.model.cone import Cone, cone, layer_of, settled
 from vlmlens.model.handing import handed, skipped, words
+from vlmlens.model.point import WiredPoint
 from vlmlens.model.prefill import (
     Prefill,
     before,
     blocks_of,
     refuse_hooks,
+    refuse_others,
 )
 from vlmlens.model.watch import (
     edited_points,
@@ -35,7 +37,6 @@ from vlmlens.model.watch import (
     refuse_unreached,
     see,
 )
-from vlmlens.model.wiring import WiredPoint
 from vlmlens.positions import Positions, chosen
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def resume(
 ) -> Resumed:
     """Run cells from a prefill; see ``HookedVLM.resume``."""
     refuse_hooks(vlm)
+    refuse_others(vlm, prefill)
     size = prefill.stream[0].shape[1]
     at = torch.from_numpy(chosen(prefill.inputs.layouts[0], positions).nonzero()[0])
     rows, whole = _rows(vlm, prefill, cells)
@@ -169,11 +171,11 @@ def _one_pass(
     watched = [(name, edits[0]) for row in rows for name, edits in row.edits.items()]
     seen: dict[str, Tensor] = {}
     with ExitStack() as stack:
-        stack.enter_context(skipped(blocks[:first]))
+        stack.enter_context(skipped(vlm, blocks[:first]))
         for layer, module in list(enumerate([*blocks, norm]))[first:]:
             joining = sum(row.cone.layer == layer for row in rows)
             enter = partial(_enter, prefill, position, layer, joining, layer == first)
-            stack.enter_context(before(module, enter))
+            stack.enter_context(before(vlm, module, enter))
         level = stack.enter_context(new_level(vlm))
         for read in dict.fromkeys(
             read
@@ -183,10 +185,10 @@ def _one_pass(
             for read in read_points(vlm, edit, name)
         ):
             note: Any = partial(see, seen=seen)
-            vlm.hook_dict[read].add_hook(note, level=level)
+            vlm.hook_dict[read].add_own(note, level)
         for name in points:
             hook: Any = partial(_edit, vlm=vlm, prefill=prefill, rows=rows, seen=seen)
-            vlm.hook_dict[name].add_hook(hook, level=level)
+            vlm.hook_dict[name].add_own(hook, level)
         fired = {name: vlm.hook_dict[name].fired for name in points}
         stack.enter_context(handed(vlm, prefill, position))
         kept = at.to(vlm.device) - position

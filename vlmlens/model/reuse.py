@@ -1,13 +1,13 @@
 """Reuse: pictures are prepared, and seen by tower and projector, once for many passes."""
 
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlmlens.model.inputs import Inputs
 
@@ -22,10 +22,16 @@ INPUTS = 16
 
 @dataclass(frozen=True, eq=False)
 class _Features:
-    """What the tower made of one batch of images, and how attention was computed there."""
+    """What the tower made of one batch of images.
+
+    Attributes:
+        given: the images, as copies: whoever holds them may write into them.
+        state: what it was computed with, as ``_state`` tells it.
+        output: what came out.
+    """
 
     given: Mapping[str, Tensor]
-    road: str
+    state: Hashable
     output: Any
 
 
@@ -51,8 +57,8 @@ class Reuse:
         """The inputs that were made of the same before, or new ones.
 
         Args:
-            key: what they are made of, by ``id``.
-            alive: the same things, held so that no other can get their ``id``.
+            key: what they are made of: the samples by ``id``, their pictures by content.
+            alive: the samples, held so that no other can get their ``id``.
             make: makes them.
         """
         for known, _, inputs in self._inputs:
@@ -72,7 +78,7 @@ class Reuse:
         """The tensors of a pass, with what the tower makes of the images in their place.
 
         Features stand in where nobody watches or edits tower and projector, and no graph is kept;
-        otherwise both run, as without reuse.
+        otherwise both run, as without reuse. They are made anew where pixels or weights changed.
         """
         if "pixel_values" not in tensors:
             return tensors
@@ -81,10 +87,12 @@ class Reuse:
             return tensors
         encode = vlm.hf_model.base_model.get_image_features
         given = {name: tensors[name] for name in signature(encode).parameters if name in tensors}
-        road = vlm.config.vision_config._attn_implementation
-        found = next((f for f in self._features if f.road == road and _same(f.given, given)), None)
+        state = _state(vlm)
+        same = (f for f in self._features if f.state == state and _same(f.given, given))
+        found = next(same, None)
         if found is None:
-            found = _Features(given, road, encode(**given, return_dict=True))
+            kept = {name: x.clone() for name, x in given.items()}
+            found = _Features(kept, state, encode(**given, return_dict=True))
             self._features.append(found)
             self.encoded += 1
         else:
@@ -105,10 +113,37 @@ def _why_not(vlm: "HookedVLM") -> str:
     for name, point in vlm.hook_dict.items():
         if point.watched and name.startswith(("vision.", "projector.")):
             return f"{name} is watched"
+    beside = vlm.family.lm_layers.rpartition(".")[0]
+    for name, module in model.named_modules():
+        if not name.startswith(beside) and any(map(_foreign, _torch_hooks(module))):
+            return f"{name or type(model).__name__} has a torch hook"
     return ""
+
+
+def _torch_hooks(module: nn.Module) -> Iterator[Any]:
+    yield from module._forward_hooks.values()
+    yield from module._forward_pre_hooks.values()
+
+
+def _foreign(hook: Any) -> bool:
+    """Whether a hook may see or change something: neither ours nor what transformers keeps on."""
+    home = getattr(hook, "__module__", None) or ""
+    return not home.startswith(("vlmlens.", "transformers."))
+
+
+def _state(vlm: "HookedVLM") -> Hashable:
+    """What images are seen with: weights by place and version, adapters, how attention is computed.
+
+    Who writes into ``weight.data`` is not noticed, for that counts no version.
+    """
+    model = vlm.hf_model
+    weights = tuple((x.data_ptr(), x._version) for x in (*model.parameters(), *model.buffers()))
+    switches = ("training", "_disable_adapters", "_active_adapter")
+    set_so = tuple(str([m.__dict__.get(name) for name in switches]) for m in model.modules())
+    return vlm.config.vision_config._attn_implementation, weights, set_so
 
 
 def _same(known: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> bool:
     return known.keys() == given.keys() and all(
-        known[name] is x or torch.equal(known[name], x) for name, x in given.items()
+        torch.equal(known[name], x) for name, x in given.items()
     )

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vlmlens.errors import InputError, UnsupportedModelError
+from vlmlens.errors import InputError
 from vlmlens.model.attention import PREFIX, register
+from vlmlens.model.journal import Journal
 
 ROADS = ("auto", "eager", "sdpa")
 
@@ -15,16 +16,15 @@ class Roads:
 
     Attributes:
         found: implementation by the key of the sub-configuration; ``""`` is the whole model.
-
-    Raises:
-        UnsupportedModelError: somebody else watches this model.
     """
 
-    def __init__(self, model: Any):
-        self._model = model
-        self.found = {key: c._attn_implementation for key, c in _configs(model).items()}
-        if any(base.startswith(PREFIX) for base in self.found.values()):
-            raise UnsupportedModelError("another HookedVLM holds this model: close that one first")
+    def __init__(self, model: Any, journal: Journal):
+        self._model, self._journal = model, journal
+        # A copy of a model that is watched took our names along.
+        self.found = {
+            key: config._attn_implementation.removeprefix(PREFIX)
+            for key, config in _configs(model).items()
+        }
 
     @property
     def usual(self) -> str:
@@ -42,11 +42,9 @@ class Roads:
     @contextmanager
     def plain(self) -> Iterator[None]:
         """Transformers' own functions while this lasts."""
-        self.leave()
-        try:
+        with self._journal.noted(self.watch):
+            self.leave()
             yield
-        finally:
-            self.watch()
 
     @contextmanager
     def take(self, attention: str) -> Iterator[str]:
@@ -56,15 +54,12 @@ class Roads:
         if attention == "auto":
             yield self.usual
             return
-        try:
-            self._use(dict.fromkeys(self.found, register(attention)))
-        except ValueError as error:
-            self.watch()
-            raise InputError(f"this model has no attention={attention!r}: {error}") from error
-        try:
+        with self._journal.noted(self.watch):
+            try:
+                self._use(dict.fromkeys(self.found, register(attention)))
+            except ValueError as error:
+                raise InputError(f"this model has no attention={attention!r}: {error}") from error
             yield attention
-        finally:
-            self.watch()
 
     def _use(self, implementations: dict[str, str]) -> None:
         self._model.set_attn_implementation(dict(implementations))

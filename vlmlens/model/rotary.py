@@ -186,7 +186,7 @@ def angles(given: Any) -> tuple[Tensor, Tensor]:
 
 
 def with_angles(given: Any, side: int, changed: Tensor) -> Any:
-    """The same with other cosines (0) or sines (1); ``given`` itself if they are no others."""
+    """The same with other cosines (0) or sines (1)."""
     if not isinstance(given, Tensor):
         return (changed, given[1]) if side == 0 else (given[0], changed)
     parts = [given.real, given.imag]

@@ -1,12 +1,14 @@
 """A pass that ends with the last thing that anybody watches."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from vlmlens.errors import InputError
+from vlmlens.model.wires import take_off
 
 if TYPE_CHECKING:
     from vlmlens.model.hooked import HookedVLM
@@ -29,13 +31,14 @@ def last_of(vlm: "HookedVLM", watched: Sequence[str]) -> Iterator[None]:
             + (", ".join(watched[:3]) or "nothing: save something, or take the logits")
         )
     module = vlm.hf_model.get_submodule(_after(vlm, watched))
-    handle = module.register_forward_pre_hook(_stop, prepend=True)
-    try:
+
+    def stop(module: Any, args: Any) -> None:
+        if vlm.running:
+            raise _Enough
+
+    with suppress(_Enough), vlm.noted(partial(take_off, module, stop)):
+        module.register_forward_pre_hook(stop, prepend=True)
         yield
-    except _Enough:
-        pass
-    finally:
-        handle.remove()
 
 
 @contextmanager
@@ -43,25 +46,17 @@ def before_block(vlm: "HookedVLM", layer: int) -> Iterator[list[Tensor]]:
     """End the pass inside before this block, or before the final norm; yields what would enter."""
     family = vlm.family
     path = f"{family.lm_layers}.{layer}" if layer < vlm.layers else family.final_norm
+    module = vlm.hf_model.get_submodule(path)
     found: list[Tensor] = []
 
     def stop(module: Any, args: tuple, kwargs: dict) -> None:
-        found.append(args[0] if args else kwargs["hidden_states"])
-        raise _Enough
+        if vlm.running:
+            found.append(args[0] if args else kwargs["hidden_states"])
+            raise _Enough
 
-    handle = vlm.hf_model.get_submodule(path).register_forward_pre_hook(
-        stop, with_kwargs=True, prepend=True
-    )
-    try:
+    with suppress(_Enough), vlm.noted(partial(take_off, module, stop)):
+        module.register_forward_pre_hook(stop, with_kwargs=True, prepend=True)
         yield found
-    except _Enough:
-        pass
-    finally:
-        handle.remove()
-
-
-def _stop(module: Any, args: Any) -> None:
-    raise _Enough
 
 
 def _after(vlm: "HookedVLM", watched: Sequence[str]) -> str:

@@ -19,8 +19,9 @@ from vlmlens.interventions.base import within_block
 from vlmlens.model.attention import CATCHERS, Catcher, RowRequest
 from vlmlens.model.compiled import uncompiled
 from vlmlens.model.inputs import Inputs
+from vlmlens.model.level import Level
+from vlmlens.model.point import WiredPoint
 from vlmlens.model.stopping import last_of
-from vlmlens.model.wiring import WiredPoint
 from vlmlens.positions import Positions, chosen
 from vlmlens.versions import cache_argument
 
@@ -60,7 +61,13 @@ def one_pass(
     watched: list[tuple[str, Intervention | str]] = []
     with ExitStack() as stack:
         # Taking off nothing asks every point, which shows in models as small as tests use.
-        level = stack.enter_context(new_level(vlm)) if interventions or saves else 0
+        level = (
+            stack.enter_context(new_level(vlm))
+            if interventions or saves
+            else Level(0, vlm._journal)
+        )
+        if interventions or saves:
+            refuse_recomputing(vlm)
         stack.enter_context(as_watched(vlm))
         watched += add_edits(vlm, inputs, interventions, level, step)
         for item in saves:
@@ -80,7 +87,7 @@ def one_pass(
                     stack.enter_context(_rows(vlm, name, item, inputs, tensors, kept))
                     continue
                 hook: Any = partial(_keep, item=item, inputs=inputs, kept=kept, rows=rows)
-                vlm.hook_dict[name].add_hook(hook, level=level)
+                vlm.hook_dict[name].add_own(hook, level)
                 watched.append((name, "save"))
         before = {name: vlm.hook_dict[name].fired for name, _ in watched}
         given = tensors if vlm._reuse is None else vlm._reuse.stand_in(vlm, tensors)
@@ -90,7 +97,7 @@ def one_pass(
         if step == 0:  # while decoding, the tower and the projector have had their turn
             refuse_unreached(vlm, watched, before, tensors)
     saved = {name: kept[name] for name in vlm.hook_dict if name in kept} if kept else {}
-    return made, ActivationCache(saved, axes, inputs.layouts)
+    return made, ActivationCache(saved, axes, inputs.layouts, vlm.instance)
 
 
 def _logits(
@@ -117,29 +124,41 @@ def _logits(
 
 def as_watched(vlm: "HookedVLM") -> AbstractContextManager[None]:
     """Compiled code where it may run: while no point has a hook."""
-    watched = any(point.watched for point in vlm.hook_dict.values())
-    return uncompiled(vlm.hf_model) if watched else nullcontext()
+    if not any(point.watched for point in vlm.hook_dict.values()):
+        return nullcontext()
+    refuse_recomputing(vlm)
+    return uncompiled(vlm.hf_model)
+
+
+def refuse_recomputing(vlm: "HookedVLM") -> None:
+    """Refuse gradients where blocks are run once more for them: the hooks would be off by then.
+
+    Raises:
+        InputError: says how to switch one or the other off.
+    """
+    if torch.is_grad_enabled() and any(
+        module.training and getattr(module, "gradient_checkpointing", False)
+        for module in vlm.hf_model.modules()
+    ):
+        raise InputError(
+            "with gradient checkpointing, backward runs the blocks once more, when the hooks of "
+            "this pass are off: model.hf_model.gradient_checkpointing_disable() or .eval() "
+            "first, or watch without gradients (grad=False, torch.no_grad())"
+        )
 
 
 @contextmanager
-def new_level(vlm: "HookedVLM") -> Iterator[int]:
+def new_level(vlm: "HookedVLM") -> Iterator[Level]:
     """A context level whose hooks are taken off when it ends, whatever happens."""
-    level = vlm.context_level = vlm.context_level + 1
-    try:
-        with uncompiled(vlm.hf_model):
-            yield level
-    finally:
-        for point in vlm.hook_dict.values():
-            if point.watched:
-                point.remove_hooks("both", level=level)
-        vlm.context_level = level - 1
+    with vlm.opened_level() as level, uncompiled(vlm.hf_model):
+        yield level
 
 
 def add_edits(
     vlm: "HookedVLM",
     inputs: Inputs,
     interventions: Sequence[Intervention],
-    level: int,
+    level: Level,
     step: int = 0,
 ) -> list[tuple[str, Intervention | str]]:
     """Put every intervention's hooks on its points; returns the points and who asked for them."""
@@ -151,7 +170,7 @@ def add_edits(
             hook: Any
             for read in read_points(vlm, intervention, name):
                 hook = partial(see, seen=seen)
-                vlm.hook_dict[read].add_hook(hook, level=level)
+                vlm.hook_dict[read].add_own(hook, level)
             site = Site(
                 name,
                 vlm.hook_dict[name].axes,
@@ -164,7 +183,7 @@ def add_edits(
                 masks,
             )
             hook = partial(_edit, intervention=intervention, site=site)
-            vlm.hook_dict[name].add_hook(hook, level=level)
+            vlm.hook_dict[name].add_own(hook, level)
             watched.append((name, intervention))
     return watched
 
@@ -243,14 +262,16 @@ def _rows(
     assert item.rows is not None
     queries = row_index(inputs, item.rows, size).to(vlm.device)
     request = RowRequest(queries, deliver)
-    catcher = CATCHERS.setdefault(module, Catcher())
-    catcher.rows.append(request)
-    try:
-        yield
-    finally:
-        catcher.rows.remove(request)
+
+    def withdraw() -> None:
+        catcher = CATCHERS.get(module, Catcher())
+        catcher.rows = [other for other in catcher.rows if other is not request]
         if not catcher.rows and not catcher.points:
             CATCHERS.pop(module, None)
+
+    with vlm.noted(withdraw):
+        CATCHERS.setdefault(module, Catcher()).rows.append(request)
+        yield
 
 
 def _attention_path(vlm: "HookedVLM", name: str) -> str:
@@ -274,7 +295,7 @@ def in_the_graph(x: Tensor) -> Tensor:
 
     It has to be given back to the pass: what lies beside the path to the logits has no gradient.
     """
-    return x.clone() if x.requires_grad else x.detach().clone().requires_grad_()
+    return (x if x.requires_grad else x.detach().requires_grad_()).clone()
 
 
 def _keep(
@@ -298,7 +319,8 @@ def _keep(
         shape[at] = index.shape[1]
         x = x.gather(at, index.reshape(view).expand(shape))
     x = x if torch.is_grad_enabled() else x.detach()
-    kept_now = item.reduce(x) if item.reduce else x
+    # A function that writes into what it is given writes into a copy.
+    kept_now = item.reduce(x.clone()) if item.reduce else x
     name = hook.point.name
     if hook.tap.pieces and name in kept:  # a tower that is called image by image
         kept_now = torch.cat([kept[name], kept_now], dim=hook.axes.index("patch"))

@@ -1,23 +1,30 @@
 """A transformers model with its points: wired, looked up, and left as it was found."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from functools import cached_property
+import copy
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 
 from vlmlens import identity
-from vlmlens.errors import ClosedModelError, UnknownPointError, UnsupportedModelError
+from vlmlens.errors import ClosedModelError, InputError, UnknownPointError, UnsupportedModelError
 from vlmlens.families import FAMILIES, Family
 from vlmlens.model.as_module import AsModule
 from vlmlens.model.compiled import refuse_wrapped
 from vlmlens.model.device import device_of
+from vlmlens.model.held import hold, instance, let_go
+from vlmlens.model.journal import Journal, in_turn
+from vlmlens.model.level import Level
+from vlmlens.model.point import WiredPoint
 from vlmlens.model.recognise import recognise
 from vlmlens.model.reuse import Reuse
 from vlmlens.model.roads import Roads
 from vlmlens.model.rotary import Rope
-from vlmlens.model.wiring import WiredPoint, wire
+from vlmlens.model.wires import Board
+from vlmlens.model.wiring import wire
 from vlmlens.points import matching
 
 
@@ -36,7 +43,8 @@ class Wrapped(AsModule):
                 f"{type(hf_model).__name__} ({config.model_type}) is no vision-language model: its "
                 "configuration has no vision_config"
             )
-        self._roads = Roads(hf_model)
+        self._journal, self._board = Journal(), Board()
+        self._roads = Roads(hf_model, self._journal)
         # Beside the module tree: what HookedRootModule writes on its modules is not for theirs.
         self.__dict__["hf_model"] = hf_model
         self.processor, self.name, self.config = processor, name or config.model_type, config
@@ -44,19 +52,107 @@ class Wrapped(AsModule):
         self.recognised = config.model_type not in FAMILIES
         known = FAMILIES.get(config.model_type)
         self.family: Family = known.around(config) if known else recognise(hf_model)
-        points, self.absent = wire(hf_model, self.family)
+        points, self.absent = wire(hf_model, self.family, self._board)
         self.hook_dict = points  # pyright: ignore[reportIncompatibleVariableOverride]
         self.mod_dict = dict(points)
         self.layers = config.get_text_config().num_hidden_layers
-        self._training = {module: module.training for module in hf_model.modules()}
         self._closed = False
         self._reuse: Reuse | None = None
+        training = {module: module.training for module in hf_model.modules()}
+        hold(hf_model, self)
+        # Not a method, which would keep this alive: whoever drops it frees the model.
+        self._give_back = partial(
+            _give_back, hf_model, tuple(points.values()), self._roads, self._board, training
+        )
+        weakref.finalize(self, self._give_back).atexit = False
         hf_model.eval()
         self._roads.watch()
+
+    # ------------------------------------------------------------------ contexts and hooks
 
     def road(self, attention: str) -> AbstractContextManager[str]:
         """Attention computed in one way while this lasts; yields what that is."""
         return self._roads.take(attention)
+
+    def noted(self, undo: Callable[[], object]) -> AbstractContextManager[None]:
+        """What is put on the model while this lasts; ``undo`` takes it off, whatever happens."""
+        return self._journal.noted(undo)
+
+    @property
+    def running(self) -> bool:
+        """Whether this thread is running the model: what a call put on acts for it alone."""
+        return self._journal.held
+
+    @contextmanager
+    def opened_level(self) -> Iterator[Level]:
+        """A context level, whose hooks act in this thread, until it ends."""
+        level = Level(max(self._levels, default=0) + 1, self._journal)
+
+        def drop() -> None:
+            level.over = True
+            for point in self.hook_dict.values():
+                if point.watched or point.fwd_hooks or point.bwd_hooks:
+                    point.drop(level)
+            self._levels = [other for other in self._levels if other is not level]
+
+        with self.noted(drop):
+            self._levels.append(level)
+            yield level
+
+    @property
+    def context_level(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """How many contexts this thread has open, as TransformerLens counts them."""
+        return next((level for level in reversed(self._levels) if level.acts), 0)
+
+    @context_level.setter
+    def context_level(self, level: int) -> None:
+        # TransformerLens begins with 0, and counts no further by itself: see ``hooks``.
+        self._levels: list[Level] = []
+
+    @contextmanager
+    def hooks(
+        self,
+        fwd_hooks: Sequence[tuple[str | Callable, Callable]] = (),
+        bwd_hooks: Sequence[tuple[str | Callable, Callable]] = (),
+        reset_hooks_end: bool = True,
+        clear_contexts: bool = False,
+    ) -> Iterator["Wrapped"]:
+        """Hooks that are on while this lasts, as in TransformerLens; they act in this thread.
+
+        Args:
+            fwd_hooks: names, or conditions on names, each with its hook.
+            bwd_hooks: the same, for hooks on gradients.
+            reset_hooks_end: False leaves them on, in every thread, until ``reset_hooks``.
+            clear_contexts: whether points forget what hooks put into ``hook.ctx`` at the end.
+
+        Raises:
+            UnknownPointError: a name that is no point's, or a condition that names none.
+            ClosedModelError: the model was closed.
+        """
+        self._check_open()
+        with self.opened_level() as level:
+            try:
+                for name, hook in fwd_hooks:
+                    self._enable_hook(name, hook, "fwd")
+                for name, hook in bwd_hooks:
+                    self._enable_hook(name, hook, "bwd")
+                yield self
+            finally:
+                if not reset_hooks_end:
+                    for point in self.hook_dict.values():
+                        point.release(level)
+                elif clear_contexts:
+                    self.clear_contexts()
+
+    @in_turn
+    def run_with_hooks(self, *args: Any, **kwargs: Any) -> Any:
+        """Run under hooks, as in TransformerLens."""
+        return super().run_with_hooks(*args, **kwargs)
+
+    @in_turn
+    def reset_hooks(self, *args: Any, **kwargs: Any) -> None:
+        """Take hooks off, as in TransformerLens."""
+        super().reset_hooks(*args, **kwargs)
 
     def depth(self, part: str = "blocks") -> int:
         """How many blocks a stack offers: ``"blocks"`` or ``"vision.blocks"``."""
@@ -74,10 +170,20 @@ class Wrapped(AsModule):
                 raise UnknownPointError(name, self.hook_dict, f"({self.absent[name]})")
         return matching(asked, list(self.hook_dict))
 
+    def add_caching_hooks(self, *args: Any, **kwargs: Any) -> dict:
+        """Hooks that keep activations, as in TransformerLens."""
+        self._check_open()
+        return super().add_caching_hooks(*args, **kwargs)
+
     @property
     def device(self) -> torch.device:
         """Where inputs go."""
         return device_of(self.hf_model.get_input_embeddings())
+
+    @property
+    def instance(self) -> str:
+        """A name for this one model in memory, be it wrapped once or again."""
+        return instance(self.hf_model)
 
     @property
     def revision(self) -> str:
@@ -130,15 +236,34 @@ class Wrapped(AsModule):
         block = self.hf_model.get_submodule(self.family.lm_layers)[0]
         return getattr(getattr(block, "self_attn", None), "attn_logit_softcapping", None)
 
+    @in_turn
     def close(self) -> None:
         """Take off every hook and leave the model as it was found."""
-        if self._closed:
-            return
-        self.reset_hooks(including_permanent=True)
-        self._roads.leave()
-        for module, training in self._training.items():
-            module.training = training
-        self._closed = True
+        if not self._closed:
+            self._give_back()
+            self._closed = True
+
+    def __deepcopy__(self, memo: dict) -> "Wrapped":
+        """A copy of the model, opened by itself.
+
+        Raises:
+            InputError: hooks are on, which the copy would not have.
+        """
+        self._check_open()
+        if hooked := [name for name, point in self.hook_dict.items() if point.watched]:
+            raise InputError(
+                f"hooks are on at {', '.join(hooked[:3])}{' ...' * (len(hooked) > 3)}, which a "
+                "copy would not have: model.reset_hooks() takes them off"
+            )
+        model = copy.deepcopy(self.hf_model, memo)
+        return type(self)(model, self.processor, self.name or "", self._revision)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise InputError(
+            f"HookedVLM({self.name}) stays in its process, on a model in its memory, and cannot be "
+            "pickled: open it where it is used, vl.HookedVLM.from_pretrained(...), or send "
+            "model.hf_model there and wrap that"
+        )
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -155,3 +280,22 @@ class Wrapped(AsModule):
                 part = name[: name.index("blocks.") + 6]
                 depths[part] = max(depths.get(part, 0), point.point.layer + 1)
         return depths
+
+
+def _give_back(
+    model: Any,
+    points: Sequence[WiredPoint],
+    roads: Roads,
+    board: Board,
+    training: Mapping[Any, bool],
+) -> None:
+    """Take off every hook and leave a model as it was found; more than once if need be."""
+    if board.closed:
+        return
+    for point in points:
+        point.remove_all()
+    roads.leave()
+    for module, flag in training.items():
+        module.training = flag
+    let_go(model)
+    board.closed = True

@@ -12,7 +12,7 @@ from torch import Tensor
 from vlmlens.cache import ActivationCache, Save
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.interventions import Intervention, Site
-from vlmlens.interventions.stored import refuse_misaligned
+from vlmlens.interventions.stored import refuse_misaligned, refuse_other_model
 from vlmlens.model import HookedVLM, Inputs, Run
 from vlmlens.probes.labels import array
 from vlmlens.select import Where
@@ -215,6 +215,7 @@ class _Between(_Lever):
     start: ActivationCache = field(default_factory=lambda: ActivationCache({}, {}))
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
+        refuse_other_model(self.start, site)
         refuse_misaligned(self.start, site.layouts, site.name, x)
         begin = self.start[site.name].to(x)
         self.leaves[_LENGTH] = _wide((x - begin).detach())
