@@ -7,6 +7,7 @@ import random
 import signal
 import time
 import weakref
+from functools import partial
 
 import pytest
 import torch
@@ -336,8 +337,8 @@ def test_gradient_checkpointing_under_hooks_is_refused():
     with vl.HookedVLM(hf_model, processor) as model:
         inputs = asked(model)
         hf_model.train()
-        hf_model.gradient_checkpointing = True  # what transformers' switch sets, whatever its name
-        hf_model._set_gradient_checkpointing(True, checkpoint)
+        # What transformers' switch calls, whatever its name.
+        hf_model._set_gradient_checkpointing(True, partial(checkpoint, use_reentrant=False))
         model.run(inputs, grad=True).logits.sum().backward()  # nobody watches: as in transformers
         for watched in (
             lambda: model.run(inputs, EDITS, grad=True),
