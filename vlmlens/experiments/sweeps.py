@@ -238,7 +238,7 @@ class _Pair:
                 if made.points != (name,):
                     raise InputError(f"{made} edits points of its own: it cannot be swept by point")
                 edits.append([made])
-        found = self.model.resume(base, edits)
+        found = self.model.resume(base, edits, unseen=True)
         with torch.no_grad():
             return xr.Dataset(
                 {

@@ -28,7 +28,7 @@ from vlmlens.model.resume import Resumed, resume
 from vlmlens.model.reuse import Reuse
 from vlmlens.model.run import Generation, Run
 from vlmlens.model.score import scores
-from vlmlens.model.watch import one_pass, refuse_idle
+from vlmlens.model.watch import one_pass, refuse_idle, refuse_unfinished
 from vlmlens.positions import Positions
 from vlmlens.sample import Picture, Sample
 
@@ -256,6 +256,7 @@ class HookedVLM(AsTransformerLens):
         cells: Sequence[Sequence[Intervention]],
         positions: Positions = "last",
         *,
+        unseen: bool = False,
         progress: Callable[[int], None] = lambda done: None,
     ) -> Resumed:
         """Many edited passes over one sample, each computing what its edits can change.
@@ -269,10 +270,12 @@ class HookedVLM(AsTransformerLens):
             prefill: from ``prefill``.
             cells: lists of interventions, each applied in order.
             positions: whose logits are wanted, as in ``Save.rows``.
+            unseen: let cells be whose keys no query sees, which change nothing: a map has such
+                places, and elsewhere they are a mistake.
             progress: called with the number of cells that were just done.
         """
         self._check_open()
-        return resume(self, as_prefill(prefill), as_cells(cells), positions, progress)
+        return resume(self, as_prefill(prefill), as_cells(cells), positions, progress, unseen)
 
     @told
     @in_turn
@@ -316,8 +319,9 @@ class HookedVLM(AsTransformerLens):
             attention: as in ``run``.
 
         Raises:
-            InputError: padding on the right, numbers that make no sense, or a checkpoint that is
-                set to another way of decoding, such as ``num_beams=4``.
+            InputError: padding on the right, numbers that make no sense, a checkpoint that is set
+                to another way of decoding, such as ``num_beams=4``, or an edit for steps of which
+                none came for some sample: its answer ended before.
         """
         self._check_open()
         wish = choosing.Wish(max_new_tokens, min_new_tokens, temperature, seed, stop)
@@ -329,7 +333,7 @@ class HookedVLM(AsTransformerLens):
         edited = partial(one_pass, self, interventions=edits)
         tokenizer = getattr(self.processor, "tokenizer", None)
         with self._roads.take(attention) as road, torch.no_grad():
-            return generate.decode(
+            said = generate.decode(
                 inputs,
                 partial(edited, saves=saves),
                 partial(self._ran, road),
@@ -339,6 +343,8 @@ class HookedVLM(AsTransformerLens):
                 max_new_tokens=wish.most,
                 score=partial(scores, inputs, answers, edits, edited),
             )
+        refuse_unfinished(edits, said.lengths.tolist())
+        return said
 
     @contextmanager
     def reuse(self) -> Iterator[Reuse]:

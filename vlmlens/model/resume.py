@@ -29,6 +29,7 @@ from vlmlens.model.prefill import (
     refuse_hooks,
     refuse_others,
 )
+from vlmlens.model.sight import Sight, sight_of
 from vlmlens.model.watch import (
     edited_points,
     new_level,
@@ -81,6 +82,7 @@ def resume(
     cells: Sequence[Sequence[Intervention]],
     positions: Positions,
     progress: Callable[[int], None],
+    unseen: bool = False,
 ) -> Resumed:
     """Run cells from a prefill; see ``HookedVLM.resume``."""
     refuse_hooks(vlm)
@@ -92,7 +94,9 @@ def resume(
     with vlm.road(prefill.attention), torch.no_grad():
         for position, group in groups(rows, int(at[0]), prefill):
             most = max(1, min(POSITIONS // (size - position), KEYS // size))
-            for some in in_batches(partial(_one_pass, vlm, prefill, position, at), group, most):
+            for some in in_batches(
+                partial(_one_pass, vlm, prefill, position, at, unseen), group, most
+            ):
                 found |= some
                 progress(len(some))
     for number, logits in found.items():
@@ -161,7 +165,12 @@ def _row(
 
 
 def _one_pass(
-    vlm: "HookedVLM", prefill: Prefill, position: int, at: Tensor, rows: Sequence[_Row]
+    vlm: "HookedVLM",
+    prefill: Prefill,
+    position: int,
+    at: Tensor,
+    unseen: bool,
+    rows: Sequence[_Row],
 ) -> dict[int, Tensor]:
     """Rows, sorted by their first block, through the blocks from there on: cell -> logits."""
     first = rows[0].cone.layer
@@ -177,6 +186,11 @@ def _one_pass(
             enter = partial(_enter, prefill, position, layer, joining, layer == first)
             stack.enter_context(before(vlm, module, enter))
         level = stack.enter_context(new_level(vlm))
+        looks = [] if unseen else list(_looks(rows))
+        for name in dict.fromkeys(name for _, _, names in looks for name in names):
+            here = [(number, sight) for number, sight, names in looks if name in names]
+            look: Any = partial(_look, prefill=prefill, looks=here)
+            vlm.hook_dict[name].add_own(look, level)
         for read in dict.fromkeys(
             read
             for name in points
@@ -194,7 +208,28 @@ def _one_pass(
         kept = at.to(vlm.device) - position
         output = vlm.hf_model(**words(prefill, position), use_cache=False, logits_to_keep=kept)
         refuse_unreached(vlm, watched, fired, prefill.inputs.tensors)
+    for _, sight, _ in looks:
+        sight.refuse()
     return {row.cell: logits for row, logits in zip(rows, output.logits, strict=True)}
+
+
+def _looks(rows: Sequence[_Row]) -> Iterator[tuple[int, Sight, list[str]]]:
+    """Every row's edits that choose keys, by the row's number, and the scores to look at."""
+    for number, row in enumerate(rows):
+        for edit in dict.fromkeys(edit for edits in row.edits.values() for edit in edits):
+            names = [name for name, edits in row.edits.items() if edit in edits]
+            if (found := sight_of(edit, names, 0, 1)) is not None:
+                yield number, *found
+
+
+def _look(
+    x: Tensor, hook: WiredPoint, prefill: Prefill, looks: Sequence[tuple[int, Sight]]
+) -> None:
+    """Show every row's scores to those who look."""
+    inputs, size = prefill.inputs, len(prefill.inputs.layouts[0])
+    site = Site(hook.point.name, hook.axes, hook.point.layer, inputs.layouts, inputs.keys)
+    for number, sight in looks:
+        sight.look(_whole(x[number : number + 1], hook.axes, size), site)
 
 
 def _enter(

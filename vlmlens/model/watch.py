@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,9 @@ from vlmlens.model.compiled import uncompiled
 from vlmlens.model.inputs import Inputs
 from vlmlens.model.level import Level
 from vlmlens.model.point import WiredPoint
+from vlmlens.model.sight import Sight, sight_of
 from vlmlens.model.stopping import last_of
-from vlmlens.positions import Positions, chosen
+from vlmlens.positions import Positions, chosen, indices
 from vlmlens.versions import cache_argument
 
 if TYPE_CHECKING:
@@ -69,7 +71,8 @@ def one_pass(
         if interventions or saves:
             refuse_recomputing(vlm)
         stack.enter_context(as_watched(vlm))
-        watched += add_edits(vlm, inputs, interventions, level, step)
+        sights: list[Sight] = []
+        watched += add_edits(vlm, inputs, interventions, level, step, sights)
         for item in saves:
             for name in vlm.matching(item.points):
                 way = ways.setdefault(name, (item.rows, item.reduce))
@@ -96,6 +99,8 @@ def one_pass(
         made = _logits(vlm, given, logits, inputs, [*axes, *(name for name, _ in watched)])
         if step == 0:  # while decoding, the tower and the projector have had their turn
             refuse_unreached(vlm, watched, before, tensors)
+    for sight in sights:
+        sight.refuse()
     saved = {name: kept[name] for name in vlm.hook_dict if name in kept} if kept else {}
     return made, ActivationCache(saved, axes, inputs.layouts, vlm.instance)
 
@@ -160,9 +165,21 @@ def add_edits(
     interventions: Sequence[Intervention],
     level: Level,
     step: int = 0,
+    sights: list[Sight] | None = None,
 ) -> list[tuple[str, Intervention | str]]:
-    """Put every intervention's hooks on its points; returns the points and who asked for them."""
+    """Put every intervention's hooks on its points; returns the points and who asked for them.
+
+    ``sights``, where it is given, takes what is looked at before anything is edited.
+    """
     watched = []
+    for intervention in interventions:
+        found = sight_of(intervention, edited_points(vlm, intervention), step, len(inputs))
+        if sights is None or found is None:
+            continue
+        for name in found[1]:
+            look: Any = partial(_look, sight=found[0], site=_site(vlm, inputs, name, step))
+            vlm.hook_dict[name].add_own(look, level)
+        sights.append(found[0])
     for intervention in interventions:
         seen: dict[str, Tensor] = {}
         masks: dict = {}
@@ -171,21 +188,20 @@ def add_edits(
             for read in read_points(vlm, intervention, name):
                 hook = partial(see, seen=seen)
                 vlm.hook_dict[read].add_own(hook, level)
-            site = Site(
-                name,
-                vlm.hook_dict[name].axes,
-                vlm.hook_dict[name].point.layer,
-                inputs.layouts,
-                inputs.keys,
-                step,
-                seen,
-                vlm,
-                masks,
-            )
+            site = replace(_site(vlm, inputs, name, step), seen=seen, masks=masks)
             hook = partial(_edit, intervention=intervention, site=site)
             vlm.hook_dict[name].add_own(hook, level)
             watched.append((name, intervention))
     return watched
+
+
+def _site(vlm: "HookedVLM", inputs: Inputs, name: str, step: int) -> Site:
+    point = vlm.hook_dict[name]
+    return Site(name, point.axes, point.point.layer, inputs.layouts, inputs.keys, step, model=vlm)
+
+
+def _look(x: Tensor, hook: WiredPoint, sight: Sight, site: Site) -> None:
+    sight.look(x, site)
 
 
 def refuse_unreached(
@@ -218,6 +234,27 @@ def refuse_idle(interventions: Sequence[Intervention], steps: int) -> None:
                     else f"there are {steps}, from 0"
                 )
             )
+
+
+def refuse_unfinished(interventions: Sequence[Intervention], lengths: Sequence[int]) -> None:
+    """Refuse edits of steps that some sample's answer ended before.
+
+    Args:
+        interventions: what was to be edited.
+        lengths: how many steps each sample had.
+
+    Raises:
+        InputError: names the sample, and the last step that came.
+    """
+    for edit in interventions:
+        where = edit.where
+        rows = range(len(lengths))
+        for row in rows if where.samples is None else indices(where.samples, len(rows), "sample"):
+            if not any(map(where.has_step, range(lengths[row]))):
+                raise InputError(
+                    f"{edit} is for steps={where.steps!r}, but the answer of sample {row} ended "
+                    f"with step {lengths[row] - 1}: stop=False goes on to max_new_tokens"
+                )
 
 
 def edited_points(vlm: "HookedVLM", intervention: Intervention) -> list[str]:
