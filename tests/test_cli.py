@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import xarray as xr
 from conftest import build, picture
@@ -217,7 +218,8 @@ def test_a_folder_of_ones_own_images(saved, tmp_path, vlmlens_says):
     photos = tmp_path / "photos [2024]"
     photos.mkdir()
     for n in range(3):
-        picture(n, (50, 30)).save(photos / f"{n}.png")
+        picture(n, (50, (30, 40, 50)[n])).save(photos / f"{n}.png")
+    (photos / "notes.txt").write_text("no picture")
     out = tmp_path / "results"
     question = "What color is the circle?"
     words = ("diagnose", saved, "--data", photos, "--question", question, "--out", out)
@@ -231,6 +233,11 @@ def test_a_folder_of_ones_own_images(saved, tmp_path, vlmlens_says):
     assert (results["correct"].sel(permutation="original") == 1).all()
     assert results.attrs["reference"] == "own"
     assert "accuracy" not in said
+    # What the model is not shown, and what was not read, is said and kept.
+    assert "is shown 60 to 80 % of the picture in 2 of 3 samples" in " ".join(said.split())
+    assert "of the picture in 2 of 3 samples" in (out / "report.html").read_text()
+    np.testing.assert_allclose(results["seen"], [0.6, 0.8, 1.0], atol=0.01)
+    assert results.attrs["left_out"] == "1: notes.txt"
 
 
 def test_one_missing_answer_is_left_out_by_name(saved, tmp_path, vlmlens_says):

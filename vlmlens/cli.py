@@ -90,6 +90,7 @@ def diagnose(
     # The data is known to be in order: only now does it pay to import torch.
     from vlmlens import experiments, report
     from vlmlens.model import HookedVLM
+    from vlmlens.report.summary import on_crops
 
     with HookedVLM.from_pretrained(model, device=device, dtype=dtype) as vlm:
         measured = experiments.diagnose_all if everything else experiments.diagnose
@@ -108,11 +109,13 @@ def diagnose(
         )
     found.results.attrs |= {"data": data, "command": f"vlmlens {shlex.join(sys.argv[1:])}"}
     if left:
-        found.results.attrs["left_out"] = f"{len(left)} files: {', '.join(left[:20])}"
+        found.results.attrs["left_out"] = f"{len(left)}: {', '.join(left[:20])}"
     paths = experiments.save(found, folder)
     page = report.build(found.results, found.psi, folder / "report.html")
     out.print(_table(found))
     out.print(_summary(found))
+    if crops := on_crops(found.results):
+        out.print(crops, markup=False, highlight=False, soft_wrap=True)
     if everything:
         out.print(_averages(found))
         for name in found.tables:

@@ -22,6 +22,9 @@ KINDS = ("", "patch", "thumbnail", "newline", "register", "separator")
 #: What a box is, in this order, in pixels of the original image.
 EDGES = ("left", "top", "right", "bottom")
 
+#: What an original's size is called beside values that lie on it.
+SIZE = ("picture_width", "picture_height")
+
 
 @dataclass(frozen=True)
 class View:
@@ -91,6 +94,7 @@ class TokenLayout:
             all that has a row is a patch.
         box: left, top, right, bottom in pixels of the ORIGINAL image; NaN elsewhere, and where
             the original's size is unknown.
+        sizes: width and height of every original image; None, or nothing, where unknown.
     """
 
     roles: tuple[str, ...]
@@ -101,6 +105,7 @@ class TokenLayout:
     box: Float[np.ndarray, "pos 4"]
     tile: Int[np.ndarray, " pos"] = None  # type: ignore[assignment]
     kind: tuple[str, ...] = ()
+    sizes: tuple[tuple[int, int] | None, ...] = ()
 
     def __post_init__(self):
         if self.tile is None:
@@ -175,6 +180,35 @@ class TokenLayout:
             )
         return int(self.row[here].max()) + 1, int(self.column[here].max()) + 1
 
+    def seen(self, image: int = 0) -> float:
+        """Share of an original image's pixels that at least one of its patches looks at.
+
+        1 is all of them. Less is what a crop to a square, or patches that leave a strip over,
+        hide from the model: of a picture three times as wide as high, a centre crop leaves 1/3.
+
+        Raises:
+            EmptySelectionError: the sample holds no such image.
+            InputError: the original's size is unknown.
+        """
+        here = self.vision(image)
+        if not len(here):
+            raise EmptySelectionError(f"no image {image}: this sample holds {self.images}")
+        size = self.sizes[image] if image < len(self.sizes) else None
+        boxes = self.box[here]
+        if size is None or np.isnan(boxes).any():
+            raise InputError("the original image's size is unknown: pass images, not pixel_values")
+        xs, ys = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
+        covered = np.zeros((len(ys) - 1, len(xs) - 1), dtype=bool)
+        ends = zip(
+            *(np.searchsorted(xs, boxes[:, at]) for at in (0, 2)),
+            *(np.searchsorted(ys, boxes[:, at]) for at in (1, 3)),
+            strict=True,
+        )
+        for left, right, top, bottom in ends:
+            covered[top:bottom, left:right] = True
+        area = float((np.diff(ys)[:, None] * np.diff(xs) * covered).sum())
+        return min(area / (size[0] * size[1]), 1.0)
+
     def within(self, box: Iterable[float], image: int = 0) -> Int[np.ndarray, " chosen"]:
         """The vision tokens whose pixels overlap a box of the original image.
 
@@ -225,6 +259,7 @@ class TokenLayout:
             np.pad(self.box, ((before, after), (0, 0)), constant_values=np.nan),
             numbers(self.tile),
             texts(self.kind),
+            self.sizes,
         )
 
     def __repr__(self) -> str:

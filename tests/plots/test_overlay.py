@@ -75,9 +75,62 @@ def test_the_picture_keeps_its_proportions_and_its_pixels():
 
 
 def test_large_pictures_are_made_smaller_in_the_figure_only():
-    picture = Image.new("RGB", (4000, 2000))
-    assert picture_in(plots.overlay(picture, VALUES)).size == (800, 400)
-    assert picture.size == (4000, 2000)
+    picture = Image.new("RGB", (3000, 2000))
+    assert picture_in(plots.overlay(picture, VALUES)).size == (800, 533)
+    assert picture.size == (3000, 2000)
+
+
+@pytest.mark.parametrize("size", [(640, 240), (240, 640), (400, 300), (60, 36)])
+def test_cells_that_would_be_no_squares_need_their_boxes(size):
+    """Where a processor cropped, the values alone do not say."""
+    with pytest.raises(InputError, match=r"would be no squares.*placed"):
+        plots.overlay(Image.new("RGB", size), VALUES)
+
+
+def test_values_of_another_picture_are_refused():
+    left, top = np.meshgrid([0.0, 10.0, 20.0], [0.0, 10.0])
+    box = {"left": left, "top": top, "right": left + 10, "bottom": top + 10}
+    values = VALUES.assign_coords({e: (("row", "column"), x) for e, x in box.items()})
+    sized = values.assign_coords(picture_width=40, picture_height=20)
+    plots.overlay(Image.new("RGB", (40, 20)), sized)
+    for size in ((20, 40), (80, 40), (40, 30)):
+        with pytest.raises(InputError, match="a picture of 40 x 20 pixels"):
+            plots.overlay(Image.new("RGB", size), sized)
+
+
+def test_cells_beyond_a_smaller_picture_are_left_out():
+    left, top = np.meshgrid([0.0, 20.0, np.nan], [0.0, np.nan])
+    box = {"left": left, "top": top, "right": left + 20, "bottom": top + 20}
+    nowhere = np.isnan(left) | np.isnan(top)
+    values = VALUES.assign_coords(
+        {e: (("row", "column"), np.where(nowhere, np.nan, x)) for e, x in box.items()}
+    )
+    (heat,) = plots.overlay(Image.new("RGB", (40, 20)), values).data
+    np.testing.assert_array_equal(heat.z, [[0.0, 1.0]])
+    assert (list(heat.x), list(heat.y)) == ([0, 20, 40], [0, 20])
+
+
+def test_low_values_leave_the_picture_as_it_is():
+    def thickness(fig):
+        (heat,) = fig.data
+        return [float(colour.split(",")[3].rstrip(")")) for _, colour in heat.colorscale]
+
+    image = Image.new("RGB", (60, 40))
+    plain = thickness(plots.overlay(image, VALUES))
+    assert (plain[0], plain[-1]) == (0, 1)
+    assert plain == sorted(plain)
+    around = thickness(plots.overlay(image, VALUES - 2, midpoint=0.0))  # from -2 to 2
+    assert (around[0], around[8], around[16]) == (1, 0, 1)
+    one_side = thickness(plots.overlay(image, VALUES, midpoint=0.0))
+    assert (one_side[0], one_side[-1]) == (0, 1)
+
+
+def test_a_file_is_laid_under_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.new("RGB", (40, 60), "red").save(tmp_path / "a.png", exif=exif)
+    fig = plots.overlay(tmp_path / "a.png", VALUES)
+    assert fig.layout.xaxis.range == (0, 60)
 
 
 def test_pointing_tells_row_column_and_value():
@@ -104,7 +157,7 @@ def test_arrays_are_pictures_too(array):
 @pytest.mark.parametrize(
     ("array", "said"),
     [
-        (np.zeros((3, 4, 6), dtype=np.uint8), r"\(3, 4, 6\)"),
+        (np.zeros((5, 4, 6), dtype=np.uint8), r"\(5, 4, 6\)"),
         (np.zeros((0, 6), dtype=np.uint8), r"\(0, 6\)"),
         (np.full((4, 6, 3), 200.0), "from 200.0 to 200.0"),
         (np.zeros((4, 6, 3), dtype=np.int64), "int64"),

@@ -5,6 +5,7 @@ import xarray as xr
 from vlmlens.report.summary import (
     Estimate,
     in_category,
+    on_crops,
     over_samples,
     permutations,
     sentences,
@@ -145,3 +146,20 @@ def test_one_sample_makes_no_claim_beyond_itself(results, table):
     text = words(results.isel(sample=[0]), table)
     assert "There is no interval" in text
     assert "nan" not in text
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        ([1.0, 0.999, np.nan], ""),
+        ([np.nan], ""),
+        ([1.0, 0.38, 0.667, np.nan], "is shown 38 to 67 % of the picture in 2 of 3 samples"),
+        ([0.375, 0.375], "is shown 38 % of the picture in all 2 samples"),
+    ],
+)
+def test_what_is_cropped_away_is_said(seen, told):
+    results = xr.Dataset({"seen": ("sample", seen)})
+    assert told in on_crops(results).replace("\N{NO-BREAK SPACE}", " ")
+    assert bool(on_crops(results)) == bool(told)
+    assert told in words(results)
+    assert on_crops(xr.Dataset()) == ""

@@ -231,7 +231,7 @@ class Diagnosing(Measure):
     def __call__(
         self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
     ) -> xr.Dataset:
-        """``cmb``, ``cmb_uniform``, ``hidden_norm`` and the variables of ``rope_sensitivity``."""
+        """``cmb``, ``cmb_uniform``, ``hidden_norm``, ``seen``, and ``rope_sensitivity``'s."""
         inputs = model.inputs(samples, system=self.system)
         saves = [*cmb.NEEDS, *norms.NEEDS]
         said = model.generate(inputs, interventions, saves, max_new_tokens=self.max_new_tokens)
@@ -241,6 +241,7 @@ class Diagnosing(Measure):
                 "cmb": balance.drop_vars("uniform"),
                 "cmb_uniform": balance["uniform"],
                 "hidden_norm": probes.hidden_norms(said.steps[0]),
+                "seen": probes.share_seen(said),
             }
         )
         ended = probes.paper_query(model, inputs)

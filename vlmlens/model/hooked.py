@@ -18,6 +18,7 @@ from vlmlens.model import choosing, generate, html
 from vlmlens.model.as_transformer_lens import AsTransformerLens
 from vlmlens.model.attention import UNCAPPED
 from vlmlens.model.audit import audit
+from vlmlens.model.cropping import warn_of_crops
 from vlmlens.model.findings import Audit
 from vlmlens.model.given import as_cells, as_inputs, as_prefill, as_saves, prepared
 from vlmlens.model.inputs import Inputs, from_samples
@@ -112,6 +113,9 @@ class HookedVLM(AsTransformerLens):
                 prompt, as the template ends a turn; None stops where the answer begins.
             padding: the side on which shorter samples are padded.
 
+        Where the processor hides more than a twentieth of a picture, the log says so, once a
+        model; ``layouts[sample].seen(image)`` says how much is left of each.
+
         Raises:
             InputError: images and placeholders differ in number, texts cannot be traced, or the
                 processor refuses a picture; the message names the sample.
@@ -134,9 +138,10 @@ class HookedVLM(AsTransformerLens):
             answers=said,
             padding=padding,
         )
-        if self._reuse is None:
-            return make()
-        return self._reuse.inputs((*map(id, given), system, said, padding), given, make)
+        key = (*map(id, given), system, said, padding)
+        made = make() if self._reuse is None else self._reuse.inputs(key, given, make)
+        self._told_of_crops = self._told_of_crops or warn_of_crops(made.layouts, str(self.name))
+        return made
 
     def inputs_from(
         self,

@@ -289,7 +289,9 @@ def layout_of(
             for at in registers:
                 kind[at] = "register"
             start += view.size
-    return TokenLayout(tuple(roles), tuple(tokens), image, row, column, box, tile, tuple(kind))
+    return TokenLayout(
+        tuple(roles), tuple(tokens), image, row, column, box, tile, tuple(kind), tuple(sizes)
+    )
 
 
 def _pad(x: Tensor, length: int, blank: int, side: str) -> Tensor:

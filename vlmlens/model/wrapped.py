@@ -58,6 +58,7 @@ class Wrapped(AsModule):
         self.layers = config.get_text_config().num_hidden_layers
         self._closed = False
         self._reuse: Reuse | None = None
+        self._told_of_crops = False
         training = {module: module.training for module in hf_model.modules()}
         hold(hf_model, self)
         # Not a method, which would keep this alive: whoever drops it frees the model.

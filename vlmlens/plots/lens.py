@@ -5,18 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
-from PIL import Image
 
+from vlmlens.picture import Picture, open_picture
 from vlmlens.plots.arrays import check_dims, check_variable, entries
-from vlmlens.plots.picture import edges, laid_under, opened
+from vlmlens.plots.picture import edges, laid_under, within_picture
 from vlmlens.plots.theme import COLOUR_BAR, INK, SEQUENTIAL, TEMPLATE, plain
 
 LONGEST_TOKEN = 9
 
 
-def lens(
-    image: Image.Image | np.ndarray, table: xr.Dataset, *, title: str | None = None
-) -> go.Figure:
+def lens(image: Picture, table: xr.Dataset, *, title: str | None = None) -> go.Figure:
     """The picture, and in every cell the likeliest token, coloured by its probability.
 
     With a dimension ``layer`` a slider goes through the layers; the last one is shown first.
@@ -34,9 +32,9 @@ def lens(
     check_variable(table, "a logit lens", ("word", "log_prob"))
     for name in ("word", "log_prob"):
         check_dims(table[name], "a logit lens", ("row", "column"), optional=("layer",))
-    picture = opened(image)
+    picture = open_picture(image)
     deep = table if "layer" in table["log_prob"].dims else table.expand_dims(layer=[""])
-    deep = deep.transpose("layer", "row", "column", ...)
+    deep = within_picture(deep.transpose("layer", "row", "column", ...))
     x, y = edges(deep["log_prob"].isel(layer=0), *picture.size)
     layers, most = entries(deep, "layer"), float(np.exp(deep["log_prob"]).max())
     fig = go.Figure()

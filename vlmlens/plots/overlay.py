@@ -3,39 +3,42 @@
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
-from PIL import Image
 
+from vlmlens.picture import Picture, open_picture
 from vlmlens.plots.arrays import check_dims, entries, title_of
-from vlmlens.plots.picture import edges, laid_under, opened
-from vlmlens.plots.theme import COLOUR_BAR, SEQUENTIAL, TEMPLATE, diverging_scale, plain
+from vlmlens.plots.picture import edges, laid_under, within_picture
+from vlmlens.plots.theme import COLOUR_BAR, SEQUENTIAL, TEMPLATE, plain, veiled, veiled_around
 
 
 def overlay(
-    image: Image.Image | np.ndarray,
+    image: Picture,
     values: xr.DataArray,
     *,
     title: str | None = None,
     midpoint: float | None = None,
 ) -> go.Figure:
-    """The picture, and over each cell of the token grid a half-transparent colour.
+    """The picture, and over each cell of the token grid a colour, the stronger the more it says.
 
-    Cells lie where their tokens look: at the coordinates ``left``, ``top``, ``right``, ``bottom``.
-    Without them the grid is stretched over the whole picture, row 0 at the top: right for
-    processors that resize, and off by the cropped margin for those that crop.
+    Low values (with ``midpoint``, those near it) leave the picture as it is. Cells lie where
+    their tokens look: at the coordinates ``left``, ``top``, ``right``, ``bottom``, which probes,
+    ``plots.folded`` and ``plots.placed`` give. Without them the grid is stretched over the whole
+    picture, row 0 at the top, where that makes squares of its cells.
 
     Args:
-        image: a picture, or an array (height, width) or (height, width, channel): bytes, or
-            floats from 0 to 1.
-        values: (row, column), for example from ``plots.folded``; NaN cells show the bare picture.
+        image: a picture, in any way that a sample takes it: the original, upright as people see it.
+        values: (row, column), for example of one sample, layer and head of
+            ``probes.image_attention``, or from ``plots.folded``; NaN cells show the bare picture.
         title: above the picture.
         midpoint: a value to be neutral, with two hues around it, such as 0 for a change.
 
     Raises:
-        InputError: the values are no (row, column) grid, or the array is no picture.
+        InputError: the values are no (row, column) grid, are another picture's, or do not say
+            where on this one they lie.
+        ImageError: the picture cannot be read.
     """
     check_dims(values, "an overlay", ("row", "column"))
-    picture = opened(image)
-    grid = values.transpose("row", "column", ...)
+    picture = open_picture(image)
+    grid = within_picture(values.transpose("row", "column", ...))
     x, y = edges(grid, *picture.size)
     rows, columns = entries(grid, "row"), entries(grid, "column")
     hover = [
@@ -52,14 +55,14 @@ def overlay(
         hovertext=hover,
         hoverinfo="text",
         hoverongaps=False,
-        opacity=0.6,
-        colorscale=SEQUENTIAL,
+        opacity=0.85,
+        colorscale=veiled(SEQUENTIAL),
         colorbar=COLOUR_BAR | {"title": {"text": title_of(values), "side": "right"}},
     )
     if midpoint is not None and not np.isnan(grid.values).all():
         low = min(np.nanmin(grid.values), midpoint)
         high = max(np.nanmax(grid.values), midpoint)
-        heat.update(zmin=low, zmax=high, colorscale=diverging_scale(low, high, midpoint))
+        heat.update(zmin=low, zmax=high, colorscale=veiled_around(low, high, midpoint))
     fig = go.Figure(heat)
     laid_under(fig, picture)
     fig.update_layout(

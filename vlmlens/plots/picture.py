@@ -2,6 +2,7 @@
 
 import base64
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from vlmlens.errors import InputError
-from vlmlens.layout import EDGES
+from vlmlens.layout import EDGES, SIZE
 
 LONGEST_SIDE = 800
 
@@ -73,15 +74,30 @@ def edges(
 ) -> tuple[Float[np.ndarray, " x"], Float[np.ndarray, " y"]]:
     """Where the columns and rows of a token grid begin and end, in pixels of the picture.
 
-    From the coordinates ``left``, ``top``, ``right`` and ``bottom`` where they are there; else the
-    grid is stretched over the picture, which is right for processors that resize and off by the
-    margin for those that crop.
+    From the coordinates ``left``, ``top``, ``right`` and ``bottom`` where they are there. Else the
+    grid is stretched over the picture, if its cells are squares then, to a tenth: a processor
+    that crops makes squares of what is none, and where it cropped the values do not say.
 
     Raises:
-        InputError: boxes that are no grid, or that reach beyond the picture.
+        InputError: boxes that are no grid, or are another picture's; or there are none, and the
+            cells would be no squares.
     """
+    if all(size in grid.coords for size in SIZE):
+        own = tuple(int(grid[size]) for size in SIZE)
+        if own != (width, height):
+            raise InputError(
+                f"the values are about a picture of {own[0]} x {own[1]} pixels, but this one has "
+                f"{width:g} x {height:g}: pass the original"
+            )
     if not all(edge in grid.coords for edge in EDGES):
         rows, columns = grid.sizes["row"], grid.sizes["column"]
+        shape = (width / columns) / (height / rows)
+        if not 1 / 1.1 <= shape <= 1.1:
+            raise InputError(
+                f"{rows} x {columns} cells of a picture of {width:g} x {height:g} pixels would be "
+                "no squares, and the values do not say where on it they lie, which may be a part "
+                "of it: pass what a probe gives of one sample, or plots.placed(values, layout)"
+            )
         return np.linspace(0, width, columns + 1), np.linspace(0, height, rows + 1)
     left, top, right, bottom = (grid[e].transpose("row", "column").values for e in EDGES)
     x, y = np.append(left[0], right[0, -1]), np.append(top[:, 0], bottom[-1, 0])
@@ -94,6 +110,17 @@ def edges(
             f"{height:g} pixels: pass the original, which the boxes are measured in"
         )
     return x, y
+
+
+def within_picture(grid: xr.Dataset | xr.DataArray) -> Any:
+    """The grid without the rows and columns that a smaller picture does not have.
+
+    Maps of several samples are as large as the largest grid; boxes end where a sample's own does.
+    """
+    if "left" not in grid.coords:
+        return grid
+    there = grid["left"].notnull()
+    return grid.isel(row=there.any("column").values, column=there.any("row").values)
 
 
 def laid_under(fig: go.Figure, picture: Image.Image) -> None:
@@ -115,17 +142,6 @@ def laid_under(fig: go.Figure, picture: Image.Image) -> None:
     fig.update_yaxes(range=[height, 0], scaleanchor="x", scaleratio=1, **hidden)
 
 
-def opened(image: Image.Image | np.ndarray) -> Image.Image:
-    """A picture in RGB, from a picture or an array of bytes, or of floats from 0 to 1.
-
-    Raises:
-        InputError: an array that is no picture.
-    """
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(_bytes(image))
-    return image.convert("RGB")
-
-
 def data_uri(picture: Image.Image) -> str:
     """The picture as text for a page; made smaller where it is large."""
     small = picture.copy()
@@ -133,21 +149,3 @@ def data_uri(picture: Image.Image) -> str:
     buffer = BytesIO()
     small.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _bytes(array: np.ndarray) -> np.ndarray:
-    if array.ndim == 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    flat = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (3, 4))
-    if not flat or array.size == 0:
-        raise InputError(
-            f"an image is (height, width) or (height, width, 3 or 4); this array is {array.shape}"
-        )
-    if array.dtype == np.uint8:
-        return array
-    if np.issubdtype(array.dtype, np.floating) and array.min() >= 0 and array.max() <= 1:
-        return np.round(array * 255).astype(np.uint8)
-    raise InputError(
-        f"an image holds bytes, or floats from 0 to 1; this array holds {array.dtype} from "
-        f"{array.min()} to {array.max()}"
-    )

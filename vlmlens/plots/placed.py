@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from vlmlens.errors import InputError
-from vlmlens.layout import EDGES, TokenLayout
+from vlmlens.layout import EDGES, SIZE, TokenLayout
 
 
 def placed(
@@ -14,7 +14,7 @@ def placed(
 
     Along ``pos`` or ``key``: ``token``, ``role``, ``image``, ``tile``, ``row``, ``column`` and the
     patch's ``left``, ``top``, ``right``, ``bottom`` in pixels of the original. On (``row``,
-    ``column``): those four edges, where the original's size is known.
+    ``column``): those four edges and the original's size, where it is known.
 
     Args:
         values: of one sample, along ``pos`` or ``key``, or on the grid of one image.
@@ -49,4 +49,6 @@ def placed(
     if np.isnan(box).any():
         return values
     edges = {edge: (("row", "column"), box[..., at]) for at, edge in enumerate(EDGES)}
-    return values.assign_coords(edges)
+    size = layout.sizes[image] if image < len(layout.sizes) else None
+    sizes = {} if size is None else dict(zip(SIZE, size, strict=True))
+    return values.assign_coords(edges | sizes)

@@ -3,16 +3,17 @@
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
-from PIL import Image
 
 from vlmlens.errors import InputError
+from vlmlens.picture import Picture, open_picture
 from vlmlens.plots.arrays import check_dims
 from vlmlens.plots.overlay import overlay
-from vlmlens.plots.picture import edges, opened
+from vlmlens.plots.picture import edges, within_picture
+from vlmlens.plots.theme import veiled_around
 
 
 def similarity(
-    image: Image.Image | np.ndarray,
+    image: Picture,
     values: xr.DataArray,
     *,
     of: tuple[int, int] | None = None,
@@ -38,13 +39,14 @@ def similarity(
         )
     named = values.assign_attrs(long_name=values.attrs.get("long_name", "cosine similarity"))
     fig = overlay(image, named, title=title, midpoint=0.0)
-    fig.update_traces(zmin=-1, zmax=1, opacity=0.7, colorscale="RdBu_r")
+    fig.update_traces(zmin=-1, zmax=1, colorscale=veiled_around(-1.0, 1.0, 0.0))
     if of is None:
         return fig
     row, column = of
     if not (0 <= row < values.sizes["row"] and 0 <= column < values.sizes["column"]):
         raise InputError(f"of={of}: the grid is {values.sizes['row']} x {values.sizes['column']}")
-    x, y = edges(values.transpose("row", "column", ...), *opened(image).size)
+    grid = within_picture(values.transpose("row", "column", ...))
+    x, y = edges(grid, *open_picture(image).size)
     frame = {"x0": x[column], "x1": x[column + 1], "y0": y[row], "y1": y[row + 1]}
     for colour, width in (("#ffffff", 5), ("#000000", 2.5)):  # seen on light and on dark
         fig.add_shape(type="rect", line={"color": colour, "width": width}, **frame)

@@ -144,6 +144,29 @@ def diverging_scale(low: float, high: float, midpoint: float) -> list[tuple[floa
     return list(zip(steps, sample_colorscale(diverging.balance, places), strict=True))
 
 
+def veiled(colours: Sequence[str]) -> list[tuple[float, str]]:
+    """A scale over a picture: its low end is clear, and it grows thicker to its high end."""
+    steps = np.linspace(0, 1, 17).tolist()
+    return list(zip(steps, _clear(sample_colorscale(list(colours), steps), steps), strict=True))
+
+
+def veiled_around(low: float, high: float, midpoint: float) -> list[tuple[float, Any]]:
+    """``diverging_scale`` over a picture: clear at the midpoint, thicker on both sides of it."""
+    scale = diverging_scale(low, high, midpoint)
+    reach = max(abs(low - midpoint), abs(high - midpoint)) or 1.0
+    far = [abs(low + (high - low) * step - midpoint) / reach for step, _ in scale]
+    colours = _clear([each for _, each in scale], far)
+    return [(step, each) for (step, _), each in zip(scale, colours, strict=True)]
+
+
+def _clear(colours: Sequence[Any], thickness: Sequence[float]) -> list[str]:
+    """``rgb(...)`` colours that let the picture through, but for their thickness from 0 to 1."""
+    return [
+        f"rgba({each.removeprefix('rgb(').removesuffix(')')}, {thick:.3f})"
+        for each, thick in zip(colours, thickness, strict=True)
+    ]
+
+
 def ticks(labels: Sequence[str], most: int = 12) -> dict:
     """Axis settings that name positions 0, 1, 2 ...: the first, the last, and at most ``most``."""
     last = len(labels) - 1

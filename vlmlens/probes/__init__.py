@@ -24,6 +24,7 @@ from vlmlens.probes.recited import answer_recited
 from vlmlens.probes.residual import residual_stream
 from vlmlens.probes.rope import paper_query, rope_sensitivity
 from vlmlens.probes.rows import attention_rows
+from vlmlens.probes.seen import share_seen
 from vlmlens.probes.shares import attention_shares, paper_shares
 from vlmlens.probes.similarity import similarity_map
 from vlmlens.probes.sinks import sink_tokens
@@ -59,6 +60,7 @@ PROBES = {
         position_sensitivity_index,
         residual_stream,
         rope_sensitivity,
+        share_seen,
         similarity_map,
         sink_tokens,
         token_norms,
@@ -105,6 +107,7 @@ __all__ = [
     "quartiles",
     "residual_stream",
     "rope_sensitivity",
+    "share_seen",
     "similarity_map",
     "sink_tokens",
     "token_norms",

@@ -10,7 +10,7 @@ from scipy.special import entr
 
 from vlmlens.errors import InputError
 from vlmlens.model import Generation, Run
-from vlmlens.probes.grids import on_grid, patches, side_by_side
+from vlmlens.probes.grids import looking_at, on_grid, patches, side_by_side
 from vlmlens.probes.labels import array, layer_numbers
 from vlmlens.probes.steps import LAST_ROWS
 
@@ -27,7 +27,8 @@ def image_attention(run: Run, *, image: int = 0, tile: int = 0) -> xr.DataArray:
 
     Returns:
         (sample, layer, head, row, column), fractions of the whole row: they sum to the image's
-        share. NaN beyond the grid of a smaller image.
+        share. NaN beyond the grid of a smaller image. Coordinates say where on its picture each
+        cell looks, for ``plots.overlay``; see ``grids.looking_at``.
 
     Raises:
         EmptySelectionError: a sample without that image.
@@ -50,6 +51,7 @@ def image_attention(run: Run, *, image: int = 0, tile: int = 0) -> xr.DataArray:
         "fraction",
         "arXiv:2503.17349",
         layer=layer_numbers(run, LAST_ROWS),
+        **looking_at(run.inputs.layouts, image, tile),
     )
 
 
@@ -80,7 +82,8 @@ def word_attention(
     Returns:
         ``attention`` (layer, head, row, column), fractions of the whole row; ``entropy`` (layer,
         head), of the attention within the image, 1: spread evenly, 0: on one patch, NaN where
-        it gets nothing; the attributes say the word and its steps.
+        it gets nothing; the attributes say the word and its steps. Coordinates say where each
+        cell looks, as in ``image_attention``.
 
     Raises:
         InputError: a word that was not said, or whose reading step was not run.

@@ -14,6 +14,7 @@ from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.interventions import Intervention, Site
 from vlmlens.interventions.stored import refuse_misaligned, refuse_other_model
 from vlmlens.model import HookedVLM, Inputs, Run
+from vlmlens.probes.grids import looking_at
 from vlmlens.probes.labels import array
 from vlmlens.select import Where
 
@@ -188,7 +189,7 @@ def patch_map(positions: xr.DataArray, inputs: Inputs, image: int = 0) -> xr.Dat
     own = xr.DataArray(np.arange(len(here)), dims="sample")
     found = positions.isel(sample=own, pos=at)
     return found.transpose("sample", ..., "row", "column").assign_coords(
-        row=range(rows), column=range(columns)
+        row=range(rows), column=range(columns), **looking_at(inputs.layouts, image)
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from vlmlens.layout import TokenLayout
+from vlmlens.layout import EDGES, SIZE, TokenLayout
 
 #: Left, top, right, bottom, in pixels of the original image.
 Box = Sequence[int | float]
@@ -29,6 +29,28 @@ def on_grid(
 ) -> Shaped[np.ndarray, "*lead row column"]:
     """One number a patch, as rows and columns."""
     return values.reshape(*values.shape[:-1], *layout.grid(image, tile))
+
+
+def looking_at(
+    layouts: Sequence[TokenLayout], image: int = 0, tile: int = 0
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Coordinates that say where on its picture each cell of some samples' maps looks.
+
+    ``left``, ``top``, ``right``, ``bottom`` (sample, row, column) in pixels of the original, and
+    its ``picture_width`` and ``picture_height`` (sample). Nothing where sizes are unknown.
+    """
+    sizes = [layout.sizes[image] if image < len(layout.sizes) else None for layout in layouts]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
+        return {}
+    own = [on_grid(lay, lay.box[patches(lay, image, tile)].T, image, tile) for lay in layouts]
+    boxes = side_by_side(own)
+    found: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
+        edge: (("sample", "row", "column"), boxes[:, at]) for at, edge in enumerate(EDGES)
+    }
+    for at, name in enumerate(SIZE):
+        found[name] = (("sample",), np.array([size[at] for size in known]))
+    return found
 
 
 def side_by_side(

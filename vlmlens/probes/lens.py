@@ -13,7 +13,7 @@ from torch import Tensor
 from vlmlens.cache import Save
 from vlmlens.errors import InputError
 from vlmlens.model import HookedVLM, Run
-from vlmlens.probes.grids import on_grid, patches, side_by_side
+from vlmlens.probes.grids import looking_at, on_grid, patches, side_by_side
 from vlmlens.probes.labels import layer_numbers, samples
 from vlmlens.select import Positions
 
@@ -162,4 +162,5 @@ def on_image(lens: xr.DataArray, run: Run, *, image: int = 0, tile: int = 0) -> 
         whole = np.stack(maps)
     coords = {k: v for k, v in lens.coords.items() if "pos" not in v.dims}
     made = xr.DataArray(whole, dims=(*rest, "row", "column"), coords=coords, name=lens.name)
-    return made.assign_attrs(lens.attrs)
+    where = looking_at(run.inputs.layouts, image, tile) if "sample" in made.dims else {}
+    return made.assign_coords(where).assign_attrs(lens.attrs)

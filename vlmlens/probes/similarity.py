@@ -6,7 +6,7 @@ import xarray as xr
 from vlmlens.cache import Save
 from vlmlens.errors import EmptySelectionError
 from vlmlens.model import Run
-from vlmlens.probes.grids import on_grid, patches, side_by_side
+from vlmlens.probes.grids import looking_at, on_grid, patches, side_by_side
 from vlmlens.probes.labels import array
 from vlmlens.select import Positions, chosen
 
@@ -60,6 +60,7 @@ def similarity_map(
         "cosine similarity",
         "cosine",
         "arXiv:2503.17349",
+        **looking_at(run.inputs.layouts, image, tile),
     )
 
 

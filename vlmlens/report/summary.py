@@ -11,6 +11,8 @@ from vlmlens.plots.norms import vision_user_ratio
 
 #: Keeps a number and its sign or bracket on one line.
 NBSP = "\N{NO-BREAK SPACE}"
+#: From this share on a picture counts as seen: boxes are rounded to whole pixels here and there.
+ALL_SEEN = 0.995
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -101,6 +103,7 @@ def sentences(results: xr.Dataset, psi: xr.Dataset | None) -> list[str]:
     """The report's summary: one paragraph for each question that these results can answer."""
     found = [
         _on_order(results, psi) if psi is not None else None,
+        on_crops(results),
         _on_attention(results),
         _on_rotation(results),
         _on_norms(results),
@@ -195,6 +198,23 @@ def _on_order(results: xr.Dataset, psi: xr.Dataset) -> str:
 def _unanswerable(results: xr.Dataset) -> bool:
     """Whether own answers were taken because there are no others."""
     return not results.attrs.get("answered", 0)
+
+
+def on_crops(results: xr.Dataset) -> str:
+    """How much of how many pictures the model is shown; empty where it is all of each."""
+    if "seen" not in results:
+        return ""
+    shares = results["seen"].values[np.isfinite(results["seen"].values)]
+    part = shares[shares < ALL_SEEN]
+    if not len(part):
+        return ""
+    low, high = (f"{100 * share:.0f}" for share in (part.min(), part.max()))
+    much = f"{low}{NBSP}%" if low == high else f"{low} to {high}{NBSP}%"
+    count = f"{len(part)} of {len(shares)}" if len(part) < len(shares) else f"all {len(shares)}"
+    return (
+        f"The model is shown {much} of the picture in {count} samples: its processor cuts off the "
+        "rest, and what a question asks about may lie there."
+    )
 
 
 def _on_attention(results: xr.Dataset) -> str | None:
