@@ -229,3 +229,18 @@ def _bounds(least: int | float | None, most: int | float | None) -> str:
     if most is None:
         return f" of at least {least:g}"
     return f" up to {most:g}" if least is None else f" from {least:g} to {most:g}"
+
+
+def allowed(limit: int | float, count: int) -> int:
+    """How many of so many samples may fail.
+
+    Raises:
+        InputError: a limit below 0, or no number of samples.
+    """
+    number = plain(limit)
+    proper = isinstance(number, int | float) and not isinstance(number, bool)
+    if not proper or not number >= 0 or (number >= 1 and number != int(number)):
+        raise InputError(
+            f"max_failed={limit!r}: a share below 1, such as 0.1, or a whole number of samples"
+        )
+    return max(1, int(limit * count)) if 0 < limit < 1 else int(limit)

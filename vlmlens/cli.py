@@ -70,6 +70,12 @@ def diagnose(
         bool, typer.Option("--all", help="Every measurement of a run, with intervals and tests.")
     ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Samples a pass.")] = 32,
+    max_failed: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Samples that may fail before it stops: a share below 1, or a number."
+        ),
+    ] = 0.1,
     seed: Annotated[int, typer.Option(help="Of the data set, intervals and tests.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
@@ -78,13 +84,16 @@ def diagnose(
 
     With --all also everything else that is measured: head atlas, residual stream, linear probes,
     logit lens, structured and partial shuffles, causal turns, blind controls.
-    Run it again with the same --out and it goes on where it stopped.
+    Run it again with the same --out and it goes on where it stopped. A sample that cannot be
+    measured is left out and named, and the status is then 1.
     """
     from vlmlens import datasets
+    from vlmlens.checks import allowed
 
     if samples is None and data == "shapes-2d":
         samples = 240
-    asked = datasets.load(data, samples=samples, seed=seed, question=question)
+    asked = datasets.load(data, samples=samples, seed=seed, question=question, check=False)
+    datasets.check_pictures(asked, most=allowed(max_failed, len(asked)))
     left = datasets.left_out(data) if Path(data).is_dir() and data != "shapes-2d" else []
     err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False, soft_wrap=True)
     # The data is known to be in order: only now does it pay to import torch.
@@ -92,6 +101,7 @@ def diagnose(
     from vlmlens.model import HookedVLM
     from vlmlens.report.summary import on_crops
 
+    experiments.claim(folder, model)
     with HookedVLM.from_pretrained(model, device=device, dtype=dtype) as vlm:
         measured = experiments.diagnose_all if everything else experiments.diagnose
         found = measured(
@@ -106,21 +116,29 @@ def diagnose(
             seed=seed,
             batch=batch,
             folder=folder,
+            max_failed=max_failed,
         )
     found.results.attrs |= {"data": data, "command": f"vlmlens {shlex.join(sys.argv[1:])}"}
     if left:
         found.results.attrs["left_out"] = f"{len(left)}: {', '.join(left[:20])}"
-    paths = experiments.save(found, folder)
-    page = report.build(found.results, found.psi, folder / "report.html")
+    # Before anything is written: where nothing can be, the numbers are still seen.
     out.print(_table(found))
     out.print(_summary(found))
     if crops := on_crops(found.results):
         out.print(crops, markup=False, highlight=False, soft_wrap=True)
     if everything:
         out.print(_averages(found))
+    paths = experiments.save(found, folder)
+    page = report.build(found.results, found.psi, folder / "report.html")
+    if everything:
         for name in found.tables:
             out.print(f"{name}: {paths[name]}", soft_wrap=True, markup=False)
     out.print(f"report: {page}", soft_wrap=True, markup=False)
+    if failures := json.loads(found.results.attrs.get("failures", "[]")):
+        err.print(f"{len(failures)} of {len(asked)} samples failed, and are in no number:")
+        for each in failures:
+            err.print(f"  {each['id']}: {each['error']}", markup=False, soft_wrap=True)
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -361,6 +379,8 @@ def _ratio(results, depth: int):
 def run() -> None:
     """The entry point: errors of ours are printed in one line, without a traceback."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    # The command says it itself, once.
+    logging.getLogger("vlmlens.experiments.failing").setLevel(logging.ERROR)
     try:
         app()
     except VLMLensError as error:

@@ -17,6 +17,7 @@ __all__ = [
     "BENCHMARKS",
     "DATASETS",
     "Pair",
+    "check_pictures",
     "counterfactual_pairs",
     "image_folder",
     "left_out",

@@ -54,14 +54,19 @@ def named(paths: Sequence[Path], folder: Path, most: int = 5) -> str:
     return names + (f" and {len(paths) - most} more" if len(paths) > most else "")
 
 
-def check_pictures(samples: Iterable[Sample]) -> None:
+def check_pictures(samples: Iterable[Sample], *, most: int = 0) -> None:
     """Read the files of all samples' pictures, each once, before a model is opened for them.
+
+    Args:
+        samples: whose pictures.
+        most: how many samples may have a picture that cannot be read.
 
     Raises:
         ImageError: names every file that is missing, empty or damaged, and where it is asked for.
     """
     wrong: dict[Path, str] = {}
     checked: set[Path] = set()
+    failed = 0
     for sample in samples:
         for path in sample.images:
             if not isinstance(path, Path) or path in checked:
@@ -71,7 +76,8 @@ def check_pictures(samples: Iterable[Sample]) -> None:
                 _check(path)
             except Exception as error:  # Pillow's readers raise whatever they stumble over
                 wrong[path] = f"{sample.source}: {error}"
-    if wrong:
+        failed += any(isinstance(path, Path) and path in wrong for path in sample.images)
+    if failed > most:
         heading = f"{len(wrong)} images cannot be read: " if len(wrong) > 1 else ""
         more = f"; and {len(wrong) - 10} more" if len(wrong) > 10 else ""
         raise ImageError(heading + "; ".join(list(wrong.values())[:10]) + more)

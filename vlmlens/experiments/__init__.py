@@ -6,6 +6,7 @@ from vlmlens.experiments.effects import causal_effects, compare, dose_effects
 from vlmlens.experiments.everything import diagnose_all, linear_table, shown
 from vlmlens.experiments.experiment import Experiment
 from vlmlens.experiments.files import read
+from vlmlens.experiments.folder import claim
 from vlmlens.experiments.looking import Looking
 from vlmlens.experiments.measures import (
     Answering,
@@ -38,6 +39,7 @@ __all__ = [
     "Store",
     "blinded",
     "causal_effects",
+    "claim",
     "compare",
     "control_table",
     "controls",

@@ -112,7 +112,7 @@ def controls(
     *,
     measure: Measure | None = None,
     batch: int = 32,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
 ) -> xr.Dataset:
     """Ask every question with its picture, and without.
 

@@ -50,13 +50,14 @@ class Done:
             except Exception as error:  # whatever opening or drawing a picture stumbles over
                 failing.add(number, error)
 
-    def parts(self, cell: Cell, rows: list[int], failing: Failing) -> list[Part]:
+    def parts(self, cell: Cell, rows: list[int], failing: Failing, *, whole: bool) -> list[Part]:
         """A cell's results: whole, or in parts.
 
         Args:
             cell: what is to be measured.
             rows: its samples' numbers in the experiment.
             failing: is told of samples that cannot be measured.
+            whole: whether these are all samples of the batch; else they are kept one by one.
         """
         if self._store is None:
             return self._measured(cell, rows, failing)
@@ -77,7 +78,7 @@ class Done:
         if self._barred:
             raise DataError(f"{self._barred}, and results are missing there; name another folder")
         made = self._measured(cell.of(left), [rows[at] for at in left], failing)
-        whole = len(made) == 1 and made[0][0] == rows
+        whole = whole and len(made) == 1 and made[0][0] == rows
         for own, table in made:
             if whole:
                 self._keep(cell, table)
@@ -102,7 +103,7 @@ class Done:
     def _measured(self, cell: Cell, rows: list[int], failing: Failing) -> list[Part]:
         """What a pass makes of these samples; of one after the other, where one of them fails."""
         try:
-            table = sized(cell.run(), rows)
+            table = cell.run()
         except EVERYBODYS:
             raise
         except Exception as error:  # whatever a picture, a processor or a measure stumbles over
@@ -112,7 +113,7 @@ class Done:
                 return []
         else:
             failing.worked = True
-            return [(rows, table)]
+            return [(rows, sized(table, rows))]
         parts = [self._measured(cell.of([at]), [row], failing) for at, row in enumerate(rows)]
         return [part for some in parts for part in some]
 

@@ -26,7 +26,7 @@ def causal_effects(
     system: str | None = None,
     own: bool = False,
     batch: int = 32,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
 ) -> xr.Dataset:
     """What edits in the real forward pass do to the output: KL, log-probability, accuracy.
 
@@ -74,7 +74,7 @@ def dose_effects(
     *,
     measure: Measure | None = None,
     batch: int = 32,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
 ) -> xr.Dataset:
     """A measure at every dose of an intervention, for ``probes.dose_response``.
 

@@ -9,8 +9,10 @@ import xarray as xr
 from vlmlens import probes
 from vlmlens.cache import Save
 from vlmlens.experiments.controls import CONTROLS, control_table, controls
+from vlmlens.experiments.done import as_folder
 from vlmlens.experiments.effects import causal_effects, dose_effects
-from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
+from vlmlens.experiments.failing import left
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.looking import Looking, boxes_of, named_boxes
 from vlmlens.experiments.measures import Answering, Comparing
@@ -48,8 +50,9 @@ def diagnose_all(
     batch: int = 32,
     scene: str | None = None,
     correction: str = "max",
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     progress: bool = True,
+    max_failed: int | float = MAX_FAILED,
 ) -> Diagnosis:
     """``diagnose``, and every other measurement.
 
@@ -70,6 +73,7 @@ def diagnose_all(
         folder: keeps finished cells; run again, only what is missing is computed. What is no cell
             (linear probes, embedding norms, the rows that are shown) is measured anew.
         progress: show bars.
+        max_failed: how many samples may fail, as in ``Experiment``.
 
     Returns:
         The diagnosis, with ``results`` of every sample, and in ``tables``:
@@ -100,13 +104,17 @@ def diagnose_all(
         folder=folder,
         progress=progress,
         look=look,
+        max_failed=max_failed,
     )
-    cells = None if folder is None else folder / "cells"
+    cells = None if folder is None else as_folder(folder) / "cells"
+    # What failed is in no table, and not asked again.
+    samples, names = left(samples, named(samples), found.results)
     kept = found.results.attrs["reference"] == "own"
     asked = answered_samples(samples, found.results) if kept else samples
     graded = [sample for sample in asked if sample.answer is not None]
     compared = Experiment(
-        model, asked, Comparing(system=system), shuffles(permutations), "permutation", batch
+        *(model, asked, Comparing(system=system), shuffles(permutations), "permutation", batch),
+        *(0, names),
     ).run(cells)
     results = found.results.assign({name: compared[name] for name in ("kl", "agree", "top_drop")})
     probed = samples[:PROBED]
@@ -221,7 +229,7 @@ def _doses(
     samples: Sequence[Sample],
     measure: Answering,
     batch: int,
-    folder: Path | None,
+    folder: Path | str | None,
     scene: str | None,
     seed: int,
 ) -> xr.Dataset:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from vlmlens.checks import allowed
 from vlmlens.errors import DataError, InputError
 from vlmlens.experiments.cell import Cell, among
 from vlmlens.experiments.done import Done, Part
-from vlmlens.experiments.failing import Failing, allowed
+from vlmlens.experiments.failing import Failing
 from vlmlens.experiments.joining import along_samples
 from vlmlens.experiments.measures import Measure
 from vlmlens.identity import unit
@@ -54,7 +55,7 @@ class Experiment:
     )
     dimension: str = "intervention"
     batch: int = 32
-    max_failed: float = MAX_FAILED
+    max_failed: int | float = MAX_FAILED
     names: Sequence[str] = ()
 
     def __post_init__(self):
@@ -68,10 +69,8 @@ class Experiment:
             object.__setattr__(self, name, value)
         if len(self.names) != len(self.samples):
             raise InputError(f"{len(self.samples)} samples and {len(self.names)} names: one each")
-        if self.dimension in TAKEN or not self.dimension:
-            raise InputError(
-                f"dimension={self.dimension!r}: results have one of that name; call it otherwise"
-            )
+        if not isinstance(self.dimension, str) or self.dimension in (*TAKEN, ""):
+            raise _taken(self.dimension)
         allowed(self.max_failed, len(self.samples))
 
     def cells(self) -> Iterator[tuple[str, Cell]]:
@@ -113,8 +112,10 @@ class Experiment:
             for rows in self._batches():
                 for label in self.interventions:
                     left = [row for row in rows if row not in failing.errors]
+                    whole = len(left) == len(rows)
                     if left:
-                        found[label] += done.parts(self._cell(label, left), left, failing)
+                        cell = self._cell(label, left)
+                        found[label] += done.parts(cell, left, failing, whole=whole)
                     progress()
         failing.tell()
         return self._joined(found, failing)
@@ -134,6 +135,8 @@ class Experiment:
         for parts in found.values():
             measured = [row for rows, _ in parts for row in rows]
             table = along_samples([part for _, part in parts])
+            if self.dimension in table.variables or self.dimension in table.dims:
+                raise _taken(self.dimension)
             if measured != kept:  # one that failed under a later intervention
                 table = table.isel(sample=[measured.index(row) for row in kept])
             tables.append(table.assign_coords(sample=[self.names[row] for row in kept]))
@@ -159,6 +162,10 @@ class Experiment:
                 ),
             }
         ).assign_attrs(failing.attrs())
+
+
+def _taken(dimension: object) -> InputError:
+    return InputError(f"dimension={dimension!r}: results need another word, that is not taken yet")
 
 
 def named(samples: Sequence[Sample]) -> tuple[str, ...]:

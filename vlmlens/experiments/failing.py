@@ -4,14 +4,17 @@ import json
 import logging
 from collections.abc import Sequence
 
+import xarray as xr
+
+from vlmlens.checks import allowed
 from vlmlens.errors import (
     ClosedModelError,
     DataError,
-    InputError,
     MissingToolError,
     UnknownNameError,
     UnreachedPointError,
 )
+from vlmlens.sample import Sample
 
 LOG = logging.getLogger(__name__)
 #: Mistakes of the experiment's, which every sample would meet.
@@ -33,7 +36,7 @@ class Failing:
         InputError: a limit that is none.
     """
 
-    def __init__(self, names: Sequence[str], limit: float):
+    def __init__(self, names: Sequence[str], limit: int | float):
         self.names, self.limit = names, allowed(limit, len(names))
         self.errors: dict[int, Exception] = {}
         self.worked = False
@@ -85,17 +88,18 @@ class Failing:
         return {"failures": json.dumps(self.listed())} if self.errors else {}
 
 
-def allowed(limit: float, count: int) -> int:
-    """How many of so many samples may fail.
+def left(
+    samples: Sequence[Sample], names: Sequence[str], table: xr.Dataset
+) -> tuple[list[Sample], list[str]]:
+    """The samples, and their names, that a table has."""
+    there = set(table["sample"].values.tolist())
+    kept = [row for row, name in enumerate(names) if name in there]
+    return [samples[row] for row in kept], [names[row] for row in kept]
 
-    Raises:
-        InputError: a limit below 0, or no number of samples.
-    """
-    if not limit >= 0 or (limit >= 1 and limit != int(limit)):
-        raise InputError(
-            f"max_failed={limit!r}: a share below 1, such as 0.1, or a whole number of samples"
-        )
-    return max(1, int(limit * count)) if 0 < limit < 1 else int(limit)
+
+def failed(*tables: xr.Dataset) -> list[dict[str, str]]:
+    """The samples that failed in any of these tables: ``id`` and ``error``."""
+    return [each for table in tables for each in json.loads(table.attrs.get("failures", "[]"))]
 
 
 def said(error: Exception) -> str:

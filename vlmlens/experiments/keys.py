@@ -1,6 +1,7 @@
 """What a stored result answers for: everything that could change it, and nothing else."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from vlmlens import identity
 from vlmlens.errors import DataError
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
+
+#: Fields of a sample that are no part of what it is, or are looked at by themselves.
+OPEN = ("images", "source", "category", "groups")
 
 
 class Keys:
@@ -51,18 +55,20 @@ class Keys:
         parts = [self._base, rest]
         for sample in samples:
             parts.append("" if sample is None else self.sample(sample))
-            # What code of somebody's own may read.
-            parts.append(sample.category if sample and (own_code or self._own_code) else "")
+            if sample and (own_code or self._own_code):  # which may read them
+                parts.append(identity.value((sample.category, sample.groups)))
         return identity.digest(*(p.encode("utf-8", "surrogatepass") for p in parts))[:24]
 
     def sample(self, sample: Sample) -> str:
         """What identifies a sample: its words, its pixels, and its id, by which edits are drawn.
 
+        Its category and groups count where code of somebody's own may read them.
+
         Raises:
             ImageError: a picture that cannot be read.
         """
         if id(sample) not in self._samples:
-            told = sample.id, sample.question, sample.answer, sample.choices
+            told = [getattr(sample, item.name) for item in fields(sample) if item.name not in OPEN]
             made = identity.value((told, identity.scene(sample)))
             self._samples[id(sample)] = (sample, made)
         return self._samples[id(sample)][1]

@@ -13,9 +13,12 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 import vlmlens
+from vlmlens.checks import allowed
 from vlmlens.errors import DataError, InputError
-from vlmlens.experiments.experiment import Experiment
-from vlmlens.experiments.files import write
+from vlmlens.experiments.done import as_folder
+from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
+from vlmlens.experiments.failing import failed, left
+from vlmlens.experiments.folder import claim, write_tables
 from vlmlens.experiments.measures import Answering, Choosing, Diagnosing, Measure
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.model import HookedVLM
@@ -39,8 +42,10 @@ def permutation_test(
     system: str | None = None,
     reference: str | None = None,
     batch: int = 32,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     progress: bool = True,
+    max_failed: int | float = MAX_FAILED,
+    names: Sequence[str] = (),
 ) -> xr.Dataset:
     """Ask every question about intact images and about shuffled ones.
 
@@ -64,6 +69,8 @@ def permutation_test(
         batch: samples a pass.
         folder: keeps finished cells, so that a second call goes on where the first stopped.
         progress: show a bar.
+        max_failed: how many samples may fail, as in ``Experiment``.
+        names: what results call the samples, as there.
 
     Returns:
         ``answer``, ``correct`` and ``log_prob`` over (permutation, sample).
@@ -82,14 +89,24 @@ def permutation_test(
     measure: Measure = Answering(system=system, max_new_tokens=max_new_tokens)
     if scoring == "likelihood":
         measure = Choosing(system=system)
+    before = []
     if reference == "own":
         blank = [replace(sample, answer=None, choices=()) for sample in samples]
-        own = _run(Experiment(model, blank, measure, batch=batch), folder, progress, "own answers")
+        names = tuple(names) or named(blank)
+        first = Experiment(model, blank, measure, batch=batch, max_failed=max_failed, names=names)
+        own = _run(first, folder, progress, "own answers")
+        before, max_failed = failed(own), allowed(max_failed, len(blank)) - len(failed(own))
+        blank, names = left(blank, names, own)
         said = own["answer"].sel(intervention=ORIGINAL).values
         samples = [replace(s, answer=str(a)) for s, a in zip(blank, said, strict=True)]
         measure = Answering(system=system, max_new_tokens=max_new_tokens, own=True)
-    experiment = Experiment(model, samples, measure, shuffles(permutations), "permutation", batch)
+    experiment = Experiment(
+        *(model, samples, measure, shuffles(permutations), "permutation", batch),
+        *(max_failed, names),
+    )
     table = _run(experiment, folder, progress, "permutations")
+    if failures := before + failed(table):
+        table.attrs["failures"] = json.dumps(failures)
     table.attrs |= {"reference": reference, "scoring": scoring, "answered": answered}
     table["correct"].attrs["reference"] = reference
     without = table["correct"].isnull().any("permutation")
@@ -153,9 +170,10 @@ def diagnose(
     system: str | None = None,
     seed: int = 0,
     batch: int = 32,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     progress: bool = True,
     look: Diagnosing | None = None,
+    max_failed: int | float = MAX_FAILED,
 ) -> Diagnosis:
     """PSI, CMB, RoPE sensitivity and norms by depth of one model on one data set.
 
@@ -174,11 +192,19 @@ def diagnose(
         folder: keeps finished cells; run again, only what is missing is computed.
         progress: show bars.
         look: what is measured inside; by default CMB, RoPE sensitivity and norms by depth.
+        max_failed: how many samples may fail, as in ``Experiment``; the attribute ``failures``
+            names them, and they are in no table.
+
+    Raises:
+        DataError: a folder that holds another model's results, or cannot be written into; too
+            many samples failed.
     """
     if look is None:
         look = Diagnosing(system=system, max_new_tokens=max_new_tokens, delta=delta)
-    cells = None if folder is None else folder / "cells"
-    looked = _run(Experiment(model, samples, look, batch=batch), cells, progress, "looking inside")
+    cells = None if folder is None else claim(folder, str(model.name)) / "cells"
+    first = Experiment(model, samples, look, batch=batch, max_failed=max_failed)
+    looked = _run(first, cells, progress, "looking inside")
+    samples, names = left(first.samples, first.names, looked)
     asked = permutation_test(
         model,
         samples,
@@ -190,8 +216,12 @@ def diagnose(
         batch=batch,
         folder=cells,
         progress=progress,
+        max_failed=allowed(max_failed, len(first.samples)) - len(failed(looked)),
+        names=names,
     )
     looked = looked.sel(intervention=ORIGINAL, drop=True).drop_vars("gold")
+    looked = looked.sel(sample=asked["sample"])
+    failures = failed(looked, asked)
     results = asked.transpose("sample", ...).merge(looked, join="exact", compat="override")
     results.attrs = {
         "model": model.name,
@@ -206,6 +236,8 @@ def diagnose(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": json.dumps(versions()),
     }
+    if failures:
+        results.attrs["failures"] = json.dumps(failures)
     return Diagnosis(results, psi_of(results, seed=seed))
 
 
@@ -239,21 +271,14 @@ def psi_of(results: xr.Dataset, *, scene: str | None = None, seed: int = 0) -> x
     return psi
 
 
-def save(diagnosis: Diagnosis, folder: Path) -> dict[str, Path]:
-    """Write ``results.nc``, ``psi.nc``, each further table, ``meta.json``, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {
-        "results": write(diagnosis.results, folder / "results.nc"),
-        "psi": write(diagnosis.psi, folder / "psi.nc"),
-        **{name: write(table, folder / f"{name}.nc") for name, table in diagnosis.tables.items()},
-        "meta": folder / "meta.json",
-    }
-    meta = dict(diagnosis.results.attrs)
-    meta["versions"] = json.loads(meta["versions"])
-    part = paths["meta"].with_suffix(".part")
-    part.write_text(json.dumps(meta, indent=1, default=str))
-    part.replace(paths["meta"])
-    return paths
+def save(diagnosis: Diagnosis, folder: Path | str) -> dict[str, Path]:
+    """Write ``results.nc``, ``psi.nc``, each further table, ``meta.json``, whole or not at all.
+
+    Raises:
+        DataError: a folder that holds another model's results, or cannot be written into.
+    """
+    tables = {"results": diagnosis.results, "psi": diagnosis.psi, **diagnosis.tables}
+    return write_tables(diagnosis.results, tables, as_folder(folder))
 
 
 def versions() -> dict[str, str]:
@@ -267,7 +292,9 @@ def _grid(model: HookedVLM, sample: Sample) -> tuple[int, int]:
     return model.inputs([sample]).layouts[0].grid()
 
 
-def _run(experiment: Experiment, folder: Path | None, progress: bool, what: str) -> xr.Dataset:
+def _run(
+    experiment: Experiment, folder: Path | str | None, progress: bool, what: str
+) -> xr.Dataset:
     total = len(list(experiment.cells()))
     with tqdm(total=total, desc=what, disable=not progress, unit="batch") as bar:
 

@@ -114,13 +114,17 @@ def make(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        what = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-        if folder.is_symlink() and not folder.exists():
-            what = f"it is a link to {folder.readlink()}, which is not there"
-        elif folder.exists():
-            what = "it is a file"
-        raise DataError(f"cannot keep results in {folder}: {what}; name another folder") from error
+    except FileExistsError as error:
+        gone = folder.is_symlink() and f"it is a link to {folder.readlink()}, which is not there"
+        raise _refused(folder, gone or "it is a file") from error
+    except OSError as error:
+        raise _refused(folder, error.strerror) from error
+    except ValueError as error:  # a NUL in its name
+        raise _refused(folder, error) from error
+
+
+def _refused(folder: Path, why: object) -> DataError:
+    return DataError(f"cannot keep results in {str(folder)!r}: {why}; name another folder")
 
 
 def unwritable(folder: Path) -> str:
