@@ -11,7 +11,7 @@
     ├── EmptySelectionError       a selection that holds nothing, here
     ├── InputError                images, prompts or tensors that do not fit together
     │   └── ImageError                an image file that cannot be read
-    ├── DataError                 a data set that is empty, missing or malformed
+    ├── DataError                 a data set, or results on disk, that are missing or malformed
     │   ├── UnknownColumnError        a column that a table does not have
     │   ├── UnknownSplitError         a split that a published set does not have
     │   └── UnknownPromptError        a prompt form that a published set does not name

@@ -4,12 +4,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from PIL import Image
 
 from vlmlens.errors import ImageError, InputError
-from vlmlens.picture import Encoded, Picture, fixed, name_of, open_picture, printable
+from vlmlens.picture import Picture, fixed, name_of, open_picture
 
 __all__ = ["Picture", "Sample", "about", "open_picture"]
 
@@ -107,16 +106,9 @@ def about(sample: Sample, place: str = "") -> Iterator[None]:
 
 
 def _trace(picture: Picture) -> str:
-    """Text that changes with the picture: its pixels, its file's state, or how it is drawn."""
-    if isinstance(picture, Image.Image):
-        seen = open_picture(picture)
-        return f"{seen.size} {hashlib.sha256(seen.tobytes()).hexdigest()}"
-    if isinstance(picture, str | Path):
-        if not Path(picture).is_file():
-            open_picture(picture)  # says what is wrong
-        state = Path(picture).stat()
-        return f"{printable(picture)} {state.st_size} {state.st_mtime_ns}"
-    if isinstance(picture, Encoded):
-        return hashlib.sha256(picture.data).hexdigest()
-    # A bare function's text holds its address, another one in every process.
-    return _trace(fixed(picture())) if " at 0x" in repr(picture) else repr(picture)
+    """Text that changes with what is seen of a picture, and with nothing else.
+
+    Draws are seeded by it where a sample has no id, so that they are the same wherever it lies.
+    """
+    seen = open_picture(picture)
+    return f"{seen.size} {hashlib.sha256(seen.tobytes()).hexdigest()}"

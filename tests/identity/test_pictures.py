@@ -25,6 +25,9 @@ def test_the_same_pixels_are_the_same_picture(tmp_path):
         partial(picture, 0),
     ]
     assert {identity.picture(way) for way in ways} == {one}
+    # By its key, edits are drawn for a sample without an id.
+    assert len({vl.Sample("What?", (way,)).key for way in [image, *ways]}) == 1
+    assert vl.Sample("What?", (picture(1),)).key != vl.Sample("What?", (image,)).key
     assert identity.picture(picture(1)) != one
 
 
