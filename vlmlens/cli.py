@@ -5,21 +5,48 @@ import logging
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vlmlens.errors import VLMLensError
+import vlmlens
+from vlmlens.checks import number, one_of
+from vlmlens.errors import InputError, VLMLensError
 
 if TYPE_CHECKING:
     from vlmlens.experiments import Diagnosis
 
+
+class Told(typer.core.TyperGroup):
+    """Commands whose errors end in one line, and which say so when they are interrupted."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; what is a bug keeps its traceback."""
+        try:
+            return super().invoke(ctx)
+        except VLMLensError as error:
+            said = str(error)
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # a full disk, a folder that may not be written to, ...
+            said = ": ".join(filter(None, (error.strerror or str(error), error.filename)))
+        except KeyboardInterrupt:
+            again = "; run the same command again, and it goes on where it stopped"
+            err.print(f"interrupted{again if ctx.invoked_subcommand == 'diagnose' else ''}")
+            raise typer.Exit(130) from None
+        err.print(f"[bold red]error:[/] {escape(' '.join(said.split()))}", soft_wrap=True)
+        raise typer.Exit(2)
+
+
 app = typer.Typer(
     help="See how a vision-language model sees where things are.",
+    cls=Told,
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # which joins the lines of a paragraph
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
@@ -27,8 +54,34 @@ out = Console()
 err = Console(stderr=True)
 
 
+#: Options of every command that opens a model.
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; as it was saved.")]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of a model of the Hugging Face hub.")
+]
+Attention = Annotated[
+    str | None, typer.Option(help="sdpa or eager; by default what transformers takes.")
+]
+Trust = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with a hub's model.")
+]
+
+
+def _version(asked: bool) -> bool:
+    if asked:
+        out.print(f"vlmlens {vlmlens.__version__}", highlight=False)
+        raise typer.Exit
+    return asked
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Which version this is."),
+    ] = False,
+) -> None:
     """See how a vision-language model sees where things are."""
 
 
@@ -76,9 +129,12 @@ def diagnose(
             min=0, help="Samples that may fail before it stops: a share below 1, or a number."
         ),
     ] = 0.1,
-    seed: Annotated[int, typer.Option(help="Of the data set, intervals and tests.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the data set, intervals and tests.")] = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    revision: Revision = None,
+    attention: Attention = None,
+    trust_remote_code: Trust = False,
 ) -> None:
     """PSI, CMB, RoPE sensitivity and norms by depth, in a table and a report.
 
@@ -90,6 +146,8 @@ def diagnose(
     from vlmlens import datasets
     from vlmlens.checks import allowed
 
+    number(delta, "--delta")
+    options = _options(model, device, dtype, revision, attention, trust_remote_code)
     if samples is None and data == "shapes-2d":
         samples = 240
     asked = datasets.load(data, samples=samples, seed=seed, question=question, check=False)
@@ -101,8 +159,9 @@ def diagnose(
     from vlmlens.model import HookedVLM
     from vlmlens.report.summary import on_crops
 
+    experiments.refuse_unscored(asked, scoring, reference)
     experiments.claim(folder, model)
-    with HookedVLM.from_pretrained(model, device=device, dtype=dtype) as vlm:
+    with HookedVLM.from_pretrained(model, **options) as vlm:
         measured = experiments.diagnose_all if everything else experiments.diagnose
         found = measured(
             vlm,
@@ -197,8 +256,11 @@ def check(
     json_file: Annotated[
         Path | None, typer.Option("--json", dir_okay=False, help="Write all figures here, too.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Device = None,
+    dtype: Dtype = None,
+    revision: Revision = None,
+    attention: Attention = None,
+    trust_remote_code: Trust = False,
 ) -> None:
     """Which points a model has, and by how much every law is missed on it.
 
@@ -207,20 +269,25 @@ def check(
     """
     import torch
 
-    from vlmlens.errors import InputError, VLMLensError
     from vlmlens.model import HookedVLM
     from vlmlens.model.audit import failed
     from vlmlens.zoo.tiny import TINY, build
 
     if (model is None) == (tiny is None):
         raise InputError("say what to check: a MODEL, or --tiny FAMILY (or --tiny all)")
+    options = _options(model, device, dtype, revision, attention, trust_remote_code)
+    if tiny is not None and options:
+        raise InputError(
+            f"{', '.join(options)}: a tiny model is made here, in float32 and on the CPU; these "
+            "options are of a MODEL"
+        )
     if tiny is not None:
         torch.set_num_threads(1)  # five times faster on models as tiny as these
     found = []
     for name in [model] if tiny is None else list(TINY) if tiny == "all" else [tiny]:
         try:
             if tiny is None:
-                vlm = HookedVLM.from_pretrained(str(name), device=device, dtype=dtype)
+                vlm = HookedVLM.from_pretrained(str(name), **options)
             else:
                 vlm = HookedVLM(*build(str(name)), name=f"tiny {name}")
             with vlm:
@@ -272,6 +339,45 @@ def families() -> None:
     out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
+def _options(
+    model: str | None,
+    device: str | None,
+    dtype: str | None,
+    revision: str | None,
+    attention: str | None,
+    trust_remote_code: bool,
+) -> dict[str, Any]:
+    """What was asked of opening a model, and nothing else.
+
+    Raises:
+        InputError: an option that this model would not read.
+    """
+    if attention is not None:
+        one_of(attention, "--attention", ("sdpa", "eager"))
+    here = model is not None and ("/" not in model or Path(model).exists())
+    if here and (revision is not None or trust_remote_code):
+        named = "--revision" if revision is not None else "--trust-remote-code"
+        raise InputError(f"{named} is for models of the hub, owner/name; {model} is none")
+    given = {
+        "device": device,
+        "dtype": dtype,
+        "revision": revision,
+        "attn_implementation": attention,
+        "trust_remote_code": trust_remote_code or None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _interval(low: float, high: float, digits: str) -> str:
+    """An interval; a dash where there is none, as for a single sample."""
+    return "—" if low != low or high != high else f"[{low:{digits}}, {high:{digits}}]"
+
+
+def _plain(value: float, digits: str) -> str:
+    """A number; a dash for none."""
+    return "—" if value != value else f"{value:{digits}}"
+
+
 def _table(found: "Diagnosis") -> Table:
     own = found.results.attrs["reference"] == "own"
     table = Table(
@@ -292,11 +398,13 @@ def _table(found: "Diagnosis") -> Table:
         row = psi.sel(category=category)
         low, high = float(row["psi_low"]), float(row["psi_high"])
         # Escaped, or rich takes "[nan, nan]" for a style.
-        index = f"{float(row['psi']):.1f} \\[{low:.1f}, {high:.1f}]"
+        index = escape(f"{_plain(float(row['psi']), '.1f')} {_interval(low, high, '.1f')}")
         intact, shuffled = (f"{float(row[n]):.3f}" for n in ("accuracy", "accuracy_permuted"))
         cells = [str(int(row[name])) for name in ("n", *(["pictures"] if shared else []))]
         cells += [shuffled, index] if own else [intact, shuffled, index]
-        table.add_row(escape(str(category)), *cells, *([] if own else [f"{row['p_value']:.2g}"]))
+        table.add_row(
+            escape(str(category)), *cells, *([] if own else [_plain(float(row["p_value"]), ".2g")])
+        )
     return table
 
 
@@ -337,7 +445,7 @@ def _summary(found: "Diagnosis") -> Table:
         "vision / user norm before the last block": _ratio(results, -2),
     }
     for name, value in rows.items():
-        table.add_row(name, f"{float(value):.4g}")
+        table.add_row(name, _plain(float(value), ".4g"))
     return table
 
 
@@ -366,7 +474,9 @@ def _averages(found: "Diagnosis") -> Table:
             mean, low, high = (float(cell[key]) for key in ("mean", "low", "high"))
             if mean == mean:  # a role that nobody plays has no mean
                 table.add_row(
-                    f"{name} {label}".strip(), f"{mean:.4g} \\[{low:.3g}, {high:.3g}]", hits
+                    f"{name} {label}".strip(),
+                    escape(f"{mean:.4g} {_interval(low, high, '.3g')}"),
+                    hits,
                 )
     return table
 
@@ -377,13 +487,8 @@ def _ratio(results, depth: int):
 
 
 def run() -> None:
-    """The entry point: errors of ours are printed in one line, without a traceback."""
+    """The entry point."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
     # The command says it itself, once.
     logging.getLogger("vlmlens.experiments.failing").setLevel(logging.ERROR)
-    try:
-        app()
-    except VLMLensError as error:
-        text = escape(str(error).replace("\n", " "))
-        err.print(f"[bold red]error:[/] {text}", markup=True, soft_wrap=True)
-        raise SystemExit(2) from error
+    app()

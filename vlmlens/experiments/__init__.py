@@ -17,7 +17,7 @@ from vlmlens.experiments.measures import (
     Probing,
     Reciting,
 )
-from vlmlens.experiments.recipes import Diagnosis, diagnose, permutation_test, save
+from vlmlens.experiments.recipes import Diagnosis, diagnose, permutation_test, refuse_unscored, save
 from vlmlens.experiments.store import Store
 from vlmlens.experiments.summary import summarise
 from vlmlens.experiments.sweeps import sweep
@@ -49,6 +49,7 @@ __all__ = [
     "linear_table",
     "permutation_test",
     "read",
+    "refuse_unscored",
     "save",
     "shown",
     "summarise",

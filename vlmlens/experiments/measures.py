@@ -128,17 +128,14 @@ class Choosing(Measure):
 
     rows: int = 128
 
-    def __call__(
-        self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
-    ) -> xr.Dataset:
-        """``answer``, the choice of the highest log p; ``correct``; ``log_prob`` of the right one.
-
-        The last two are NaN for a sample without a right answer.
+    @staticmethod
+    def places(samples: Sequence[Sample]) -> list[int | None]:
+        """Which of its choices is right, for every sample; None where nobody knows.
 
         Raises:
             DataError: a sample without choices, or whose answer is none of them.
         """
-        at = []
+        at: list[int | None] = []
         for sample in samples:
             if sample.answer is None and sample.choices:
                 at.append(None)
@@ -150,6 +147,19 @@ class Choosing(Measure):
                     f"{sample.id or sample.question!r} has {sample.choices} and {sample.answer!r}"
                 )
             at.append(found)
+        return at
+
+    def __call__(
+        self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
+    ) -> xr.Dataset:
+        """``answer``, the choice of the highest log p; ``correct``; ``log_prob`` of the right one.
+
+        The last two are NaN for a sample without a right answer.
+
+        Raises:
+            DataError: a sample without choices, or whose answer is none of them.
+        """
+        at = self.places(samples)
         best, gold, right = [], [], []
         for start in range(0, len(samples), self.rows):
             some = samples[start : start + self.rows]

@@ -13,7 +13,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 import vlmlens
-from vlmlens.checks import allowed
+from vlmlens.checks import allowed, number, one_of, whole
 from vlmlens.errors import DataError, InputError
 from vlmlens.experiments.done import as_folder
 from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
@@ -82,9 +82,7 @@ def permutation_test(
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
     """
-    if scoring not in SCORING:
-        raise InputError(f"scoring={scoring!r}; there is: {', '.join(SCORING)}")
-    reference = _reference(samples, reference, scoring)
+    reference = refuse_unscored(samples, scoring, reference)
     answered = sum(sample.answer is not None for sample in samples)
     measure: Measure = Answering(system=system, max_new_tokens=max_new_tokens)
     if scoring == "likelihood":
@@ -114,6 +112,19 @@ def permutation_test(
         names = [str(name) for name in table["sample"].values[without.values]]
         table.attrs[UNANSWERED] = json.dumps(names)
     return table
+
+
+def refuse_unscored(samples: Sequence[Sample], scoring: str, reference: str | None) -> str:
+    """What answers are held against, once it is known that every sample can be scored so.
+
+    Raises:
+        InputError: an unknown ``scoring`` or ``reference``, or one that the samples do not allow.
+        DataError: a sample without the choices that likelihood scoring takes.
+    """
+    one_of(scoring, "scoring", SCORING)
+    if scoring == "likelihood":
+        Choosing.places(samples)
+    return _reference(samples, reference, scoring)
 
 
 def _reference(samples: Sequence[Sample], asked: str | None, scoring: str) -> str:
@@ -199,6 +210,9 @@ def diagnose(
         DataError: a folder that holds another model's results, or cannot be written into; too
             many samples failed.
     """
+    refuse_unscored(samples, scoring, reference)
+    whole(permutations, "permutations", least=1)
+    number(delta, "delta")
     if look is None:
         look = Diagnosing(system=system, max_new_tokens=max_new_tokens, delta=delta)
     cells = None if folder is None else claim(folder, str(model.name)) / "cells"

