@@ -17,6 +17,7 @@
     │   └── UnknownPromptError        a prompt form that a published set does not name
     ├── ClosedModelError          a ``HookedVLM`` used after it was closed
     ├── MissingToolError          an optional library or program that is not installed
+    ├── BeyondTrainingWarning     a prompt beyond what the model was trained on; warned of
     └── FetchError                a download that is not what is pinned
         ├── UnreachableError          one that cannot be had from here
         └── UnfetchedModelError       a model that is to be fetched before it is opened
@@ -120,6 +121,13 @@ class ClosedModelError(VLMLensError):
 
 class MissingToolError(VLMLensError):
     """An optional library or program that is needed here and is not installed."""
+
+
+class BeyondTrainingWarning(VLMLensError, UserWarning):
+    """A prompt that is longer than what the model was trained on; warned of, and run.
+
+    ``warnings.simplefilter("error", BeyondTrainingWarning)`` makes an error of it.
+    """
 
 
 class FetchError(VLMLensError):

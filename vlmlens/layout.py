@@ -19,6 +19,9 @@ ROLES = ("bos", "system", "template", "user", "vision", "assistant", "pad")
 #: template between rows, tiles or images.
 KINDS = ("", "patch", "thumbnail", "newline", "register", "separator")
 
+#: The end of what a token says that ends inside a letter: what a decoder writes for such bytes.
+CUT = "\ufffd"
+
 #: What a box is, in this order, in pixels of the original image.
 EDGES = ("left", "top", "right", "bottom")
 
@@ -95,6 +98,8 @@ class TokenLayout:
         box: left, top, right, bottom in pixels of the ORIGINAL image; NaN elsewhere, and where
             the original's size is unknown.
         sizes: width and height of every original image; None, or nothing, where unknown.
+        spelled: what each token adds to the text: whole letters, and ``CUT`` at the end where the
+            token ends inside one. By default ``tokens``.
     """
 
     roles: tuple[str, ...]
@@ -106,8 +111,11 @@ class TokenLayout:
     tile: Int[np.ndarray, " pos"] = None  # type: ignore[assignment]
     kind: tuple[str, ...] = ()
     sizes: tuple[tuple[int, int] | None, ...] = ()
+    spelled: tuple[str, ...] = ()
 
     def __post_init__(self):
+        if not self.spelled:
+            object.__setattr__(self, "spelled", self.tokens)
         if self.tile is None:
             object.__setattr__(self, "tile", np.where(self.row >= 0, 0, -1))
         if not self.kind:
@@ -224,13 +232,16 @@ class TokenLayout:
         over = (b[:, 0] < right) & (b[:, 2] > left) & (b[:, 1] < bottom) & (b[:, 3] > top)
         return here[over]
 
-    def extended(self, tokens: Iterable[str], role: str = "assistant") -> "TokenLayout":
+    def extended(
+        self, tokens: Iterable[str], role: str = "assistant", spelled: Iterable[str] = ()
+    ) -> "TokenLayout":
         """The layout after tokens are appended, all of them in one role."""
         tokens = tuple(tokens)
         return replace(
             self,
             roles=self.roles + (role,) * len(tokens),
             tokens=self.tokens + tokens,
+            spelled=self.spelled + (tuple(spelled) or tokens),
             **{
                 name: np.concatenate([getattr(self, name), [-1] * len(tokens)]).astype(int)
                 for name in ("image", "tile", "row", "column")
@@ -260,6 +271,7 @@ class TokenLayout:
             numbers(self.tile),
             texts(self.kind),
             self.sizes,
+            texts(self.spelled),
         )
 
     def __repr__(self) -> str:

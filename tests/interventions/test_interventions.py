@@ -127,7 +127,7 @@ def test_a_samples_permutation_is_its_own_whatever_the_batch(vlm):
 
 
 def test_two_images_of_a_sample_are_shuffled_each_in_itself(vlm):
-    both = vlm.inputs([[picture(0), picture(1)]], ["<image> or <image>?"])
+    both = vlm.inputs([[picture(0), picture(1)]], ["This or that?"])
     layout = both.layouts[0]
     saved = [
         vlm.run(both, edits, save="hook_embed").saved["hook_embed"][0]

@@ -531,7 +531,7 @@ def landed(vlm, given):
 
 def test_two_images_land_where_their_layout_says(vlm):
     one, two = picture(0), picture(1, (90, 40))
-    both = vlm.inputs([[one, two]], ["<image>\nWhat is left of <image>?"])
+    both = vlm.inputs([[one, two]], ["What is left of it?"])
     assert both.layouts[0].images == 2
     (found,) = landed(vlm, both)
     if vlm.config.model_type == "llava_onevision":  # several images are not cut into tiles

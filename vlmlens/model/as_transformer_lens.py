@@ -16,6 +16,7 @@ from vlmlens.model.journal import in_turn
 from vlmlens.model.run import Run
 from vlmlens.model.shaped import only, shaped
 from vlmlens.model.stopping import before_block
+from vlmlens.model.trained import warn_beyond
 from vlmlens.model.watch import as_watched, refuse_unreached
 from vlmlens.model.wrapped import Wrapped
 
@@ -71,6 +72,7 @@ class AsTransformerLens(Wrapped):
         self._check_open()
         _refuse_loss(return_type)
         vlm: Any = self
+        warn_beyond(vlm.config, inputs.layouts, inputs.tensors["position_ids"])
         with as_watched(vlm):
             if stop_at_layer is not None:
                 with before_block(vlm, self._block(stop_at_layer)) as stream:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import get_ident
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from einops import rearrange, repeat
@@ -98,7 +98,7 @@ def _watched(base: str) -> Callable:
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        attention_mask: Tensor | None,
+        attention_mask: Any,
         **options,
     ) -> tuple[Tensor, Tensor | None]:
         plain = _implementation(base, module)
@@ -184,12 +184,18 @@ def _read_mask(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
-    mask: Tensor | None,
+    mask: Any,
     options: dict,
     request: RowRequest | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Which keys each query may see, and what is added to their scores; of some rows alone."""
     queries, keys = query.shape[2], key.shape[2]
+    if mask is not None and not isinstance(mask, Tensor):
+        raise UnsupportedModelError(
+            f"scores and patterns are computed from a mask of numbers, and not from a "
+            f"{type(mask).__name__}, which flex attention takes: open the model with "
+            "attn_implementation='sdpa' or 'eager', or pass attention='eager' to this call"
+        )
     if mask is None:
         causal = options.get("is_causal")
         causal = getattr(module, "is_causal", True) if causal is None else causal

@@ -9,9 +9,14 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 
 from vlmlens.errors import InputError
+from vlmlens.layout import CUT
 from vlmlens.model.choosing import Choice
 from vlmlens.model.inputs import Inputs
 from vlmlens.model.run import Generation, Run, Scores
+from vlmlens.model.spelling import spelled
+
+#: The newest tokens that may be parts of one letter, or of letters that share a token.
+LETTER = 12
 
 
 def decode(
@@ -56,7 +61,7 @@ def decode(
         done = done | choice.done(torch.cat([ids, token[:, None]], 1))
         if done.all() or step == max_new_tokens - 1:
             break
-        grown = _named(step_inputs.appended(token[:, None]), token, tokenizer)
+        grown = _named(step_inputs.appended(token[:, None]), tokenizer)
         newest = {name: grown.tensors[name][..., -1:] for name in ("input_ids", "position_ids")}
         mask = grown.tensors["attention_mask"]
         kept = {
@@ -80,16 +85,27 @@ def empty_cache(text: Any) -> Cache:
     return DynamicCache(config=text) if kinds - attending else DynamicCache()
 
 
-def _named(inputs: Inputs, newest: Tensor, tokenizer: Any) -> Inputs:
+def _named(inputs: Inputs, tokenizer: Any) -> Inputs:
     """The inputs, whose layouts say what the newest token is; as they are without a tokenizer."""
     if tokenizer is None:
         return inputs
-    words = [tokenizer.decode([i]) for i in newest.tolist()]
-    named = zip(inputs.layouts, words, strict=True)
-    return replace(
-        inputs,
-        layouts=tuple(replace(lay, tokens=(*lay.tokens[:-1], word)) for lay, word in named),
-    )
+    layouts = []
+    ends = inputs.tensors["input_ids"][:, -LETTER:].tolist()
+    for layout, ids in zip(inputs.layouts, ends, strict=True):
+        word = tokenizer.decode(ids[-1:])
+        start = -1  # with the tokens before it that end inside a letter
+        while -start < len(ids) and layout.spelled[start - 1].endswith(CUT):
+            start -= 1
+        texts = [*layout.tokens[start:-1], word]
+        said = spelled(ids[start:], texts, tokenizer.decode)[-1]
+        layouts.append(
+            replace(
+                layout,
+                tokens=(*layout.tokens[:-1], word),
+                spelled=(*layout.spelled[:-1], said),
+            )
+        )
+    return replace(inputs, layouts=tuple(layouts))
 
 
 def _texts(ids: Tensor, lengths: Tensor, tokenizer: Any, choice: Choice) -> tuple[str, ...]:

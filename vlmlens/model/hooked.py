@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from vlmlens import zoo
@@ -145,7 +144,7 @@ class HookedVLM(AsTransformerLens):
 
     def inputs_from(
         self,
-        input_ids: Int[Tensor, "batch pos"],
+        input_ids: Tensor,
         *,
         attention_mask: Tensor | None = None,
         roles: Roles | Sequence[Roles] | None = None,
@@ -155,7 +154,7 @@ class HookedVLM(AsTransformerLens):
         """Raw tensors, and the role of every position.
 
         Args:
-            input_ids: tokens, image placeholders already expanded.
+            input_ids: tokens (batch, pos), image placeholders already expanded.
             attention_mask: 0 where a position is padding.
             roles: the role of every position, or half-open ranges by role
                 (``{"system": (1, 10), "user": [(10, 12), (28, 37)]}``), for all samples or one
@@ -409,7 +408,8 @@ class HookedVLM(AsTransformerLens):
 
 def _samples(images: Any, prompts: Sequence[str] | str) -> list[Sample]:
     if isinstance(prompts, str):
-        prompts, images = [prompts], [images]
+        alone = isinstance(images, list | tuple) and len(images) == 1
+        prompts, images = [prompts], images if alone else [images]
     # A path is a sequence too, and so are bytes.
     if not isinstance(images, Sequence) or isinstance(images, str | bytes | memoryview):
         images = [images]

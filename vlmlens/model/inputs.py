@@ -18,6 +18,7 @@ from vlmlens.layout import TokenLayout, View
 from vlmlens.model import html
 from vlmlens.model.chat import render, role_of_tokens
 from vlmlens.model.device import device_of
+from vlmlens.model.spelling import spelled
 from vlmlens.picture import open_picture
 from vlmlens.sample import Sample, about
 
@@ -206,7 +207,8 @@ def _one(
             tensors[name] = torch.cat([tensors[name], torch.full_like(more, fill)], 1)
         tensors["input_ids"] = torch.tensor([ids])
     texts = [tokenizer.decode([i]) for i in ids]
-    return tensors, layout_of(roles, texts, views, sizes, kinds)
+    layout = layout_of(roles, texts, views, sizes, kinds)
+    return tensors, replace(layout, spelled=tuple(spelled(ids, texts, tokenizer.decode)))
 
 
 def _processed(
@@ -241,7 +243,8 @@ def _processed(
     finally:
         del processor.get_text_with_replacements
     replaced = made.pop("text_replacement_offsets", None)
-    return dict(made), seen[0] if seen else text, replaced[0] if replaced else []
+    moved = list(replaced[0]) if replaced is not None and len(replaced) else []  # or a tensor
+    return dict(made), seen[0] if seen else text, moved
 
 
 def layout_of(

@@ -16,6 +16,7 @@ from vlmlens.errors import InputError
 from vlmlens.model.generate import empty_cache
 from vlmlens.model.inputs import Inputs
 from vlmlens.model.prefix import prefix_cache
+from vlmlens.model.trained import warn_beyond
 from vlmlens.model.watch import new_level, see
 from vlmlens.model.wires import take_off
 from vlmlens.versions import CACHE_NAMES, cache_argument
@@ -92,6 +93,7 @@ def prefill(
     refuse_hooks(vlm)
     if after is not None:
         refuse_others(vlm, after)
+    warn_beyond(vlm.config, inputs.layouts, inputs.tensors["position_ids"])
     shared = common(after, inputs, attention) if after is not None else 0
     if after is not None and shared and can_share(vlm, after, save):
         return _continue(vlm, after, inputs, shared, save)

@@ -24,6 +24,7 @@ from vlmlens.model.level import Level
 from vlmlens.model.point import WiredPoint
 from vlmlens.model.sight import Sight, sight_of
 from vlmlens.model.stopping import last_of
+from vlmlens.model.trained import warn_beyond
 from vlmlens.positions import Positions, chosen, indices
 from vlmlens.versions import cache_argument
 
@@ -61,6 +62,7 @@ def one_pass(
     ways: dict[str, Any] = {}
     rows: dict[tuple, Tensor] = {}
     watched: list[tuple[str, Intervention | str]] = []
+    warn_beyond(vlm.config, inputs.layouts, inputs.tensors["position_ids"])
     with ExitStack() as stack:
         # Taking off nothing asks every point, which shows in models as small as tests use.
         level = (
