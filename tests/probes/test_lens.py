@@ -139,7 +139,7 @@ def test_questions_about_one_picture_are_on_one_side():
     assert abs(found["accuracy"].item() - 0.5) < 0.15
     assert found["accuracy_low"].item() < found["majority"].item()
     # The same without its pictures takes every question for another picture, and reads them off.
-    assert probes.linear_probe(run, labels)["accuracy"].item() > 0.95
+    assert probes.linear_probe(run, labels)["accuracy"].item() > 0.85
     with pytest.raises(InputError, match="two pictures"):
         alone = replace(run.inputs, samples=(samples[0],) * 24)
         probes.linear_probe(replace(run, inputs=alone), labels)
