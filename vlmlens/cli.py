@@ -4,6 +4,7 @@ import json
 import logging
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,8 @@ from vlmlens.checks import number, one_of
 from vlmlens.errors import InputError, VLMLensError
 
 if TYPE_CHECKING:
+    from xarray import DataArray
+
     from vlmlens.experiments import Diagnosis
 
 
@@ -122,6 +125,13 @@ def diagnose(
     everything: Annotated[
         bool, typer.Option("--all", help="Every measurement of a run, with intervals and tests.")
     ] = False,
+    allow_nonfinite: Annotated[
+        bool,
+        typer.Option(
+            "--allow-nonfinite",
+            help="Go on where activations are NaN or infinite (not with --all).",
+        ),
+    ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Samples a pass.")] = 32,
     max_failed: Annotated[
         float,
@@ -148,6 +158,10 @@ def diagnose(
 
     number(delta, "--delta")
     options = _options(model, device, dtype, revision, attention, trust_remote_code)
+    if everything and allow_nonfinite:
+        raise InputError(
+            "--allow-nonfinite goes without --all, whose tests need numbers everywhere"
+        )
     if samples is None and data == "shapes-2d":
         samples = 240
     asked = datasets.load(data, samples=samples, seed=seed, question=question, check=False)
@@ -162,7 +176,11 @@ def diagnose(
     experiments.refuse_unscored(asked, scoring, reference)
     experiments.claim(folder, model)
     with HookedVLM.from_pretrained(model, **options) as vlm:
-        measured = experiments.diagnose_all if everything else experiments.diagnose
+        measured = (
+            experiments.diagnose_all
+            if everything
+            else partial(experiments.diagnose, allow_nonfinite=allow_nonfinite)
+        )
         found = measured(
             vlm,
             asked,
@@ -434,19 +452,29 @@ def _summary(found: "Diagnosis") -> Table:
     table.add_column("what")
     table.add_column("value", justify="right")
     rows = {
-        "CMB, the image's share of attention to image and question": results["cmb"].mean(),
-        "the same if attention were spread evenly": results["cmb_uniform"].mean(),
-        "alpha_V, attention of an end token to the image": results["alpha_v"].mean(),
-        f"|delta g_V| for {results.attrs['delta']:g} RoPE step(s)": abs(
-            results["delta_g_v"]
-        ).mean(),
-        "delta alpha_V": results["delta_alpha_v"].mean(),
+        "CMB, the image's share of attention to image and question": results["cmb"],
+        "the same if attention were spread evenly": results["cmb_uniform"],
+        "alpha_V, attention of an end token to the image": results["alpha_v"],
+        f"|delta g_V| for {results.attrs['delta']:g} RoPE step(s)": abs(results["delta_g_v"]),
+        "delta alpha_V": results["delta_alpha_v"],
         "vision / user norm at the embedding": _ratio(results, 0),
         "vision / user norm before the last block": _ratio(results, -2),
     }
     for name, value in rows.items():
-        table.add_row(name, _plain(float(value), ".4g"))
+        shown = _plain(float(value.mean()), ".4g")
+        table.add_row(name, f"{shown}{_gaps(value)}")
     return table
+
+
+def _gaps(values: "DataArray") -> str:
+    """Says over which layers a mean is, where some of them have no value at all."""
+    if "layer" not in values.dims:
+        return ""
+    known = values.notnull().any([d for d in values.dims if d != "layer"])
+    if bool(known.all()):
+        return ""
+    missing = ", ".join(str(layer) for layer in values["layer"].values[~known.values])
+    return f" (none of layer {missing}: {int(known.sum())} of {known.size} layers)"
 
 
 def _averages(found: "Diagnosis") -> Table:
@@ -483,7 +511,7 @@ def _averages(found: "Diagnosis") -> Table:
 
 def _ratio(results, depth: int):
     norms = results["hidden_norm"].isel(depth=depth)
-    return (norms.sel(role="vision") / norms.sel(role="user")).mean()
+    return norms.sel(role="vision") / norms.sel(role="user")
 
 
 def run() -> None:

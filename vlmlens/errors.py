@@ -11,6 +11,7 @@
     ├── EmptySelectionError       a selection that holds nothing, here
     ├── InputError                images, prompts or tensors that do not fit together
     │   └── ImageError                an image file that cannot be read
+    ├── NonFiniteError            activations that are NaN or infinite, where they are measured
     ├── DataError                 a data set, or results on disk, that are missing or malformed
     │   ├── UnknownColumnError        a column that a table does not have
     │   ├── UnknownSplitError         a split that a published set does not have
@@ -91,6 +92,10 @@ class InputError(VLMLensError):
 
 class ImageError(InputError):
     """An image file that cannot be read."""
+
+
+class NonFiniteError(VLMLensError):
+    """Activations that are NaN or infinite where they are measured; it names the first point."""
 
 
 class DataError(VLMLensError):

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 
 import xarray as xr
 
+from vlmlens.errors import NonFiniteError, VLMLensError
 from vlmlens.experiments.joining import along_samples
 from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.measures import Measure, saves_of
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, in_batches
+from vlmlens.model.finite import first_broken, watching
 from vlmlens.positions import indices
 from vlmlens.sample import Sample
 
@@ -55,7 +57,32 @@ class Cell:
 
     def _measured(self, rows: Sequence[int]) -> xr.Dataset:
         some = self.of(rows)
-        return some.measure(some.model, some.samples, some.interventions)
+        with watching(some.model) as seen:
+            try:
+                table = some.measure(some.model, some.samples, some.interventions)
+            except VLMLensError as error:
+                if seen.broken and not self.measure.allow_nonfinite:
+                    raise some._broken() from error
+                raise
+        if not self.measure.allow_nonfinite and seen.broken:
+            raise some._broken()
+        return table
+
+    def _broken(self) -> NonFiniteError:
+        """Says of one sample which activation was the first; of several that there is one."""
+        names = ", ".join(sample.id or sample.question for sample in self.samples[:3])
+        names += f" and {len(self.samples) - 3} more" if len(self.samples) > 3 else ""
+        where = "some activation is"
+        if len(self.samples) == 1:
+            inputs = self.model.inputs(self.samples, system=self.measure.system)
+            point = first_broken(self.model, inputs, self.interventions)
+            where = "while it answers, some activation is" if point is None else f"{point} is"
+        edits = f" under {', '.join(map(str, self.interventions))}" if self.interventions else ""
+        return NonFiniteError(
+            f"sample {names}{edits}: {where} NaN or infinite, the first of the pass to be, and "
+            "every number after it means nothing; look at that layer's weights, take a wider dtype "
+            "(float32, bfloat16), or measure all the same (allow_nonfinite=True)"
+        )
 
 
 def among(

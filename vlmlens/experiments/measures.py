@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
@@ -23,9 +23,12 @@ class Measure:
 
     Attributes:
         system: a system prompt for every sample.
+        allow_nonfinite: whether an experiment measures on where activations are NaN or infinite,
+            instead of refusing the sample with the first such point.
     """
 
     system: str | None = None
+    allow_nonfinite: bool = field(default=False, kw_only=True)
 
     def __call__(
         self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]

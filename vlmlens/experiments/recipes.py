@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -41,6 +42,7 @@ def permutation_test(
     max_new_tokens: int = 8,
     system: str | None = None,
     reference: str | None = None,
+    allow_nonfinite: bool = False,
     batch: int = 32,
     folder: Path | str | None = None,
     progress: bool = True,
@@ -66,6 +68,8 @@ def permutation_test(
             of the intact image for the right answer of EVERY sample: ``correct`` then is whether
             shuffling keeps the answer, not whether it is right. By default ``"own"`` only where
             no sample has an answer. The attribute ``reference`` says which.
+        allow_nonfinite: go on where activations are NaN or infinite; otherwise such a sample is
+            refused, with the first point that is.
         batch: samples a pass.
         folder: keeps finished cells, so that a second call goes on where the first stopped.
         progress: show a bar.
@@ -84,9 +88,10 @@ def permutation_test(
     """
     reference = refuse_unscored(samples, scoring, reference)
     answered = sum(sample.answer is not None for sample in samples)
-    measure: Measure = Answering(system=system, max_new_tokens=max_new_tokens)
+    options: Any = {"system": system, "allow_nonfinite": allow_nonfinite}
+    measure: Measure = Answering(max_new_tokens=max_new_tokens, **options)
     if scoring == "likelihood":
-        measure = Choosing(system=system)
+        measure = Choosing(**options)
     before = []
     if reference == "own":
         blank = [replace(sample, answer=None, choices=()) for sample in samples]
@@ -97,7 +102,7 @@ def permutation_test(
         blank, names = left(blank, names, own)
         said = own["answer"].sel(intervention=ORIGINAL).values
         samples = [replace(s, answer=str(a)) for s, a in zip(blank, said, strict=True)]
-        measure = Answering(system=system, max_new_tokens=max_new_tokens, own=True)
+        measure = Answering(max_new_tokens=max_new_tokens, own=True, **options)
     experiment = Experiment(
         *(model, samples, measure, shuffles(permutations), "permutation", batch),
         *(max_failed, names),
@@ -176,6 +181,7 @@ def diagnose(
     permutations: int = 5,
     scoring: str = "greedy",
     reference: str | None = None,
+    allow_nonfinite: bool = False,
     delta: float = 1.0,
     max_new_tokens: int = 8,
     system: str | None = None,
@@ -195,6 +201,7 @@ def diagnose(
         scoring: ``"greedy"`` or ``"likelihood"``, as in ``permutation_test``.
         reference: ``"gold"`` or ``"own"``, as there; samples without an answer are left out of
             accuracy and PSI, and named in the attribute ``unanswered``.
+        allow_nonfinite: as there; averages then are NaN where a layer is.
         delta: RoPE steps that the vision keys are turned by.
         max_new_tokens: the length of an answer at most.
         system: a system prompt.
@@ -214,7 +221,12 @@ def diagnose(
     whole(permutations, "permutations", least=1)
     number(delta, "delta")
     if look is None:
-        look = Diagnosing(system=system, max_new_tokens=max_new_tokens, delta=delta)
+        look = Diagnosing(
+            system=system,
+            max_new_tokens=max_new_tokens,
+            delta=delta,
+            allow_nonfinite=allow_nonfinite,
+        )
     cells = None if folder is None else claim(folder, str(model.name)) / "cells"
     first = Experiment(model, samples, look, batch=batch, max_failed=max_failed)
     looked = _run(first, cells, progress, "looking inside")
@@ -227,6 +239,7 @@ def diagnose(
         max_new_tokens=max_new_tokens,
         system=system,
         reference=reference,
+        allow_nonfinite=allow_nonfinite,
         batch=batch,
         folder=cells,
         progress=progress,

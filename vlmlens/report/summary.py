@@ -87,6 +87,14 @@ def over_samples(values: xr.DataArray) -> Estimate:
     return Estimate(*(float(row[name]) for name in ("mean", "low", "high")))
 
 
+def gaps(values: xr.DataArray) -> str:
+    """Says over which layers a mean is, where some of them have no value at all."""
+    if "layer" not in values.dims:
+        return ""
+    known = values.notnull().any([dim for dim in values.dims if dim != "layer"])
+    return "" if bool(known.all()) else f" ({int(known.sum())} of {known.size} layers have values)"
+
+
 def in_category(table: xr.Dataset, name: str, row: int = 0) -> Estimate:
     """One cell of the table of accuracies and PSI, in per cent; NaN if there is no such column."""
     if name not in table:
@@ -130,6 +138,7 @@ def tiles(results: xr.Dataset, psi: xr.Dataset | None) -> list[Tile]:
         note = "of image + question attention"
         if "cmb_uniform" in results:
             note = f"even attention: {short(float(results['cmb_uniform'].mean()))}"
+        note += gaps(results["cmb"])
         found.append(Tile("Balance (CMB)", share.number, share.spread, note))
     if _has_ratio(results):
         ratio = over_samples(vision_user_ratio(results["hidden_norm"]).isel(depth=0))
@@ -222,8 +231,9 @@ def _on_attention(results: xr.Dataset) -> str | None:
         return None
     share = over_samples(results["cmb"])
     text = (
-        f"Averaged over layers and heads, {Estimate(*_hundredfold(share)).percent()} of the "
-        "attention that goes to the image and the question goes to the image"
+        f"Averaged over layers and heads{gaps(results['cmb'])}, "
+        f"{Estimate(*_hundredfold(share)).percent()} of the attention that goes to the "
+        "image and the question goes to the image"
     )
     if "cmb_uniform" not in results:
         return text + "."
@@ -248,7 +258,8 @@ def _on_rotation(results: xr.Dataset) -> str | None:
     step = "the same small step" if delta is None else f"{delta:g} position" + "s" * (delta != 1)
     text = (
         f"Turning all vision keys by {step}, and nothing else, changes the share of attention on "
-        f"the image by {change} on average over layers and heads, where the share is {share}."
+        f"the image by {change} on average over layers and heads{gaps(results['alpha_v'])}, where "
+        f"the share is {share}."
     )
     if change.side(of=0.0) == 0 and change.known:
         text += " The interval holds 0; heads that gain and heads that lose cancel in this mean."
