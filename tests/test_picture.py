@@ -176,6 +176,12 @@ def test_grey_arrays_are_grey():
     assert open_picture(np.eye(3) > 0).getpixel((1, 1)) == (255, 255, 255)
 
 
+def test_where_both_orders_would_fit_arrays_end_with_channels_and_tensors_begin_with_them():
+    """Four rows of five pixels in three colours; and three channels of five rows of four."""
+    assert open_picture(np.zeros((4, 5, 3), np.uint8)).size == (5, 4)
+    assert open_picture(torch.zeros(3, 5, 4, dtype=torch.uint8)).size == (4, 5)
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [

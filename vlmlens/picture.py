@@ -4,6 +4,8 @@ import base64
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -87,8 +89,9 @@ def open_picture(picture: Picture) -> Image.Image:
     It is what people see, and what transformers' processors make of it:
 
     * turned as its EXIF orientation says;
-    * laid on white where it is transparent, as ``convert_to_rgb`` of transformers does for every
-      processor that converts at all, also for those that do not;
+    * laid on white where it is transparent, as ``convert_to_rgb`` of transformers 5.23 does for
+      every processor that converts at all, also for those that do not (transformers 5.20 showed
+      the colour that happens to be stored below);
     * 16-bit grey as its upper 8 bits, floats from 0 to 1 as 0 to 255. 32-bit integers are read as
       16-bit ones, which is what Pillow makes of 16-bit files; other ranges are refused;
     * of an animation or a file of several pages the first picture (of an image in memory: the
@@ -174,6 +177,12 @@ def printable(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def know_heif() -> None:
+    """Let Pillow open what an iPhone writes, where its plugin pillow-heif is installed."""
+    if "HEIF" not in Image.OPEN and find_spec("pillow_heif"):
+        import_module("pillow_heif").register_heif_opener()
+
+
 def _as_bytes(data: Any) -> bytes:
     if not isinstance(data, bytes):
         raise ImageError("the file was opened as text; open it with mode 'rb'")
@@ -182,6 +191,7 @@ def _as_bytes(data: Any) -> bytes:
 
 def _read(source: str | Path | BytesIO, name: str) -> Image.Image:
     """The first picture of an image file, as it is stored."""
+    know_heif()
     try:
         with Image.open(source) as image:
             return ImageOps.exif_transpose(image)

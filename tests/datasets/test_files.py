@@ -1,12 +1,14 @@
 """A folder is read as what it is: which files are pictures, which ask, which are left out."""
 
+import importlib.machinery
 import logging
 import os
 import subprocess
 import sys
+import types
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from vlmlens.datasets import image_folder, left_out, load
 from vlmlens.errors import DataError, ImageError
@@ -90,8 +92,38 @@ def test_pictures_are_known_by_what_they_hold(tmp_path, caplog):
     assert [s.id[0] for s in samples] == list("abcdefgh")
     assert all(s.pictures()[0].size == (8, 6) for s in samples)
     assert left_out(tmp_path) == ["i.heic", "j.txt", "k.h5"]
-    assert "3 files left out" in caplog.text
+    assert "left out, being no images that Pillow opens here (3): " in caplog.text
     assert "i.heic, j.txt, k.h5" in caplog.text
+
+
+def test_heif_is_read_where_its_plugin_is_installed(tmp_path, monkeypatch):
+    """pillow-heif is not among our dependencies: a stand-in registers what it would."""
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 99)
+    opened = dict(Image.OPEN)
+
+    class Heif(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self):
+            self._size, self._mode = (8, 6), "RGB"
+
+        def load(self):
+            self.im = RED.im
+            return super().load()
+
+    def register():
+        Image.register_open("HEIF", Heif, lambda prefix: prefix[4:12] == b"ftypheic")
+
+    plugin = types.ModuleType("pillow_heif")
+    plugin.__spec__ = importlib.machinery.ModuleSpec("pillow_heif", None)
+    plugin.register_heif_opener = register
+    with pytest.raises(DataError, match="holds no images"):
+        image_folder(tmp_path)
+    monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
+    monkeypatch.setattr(Image, "OPEN", opened)
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    (sample,) = image_folder(tmp_path)
+    assert sample.pictures()[0].getpixel((3, 3)) == (255, 0, 0)
 
 
 def test_linked_folders_are_followed_and_each_is_read_once(tmp_path):

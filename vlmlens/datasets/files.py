@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from vlmlens.errors import DataError, ImageError
-from vlmlens.picture import open_picture, printable
+from vlmlens.picture import know_heif, open_picture, printable
 from vlmlens.sample import Sample
 
 #: Endings that make a file a picture, also one that cannot be read.
@@ -139,6 +139,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _is_picture(path: Path) -> bool:
     Image.init()
+    know_heif()
     try:
         if not path.is_file():
             return False

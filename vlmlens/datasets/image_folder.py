@@ -26,7 +26,7 @@ def image_folder(
     Without a table, one sample for every image in it and in its subfolders, in the order of
     their paths, which are their ids. Linked folders are followed, each folder once; hidden files
     are left out. An image is what Pillow can open, whatever its ending (``.heic`` where
-    ``pillow-heif`` is installed and registered); of an animation the first picture is seen.
+    ``pillow-heif`` is installed); of an animation the first picture is seen.
     Files that are none are named in the log. A file that may hold questions (``Questions.csv``,
     ``annotations.json``) is never passed over: either it is written as such a table, or
     ``question`` says that all images are asked the same.
@@ -81,7 +81,7 @@ def _found(folder: Path, question: str | None) -> list[Sample]:
         )
     if left := (*there.tables, *there.others):
         logging.getLogger("vlmlens").warning(
-            "%s: %d files left out, which are no images that Pillow opens here: %s",
+            "%s: left out, being no images that Pillow opens here (%d): %s",
             folder,
             len(left),
             named(left, folder),
