@@ -45,10 +45,11 @@ def llava():
 def tower_runs(llava):
     """How often the tower ran, whatever anybody says."""
     runs = []
-    tower = llava.hf_model.model.vision_tower
-    handle = tower.register_forward_hook(lambda *_: runs.append(1))
+    tower = llava.hf_model.model.vision_tower  # whose own method: a hook would be somebody's
+    usual = tower.forward
+    tower.forward = lambda *args, **kwargs: runs.append(1) or usual(*args, **kwargs)
     yield runs
-    handle.remove()
+    del tower.forward
 
 
 def test_the_tower_runs_once_for_several_questions_about_one_image(llava, tower_runs):
@@ -121,3 +122,81 @@ def test_nothing_is_kept_once_it_is_over(llava, samples, tower_runs):
         llava.run(llava.inputs(samples))
     llava.run(llava.inputs(samples))
     assert len(tower_runs) == 2
+
+
+# What was changed meanwhile is seen.
+
+
+def whiten(image):
+    image.paste("white", (0, 0, *image.size))
+
+
+def test_a_picture_that_is_painted_over_is_seen_anew(llava):
+    image = picture(4)
+    samples = [Sample(QUESTIONS[0], (image,))]
+    with llava.reuse():
+        before = llava.run(llava.inputs(samples)).logits
+        whiten(image)
+        after = llava.run(llava.inputs(samples)).logits
+    assert not torch.equal(before, after)
+    assert torch.equal(llava.run(llava.inputs(samples)).logits, after)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [torch.Tensor.zero_, lambda x: x.data.zero_(), lambda x: x.numpy().fill(0)],
+    ids=["in place", "data", "numpy"],
+)
+def test_pixels_that_are_written_over_are_seen_anew(llava, samples, write):
+    inputs = llava.inputs(samples)
+    with llava.reuse():
+        before = llava.run(inputs).logits
+        write(inputs.tensors["pixel_values"])
+        after = llava.run(inputs).logits
+    assert not torch.equal(before, after)
+    assert torch.equal(llava.run(inputs).logits, after)
+
+
+def halve(module):
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(0.5)
+
+
+def load(module):
+    module.load_state_dict({name: x * 0.5 for name, x in module.state_dict().items()})
+
+
+def put(module):
+    for parameter in module.parameters():
+        parameter.data = parameter.data * 0.5
+
+
+@pytest.mark.parametrize("part", ["vision_tower", "multi_modal_projector"])
+@pytest.mark.parametrize("change", [halve, load, put])
+def test_weights_that_were_changed_are_used(samples, part, change):
+    with vl.HookedVLM(*build("llava")) as model:
+        inputs = model.inputs(samples)
+        with model.reuse() as reuse:
+            before = model.run(inputs).logits
+            change(getattr(model.hf_model.model, part))
+            after = model.run(inputs).logits
+            assert (reuse.encoded, reuse.reused) == (2, 0)
+        assert not torch.equal(before, after)
+        assert torch.equal(model.run(inputs).logits, after)
+
+
+@pytest.mark.parametrize("part", ["vision_tower", "multi_modal_projector"])
+def test_a_torch_hook_of_ones_own_is_called_in_every_pass(llava, samples, part):
+    inputs, calls = llava.inputs(samples), []
+    module = getattr(llava.hf_model.model, part)
+    with llava.reuse() as reuse:
+        clean = llava.run(inputs).logits
+        handle = module.register_forward_hook(lambda *_: calls.append(1))
+        for _ in range(2):
+            assert torch.equal(llava.run(inputs).logits, clean)
+        assert "torch's own" in reuse.why_not
+        handle.remove()
+        llava.run(inputs)
+        assert reuse.why_not == ""
+    assert len(calls) == 2

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlmlens import zoo
+from vlmlens import identity, zoo
 from vlmlens.cache import ActivationCache, Save
 from vlmlens.checks import flag, told
 from vlmlens.errors import InputError
@@ -137,8 +137,11 @@ class HookedVLM(AsTransformerLens):
             answers=said,
             padding=padding,
         )
-        key = (*map(id, given), system, said, padding)
-        made = make() if self._reuse is None else self._reuse.inputs(key, given, make)
+        if self._reuse is None:
+            made = make()
+        else:
+            seen = tuple((id(sample), identity.scene(sample)) for sample in given)
+            made = self._reuse.inputs((*seen, system, said, padding), given, make)
         self._told_of_crops = self._told_of_crops or warn_of_crops(made.layouts, str(self.name))
         return made
 

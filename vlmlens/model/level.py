@@ -13,6 +13,9 @@ class Level(int):
     """
 
     over: bool
+    _journal: Journal
+    _thread: int
+    _lasts: bool
 
     def __new__(cls, number: int, journal: Journal) -> "Level":
         """A level that this thread opens: for a call that is under way, or for the user."""

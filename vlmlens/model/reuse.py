@@ -1,13 +1,13 @@
 """Reuse: pictures are prepared, and seen by tower and projector, once for many passes."""
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlmlens.model.inputs import Inputs
 
@@ -113,22 +113,17 @@ def _why_not(vlm: "HookedVLM") -> str:
     for name, point in vlm.hook_dict.items():
         if point.watched and name.startswith(("vision.", "projector.")):
             return f"{name} is watched"
-    beside = vlm.family.lm_layers.rpartition(".")[0]
     for name, module in model.named_modules():
-        if not name.startswith(beside) and any(map(_foreign, _torch_hooks(module))):
-            return f"{name or type(model).__name__} has a torch hook"
+        hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+        if any(map(_is_somebodys, hooks)):
+            return f"a hook of torch's own is on at {name or type(model).__name__}"
     return ""
 
 
-def _torch_hooks(module: nn.Module) -> Iterator[Any]:
-    yield from module._forward_hooks.values()
-    yield from module._forward_pre_hooks.values()
-
-
-def _foreign(hook: Any) -> bool:
-    """Whether a hook may see or change something: neither ours nor what transformers keeps on."""
+def _is_somebodys(hook: Any) -> bool:
+    """Whether a hook is neither ours nor what transformers keeps on its models."""
     home = getattr(hook, "__module__", None) or ""
-    return not home.startswith(("vlmlens.", "transformers."))
+    return home.partition(".")[0] not in ("vlmlens", "transformers", "accelerate")
 
 
 def _state(vlm: "HookedVLM") -> Hashable:
