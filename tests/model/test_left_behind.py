@@ -155,6 +155,30 @@ def _stop(*_):
     raise Stop
 
 
+def test_what_nobody_took_off_ends_with_its_call():
+    """Where an interrupt comes before anything begins to be taken off."""
+    point, left = "blocks.1.hook_resid_mid", []
+    with vl.HookedVLM(*build("llava")) as model:
+        inputs = asked(model)
+        clean, before = model.run(inputs).logits, on(model)
+
+        def leave(x):
+            left.append(model.opened_level())
+            level = left[0].__enter__()
+            model.hook_dict[point].add_hook(write, level=level)
+            left.append(model.road("eager"))
+            left[1].__enter__()
+            return x
+
+        model.run(inputs, save=[Save("blocks.0.hook_resid_pre", reduce=leave)])
+        assert on(model)["points"] == 1
+        with torch.no_grad():
+            plain = model.hf_model(**inputs.tensors, use_cache=False).logits
+        torch.testing.assert_close(plain, clean, rtol=1e-3, atol=1e-3)  # eager, and no more
+        assert torch.equal(model.run(inputs).logits, clean)
+        assert on(model) == before
+
+
 def test_a_context_that_is_open_is_not_healed_away():
     with vl.HookedVLM(*build("llava")) as model:
         inputs = asked(model)
@@ -276,6 +300,16 @@ def test_a_closed_one_acts_on_nothing():
     with torch.no_grad():
         assert torch.equal(hf_model(**inputs.tensors, use_cache=False).logits, clean)
     model.close()
+
+
+def test_a_context_that_ends_after_the_model_was_closed_changes_nothing():
+    hf_model, processor = build("llava")
+    usual = hf_model.config.text_config._attn_implementation
+    model = vl.HookedVLM(hf_model, processor)
+    with model.road("eager"), model.hooks([("hook_embed", write)]), model.reuse():
+        model.close()
+    assert hf_model.config.text_config._attn_implementation == usual
+    assert not any(module in CATCHERS for module in hf_model.modules())
 
 
 # Another model's.

@@ -85,6 +85,26 @@ def test_hooks_of_a_context_act_in_its_own_thread_alone(model, inputs):
         assert in_another_thread(lambda: model.context_level) == 0
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["", "torch's own, before"])
+def test_they_do_so_beside_hooks_that_act_everywhere(model, inputs, before):
+    point = model.hook_dict["blocks.1.hook_resid_mid"]
+    seen = []
+    if before:
+        point.register_forward_pre_hook(lambda module, args: seen.append(1))
+    else:
+        point.add_hook(lambda x, hook: seen.append(1))
+    try:
+        clean = model.run(inputs).logits
+        with model.hooks([(point.name, zero)]):
+            seen.clear()
+            assert torch.equal(in_another_thread(lambda: model.run(inputs).logits), clean)
+            assert torch.equal(in_another_thread(lambda: plain(model, inputs, None)), clean)
+            assert len(seen) == 2
+            assert not torch.equal(model.run(inputs).logits, clean)
+    finally:
+        point.remove_all()
+
+
 def test_hooks_that_are_added_act_in_every_thread(model, inputs):
     model.add_hook("blocks.1.hook_resid_mid", zero)
     try:

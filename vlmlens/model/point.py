@@ -79,6 +79,8 @@ class WiredPoint(HookPoint):
         """Add a hook as torch does (TransformerLens's ``add_hook`` calls this); begin to watch."""
 
         def call(module: nn.Module, args: tuple, *rest: Any) -> Tensor | None:
+            if not _acts(call):
+                return None
             return self._shown(rest[-1], lambda x: hook(module, (x,), *rest[:-1], x))
 
         return self._watch(super().register_forward_hook, call, options)
@@ -87,6 +89,8 @@ class WiredPoint(HookPoint):
         """The same, for hooks that see what comes in."""
 
         def call(module: nn.Module, args: tuple, *rest: Any) -> Any:
+            if not _acts(call):
+                return None
             made = self._shown(args[0], lambda x: _only(hook(module, (x,), *rest)))
             return None if made is None else ((made,), *rest) if rest else (made,)
 

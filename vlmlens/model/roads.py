@@ -20,6 +20,7 @@ class Roads:
 
     def __init__(self, model: Any, journal: Journal):
         self._model, self._journal = model, journal
+        self._closed = False
         # A copy of a model that is watched took our names along.
         self.found = {
             key: config._attn_implementation.removeprefix(PREFIX)
@@ -39,10 +40,19 @@ class Roads:
         """Back to what was found."""
         self._use(self.found)
 
+    def close(self) -> None:
+        """Back to what was found, for good: also for contexts that end later."""
+        self.leave()
+        self._closed = True
+
+    def _back(self) -> None:
+        if not self._closed:
+            self.watch()
+
     @contextmanager
     def plain(self) -> Iterator[None]:
         """Transformers' own functions while this lasts."""
-        with self._journal.noted(self.watch):
+        with self._journal.noted(self._back):
             self.leave()
             yield
 
@@ -54,7 +64,7 @@ class Roads:
         if attention == "auto":
             yield self.usual
             return
-        with self._journal.noted(self.watch):
+        with self._journal.noted(self._back):
             try:
                 self._use(dict.fromkeys(self.found, register(attention)))
             except ValueError as error:

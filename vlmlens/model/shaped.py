@@ -17,7 +17,10 @@ def only(cache: ActivationCache, names: Iterable[str]) -> ActivationCache:
     """A cache of these points alone."""
     kept = set(names)
     return ActivationCache(
-        {name: x for name, x in cache.items() if name in kept}, cache.axes, cache.layouts
+        {name: x for name, x in cache.items() if name in kept},
+        cache.axes,
+        cache.layouts,
+        cache.model,
     )
 
 
@@ -53,6 +56,7 @@ def _changed(
         {name: x for name, (x, _) in made.items()},
         {name: axes for name, (_, axes) in made.items()},
         cache.layouts,
+        cache.model,
     )
 
 

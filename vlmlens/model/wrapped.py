@@ -295,7 +295,7 @@ def _give_back(
         return
     for point in points:
         point.remove_all()
-    roads.leave()
+    roads.close()
     for module, flag in training.items():
         module.training = flag
     let_go(model)
