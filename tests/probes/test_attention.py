@@ -95,6 +95,18 @@ def test_the_papers_pie_worked_out_on_paper():
     assert found["share"]["part"].values.tolist() == ["system", "vision", "user"]
 
 
+def test_the_pies_ratio_is_formed_at_every_step():
+    """Two steps whose masses differ: their ratios are averaged, and not their rows."""
+    first = attending(["bsvut"], [[[0.0, 0.2, 0.2, 0.4, 0.2]]])
+    later = attending(["bsvuta"], [[[0.0, 0.02, 0.06, 0.01, 0.01, 0.9]]])
+    found = probes.paper_shares(generation(first, later, lengths=[2]))
+    steps = np.array([[0.2, 0.2, 0.6], [0.2, 0.6, 0.2]])
+    np.testing.assert_allclose(found["share"][0], steps.mean(0), atol=1e-6)
+    assert found["vision_of_both"].item() == pytest.approx((0.25 + 0.75) / 2)
+    ended = probes.paper_shares(generation(first, later, lengths=[1]))
+    np.testing.assert_allclose(ended["share"][0], steps[0], atol=1e-6)
+
+
 def test_entropy_of_what_is_even_peaked_and_in_between():
     rows = [[0.0, 0.1, 0.1, 0.1, 0.1, 0.6], [0.5, 0.5, 0, 0, 0, 0], [0, 0.3, 0.3, 0, 0, 0.4]]
     found = probes.attention_entropy(attending(["bvvvvu"], [[*rows, [1.0, 0, 0, 0, 0, 0]]]))

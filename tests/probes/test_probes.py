@@ -298,6 +298,12 @@ def test_norms_by_hand():
     assert found.sel(role="vision").values.tolist() == [[8.0, 4.0]]
     assert found.sel(role="user").values.tolist() == [[5.0, 2.5]]
     assert norms.l2(torch.tensor([[3.0, 4.0], [5.0, 12.0]])).tolist() == [5.0, 13.0]
+    tagged = run_saving(["btvvu"], {"hook_resid_pre": [lengths]})
+    tagged = replace(tagged, saved=vl.ActivationCache(saved, {}))
+    assert probes.hidden_norms(tagged).sel(role="user").values.tolist() == [[5.0, 2.5]]
+    with_tags = probes.hidden_norms(tagged, tags=True)
+    assert with_tags.sel(role="user").values.tolist() == [[4.0, 2.0]]  # (3 + 5) / 2
+    assert with_tags.sel(role="vision").values.tolist() == [[8.0, 4.0]]
 
 
 # Accuracy.

@@ -9,6 +9,7 @@ from torch import Tensor
 from vlmlens.cache import Save
 from vlmlens.errors import InputError
 from vlmlens.model import Run
+from vlmlens.probes.cmb import PAPER_TEXT
 from vlmlens.probes.labels import array
 
 
@@ -24,7 +25,7 @@ NEEDS = (
 ROLES = ("system", "user", "vision")
 
 
-def hidden_norms(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.DataArray:
+def hidden_norms(run: Run, *, roles: tuple[str, ...] = ROLES, tags: bool = False) -> xr.DataArray:
     """Mean L2 norm of the hidden states by depth and role.
 
     ``depth`` counts transformers' hidden states: 0 is what enters block 0, d what enters block d,
@@ -35,6 +36,8 @@ def hidden_norms(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.DataArray:
     Args:
         run: a run that saved ``NEEDS``.
         roles: the roles to average over.
+        tags: count the template's role tags ("USER:", "ASSISTANT:") as the user's, as the paper's
+            released code does. Without them ``user`` is the user's own words.
 
     Returns:
         (sample, depth, role), in the model's own units. NaN where a sample has no such role.
@@ -43,7 +46,8 @@ def hidden_norms(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.DataArray:
         UnknownPointError: the run did not save what this needs.
 
     Source:
-        Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 4.
+        Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 4; ``tags=True`` is its
+        released code's.
     """
     blocks = run.saved.stack(NEEDS[0])
     norms = torch.cat([blocks, run.saved.stack(NEEDS[1]).to(blocks.device)])  # depth batch pos
@@ -51,7 +55,8 @@ def hidden_norms(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.DataArray:
     means = torch.full((len(run.inputs), len(norms), len(roles)), torch.nan)
     for index, layout in enumerate(run.inputs.layouts):
         for column, role in enumerate(roles):
-            if (mask := layout.mask(role)).any():
+            played = PAPER_TEXT if tags and role == "user" else (role,)
+            if (mask := layout.mask(*played)).any():
                 means[index, :, column] = norms[:, index, torch.from_numpy(mask)].mean(-1)
     last = len(norms) - 1
     labels = ["embedding", *(f"after block {d - 1}" for d in range(1, last)), "after final norm"]

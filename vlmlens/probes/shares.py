@@ -57,10 +57,13 @@ def paper_shares(run: Run | Generation) -> xr.Dataset:
     """The paper's pies: system prompt, image and user's text, the start token set aside.
 
     At every step, per layer: heads averaged, the start token's entry set to 0, the row
-    renormalised; then layers and steps averaged, and with s, v, t the sums over system prompt,
-    image, and the user's text with role tags:
+    renormalised; then layers averaged, and with s, v, t the sums over system prompt, image, and
+    the user's text with role tags:
 
         share = (s, v, t) / (s + v + t)        vision_of_both = v / (v + t)
+
+    The ratios are formed at every decoding step and then averaged over the sample's own steps, as
+    the released code does. (Of one step it is the same to average first; of more it is not.)
 
     This is not CMB, which is a ratio per head.
 
@@ -72,25 +75,26 @@ def paper_shares(run: Run | Generation) -> xr.Dataset:
         share with the system prompt masked. NaN where nothing but the start token is attended to.
 
     Source:
-        Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, table of 20 COCO images. How steps
-        are averaged is not published; here the mean of the steps' own rows.
+        Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, table of 20 COCO images, and its
+        released code.
     """
     found, own = _by_role(run)
     heads = found.mean(3)  # step sample layer role
     at = {role: SEEN.index(role) for role in SEEN}
     rest = heads / (1 - heads[..., at["bos"], None])
-    row = own_mean(rest.mean(2), own)  # sample role
+    row = rest.mean(2)  # step sample role
     parts = torch.stack(
         [
-            row[:, at["system"]],
-            row[:, at["vision"]],
-            sum(row[:, at[role]] for role in PAPER_TEXT),  # type: ignore[arg-type]
+            row[..., at["system"]],
+            row[..., at["vision"]],
+            sum(row[..., at[role]] for role in PAPER_TEXT),  # type: ignore[arg-type]
         ],
         dim=-1,
     )
+    both = parts[..., 1] / parts[..., 1:].sum(-1)
     source = "arXiv:2503.17349"
     share = array(
-        parts / parts.sum(-1, keepdim=True),
+        own_mean(parts / parts.sum(-1, keepdim=True), own),
         ("sample", "part"),
         run.inputs,
         "share",
@@ -99,9 +103,14 @@ def paper_shares(run: Run | Generation) -> xr.Dataset:
         source,
         part=["system", "vision", "user"],
     )
-    both = share.sel(part=["vision", "user"])
-    alone = (both.sel(part="vision", drop=True) / both.sum("part", skipna=False)).assign_attrs(
-        share.attrs | {"long_name": "the image's share, system prompt masked"}
+    alone = array(
+        own_mean(both, own),
+        ("sample",),
+        run.inputs,
+        "vision_of_both",
+        "the image's share, system prompt masked",
+        "fraction",
+        source,
     )
     return xr.Dataset({"share": share, "vision_of_both": alone})
 
