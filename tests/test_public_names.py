@@ -24,7 +24,7 @@ from vlmlens.zoo.variants import VARIANTS
 TABLES = {
     "families": (FAMILIES, {"family", "geometry", "towers"}),
     "interventions": (INTERVENTIONS, {"base", "designs", "prepare", "stored", "vision"}),
-    "probes": (PROBES, {"grids", "labels", "statistics", "steps", "turning"}),
+    "probes": (PROBES, {"graded", "grids", "labels", "statistics", "steps", "turning"}),
     "datasets": (DATASETS, {"benchmarks", "draw", "files", "reading", "tables"}),
     "zoo.variants": (VARIANTS, {"extend", "llava", "llava_grid"}),
     "plots": (PLOTS, {"arrays", "export", "picture", "placed", "theme"}),
