@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from vlmlens.errors import UnsupportedModelError
 from vlmlens.families.family import Family, Pictures
 from vlmlens.families.geometry import covered
 from vlmlens.layout import View
@@ -24,7 +25,13 @@ def deepest_selected(config: Any) -> int:
     chosen = getattr(config, "vision_feature_layers", None)  # ViP-LLaVA's name for it
     chosen = config.vision_feature_layer if chosen is None else chosen
     layers = [chosen] if isinstance(chosen, int) else chosen
-    return max(layer if layer >= 0 else depth + 1 + layer for layer in layers)
+    deepest = max(layer if layer >= 0 else depth + 1 + layer for layer in layers)
+    if not 1 <= deepest <= depth:
+        raise UnsupportedModelError(
+            f"the projector reads the tower's layer {chosen!r}, and there are 1 to {depth}, each "
+            "after a block: mend vision_feature_layer in config.json"
+        )
+    return deepest
 
 
 LLAVA = Family(

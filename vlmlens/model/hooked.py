@@ -80,6 +80,8 @@ class HookedVLM(AsTransformerLens):
             UnsupportedModelError: a model that sees no images, or whose parts are not recognised.
             InputError: a device or dtype that is not there.
         """
+        if str(device) == "meta":
+            raise InputError("device='meta' holds no weights, so nothing can run: name another")
         hf_model, processor = zoo.load(model, dtype=dtype, **options)
         if device is not None:
             try:

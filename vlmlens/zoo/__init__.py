@@ -2,6 +2,7 @@
 
 from importlib.resources import files
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from xxhash import xxh3_128
@@ -42,9 +43,13 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     import vlmlens.zoo.variants  # noqa: F401  model types of our own
     from vlmlens.zoo import original_llava, smol
     from vlmlens.zoo.processors import open_processor
+    from vlmlens.zoo.whole import refuse_changed_bundle, refuse_half
 
-    if isinstance(dtype, str) and dtype != "auto" and not hasattr(torch, dtype):
-        raise InputError(f"dtype={dtype!r}; there is: auto, float32, bfloat16, float16")
+    if dtype is not None and dtype != "auto":
+        kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+        if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+            raise InputError(f"dtype={dtype!r}; there is: auto, float32, bfloat16, float16")
+    options.pop("output_loading_info", None)  # what it says is looked at here
     here = bundled()
     source = _folder(model)
     is_folder = source.is_dir()
@@ -59,7 +64,7 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     name = str(source) if is_folder else str(model)
     hub = {
         k: options[k]
-        for k in ("revision", "token", "cache_dir", "local_files_only")
+        for k in ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code")
         if k in options
     }
     try:
@@ -73,18 +78,41 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
         raise UnknownModelError(
             str(model), here, "(bundled); the hub does not know it, or cannot be reached from here"
         ) from error
-    if type(config) not in AutoModelForImageTextToText._model_mapping:
+    except (AttributeError, TypeError, KeyError) as error:
+        raise UnsupportedModelError(
+            f"{model} does not open as a model: its config.json is no configuration ({error})"
+        ) from error
+    own_code = "AutoModelForImageTextToText" in (getattr(config, "auto_map", None) or {})
+    if (
+        not (own_code and options.get("trust_remote_code"))
+        and type(config) not in AutoModelForImageTextToText._model_mapping
+    ):
         raise UnsupportedModelError(
             f"{model} is a {config.model_type!r} model, which transformers does not open as "
             "image-text-to-text: it is no vision-language model"
         )
+    if source in here.values():
+        refuse_changed_bundle(source)
     try:
-        opened = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **options)
+        made: Any = AutoModelForImageTextToText.from_pretrained(
+            name, dtype=dtype, output_loading_info=True, **options
+        )
+        opened, told = made
     except (OSError, SafetensorError) as error:
         raise UnsupportedModelError(f"{model} has no weights that open: {error}") from error
+    except UnpicklingError as error:  # whose text says how to open it all the same
+        raise UnsupportedModelError(
+            f"{model} has no weights that open: they are a pickle that holds more than tensors, "
+            "which may be code; get the checkpoint as safetensors"
+        ) from error
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, TypeError, ImportError, KeyError, AttributeError) as error:
+        raise UnsupportedModelError(f"transformers does not open {model}: {error}") from error
+    refuse_half(str(model), opened, told)
     try:
         processor = open_processor(name, config.model_type, **hub)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, TypeError, AttributeError, KeyError) as error:
         raise UnsupportedModelError(
             f"{model} has weights but no processor that opens ({error}); save one beside them, or "
             "wrap the model yourself: HookedVLM(model), and use inputs_from(...)"

