@@ -48,6 +48,7 @@ class ActivationCache(Mapping[str, Tensor]):
         axes: the names of each tensor's dimensions.
         layouts: what every position of the run was, sample by sample; empty where nobody said.
         model: which model in memory was run, as ``HookedVLM.instance``; empty where nobody said.
+        ways: which rows of each point were kept, and what they were reduced by.
     """
 
     # Equal to itself alone: a Mapping would compare its tensors, and could not be hashed.
@@ -60,11 +61,13 @@ class ActivationCache(Mapping[str, Tensor]):
         axes: dict[str, tuple[str, ...]],
         layouts: Sequence[TokenLayout] = (),
         model: str = "",
+        ways: Mapping[str, tuple[Any, Any]] | None = None,
     ):
         self._tensors = tensors
         self.axes = axes
         self.layouts = tuple(layouts)
         self.model = model
+        self.ways = dict(ways or {})
         self._digest = ""
 
     @property
@@ -126,18 +129,31 @@ class ActivationCache(Mapping[str, Tensor]):
 
         Raises:
             UnknownPointError: nothing that matches was saved.
-            InputError: layers differ in shape, as heads of two widths do.
+            InputError: layers differ in shape, as heads of two widths do; or a ``Save`` of other
+                rows, or of another reduction, than what was kept.
         """
         pattern = points.points if isinstance(points, Save) else points
         names = [name for name in self if fnmatchcase(name, pattern)]
         if not names:
             raise UnknownPointError(pattern, self, "in what this run saved")
+        if isinstance(points, Save):
+            self._refuse_other(names[0], points)
         first = self[names[0]].device
         if len(shapes := {tuple(self[name].shape) for name in names}) > 1:
             raise InputError(
                 f"{pattern} differs in shape from layer to layer, {shapes}: take one by one"
             )
         return torch.stack([self[name].to(first) for name in names])
+
+    def _refuse_other(self, name: str, asked: Save) -> None:
+        """Refuse to hand out what one probe asked for to another that asked for something else."""
+        kept = self.ways.get(name, (asked.rows, asked.reduce))
+        if kept != (asked.rows, asked.reduce):
+            raise InputError(
+                f"{name} was saved with rows={kept[0]!r}, reduce={shown(kept[1])}, and is read "
+                f"with rows={asked.rows!r}, reduce={shown(asked.reduce)}: run again with the NEEDS "
+                "of the probe that reads it"
+            )
 
     def stack_activation(
         self, activation_name: str, layer: int | None = -1, sublayer_type: str | None = None

@@ -9,6 +9,7 @@ import xarray as xr
 
 from vlmlens import probes
 from vlmlens.cache import Save
+from vlmlens.checks import settle
 from vlmlens.errors import DataError
 from vlmlens.graders import grade, right_choice, same
 from vlmlens.interventions import Intervention
@@ -29,6 +30,9 @@ class Measure:
 
     system: str | None = None
     allow_nonfinite: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self):
+        settle(self)
 
     def __call__(
         self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor
 
+from vlmlens.checks import shown
 from vlmlens.errors import InputError
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
@@ -62,7 +64,7 @@ def score_of(
         InputError: no such score, no answer, or answers that begin alike.
     """
     if callable(score):
-        return score
+        return partial(_numbers, score)
     if score not in SCORES:
         raise InputError(f"score={score!r}; there is: {', '.join(SCORES)}, or a function of logits")
     right = first_token(model, clean, system)
@@ -77,6 +79,22 @@ def score_of(
             "their logits do not differ: score='log_prob', or a function of your own"
         )
     return LogitDifference(right, wrong)
+
+
+def _numbers(score: Score, logits: Float[Tensor, "cell vocab"]) -> Float[Tensor, " cell"]:
+    """A user's score, one number a cell.
+
+    Raises:
+        InputError: anything else.
+    """
+    found = score(logits)
+    if not isinstance(found, Tensor) or found.shape != logits.shape[:1]:
+        made = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else shown(found)
+        raise InputError(
+            f"score= made {made} of logits {tuple(logits.shape)}: one number a row is wanted, such "
+            "as lambda logits: logits[:, 5]"
+        )
+    return found
 
 
 def first_token(model: HookedVLM, sample: Sample, system: str | None) -> int:

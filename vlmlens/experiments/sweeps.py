@@ -91,8 +91,13 @@ def sweep(
     """
     first = [clean] if isinstance(clean, Sample) else list(clean)
     others = [corrupted] if isinstance(corrupted, Sample) else corrupted
-    if (others is None) == (edit is None):
+    if others is None and edit is None:
         raise InputError("pass corrupted samples, to patch clean activations into, or an edit=")
+    if others is not None and edit is not None:
+        raise InputError(
+            "corrupted samples are patched into, and an edit= is made in the clean run: pass one "
+            "of the two"
+        )
     if edit is not None and _is_placed(edit):
         raise InputError(f"{edit} is placed cell by cell: say point= and where= of the sweep")
     second = [None] * len(first) if others is None else list(others)

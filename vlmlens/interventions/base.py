@@ -172,7 +172,8 @@ def as_edits(given: Any) -> tuple[Intervention, ...]:
     advice = (
         "interventions are values such as ZeroAblate('hook_embed'), in a list; [] edits nothing"
     )
-    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
+    none = str | bytes | Mapping | type | Tensor | np.ndarray
+    if not isinstance(given, Iterable) or isinstance(given, none):
         raise InputError(f"{shown(given)} is no intervention: {advice}")
     edits = tuple(given)
     for edit in edits:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -46,11 +47,9 @@ def as_saves(save: Any) -> list[Save]:
     Raises:
         InputError: what is neither a name nor a ``Save``.
     """
-    items = [save] if isinstance(save, str | Save) else save
-    if isinstance(items, Iterable) and not isinstance(items, Mapping | bytes):
-        items = list(items)
-        if all(isinstance(item, str | Save) for item in items):
-            return list(dict.fromkeys(x if isinstance(x, Save) else Save(x) for x in items))
+    items = [save] if isinstance(save, str | Save) else _listed(save)
+    if items is not None and all(isinstance(item, str | Save) for item in items):
+        return list(dict.fromkeys(x if isinstance(x, Save) else Save(x) for x in items))
     raise InputError(f"save={shown(save)}: points' names, patterns or Save(...); () saves nothing")
 
 
@@ -60,10 +59,10 @@ def as_cells(given: Any) -> list[tuple[Intervention, ...]]:
     Raises:
         InputError: none at all, or what is no intervention.
     """
-    cells = [given] if isinstance(given, Intervention) else given
-    if not isinstance(cells, Iterable) or isinstance(cells, str | bytes | Mapping):
+    cells = [given] if isinstance(given, Intervention) else _listed(given)
+    if cells is None:
         raise InputError(f"{shown(given)} are no cells: pass lists of interventions, one a cell")
-    if not (cells := list(cells)):
+    if not cells:
         raise InputError("no cell: pass at least one list of interventions; [[]] is the clean pass")
     return [as_edits(cell) for cell in cells]
 
@@ -85,13 +84,21 @@ def as_hooks(given: Any, what: str) -> list[tuple[str | Callable[[str], bool], C
     Raises:
         InputError: anything else.
     """
-    pairs = [given] if isinstance(given, tuple) and len(given) == 2 and _names(given[0]) else given
-    if isinstance(pairs, Iterable) and not isinstance(pairs, str | bytes | Mapping):
+    single = isinstance(given, tuple) and len(given) == 2 and _names(given[0])
+    pairs = [given] if single else _listed(given)
+    if pairs is not None:
         pairs = [tuple(pair) if isinstance(pair, list) else pair for pair in pairs]
         two = all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs)
         if two and all(_names(name) and callable(hook) for name, hook in pairs):
             return pairs
     raise InputError(f"{what}={shown(given)}: pairs are wanted, [('hook_embed', function), ...]")
+
+
+def _listed(given: Any) -> list[Any] | None:
+    """The items of a collection; None for what is none (a 0-d tensor iterates in name only)."""
+    if isinstance(given, str | bytes | Mapping | type | Tensor | np.ndarray):
+        return None
+    return list(given) if isinstance(given, Iterable) else None
 
 
 def _names(given: Any) -> bool:

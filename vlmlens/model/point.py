@@ -61,6 +61,9 @@ class WiredPoint(HookPoint):
             finally:
                 self._level = None
 
+    def __repr__(self) -> str:
+        return f"{self.point.name} ({' '.join(self.axes)}): {self.point.about}"
+
     def add_own(self, hook: Any, level: Level) -> None:
         """Add a hook of vlmlens's own, which writes into nothing: it is shown no copy."""
 

@@ -35,6 +35,12 @@ class Run:
     scaling: float | None = None
     softcap: float | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"Run({len(self.inputs)} samples, logits {tuple(self.logits.shape)}, saved "
+            f"{self.saved!r}, attention {self.attention})"
+        )
+
     @property
     def steps(self) -> tuple["Run", ...]:
         """The passes that this consists of: itself."""
@@ -76,6 +82,12 @@ class Generation:
     texts: tuple[str, ...]
     steps: tuple[Run, ...]
     scores: Scores = field(default_factory=Scores)
+
+    def __repr__(self) -> str:
+        """What was said, and not the numbers behind it."""
+        said = self.texts or tuple(map(str, self.tokens.tolist()))
+        shown = ", ".join(map(repr, said[:5])) + ", ..." * (len(said) > 5)
+        return f"Generation({len(said)} samples, {len(self.steps)} steps: {shown})"
 
     @property
     def saved(self) -> ActivationCache:

@@ -1,19 +1,22 @@
 """The directions in which the stream is read out as tokens."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from accelerate.utils import align_module_device
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vlmlens.checks import shown, whole
 from vlmlens.errors import InputError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from vlmlens.model.hooked import HookedVLM
 
-#: Token ids: one for all, one a sample, or one for every sample and position; or a token's text.
-Tokens = str | int | Tensor
+#: Token ids: one for all, one a sample, or one for every sample and position; or tokens' texts.
+Tokens = str | int | Tensor | Sequence[str | int]
 
 
 def directions(vlm: "HookedVLM", tokens: Tokens) -> Float[Tensor, "*lead d_model"]:
@@ -34,6 +37,10 @@ def directions(vlm: "HookedVLM", tokens: Tokens) -> Float[Tensor, "*lead d_model
 
 
 def _ids(vlm: "HookedVLM", tokens: Tokens) -> Int[Tensor, "*lead"]:
+    if isinstance(tokens, np.ndarray):
+        tokens = torch.from_numpy(tokens)
+    if isinstance(tokens, list | tuple) and tokens:
+        return torch.stack([_ids(vlm, token) for token in tokens])
     if isinstance(tokens, str):
         tokenizer = getattr(vlm.processor, "tokenizer", None)
         if tokenizer is None:
@@ -42,4 +49,10 @@ def _ids(vlm: "HookedVLM", tokens: Tokens) -> Int[Tensor, "*lead"]:
         if len(ids) != 1:
             raise InputError(f"{tokens!r} is {len(ids)} tokens, not one")
         (tokens,) = ids
-    return torch.as_tensor(tokens)
+    ids = tokens if isinstance(tokens, Tensor) else torch.tensor(whole(tokens, "tokens"))
+    size = vlm.hf_model.get_submodule(vlm.family.lm_head).weight.shape[0]
+    if ids.is_floating_point() or ids.dtype == torch.bool:
+        raise InputError(f"tokens={shown(tokens)}: ids are whole numbers")
+    if not ids.is_meta and bool(((ids < 0) | (ids >= size)).any()):
+        raise InputError(f"tokens={shown(tokens)}: ids lie from 0 to {size - 1}")
+    return ids

@@ -104,7 +104,7 @@ def one_pass(
     for sight in sights:
         sight.refuse()
     saved = {name: kept[name] for name in vlm.hook_dict if name in kept} if kept else {}
-    return made, ActivationCache(saved, axes, inputs.layouts, vlm.instance)
+    return made, ActivationCache(saved, axes, inputs.layouts, vlm.instance, ways)
 
 
 def _logits(

@@ -75,10 +75,18 @@ def lens_needs(
         rows: only these positions, such as ``"last"``; None reads all.
 
     Raises:
-        InputError: fewer than one word.
+        InputError: fewer than one word, or points that are no stream of the language model's
+            blocks.
     """
     if best < 1:
         raise InputError(f"best={best}: at least one word is kept")
+    for name in model.matching(points):
+        point = model.hook_dict[name]
+        if point.point.layer is None or name.startswith("vision.") or point.axes[-1] != "d_model":
+            raise InputError(
+                f"points={points!r}: {name} ({' '.join(point.axes)}) is no stream of a block that "
+                "the last norm and the unembedding could read, such as blocks.*.hook_resid_post"
+            )
     return Save(points, rows, Lens(model, best, tuple(targets)))
 
 
