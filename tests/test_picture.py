@@ -221,7 +221,7 @@ def test_texts_that_are_none_are_refused_with_the_samples_id():
     for wrong in ({"question": "a\0b"}, {"answer": "\0"}, {"category": "\0"}):
         with pytest.raises(InputError, match=r"sample 'seven': .*NUL"):  # no file would hold it
             Sample(**({"question": "What?", "id": "seven"} | wrong))
-    for wrong in ("question=None", "answer=3", "choices=(1,)"):
+    for wrong in ("question=None", "answer=3", "choices=(1,)", "category=3"):
         # In a process of its own: here, annotations are checked before we come to it.
         given = f"dict(question='', id='7') | dict({wrong})"
         code = f"from vlmlens.sample import Sample; Sample(**({given}))"

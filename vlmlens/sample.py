@@ -32,7 +32,7 @@ class Sample:
         groups: further groups that it belongs to, by what they are: ``(("pair", "7"),)``.
 
     Raises:
-        InputError: a question, answer or choice that is no text.
+        InputError: a question, answer, choice, category or id that is no text.
         ImageError: an image that is nothing a picture can be given as; see ``picture.fixed``.
     """
 
@@ -52,10 +52,11 @@ class Sample:
         if not isinstance(self.choices, list | tuple):
             raise InputError(f"{self.named()}: choices is {self.choices!r}; pass a tuple of texts")
         object.__setattr__(self, "choices", tuple(self.choices))
-        texts = [self.question, *self.choices] + [self.answer] * (self.answer is not None)
+        texts = [self.question, *self.choices, self.category, self.id]
+        texts += [] if self.answer is None else [self.answer]
         if wrong := [text for text in texts if not isinstance(text, str)]:
             raise InputError(f"{self.named()}: {wrong[0]!r} is no text; write it as one")
-        if any("\0" in text for text in (*texts, self.category, self.id)):
+        if any("\0" in text for text in texts):
             raise InputError(f"{self.named()}: a text holds the character NUL; take it out")
 
     @property
