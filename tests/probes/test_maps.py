@@ -15,6 +15,7 @@ from vlmlens.probes.statistics import (
     cluster_test,
     cohens_d,
     corrected,
+    design_effect,
     flip_odds,
     flips,
     map_test,
@@ -47,15 +48,28 @@ def test_a_map_of_means_with_every_cells_own_interval():
 
 
 def test_cells_without_values_have_no_mean():
-    x = noise(4, 1, 3)
-    x[:, 0, 1], x[1:, 0, 2] = np.nan, np.nan
+    x = noise(6, 1, 4)
+    x[:, 0, 1], x[1:, 0, 2], x[4:, 0, 3] = np.nan, np.nan, np.nan
     found = mean_map(layers_heads(x))
-    assert found["n"].values.tolist() == [[4.0, 0.0, 1.0]]
-    assert np.isnan(found["mean"].values[0]).tolist() == [False, True, False]
-    assert np.isnan(found["low"].values[0]).tolist() == [False, True, True]
-    tested = map_test(layers_heads(x))
-    assert np.isnan(tested["p_corrected"].values[0]).tolist() == [False, True, False]
-    assert tested.attrs["cells"] == 2
+    assert found["n"].values.tolist() == [[6.0, 0.0, 1.0, 4.0]]
+    assert np.isnan(found["mean"].values[0]).tolist() == [False, True, False, False]
+    assert np.isnan(found["low"].values[0]).tolist() == [False, True, True, False]
+    for test, tested in (("mean", [0]), ("exchange", [0, 2, 3])):
+        for correction in ("max", "fdr", "none"):
+            found = map_test(layers_heads(x), test=test, correction=correction, permutations=99)
+            told = ~np.isnan(found["p_corrected"].values[0])
+            assert np.flatnonzero(told).tolist() == tested
+            assert found.attrs["cells"] == len(tested)
+    with pytest.raises(InputError, match="there is: mean, exchange"):
+        map_test(layers_heads(x), test="signs")
+
+
+def test_infinite_values_have_no_mean():
+    x = noise(6)
+    x[2, 1, 1] = np.inf
+    for call in (mean_map, map_test):
+        with pytest.raises(InputError, match="1 of 72 values are infinite"):
+            call(layers_heads(x))
 
 
 def test_samples_of_a_scene_are_drawn_together():
@@ -64,22 +78,28 @@ def test_samples_of_a_scene_are_drawn_together():
     x = layers_heads(
         np.repeat(by_scene, 8, axis=0), picture=("sample", np.repeat(np.arange(10), 8))
     )
-    alone, scenes = mean_map(x), mean_map(x, scene="picture")
+    alone, scenes = mean_map(x, scene=False), mean_map(x)
     ten = mean_map(layers_heads(by_scene))
+    assert (scenes.attrs["unit"], scenes.attrs["n_units"]) == ("picture", 10)
+    assert (alone.attrs["unit"], alone.attrs["n_units"]) == ("sample", 80)
 
     def width(found):
         return (found["high"] - found["low"]).item()
 
     assert width(scenes) == pytest.approx(width(ten))
     assert width(scenes) > 2 * width(alone)
-    assert map_test(x, scene="picture")["p"].item() == map_test(layers_heads(by_scene))["p"].item()
+    xr.testing.assert_equal(scenes, mean_map(x, scene="picture"))
+    for test in ("mean", "exchange"):
+        whole, once = map_test(x, test=test), map_test(layers_heads(by_scene), test=test)
+        for name in ("p", "p_corrected", "effect"):
+            assert whole[name].item() == pytest.approx(once[name].item())
     with pytest.raises(InputError, match="no coordinate 'scene'"):
         mean_map(x, scene="scene")
 
 
 def test_signs_are_flipped_exactly_where_there_are_few():
     x = noise(6, 2, 2, seed=3) + 0.6
-    found = map_test(layers_heads(x), correction="max", permutations=99)
+    found = map_test(layers_heads(x), correction="max", test="exchange", permutations=99)
     cells = x.reshape(6, 4)
     z = cells.sum(0) / np.sqrt((cells**2).sum(0))
     patterns = np.array(list(itertools.product([1, -1], repeat=6)))
@@ -97,19 +117,49 @@ def test_signs_are_flipped_exactly_where_there_are_few():
 
 def test_drawn_signs_count_the_data_themselves():
     """Twenty samples that all agree: none of 99 draws reaches them, and p is 1 / 100, not 0."""
-    found = map_test(layers_heads(np.ones((20, 1, 1))), permutations=99)
+    found = map_test(layers_heads(np.ones((20, 1, 1))), test="exchange", permutations=99)
     assert found["p"].item() == found["p_corrected"].item() == 1 / 100
     assert "Monte Carlo, 100" in found.attrs["test"]
+    x = layers_heads(noise(30, 1, 2) + 5)
+    assert (map_test(x, permutations=99)["p_corrected"] == 1 / 100).all()
 
 
-def test_z_grows_with_students_t():
-    x = noise(30)
+def test_what_never_varies_is_not_tested():
+    """Twenty times the same: a rare value that would make the mean the null may be unseen."""
+    x = noise(20, 1, 3)
+    x[:, 0, 1], x[:, 0, 2] = 0.3, 0.0
+    found = map_test(layers_heads(x))
+    assert np.isnan(found["p_corrected"].values[0]).tolist() == [False, True, False]
+    assert found["p_corrected"].values[0, 2] == 1.0
+    assert "1 of 3 cells are not tested" in found.attrs["note"]
+    few = map_test(layers_heads(noise(4, 1, 1) + 9))
+    assert np.isnan(few["p"].item()) and not few["significant"].item()
+    assert "fewer than 5 samples (there are 4)" in few.attrs["note"]
+
+
+def test_z_is_students_t_or_halls_whichever_is_smaller():
+    x = noise(30) + 0.2
     found = map_test(layers_heads(x))
     t = stats.ttest_1samp(x, 0, axis=0).statistic
+    a = 1.5 * stats.skew(x, bias=False, axis=0) / np.sqrt(30)
+    hall = t + a * t**2 / 3 + a**2 * t**3 / 27
     z = found["z"].values
-    np.testing.assert_allclose(t, z * np.sqrt(29 / (30 - z**2)))
+    np.testing.assert_allclose(z, np.sign(t) * np.minimum(np.abs(t), np.abs(hall)))
+    assert (z == t).any() and (np.abs(z) < np.abs(t)).any()
     np.testing.assert_allclose(found["effect"], t / np.sqrt(30))
-    np.testing.assert_allclose(found["p"], stats.ttest_1samp(x, 0, axis=0).pvalue, atol=0.03)
+    np.testing.assert_allclose(found["p"], 2 * stats.t.sf(np.abs(z), 29))
+    flipped = map_test(layers_heads(x), test="exchange")["z"].values
+    np.testing.assert_allclose(t, flipped * np.sqrt(29 / (30 - flipped**2)))
+
+
+def test_a_cell_whose_tail_is_not_in_the_data_is_no_finding():
+    """Shares near 0 that grow by factors: the sample is far below the mean, and nothing differs."""
+    x = np.exp(np.random.default_rng(1).normal(0, 2, 10))
+    null = 1.05 * np.sort(x)[-1]
+    t = stats.ttest_1samp(x, null)
+    assert t.pvalue < 1e-3
+    found = map_test(xr.DataArray(x[:, None], dims=("sample", "head")), null)
+    assert found["p"].item() > 0.05
 
 
 def test_the_maximum_statistic_keeps_the_family_wise_rate():
@@ -206,8 +256,23 @@ def test_noise_has_clusters_about_as_often_as_alpha_says():
 def test_clusters_need_a_grid():
     with pytest.raises(InputError, match="clusters lie on"):
         cluster_test(layers_heads(noise(5)))
+    with pytest.raises(InputError, match="needs 5 samples or scenes at least; there are 4 samples"):
+        cluster_test(grid(noise(4, 4, 4)))
+    cluster_test(grid(noise(4, 4, 4)), test="exchange")
     with pytest.raises(InputError, match="two samples"):
-        cluster_test(grid(noise(1, 4, 4)))
+        cluster_test(grid(noise(1, 4, 4)), test="exchange")
+
+
+def test_pictures_are_one_draw_in_clusters():
+    x = np.random.default_rng(1).normal(0, 1, (12, 4, 4))
+    x[:, :2, :2] += 1.5
+    one = cluster_test(grid(x))
+    many = grid(np.repeat(x, 3, axis=0)).assign_coords(
+        picture=("sample", np.repeat(np.arange(12), 3))
+    )
+    for name in ("t", "cluster", "p"):
+        np.testing.assert_allclose(cluster_test(many)[name], one[name])
+    assert cluster_test(many).attrs["n_units"] == 12
 
 
 # Flips, effects and sizes.
@@ -242,27 +307,48 @@ def test_sample_sizes_are_those_of_the_books():
     power = TTestPower().power(0.5, 34, 0.05)
     assert power >= 0.8 > TTestPower().power(0.5, 33, 0.05)
     assert samples_for_effect(-0.5) == 34
-    # z 1.95996 and 0.84162, discordant .25, difference .15
-    by_hand = (1.959964 * 0.5 + 0.841621 * np.sqrt(0.25 - 0.0225)) ** 2 / 0.0225
-    assert samples_for_flips(0.2, 0.05) == np.ceil(by_hand)
     assert samples_for_width(0.05) == 385
+    assert design_effect(4, 0.5) == 2.5
+    assert samples_for_width(0.05, design_effect=2.5) == np.ceil(2.5 * 384.146)
     for call in (
         lambda: samples_for_effect(0.0),
         lambda: samples_for_effect(0.5, power=1.0),
         lambda: samples_for_flips(0.2, 0.2),
         lambda: samples_for_flips(0.8, 0.4),
+        lambda: samples_for_flips(0.2, 0.1, design_effect=0.5),
+        lambda: design_effect(0.5, 0.1),
+        lambda: design_effect(2, 1.1),
         lambda: samples_for_width(0.0),
     ):
         with pytest.raises(InputError):
             call()
 
 
-def test_that_many_samples_do_see_flips():
-    """Simulated: with n samples, 20 % lost and 5 % gained, about 80 % of tests find it."""
-    rng, n = np.random.default_rng(0), samples_for_flips(0.2, 0.05)
-    seen = 0
-    for _ in range(200):
-        kind = rng.choice(3, n, p=[0.2, 0.05, 0.75])
-        before, after = (kind != 1).astype(float), (kind != 0).astype(float)
-        seen += flips(before, after).p < 0.05
-    assert 0.65 < seen / 200 < 0.92  # the exact test is a little weaker than the formula's
+def exact_power(n, lost, gained):
+    """Every table of lost and gained written down, and the exact test of each."""
+    found = 0.0
+    for a in range(n + 1):
+        for b in range(n + 1 - a):
+            if a + b and stats.binomtest(a, a + b).pvalue <= 0.05:
+                found += stats.multinomial.pmf(
+                    [a, b, n - a - b], n, [lost, gained, 1 - lost - gained]
+                )
+    return found
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(0.5, 0.1), (0.1, 0.6), (0.4, 0.0)])
+def test_samples_for_flips_are_those_that_the_exact_test_needs(lost, gained):
+    n = samples_for_flips(lost, gained)
+    assert exact_power(n, lost, gained) >= 0.8 > exact_power(n - 1, lost, gained)
+    assert samples_for_flips(lost, gained, power=0.5) < n
+    assert samples_for_flips(lost, gained, design_effect=2.0) == 2 * n
+
+
+def test_flips_of_one_picture_go_together():
+    before = np.repeat([1.0, 1.0, 1.0, 0.0, 1.0], 4)
+    after = np.repeat([0.0, 0.0, 1.0, 0.0, 0.0], 4)
+    found = flips(before, after, unit=np.repeat(np.arange(5), 4))
+    assert (found.lost, found.gained) == (12, 0)
+    assert found.p == 2 / 2**3  # three pictures that all lose, not twelve answers
+    assert flips(before, after).p == 2 / 2**12
+    assert flips(before, after, unit=np.arange(20)).p == 2 / 2**12

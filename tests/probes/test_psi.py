@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from vlmlens import probes
 from vlmlens.errors import InputError
 from vlmlens.probes import position_sensitivity_index as psi_of
+from vlmlens.probes.statistics import exchange_p
 
 
 def table(original, *shuffled, **coords):
@@ -130,11 +132,74 @@ def test_the_same_seed_gives_the_same_numbers():
     correct = simulated(0)
     xr.testing.assert_identical(psi_of(correct, seed=3), psi_of(correct, seed=3))
     one, other = psi_of(correct, seed=3), psi_of(correct, seed=4)
-    assert one["psi"].item() == other["psi"].item()
-    assert one["psi_low"].item() != other["psi_low"].item()
+    for name in ("psi", "psi_low", "psi_high", "accuracy_low"):  # formulas, not draws
+        assert one[name].item() == other[name].item()
 
 
 def test_p_is_small_where_order_matters_and_one_where_nothing_changes():
     assert psi_of(simulated(0))["p_value"].item() < 0.001
     assert psi_of(table([1, 1, 0, 1], [1, 1, 0, 1]))["p_value"].item() == 1.0
     assert psi_of(table([1] * 5, [0] * 5))["p_value"].item() == pytest.approx(2 / 2**5)
+
+
+# What is drawn, and what answers are held against.
+
+
+def test_questions_about_one_picture_are_one_draw_without_being_asked():
+    names = np.repeat([f"{n:02}" for n in range(12)], 5)
+    rng = np.random.default_rng(0)
+    intact = (rng.random(12) < 0.8).astype(float)
+    shuffled = [intact * (rng.random(12) < 0.6) for _ in range(2)]
+    once = psi_of(table(intact, *shuffled))
+    many = table(np.repeat(intact, 5), *(np.repeat(s, 5) for s in shuffled))
+    together = psi_of(many.assign_coords(picture=("sample", names)))
+    for name in ("psi", "accuracy"):
+        for end in ("", "_low", "_high"):
+            assert together[name + end].item() == pytest.approx(once[name + end].item())
+    assert together["p_value"].item() == once["p_value"].item()
+    assert (together.attrs["unit"], together.attrs["n_units"]) == ("picture", 12)
+    assert (together["n"].item(), together["units"].item()) == (60, 12)
+    alone = psi_of(many.assign_coords(picture=("sample", names)), scene=False)
+    xr.testing.assert_equal(alone.drop_attrs(), psi_of(many).drop_attrs())
+    assert alone["p_value"] < together["p_value"]
+    unnamed = psi_of(many.assign_coords(picture=("sample", [""] * 60)))
+    assert unnamed["units"].item() == 60  # no picture, nothing in common
+
+
+@pytest.mark.parametrize("changed", [0, 1, 5, 6, 100])
+def test_own_answers_have_a_share_changed_and_no_p(changed):
+    """Intact they are right by construction, so that no exchange of the two could be."""
+    shuffled = np.ones(100)
+    shuffled[:changed] = 0
+    correct = table(np.ones(100), shuffled)
+    for found in (
+        psi_of(correct, reference="own"),
+        psi_of(correct.assign_attrs(reference="own")),
+    ):
+        assert np.isnan(found["p_value"].item())
+        assert found["psi"].item() == pytest.approx(changed)
+        assert found["lost"].item() == pytest.approx(changed / 100)
+        assert found["psi_low"] <= changed <= found["psi_high"]
+        assert 0 < found["psi_high"] - found["psi_low"] < 25
+        assert found.attrs["reference"] == "own" and "no null" in found.attrs["test"]
+    assert not np.isnan(psi_of(correct)["p_value"].item())
+    own = probes.answer_flips(correct.assign_attrs(reference="own"))
+    assert np.isnan(own["p"]).all() and own["lost"].values[0, 0] == changed
+    with pytest.raises(InputError, match="there is: gold, own"):
+        psi_of(correct, reference="silver")
+
+
+def test_where_nothing_varies_the_interval_is_that_of_none_of_all():
+    unseen = 100 * psi_of(table([1] * 12, [0] * 12))["accuracy_permuted_high"].item()
+    same = psi_of(table([1] * 12, [1] * 12))
+    assert (same["psi_low"].item(), same["psi_high"].item()) == pytest.approx((-unseen, unseen))
+    gone = psi_of(table([1] * 12, [0] * 12))
+    assert (gone["psi_low"].item(), gone["psi_high"].item()) == pytest.approx((100 - unseen, 100))
+
+
+def test_p_is_that_of_the_intact_image_among_its_shuffles():
+    """Two questions, three conditions each: the nine choices written down."""
+    intact, shuffled = np.array([1.0, 1.0]), np.array([[0.0, 1.0], [0.0, 0.0]])
+    x = np.column_stack([intact, shuffled])
+    sums = np.array([x[0, i] + x[1, j] for i in range(3) for j in range(3)])
+    assert exchange_p(intact, shuffled) == min(1.0, 2 * (sums >= 2).mean())

@@ -36,6 +36,26 @@ def test_the_slope_is_that_of_a_line_through_everything():
     assert found["trend_p"].item() == pytest.approx(2 * page)
 
 
+def test_a_trend_allows_for_ties_and_pictures():
+    """Equal responses are equal ranks; samples of one picture change order together."""
+    rng = np.random.default_rng(0)
+    p = []
+    for seed in range(200):
+        x = (rng.random((25, 5)) < 0.85).astype(float)
+        p.append(probes.dose_response(answered(x, range(5)), seed=seed)["trend_p"].item())
+    assert 0.01 <= np.mean(np.array(p) < 0.05) <= 0.1
+    x = rng.normal(size=(8, 4)) + np.arange(4)
+    once = probes.dose_response(answered(x, range(4)))
+    pictures = np.repeat(np.arange(8), 3)
+    table = answered(np.repeat(x, 3, axis=0), range(4), picture=("sample", pictures))
+    many = probes.dose_response(table)
+    for name in ("slope", "slope_low", "slope_p", "trend_p"):
+        assert many[name].item() == pytest.approx(once[name].item())
+    alone = probes.dose_response(table, scene=False)
+    assert alone["trend_p"] < many["trend_p"] and alone["slope_p"] < many["slope_p"]
+    assert "pictures" in many.attrs["trend_test"]
+
+
 def test_several_seeds_of_a_dose_are_one_dose():
     x = [[1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]]
     found = probes.dose_response(answered(x, [0.0, 0.5, 0.5, 1.0]))
@@ -53,6 +73,7 @@ def test_no_response_has_no_slope():
     flat = probes.dose_response(answered(np.ones((4, 2)), [0.0, 1.0]))
     assert flat["slope"].item() == 0.0
     assert np.isnan(flat["trend_p"].item())
+    assert probes.dose_response(answered(np.ones((4, 3)), [0.0, 1.0, 2.0]))["trend_p"] == 1.0
 
 
 def test_doses_are_numbers_and_none_is_missing():
@@ -62,6 +83,8 @@ def test_doses_are_numbers_and_none_is_missing():
         probes.dose_response(answered(np.ones((2, 1)), [0.5]))
     with pytest.raises(InputError, match="missing"):
         probes.dose_response(answered([[1.0, np.nan]], [0.0, 1.0]))
+    with pytest.raises(InputError, match="1 of 2 are missing or infinite"):
+        probes.dose_response(answered([[1.0, np.inf]], [0.0, 1.0]))
 
 
 # Flips and PSI over scenes.

@@ -139,7 +139,9 @@ def controls(
     return joined(tables, "control")
 
 
-def control_table(found: xr.Dataset, *, scene: str | None = None, seed: int = 0) -> xr.Dataset:
+def control_table(
+    found: xr.Dataset, *, scene: str | bool | None = None, seed: int = 0
+) -> xr.Dataset:
     """What each control leaves of the accuracy, with intervals.
 
     Args:

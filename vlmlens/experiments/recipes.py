@@ -268,8 +268,14 @@ def diagnose(
     return Diagnosis(results, psi_of(results, seed=seed))
 
 
-def psi_of(results: xr.Dataset, *, scene: str | None = None, seed: int = 0) -> xr.Dataset:
+def psi_of(results: xr.Dataset, *, scene: str | bool | None = None, seed: int = 0) -> xr.Dataset:
     """PSI of a table of answers, with KL where that was measured.
+
+    Args:
+        results: of ``permutation_test`` or ``diagnose``; the attribute ``reference`` says what
+            answers were measured against.
+        scene: what is drawn, as in ``position_sensitivity_index``.
+        seed: of the test.
 
     Returns:
         ``position_sensitivity_index``'s table, and ``pictures`` (category): how many different
@@ -281,7 +287,12 @@ def psi_of(results: xr.Dataset, *, scene: str | None = None, seed: int = 0) -> x
     if correct["chance"].isnull().any():
         correct = correct.drop_vars("chance")
     psi = position_sensitivity_index(
-        correct, results["log_prob"], results.get("kl"), scene=scene, seed=seed
+        correct,
+        results["log_prob"],
+        results.get("kl"),
+        scene=scene,
+        reference=results.attrs.get("reference"),
+        seed=seed,
     )
     psi.attrs = results.attrs | psi.attrs
     if "picture" in correct.coords:

@@ -32,7 +32,7 @@ def summarise(
     results: xr.Dataset,
     *,
     correction: str = "max",
-    scene: str | None = None,
+    scene: str | bool | None = None,
     seed: int = 0,
 ) -> xr.Dataset:
     """The mean over samples of every variable, its interval, and its test where it has a null.
@@ -40,14 +40,16 @@ def summarise(
     Args:
         results: of ``diagnose``: variables over ``sample``.
         correction: of p over all the cells of one variable: ``"max"``, ``"fdr"`` or ``"none"``.
-        scene: a coordinate of ``sample``; questions about one scene are resampled together.
-        seed: of intervals and tests.
+        scene: a coordinate of ``sample``; questions about one scene are drawn together. By
+            default ``picture``, where it is there; ``False``: every question is drawn alone.
+        seed: of tests.
 
     Returns:
-        For every variable x: ``x``, ``x_low``, ``x_high`` (95 %, each cell's own) and ``x_n``; for
-        those in ``NULLS`` also ``x_p`` (corrected), ``x_significant`` and ``x_effect`` (Cohen's d
-        of the deviation from the null). Infinite ratios count as missing. Every variable's
-        attributes say which correction it has, and against what it was tested.
+        For every variable x: ``x``, ``x_low``, ``x_high`` (95 %, each cell's own) and ``x_n``, how
+        many samples, or pictures, it is the mean of; for those in ``NULLS`` also ``x_p``
+        (corrected), ``x_significant`` and ``x_effect`` (Cohen's d of the deviation from the null).
+        Infinite ratios are left out; the attribute ``infinite`` says how many. Every variable's
+        attributes say what is drawn, which correction it has, and against what it was tested.
     """
     table: dict[str, xr.DataArray] = {}
     for name in map(str, results):
@@ -55,10 +57,11 @@ def summarise(
         if "sample" not in values.dims or values.dtype.kind not in "fiub" or name in ANSWERS:
             continue
         values = values.astype(float)
+        infinite = int(np.isinf(values).sum())
         values = values.where(np.isfinite(values))
         null = NULLS.get(name)
         if null is None:
-            found = mean_map(values, scene=scene, seed=seed)
+            found = mean_map(values, scene=scene)
             parts = {"": "mean", "_low": "low", "_high": "high", "_n": "n"}
         else:
             against = results[null] if isinstance(null, str) else null
@@ -66,6 +69,8 @@ def summarise(
             parts = {"": "mean", "_low": "low", "_high": "high", "_n": "n"}
             parts |= {"_p": "p_corrected", "_significant": "significant", "_effect": "effect"}
         said = {k: str(v) for k, v in found.attrs.items() if k not in ("units", "long_name")}
+        if infinite:
+            said["infinite"] = f"{infinite} of {values.size} values, left out"
         for suffix, part in parts.items():
             cell = found[part].reset_coords(drop=True)
             cell.attrs = said | ({} if null is None else {"null": str(null)})

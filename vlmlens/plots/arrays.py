@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from vlmlens import estimates
+from vlmlens.draws import by_scene
 from vlmlens.errors import InputError
 from vlmlens.plots.theme import plain
-
-DRAWS, CHUNK = 2000, 200
 
 
 def check_dims(
@@ -42,35 +42,35 @@ def check_variable(table: xr.Dataset, figure: str, needed: Sequence[str]) -> Non
         raise InputError(f"{figure} needs the variables {', '.join(missing)}; there are: {there}")
 
 
-def mean_interval(values: xr.DataArray, seed: int = 0) -> xr.Dataset:
-    """The mean over samples and the 95 % percentile bootstrap interval of that mean.
+def mean_interval(values: xr.DataArray) -> xr.Dataset:
+    """The mean over samples and its 95 % interval.
 
-    Whole samples are drawn again with replacement, 2000 times, the same draw for every cell, so
-    that what belongs to one sample stays together. NaN counts as absent, cell by cell.
+    Samples that share a picture are one draw, where the coordinate ``picture`` tells. NaN counts
+    as absent, cell by cell.
 
     Args:
         values: any dimensions; without ``sample`` they are their own mean and have no interval.
-        seed: of the draws.
 
     Returns:
-        ``mean``, ``low``, ``high`` and ``n`` without the dimension ``sample``. The interval is
-        NaN where fewer than two samples have a value: one sample cannot tell how far means vary.
+        ``mean``, ``low``, ``high`` and ``n`` (samples, or pictures) without the dimension
+        ``sample``. The interval is NaN where fewer than two of them have a value: one cannot tell
+        how far means vary.
 
-    Source:
-        Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
+    Raises:
+        InputError: infinite values.
+
+    Source: ``vlmlens.estimates``.
     """
     if "sample" not in values.dims:
         there = values.notnull().astype(int)
         gap = xr.full_like(values, np.nan, dtype=float)
         return xr.Dataset({"mean": values, "low": gap, "high": gap, "n": there})
-    rows = values.transpose("sample", ...)
-    cells = rows.values.reshape(rows.sizes["sample"], -1).astype(np.float64)
-    present = ~np.isnan(cells)
-    n = present.sum(0)
-    mean = _ratio(np.where(present, cells, 0.0).sum(0), n)
-    low, high = np.where(n >= 2, _quantiles(cells, present, seed), np.nan)
-    like = rows.isel(sample=0, drop=True)
-    found = {"mean": mean, "low": low, "high": high, "n": n}
+    sums, counts = by_scene(values)
+    mean, low, high = estimates.mean_interval(
+        sums, counts, shares=estimates.are_answers(values.values.astype(float))
+    )
+    like = values.isel(sample=0, drop=True)
+    found = {"mean": mean, "low": low, "high": high, "n": (counts > 0).sum(0)}
     return xr.Dataset({name: like.copy(data=x.reshape(like.shape)) for name, x in found.items()})
 
 
@@ -102,25 +102,6 @@ def summary(values: xr.DataArray | xr.Dataset, figure: str) -> xr.Dataset:
 def shown(values: xr.DataArray | xr.Dataset) -> xr.DataArray:
     """The array that a figure is about: itself, or a table's mean."""
     return values if isinstance(values, xr.DataArray) else values["mean"]
-
-
-def _quantiles(cells: np.ndarray, present: np.ndarray, seed: int) -> np.ndarray:
-    if len(cells) < 2:
-        return np.full((2, cells.shape[1]), np.nan)
-    rng = np.random.default_rng(seed)
-    even = np.full(len(cells), 1 / len(cells))
-    filled, counted = np.where(present, cells, 0.0), present.astype(float)
-    means = []
-    for _ in range(DRAWS // CHUNK):  # in chunks: draws x samples can be large
-        weights = rng.multinomial(len(cells), even, size=CHUNK).astype(float)
-        means.append(_ratio(weights @ filled, weights @ counted))
-    drawn = np.concatenate(means)
-    drawn[:, ~present.any(0)] = 0.0  # nanquantile warns about cells with nothing in them
-    return np.nanquantile(drawn, [0.025, 0.975], axis=0)
-
-
-def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
 def estimate(row: xr.Dataset) -> str:

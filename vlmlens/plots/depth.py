@@ -14,7 +14,7 @@ from vlmlens.plots.theme import SYMBOLS, TEMPLATE, colour, faded, log_axis, plai
 def depth(
     values: xr.DataArray, *, by: str | None = None, title: str | None = None, log: bool = False
 ) -> go.Figure:
-    """The mean at every layer, with its 95 % bootstrap interval over samples as a band.
+    """The mean at every layer, with its 95 % interval over samples as a band.
 
     Heads are averaged first, within a sample. Where the values carry ``depth_label``, a last
     point that has passed the final norm stands apart and hollow: the norm has rescaled it, so

@@ -28,7 +28,7 @@ def heads(
 ) -> go.Figure:
     """One coloured cell for every head of every layer, the layer nearest the input at the bottom.
 
-    A cell is the mean over samples; pointing at it shows the mean's 95 % bootstrap interval and n.
+    A cell is the mean over samples; pointing at it shows the mean's 95 % interval and n.
     The intervals are each cell's own: over a whole map some exclude a value by chance. Where
     the table has ``p_corrected``, which allows for that, cells below 0.05 carry a dot.
 

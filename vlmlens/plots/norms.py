@@ -16,7 +16,7 @@ def norms(hidden_norm: xr.DataArray, *, title: str | None = None) -> go.Figure:
     """Two panels along the depth: the norm by role, and how many times the user's is the image's.
 
     The ratio is taken within each sample and then averaged, so that samples with long vectors
-    do not speak for the others. Bands are 95 % bootstrap intervals of the mean over samples. Both
+    do not speak for the others. Bands are 95 % intervals of the mean over samples. Both
     axes are logarithmic: a ratio of 2 is as far from 1 as a ratio of 1/2.
 
     Args:

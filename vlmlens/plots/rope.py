@@ -23,7 +23,7 @@ def rope(table: xr.Dataset, *, by: str | None = None, title: str | None = None) 
 
     The absolute value of delta g_V is taken before the mean, as in the paper: opposite heads do
     not cancel, and noise does not average to 0. delta alpha_V is signed: above 0 the image gains.
-    Bands are 95 % bootstrap intervals over samples.
+    Bands are 95 % intervals over samples.
 
     Args:
         table: ``alpha_v``, ``delta_g_v`` and ``delta_alpha_v``, each (sample, layer, head), for

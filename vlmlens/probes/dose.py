@@ -5,11 +5,18 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
+from vlmlens.draws import by_scene, units_of
 from vlmlens.errors import InputError
+from vlmlens.estimates import are_answers
 from vlmlens.probes.statistics import map_test, mean_map
 
+#: Above so many units Page's L is as good as normal; up to it orders are drawn.
+DRAWN_UP_TO, DRAWS = 20, 9999
 
-def dose_response(values: xr.DataArray, *, scene: str | None = None, seed: int = 0) -> xr.Dataset:
+
+def dose_response(
+    values: xr.DataArray, *, scene: str | bool | None = None, seed: int = 0
+) -> xr.Dataset:
     """The mean at every dose, the slope, and whether the response is monotone.
 
     The slope is that of every sample's own least-squares line, so a sample's level cancels:
@@ -19,37 +26,52 @@ def dose_response(values: xr.DataArray, *, scene: str | None = None, seed: int =
     Args:
         values: (sample, dose) with numbers as the coordinate ``dose``: the share of tokens that
             are shuffled, RoPE steps, a factor. A dose may come several times (several seeds):
-            these are averaged within the sample first.
-        scene: a coordinate of ``sample``; samples of one scene are resampled together.
-        seed: of intervals and tests.
+            these are averaged within the sample first. Answers, 0 or 1, have the intervals of
+            shares (``mean_map``).
+        scene: a coordinate of ``sample``; samples of one scene are drawn together. By default
+            ``picture``, where it is there; ``False``: every sample alone.
+        seed: of tests.
 
     Returns:
         ``mean``, ``low``, ``high``, ``n`` over ``dose``, increasing, in the values' units; and
         without a dimension ``slope``, ``slope_low``, ``slope_high`` (units per dose), ``slope_p``
-        (sign flips over samples), ``trend_p`` (Page's test that responses fall, or rise, in the
-        doses' order; two-sided, NaN for fewer than three doses or where ``scene`` is given).
+        (that the mean slope is 0, ``map_test``), ``trend_p`` (Page's test that responses fall, or
+        rise, in the doses' order; two-sided, NaN for fewer than three doses or two units). Page's
+        L is that of mid-ranks, and its null is the doses in any order within each unit: equal
+        responses and samples of one scene are allowed for.
 
     Raises:
-        InputError: no dose that is a number, or only one dose, or missing values.
+        InputError: no dose that is a number, or only one dose, or missing or infinite values.
 
     Source: Page 1963, "Ordered hypotheses for multiple treatments".
     """
     if set(values.dims) != {"sample", "dose"} or values["dose"].dtype.kind not in "iuf":
         raise InputError(f"a response is (sample, dose) with numbers for doses, not {values.dims}")
-    if bool(values.isnull().any()):
-        raise InputError("every sample needs a value at every dose; some are missing")
+    lacking = int((~np.isfinite(values.astype(float))).sum())
+    if lacking:
+        raise InputError(
+            f"every sample needs a value at every dose; {lacking} of {values.size} are missing or "
+            "infinite"
+        )
     table = values.groupby("dose").mean("dose").transpose("sample", "dose")
     doses = table["dose"].values.astype(float)
     if len(doses) < 2:
         raise InputError(f"a response needs two doses at least; there is {doses.tolist()}")
     slopes = table.isel(dose=0, drop=True).copy(data=_slopes(table.values.astype(float), doses))
     slope = map_test(slopes, scene=scene, correction="none", seed=seed)
-    found = mean_map(table, scene=scene, seed=seed)
+    answers = are_answers(values.values.astype(float))
+    found = mean_map(table, scene=scene, shares=answers)
     for name, part in {"": "mean", "_low": "low", "_high": "high", "_p": "p"}.items():
         found[f"slope{name}"] = slope[part]
-    ordered = len(doses) > 2 and scene is None and table.sizes["sample"] > 1
-    found["trend_p"] = _trend(table.values.astype(float)) if ordered else np.nan
-    found.attrs |= {"test": slope.attrs["test"], "trend_test": "Page's L, two-sided"}
+    ranks = table.copy(data=stats.rankdata(table.values, axis=1)).transpose("sample", "dose")
+    by_unit, _ = by_scene(ranks, "sample", scene)
+    found["trend_p"] = _trend(by_unit, seed) if len(doses) > 2 and len(by_unit) > 1 else np.nan
+    unit, _ = units_of(table, "sample", scene)
+    how = "normal" if len(by_unit) > DRAWN_UP_TO else f"Monte Carlo, {DRAWS + 1}"
+    found.attrs |= {
+        "test": slope.attrs["test"],
+        "trend_test": f"Page's L over {unit}s, two-sided, {how}",
+    }
     return found
 
 
@@ -60,6 +82,21 @@ def _slopes(
     return x @ centred / (centred**2).sum()
 
 
-def _trend(x: Float[np.ndarray, "sample dose"]) -> float:
-    rising, falling = (stats.page_trend_test(side).pvalue for side in (x, x[:, ::-1]))
-    return float(min(1.0, 2 * min(rising, falling)))
+def _trend(ranks: Float[np.ndarray, "unit dose"], seed: int) -> float:
+    """Two-sided p of Page's L, under every order of a unit's ranks (those of its samples summed).
+
+    For each unit L has mean 0 about its mean rank, and the variance sum (j - mean j)^2 sum (r -
+    mean r)^2 / (k - 1): with ties less than Page's.
+    """
+    order = np.arange(ranks.shape[1]) - (ranks.shape[1] - 1) / 2
+    centred = ranks - ranks.mean(1, keepdims=True)
+    seen = abs(float((centred @ order).sum()))
+    variance = (order**2).sum() * (centred**2).sum() / (len(order) - 1)
+    if variance == 0:
+        return 1.0
+    if len(ranks) > DRAWN_UP_TO:
+        return float(2 * stats.norm.sf(seen / np.sqrt(variance)))
+    rng = np.random.default_rng(seed)
+    drawn = rng.permuted(np.broadcast_to(centred, (DRAWS, *centred.shape)), axis=2)
+    reached = (np.abs((drawn @ order).sum(1)) >= seen * (1 - 1e-9) - 1e-9).sum()
+    return float((reached + 1) / (DRAWS + 1))

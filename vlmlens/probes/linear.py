@@ -51,7 +51,7 @@ def linear_probe(
         classifier: any scikit-learn classifier in the place of ridge.
 
     Returns:
-        Over ``layer``: ``accuracy``, ``accuracy_low``, ``accuracy_high`` (95 %, bootstrap over
+        Over ``layer``: ``accuracy``, ``accuracy_low``, ``accuracy_high`` (95 %, over
         pictures), ``control`` (shuffled labels), ``majority`` (always the commonest label), ``n``
         tokens; fractions. And ``per_picture`` (sample, layer), what ``accuracy`` is the mean of,
         with the coordinate ``picture``.
@@ -104,7 +104,7 @@ def linear_probe(
         dims=("sample", "layer"),
         coords={"layer": layers, "picture": ("sample", units)},
     )
-    found = mean_map(each, seed=seed)
+    found = mean_map(each, shares=True)
     made = xr.Dataset(
         {
             "accuracy": found["mean"],
@@ -115,7 +115,7 @@ def linear_probe(
             "per_picture": each,
         },
         attrs={
-            "interval": "95 %, percentile bootstrap over pictures",
+            "interval": found.attrs["interval"],
             "correction": found.attrs["correction"],
             "n": len(y),
             "label": labels if isinstance(labels, str) else "given",

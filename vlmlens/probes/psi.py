@@ -3,12 +3,16 @@
 import numpy as np
 import xarray as xr
 
+from vlmlens.draws import units_of
 from vlmlens.errors import InputError
+from vlmlens.estimates import FEW, mean_interval, ratio_interval, share_interval
 from vlmlens.probes.graded import UNANSWERED, graded
-from vlmlens.probes.statistics import bootstrap, flip_odds, flips, paired_p, proportion_interval
-from vlmlens.probes.statistics.intervals import by_scene
+from vlmlens.probes.statistics import exchange_p, flip_odds, flips
+from vlmlens.probes.statistics.intervals import beware, drawn_from
 
 ORIGINAL, OVERALL = "original", "overall"
+#: What answers are measured against: the right ones, or the model's own about intact images.
+GOLD, OWN = "gold", "own"
 
 
 def position_sensitivity_index(
@@ -16,7 +20,8 @@ def position_sensitivity_index(
     log_prob: xr.DataArray | None = None,
     kl: xr.DataArray | None = None,
     *,
-    scene: str | None = None,
+    scene: str | bool | None = None,
+    reference: str | None = None,
     seed: int = 0,
 ) -> xr.Dataset:
     """PSI overall and per category, from a table of right and wrong answers.
@@ -30,27 +35,35 @@ def position_sensitivity_index(
     and is not clamped. NaN where A is 0. ``psi_corrected`` divides by (A - chance) instead, where
     the samples' ``chance`` is known.
 
+    Against the model's own answers (``reference="own"``) A is 1 by construction, and PSI is the
+    share of answers that shuffling changes. There is no p then: a null under which intact and
+    shuffled images might change places cannot hold, where only one of them can be wrong.
+
     Args:
         correct: (sample, permutation), 0 or 1, and NaN for a sample without a right answer, which
             is left out (attribute ``unanswered``); ``permutation`` holds ``"original"`` and one
-            label for every shuffle. Coordinates ``category`` and ``chance`` (sample) are used if
-            there.
+            label for every shuffle. Coordinates ``category``, ``chance`` and ``picture``
+            (sample) are used if there.
         log_prob: the same table of the right answer's log probability, for ``drop_log_prob``.
         kl: the same table of KL(original || shuffled) of what comes next, for ``kl``; its column
             ``"original"`` is not read. Neither of the two needs a right or wrong.
-        scene: a coordinate of ``sample``; questions about one scene are resampled together.
-        seed: of bootstrap and permutation test.
+        scene: a coordinate of ``sample``; questions about one scene are drawn together. By
+            default ``picture``, where it is there; ``False``: every question is drawn alone.
+        reference: ``"gold"`` or ``"own"``; by default the attribute of ``correct``, else gold.
+        seed: of the permutation test.
 
     Returns:
         Variables over ``category`` (``"overall"`` first): ``psi`` in per cent, ``accuracy`` and
-        ``accuracy_permuted`` as fractions, each with ``_low`` and ``_high`` (95 %; samples are
-        resampled with all their permutations, so intervals are paired; Wilson for ``accuracy``);
-        ``lost`` and ``gained``, the shares of answers that turned wrong and right, averaged over
-        shuffles (their difference is A - A_perm); ``p_value`` of a paired permutation test,
-        ``n``, ``permutations`` (attribute). ``answer_flips`` has each shuffle's own test.
+        ``accuracy_permuted`` as fractions, each with ``_low`` and ``_high`` (95 %; of PSI paired,
+        ``estimates.ratio_interval``, of shares ``share_interval``); ``lost`` and ``gained``, the
+        shares of answers that turned wrong and right, averaged over shuffles (their difference is
+        A - A_perm); ``p_value`` of the null that the intact image is like any of its shuffles
+        (``statistics.exchange_p``), NaN against own answers; ``n`` samples, of ``units`` that are
+        drawn; ``permutations`` (attribute). ``answer_flips`` has each shuffle's own test.
 
     Raises:
-        InputError: no column ``"original"``, or no other.
+        InputError: no column ``"original"``, or no other; a reference that is neither; no sample
+            with an answer; infinite values.
 
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349; intervals, permutations and the
@@ -60,6 +73,10 @@ def position_sensitivity_index(
     names = [str(p) for p in correct["permutation"].values]
     if ORIGINAL not in names or len(names) < 2:
         raise InputError(f"PSI needs {ORIGINAL!r} and at least one permutation; there is: {names}")
+    own = _against(correct, reference) == OWN
+    correct, log_prob, kl = graded(correct, log_prob, kl)
+    assert correct is not None
+    _whole("correct", correct)
     chance = correct["chance"].values if "chance" in correct.coords else None
     groups = groups_of(correct)
     shuffled = [name for name in names if name != ORIGINAL]
@@ -67,50 +84,63 @@ def position_sensitivity_index(
     for member in groups.values():
         here = correct.isel(sample=member).transpose("sample", "permutation")
         intact = here.sel(permutation=ORIGINAL).values.astype(float)
-        permuted = here.sel(permutation=shuffled).mean("permutation").values.astype(float)
-        units = _units(here, scene)
-        row = _row(intact, permuted, units, None if chance is None else chance[member], seed)
         changed = here.sel(permutation=shuffled).values.astype(float)
+        _, which = units_of(here, "sample", scene)
+        row = _row(intact, changed, which, own, seed)
+        if chance is not None:
+            row |= _above_chance(intact, changed.mean(1), chance[member], which)
         row["lost"] = float(((intact[:, None] > 0) & (changed <= 0)).mean())
         row["gained"] = float(((intact[:, None] <= 0) & (changed > 0)).mean())
         if log_prob is not None:
             p = log_prob.isel(sample=member).transpose("sample", "permutation")
             fall = p.sel(permutation=ORIGINAL) - p.sel(permutation=shuffled).mean("permutation")
-            row |= _interval("drop_log_prob", fall.values.astype(float), units, seed)
+            row |= _mean("drop_log_prob", fall, which)
         if kl is not None:
             apart = kl.isel(sample=member).sel(permutation=shuffled).mean("permutation")
-            row |= _interval("kl", apart.values.astype(float), units, seed)
+            row |= _mean("kl", apart, which)
         rows.append(row)
+    unit, which = units_of(correct, "sample", scene)
     table = xr.Dataset(
         {name: ("category", [row[name] for row in rows]) for name in rows[0]},
         coords={"category": list(groups)},
-        attrs={
+        attrs=drawn_from(unit, int(which.max()) + 1)
+        | {
             "source": "arXiv:2503.17349",
             "permutations": len(shuffled),
-            "interval": f"95 %, percentile bootstrap over {scene or 'sample'}s, paired; Wilson for "
-            "accuracy",
-            "test": "two-sided paired permutation test of A = A_perm",
+            "reference": OWN if own else GOLD,
+            "interval": f"95 %, over {unit}s; PSI: Fieller's with Student's t and Hall's "
+            "skewness-corrected t; shares: Wilson's with the effective number of answers",
+            "test": "none: against the model's own answers there is no null to test"
+            if own
+            else f"two-sided permutation test over {unit}s that the intact image is like its "
+            "shuffles",
         },
     )
     if UNANSWERED in correct.attrs:
         table.attrs[UNANSWERED] = correct.attrs[UNANSWERED]
+    few = [str(name) for name, row in zip(groups, rows, strict=True) if row["units"] < FEW]
+    if few:
+        counts = min(int(row["units"]) for row in rows)
+        table.attrs["note"] = f"{', '.join(few)}: {beware(unit, counts)}"
     table["psi"].attrs = {"units": "%", "long_name": "position sensitivity index"}
     return table
 
 
-def answer_flips(correct: xr.DataArray) -> xr.Dataset:
+def answer_flips(correct: xr.DataArray, *, scene: str | bool | None = None) -> xr.Dataset:
     """Which answers each shuffle turned wrong, and which right, with McNemar's exact test.
 
     Args:
         correct: (sample, permutation), as for ``position_sensitivity_index``.
+        scene: as there: answers about one scene, or picture, change places together.
 
     Returns:
         Over (category, shuffle): ``lost`` and ``gained``, numbers of samples; ``odds``, lost /
         gained (infinite where none was gained, NaN where none flipped); ``p`` of the null that
-        flips go either way alike. These p are each one shuffle's, and not corrected.
+        flips go either way alike, NaN against the model's own answers. These p are each one
+        shuffle's, and not corrected.
 
     Raises:
-        InputError: no column ``"original"``, or no other.
+        InputError: no column ``"original"``, or no other; missing values.
 
     Source: McNemar 1947.
     """
@@ -118,24 +148,37 @@ def answer_flips(correct: xr.DataArray) -> xr.Dataset:
     shuffled = [str(p) for p in correct["permutation"].values if str(p) != ORIGINAL]
     if len(shuffled) in (0, correct.sizes["permutation"]):
         raise InputError(f"flips are counted against {ORIGINAL!r}; there is: {shuffled}")
+    own = _against(correct, None) == OWN
+    (correct,) = graded(correct)
+    assert correct is not None
+    _whole("correct", correct)
     groups = groups_of(correct)
     found = []
     for member in groups.values():
         here = correct.isel(sample=member)
         intact = here.sel(permutation=ORIGINAL).values.astype(float)
+        _, which = units_of(here, "sample", scene)
         found.append(
-            [flips(intact, here.sel(permutation=s).values.astype(float)) for s in shuffled]
+            [
+                flips(intact, here.sel(permutation=s).values.astype(float), unit=which)
+                for s in shuffled
+            ]
         )
     cells = {
         "lost": [[f.lost for f in row] for row in found],
         "gained": [[f.gained for f in row] for row in found],
         "odds": [[flip_odds(f.lost, f.gained) for f in row] for row in found],
-        "p": [[f.p for f in row] for row in found],
+        "p": [[np.nan if own else f.p for f in row] for row in found],
     }
+    unit, which = units_of(correct, "sample", scene)
     return xr.Dataset(
         {name: (("category", "shuffle"), np.array(cell, float)) for name, cell in cells.items()},
         coords={"category": list(groups), "shuffle": shuffled},
-        attrs={"test": "McNemar, exact", "correction": "none: every p is one shuffle's own"},
+        attrs=drawn_from(unit, int(which.max()) + 1)
+        | {
+            "test": "none: against own answers" if own else f"McNemar, exact, over {unit}s",
+            "correction": "none: every p is one shuffle's own",
+        },
     )
 
 
@@ -149,66 +192,86 @@ def groups_of(values: xr.DataArray) -> dict[str, np.ndarray]:
     return groups
 
 
-def _units(here: xr.DataArray, scene: str | None) -> np.ndarray:
-    """Which sample belongs to which unit that is drawn: (unit, sample), 0 or 1."""
-    if scene is None:
-        return np.eye(here.sizes["sample"])
-    columns = xr.DataArray(
-        np.eye(here.sizes["sample"]), dims=("sample", "one"), coords={scene: here[scene]}
-    )
-    return by_scene(columns, "sample", scene)[0]
+def _against(correct: xr.DataArray, reference: str | None) -> str:
+    named = str(correct.attrs.get("reference", GOLD) if reference is None else reference)
+    if named not in (GOLD, OWN):
+        raise InputError(f"reference={named!r}; there is: {GOLD}, {OWN}")
+    return named
 
 
-def _interval(name: str, values: np.ndarray, units: np.ndarray, seed: int) -> dict[str, float]:
-    """The mean of one number a sample, and its interval."""
-    low, high = bootstrap(_ratio, units @ values, units.sum(1), seed=seed)
-    return {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
+def _whole(name: str, values: xr.DataArray) -> None:
+    lacking = int((~np.isfinite(values.astype(float))).sum())
+    if lacking:
+        raise InputError(
+            f"{lacking} of {values.size} values of {name!r} are missing or infinite; leave those "
+            "samples out, and say how many"
+        )
+
+
+def _sums(values: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Sums over each unit's samples: (unit, 1)."""
+    return np.bincount(which, weights=values)[:, None]
+
+
+def _ends(name: str, found: np.ndarray) -> dict[str, float]:
+    value, low, high = (float(x) for x in found[:, 0])
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def _mean(name: str, values: xr.DataArray, which: np.ndarray) -> dict[str, float]:
+    """The mean of one number a sample, and its interval; NaN is left out."""
+    x = values.values.astype(float)
+    known = ~np.isnan(x)
+    _whole(name, values.isel(sample=known))
+    sums, counts = _sums(np.where(known, x, 0.0), which), _sums(known.astype(float), which)
+    return _ends(name, mean_interval(sums, counts))
 
 
 def _row(
-    intact: np.ndarray,
-    permuted: np.ndarray,
-    units: np.ndarray,
-    chance: np.ndarray | None,
-    seed: int,
+    intact: np.ndarray, changed: np.ndarray, which: np.ndarray, own: bool, seed: int
 ) -> dict[str, float]:
-    whole, mixed = units @ intact, units @ permuted
-    low, high = bootstrap(_psi, whole, mixed, seed=seed)
-    accuracy_low, accuracy_high = proportion_interval(int(intact.sum()), len(intact))
-    row = {
-        "psi": float(_psi(intact, permuted, axis=-1)),
-        "psi_low": low,
-        "psi_high": high,
-        "accuracy": intact.mean(),
-        "accuracy_low": accuracy_low,
-        "accuracy_high": accuracy_high,
-        **_interval("accuracy_permuted", permuted, units, seed),
-        "p_value": paired_p(whole, mixed, seed=seed),
+    permuted = changed.mean(1)
+    a, b, count = (_sums(x, which) for x in (intact, permuted, np.ones(len(intact))))
+    by_shuffle = np.concatenate([_sums(column, which) for column in changed.T], axis=1)
+    every = count * changed.shape[1]  # answers to shuffled images, all of a question's together
+    return {
+        **_ends("psi", _psi(a, b, count, own, changed.shape[1])),
+        **_ends("accuracy", share_interval(a, count)),
+        **_ends("accuracy_permuted", share_interval(by_shuffle.sum(1, keepdims=True), every)),
+        "p_value": float("nan") if own else exchange_p(a[:, 0], by_shuffle, seed=seed),
         "n": len(intact),
+        "units": len(a),
     }
-    if chance is not None:
-        above = intact.mean() - chance.mean()
-        drop = intact.mean() - permuted.mean()
-        row["chance"] = chance.mean()
-        row["psi_corrected"] = 100 * drop / above if above > 0 else float("nan")
-        guess = units @ chance
-        row["psi_corrected_low"], row["psi_corrected_high"] = bootstrap(
-            _corrected, whole, mixed, guess, seed=seed
-        )
-    return row
 
 
-def _ratio(x: np.ndarray, n: np.ndarray, axis: int) -> np.ndarray:
-    return x.sum(axis=axis) / n.sum(axis=axis)
-
-
-def _psi(intact: np.ndarray, permuted: np.ndarray, axis: int) -> np.ndarray:
-    return _corrected(intact, permuted, np.zeros_like(intact), axis)
-
-
-def _corrected(
-    intact: np.ndarray, permuted: np.ndarray, chance: np.ndarray, axis: int
+def _psi(
+    a: np.ndarray, b: np.ndarray, count: np.ndarray, own: bool = False, times: int = 1
 ) -> np.ndarray:
-    a, b, c = (x.sum(axis=axis) for x in (intact, permuted, chance))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(a > c, 100 * (a - b) / (a - c), np.nan)
+    """PSI and its interval, b being means of that many answers.
+
+    Where every unit has the same, the interval is as wide as that of no answer of all changed.
+    """
+    if own and np.array_equal(a, count):
+        return 100 * share_interval(times * (count - b), times * count)
+    if not a.sum():
+        return np.full((3, 1), np.nan)
+    found = 100 * ratio_interval(a - b, a, np.ones(a.shape, dtype=bool))
+    if found[1] == found[2]:
+        unseen = share_interval(np.zeros_like(a), count)[2]
+        half = 100 * unseen * count.sum() / a.sum()
+        found[1:] = found[0] - half, found[0] + half
+    found[2] = np.minimum(found[2], 100.0)  # accuracies are not below 0
+    return found
+
+
+def _above_chance(
+    intact: np.ndarray, permuted: np.ndarray, chance: np.ndarray, which: np.ndarray
+) -> dict[str, float]:
+    a, b, guess = (_sums(x, which) for x in (intact, permuted, chance))
+    found = np.full((3, 1), np.nan)
+    if a.sum() - guess.sum() > 1e-9:
+        found = 100 * ratio_interval(a - b, a - guess, np.ones(a.shape, dtype=bool))
+        if found[1] == found[2]:
+            half = _psi(a, a, _sums(np.ones(len(intact)), which))[2]
+            found[1:] = found[0] - half, found[0] + half
+    return {"chance": chance.mean(), **_ends("psi_corrected", found)}

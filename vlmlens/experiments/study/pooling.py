@@ -83,7 +83,7 @@ def difference_table(
     """By how much one group of models answers better than another, over (category).
 
     Paired by question: for each, the share of ``one`` that is right minus the share of ``other``;
-    ``mean``, ``low`` and ``high`` from a bootstrap over questions.
+    ``mean``, ``low`` and ``high`` over questions.
     """
     right = answers["correct"].astype(float).sel(condition=condition)
     apart = right.sel(model=list(one)).mean("model") - right.sel(model=list(other)).mean("model")

@@ -3,6 +3,7 @@
 from vlmlens.probes.statistics.clusters import cluster_test
 from vlmlens.probes.statistics.effects import (
     cohens_d,
+    design_effect,
     flip_odds,
     rank_biserial,
     samples_for_effect,
@@ -10,17 +11,20 @@ from vlmlens.probes.statistics.effects import (
     samples_for_width,
 )
 from vlmlens.probes.statistics.intervals import LEVEL, bootstrap, mean_map, proportion_interval
-from vlmlens.probes.statistics.maps import CORRECTIONS, corrected, map_test
-from vlmlens.probes.statistics.paired import Flips, flips, paired_p
+from vlmlens.probes.statistics.maps import CORRECTIONS, TESTS, corrected, map_test
+from vlmlens.probes.statistics.paired import Flips, exchange_p, flips, paired_p
 
 __all__ = [
     "CORRECTIONS",
     "LEVEL",
+    "TESTS",
     "Flips",
     "bootstrap",
     "cluster_test",
     "cohens_d",
     "corrected",
+    "design_effect",
+    "exchange_p",
     "flip_odds",
     "flips",
     "map_test",

@@ -1,5 +1,6 @@
 """Intervals: of a statistic, of a proportion, of every cell of a map."""
 
+import math
 import warnings
 from collections.abc import Callable
 
@@ -8,10 +9,15 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
-from vlmlens.errors import InputError
+from vlmlens.draws import by_scene, units_of
+from vlmlens.estimates import FEW, LEVEL, are_answers, mean_interval
 
-LEVEL = 0.95
 RESAMPLES = 2000
+#: What the intervals of means and ratios are, and those of shares of answers.
+METHODS = {
+    False: "Student's t and Hall's skewness-corrected t, the wider end of each",
+    True: "Wilson's, with the effective number of answers and Student's quantile",
+}
 
 
 def bootstrap(
@@ -20,42 +26,58 @@ def bootstrap(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
-    """95 % percentile bootstrap interval; samples are drawn whole, so columns stay paired.
+    """95 % bootstrap interval of any statistic; samples are drawn whole, so columns stay paired.
 
-    Resamples in which the statistic is undefined (a ratio to no right answers) are left out.
+    Efron's BCa interval, with Student's quantile in the place of the normal one, and sqrt(n / (n -
+    1)) for the resampling's own narrowness. Means, shares and ratios have better ones: ``mean_map``
+    and ``position_sensitivity_index``. Resamples in which the statistic is undefined (a ratio to
+    no right answers) are left out.
 
     Args:
         statistic: of the columns and ``axis``, vectorised.
-        columns: one value a sample each.
+        columns: one value a sample each. Samples that share a picture: their sums, by picture.
         seed: of the resampling.
         resamples: how many.
 
     Returns:
         Low and high; NaN for fewer than two samples.
+
+    Source: Efron 1987, "Better bootstrap confidence intervals"; Hesterberg 2015, "What teachers
+    should know about the bootstrap", section 3.3.
     """
-    if len(columns[0]) < 2:
+    n = len(columns[0])
+    if n < 2:
         return float("nan"), float("nan")
+    drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))
     with warnings.catch_warnings():
-        # A statistic that never varies has an interval of no width, which scipy warns of.
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
-        found = stats.bootstrap(
-            columns,
-            statistic,
-            paired=len(columns) > 1,
-            n_resamples=resamples,
-            confidence_level=LEVEL,
-            method="percentile",
-            rng=np.random.default_rng(seed),
+        warnings.simplefilter("ignore", RuntimeWarning)  # resamples without a value
+        found = statistic(*(x[drawn] for x in columns), axis=-1)
+        seen = float(statistic(*(x[None] for x in columns), axis=-1)[0])
+        one_out = ~np.eye(n, dtype=bool)
+        left = np.array(
+            [float(statistic(*(x[None, keep] for x in columns), axis=-1)[0]) for keep in one_out]
         )
-        tails = (50 * (1 - LEVEL), 50 * (1 + LEVEL))
-        # Not scipy's own interval, which one undefined resample makes NaN altogether.
-        low, high = np.nanpercentile(found.bootstrap_distribution, tails)
+    found = np.sort(found[~np.isnan(found)])
+    if not len(found):
+        return float("nan"), float("nan")
+    below = (np.mean(found < seen) + np.mean(found <= seen)) / 2
+    start = stats.norm.ppf(np.clip(below, 1 / resamples, 1 - 1 / resamples))
+    apart = left[~np.isnan(left)]
+    apart = apart.mean() - apart if len(apart) else np.zeros(1)
+    scale = (apart**2).sum()
+    bend = (apart**3).sum() / (6 * scale**1.5) if scale > 0 else 0.0
+    reach = stats.t.isf((1 - LEVEL) / 2, n - 1) * math.sqrt(n / (n - 1))
+    ends = start + np.array([-reach, reach])
+    shares = stats.norm.cdf(start + ends / np.maximum(1 - bend * ends, 1e-3))
+    low, high = np.quantile(found, shares)
     return float(low), float(high)
 
 
 def proportion_interval(right: int, n: int) -> tuple[float, float]:
-    """95 % Wilson interval of a proportion; NaN for no samples."""
+    """95 % Wilson interval of a proportion of independent answers; NaN for no samples.
+
+    Answers that share a picture are not: give ``mean_map`` the answers with their pictures.
+    """
     if n == 0:
         return float("nan"), float("nan")
     found = stats.binomtest(right, n).proportion_ci(LEVEL, method="wilson")
@@ -63,68 +85,63 @@ def proportion_interval(right: int, n: int) -> tuple[float, float]:
 
 
 def mean_map(
-    values: xr.DataArray, *, over: str = "sample", scene: str | None = None, seed: int = 0
+    values: xr.DataArray,
+    *,
+    over: str = "sample",
+    scene: str | bool | None = None,
+    shares: bool | None = None,
 ) -> xr.Dataset:
-    """The mean of every cell of a map and its 95 % percentile bootstrap interval.
+    """The mean of every cell of a map and its 95 % interval.
 
-    One resampling serves all cells, so it costs one matrix product. Samples that share a scene
-    (several questions about one picture) are no independent draws: name the coordinate that tells
-    scenes, and whole scenes are resampled.
+    Samples that share a picture (several questions about one) are no independent draws: the
+    interval is over pictures, where the coordinate ``picture`` tells them, or over what ``scene``
+    names. See ``estimates.ratio_interval`` and ``share_interval`` for the formulas, and
+    docs/statistics.md for what they were measured to cover.
 
     Args:
         values: with the dimension ``over``; NaN where a sample has no value.
-        over: what is resampled.
-        scene: a coordinate of ``over``; samples with equal entries are drawn together.
-        seed: of the resampling.
+        over: what is drawn.
+        scene: a coordinate of ``over``; samples with equal entries are one draw. By default
+            ``picture``, where it is there; ``False``: every sample is a draw.
+        shares: the values are answers, 0 or 1, or means of answers, so that the means are
+            proportions. By default so where all values are 0 or 1.
 
     Returns:
-        ``mean``, ``low``, ``high`` and ``n`` over the other dimensions, in the values' units; the
-        attribute ``correction`` says that each interval is its cell's own. Low and high are NaN
-        with fewer than two samples (or scenes) to a cell.
+        ``mean``, ``low``, ``high`` and ``n`` (how many units have a value) over the other
+        dimensions, in the values' units. Low and high are NaN with fewer than two units to a
+        cell. Attributes: ``unit`` and ``n_units``, what is drawn and how many there are;
+        ``correction`` says that each interval is its cell's own; ``note``, if there is something
+        to beware of.
+
+    Raises:
+        InputError: infinite values, no such coordinate, or nothing along the dimension.
     """
     sums, counts = by_scene(values, over, scene)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), RESAMPLES).astype(float)
-    totals, sizes = drawn @ sums, drawn @ counts
-    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a cell that no sample has a value for
-        low, high = np.nanpercentile(totals / sizes, (50 * (1 - LEVEL), 50 * (1 + LEVEL)), axis=0)
-        mean = sums.sum(0) / counts.sum(0)
-    alone = (counts > 0).sum(0) < 2
+    proportions = are_answers(values.values.astype(float)) if shares is None else shares
+    mean, low, high = mean_interval(sums, counts, shares=proportions)
+    known = (counts > 0).sum(0)
     rest = values.isel({over: 0}, drop=True)
-    cells = {
-        "mean": mean,
-        "low": np.where(alone, np.nan, low),
-        "high": np.where(alone, np.nan, high),
-        "n": (counts > 0).sum(0).astype(float),
-    }
+    cells = {"mean": mean, "low": low, "high": high, "n": known.astype(float)}
     made = xr.Dataset({k: rest.copy(data=v.reshape(rest.shape)) for k, v in cells.items()})
-    made.attrs = dict(values.attrs) | {
-        "interval": f"{LEVEL:.0%}, percentile bootstrap over {scene or over}s",
+    unit, _ = units_of(values, over, scene)
+    made.attrs = dict(values.attrs) | drawn_from(unit, len(sums))
+    made.attrs |= {
+        "interval": f"{LEVEL:.0%}, over {unit}s; {METHODS[proportions]}",
         "correction": "none: every interval is its cell's own",
     }
+    if not proportions and len(sums) < FEW:
+        made.attrs["note"] = beware(unit, len(sums))
     return made
 
 
-def by_scene(
-    values: xr.DataArray, over: str, scene: str | None
-) -> tuple[Float[np.ndarray, "unit cell"], Float[np.ndarray, "unit cell"]]:
-    """Sums and counts of every cell, one row for each sample, or scene.
+def drawn_from(unit: str, count: int) -> dict[str, str | int]:
+    """The attributes that say what the draws are, and how many."""
+    return {"unit": unit, "n_units": count}
 
-    Raises:
-        InputError: no such dimension, no such coordinate, or nothing along the dimension.
-    """
-    if over not in values.dims or not values.sizes[over]:
-        raise InputError(f"nothing along {over!r}; the values have {dict(values.sizes)}")
-    x = values.transpose(over, ...).values.astype(float).reshape(values.sizes[over], -1)
-    known = ~np.isnan(x)
-    sums, counts = np.where(known, x, 0.0), known.astype(float)
-    if scene is None:
-        return sums, counts
-    if scene not in values.coords or values[scene].dims != (over,):
-        raise InputError(
-            f"no coordinate {scene!r} of {over!r}; there is: {', '.join(map(str, values.coords))}"
-        )
-    _, which = np.unique(values[scene].values.astype(str), return_inverse=True)
-    member = np.equal.outer(np.arange(which.max() + 1), which).astype(float)
-    return member @ sums, member @ counts
+
+def beware(unit: str, count: int) -> str:
+    """What to say of an interval over few units."""
+    return (
+        f"only {count} {unit}s: such intervals hold for values that are spread about evenly to "
+        f"both sides; {FEW} {unit}s at least for others"
+    )

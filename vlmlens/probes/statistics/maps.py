@@ -1,19 +1,24 @@
 """Tests of whole maps, where some cell is always extreme by chance."""
 
-import itertools
-
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
+from vlmlens.draws import by_scene
 from vlmlens.errors import InputError
-from vlmlens.probes.statistics.intervals import LEVEL, by_scene, mean_map
+from vlmlens.estimates import FEW, LEVEL, cautious_t
+from vlmlens.probes.statistics.intervals import mean_map
+from vlmlens.probes.statistics.redrawn import Null, exchanged, redrawn
 
 CORRECTIONS = {
-    "max": "family-wise: the largest cell of each relabelled map (maximum statistic)",
+    "max": "family-wise: the largest cell of each redrawn map (maximum statistic)",
     "fdr": "false discovery rate (Benjamini-Hochberg)",
     "none": "none: with many cells some p are small by chance",
+}
+TESTS = {
+    "mean": "two-sided bootstrap test of the mean, skewness-corrected t",
+    "exchange": "two-sided sign-flip permutation test",
 }
 
 
@@ -22,70 +27,118 @@ def map_test(
     null: float | xr.DataArray = 0.0,
     *,
     correction: str = "max",
+    test: str = "mean",
     over: str = "sample",
-    scene: str | None = None,
-    permutations: int = 4999,
+    scene: str | bool | None = None,
+    permutations: int = 1999,
     seed: int = 0,
 ) -> xr.Dataset:
     """Is the mean of each cell of a map different from a null value?
 
-    Under the null a sample's deviation d from it is as likely to have the other sign. Signs are
-    flipped for whole samples, so what cells have in common stays; the statistic of a cell is
+    There are two nulls, and a test for each.
+
+    ``"mean"``: the mean IS the null value, whatever the shape. With t Student's of the deviations
+    d from the null, g their skewness and a = g / sqrt(n), Hall's transformation takes out what
+    skewness does to t, and the smaller of the two counts
+    (g is taken 1.5 times as large as in the sample, in which long tails are seldom seen whole):
+
+        z = sign(t) min(|t|, |t + a t^2 / 3 + a^2 t^3 / 27|)
+
+    ``p`` is that of Student's distribution at z. For the corrections units are drawn again with
+    replacement from the centred deviations, each map is tested in the same way, and the cell is
+    compared with the largest |z| of every such map (``"max"``), or with all of its cells
+    (``"fdr"``, at least ``p``, then Benjamini-Hochberg). Signs that are flipped would not do: the
+    means of skewed numbers, as shares and norms are, pass for findings.
+
+    ``"exchange"``: a deviation is as likely to have the other sign, as the difference of two
+    conditions that may change places. Signs are then flipped for whole units, with
 
         z = sum(d) / sqrt(sum(d^2))
 
-    which grows with Student's t. ``p`` counts relabellings whose |z| reaches the cell's own;
-    ``p_corrected`` allows for the number of cells. Exact where all 2^n sign patterns are no more
-    than ``permutations``, else Monte Carlo with the +1 correction.
+    Exact where all 2^n sign patterns are no more than ``permutations``, else Monte Carlo with the
+    +1 correction. It holds for any n, but says that SOMETHING differs: means may be equal and
+    shapes not.
 
     Args:
         values: with the dimension ``over``, such as (sample, layer, head). For two paired
             conditions, their difference.
         null: the value that means nothing: 0 for a change, 1 for a ratio, or an array such as
             CMB's ``uniform``.
-        correction: ``"max"`` (strict, exact for correlated cells), ``"fdr"`` or ``"none"``.
+        correction: ``"max"`` (strict, holds for correlated cells), ``"fdr"`` or ``"none"``.
+        test: ``"mean"`` or ``"exchange"``.
         over: the samples' dimension.
-        scene: a coordinate of it: samples of one scene flip together.
-        permutations: how many relabellings.
-        seed: of the relabellings.
+        scene: a coordinate of it: samples of one scene are drawn, or flipped, together. By
+            default ``picture``, where it is there; ``False``: every sample alone.
+        permutations: how many maps are redrawn.
+        seed: of the redrawing.
 
     Returns:
         The variables of ``mean_map``, and ``z``, ``p``, ``p_corrected``, ``significant`` (at
-        5 %) and ``effect``, Cohen's d. p is NaN where no sample has a value, and 1 where none
-        deviates. The attribute ``correction`` names what was done.
+        5 %) and ``effect``, Cohen's d. p is NaN where no sample has a value; and, in the test of
+        the mean, with fewer than five units to a cell and where all samples have one and the same
+        value other than the null, from which nothing can be told (attribute ``note``). It is 1
+        where none deviates. The attribute ``correction`` names what was done.
 
     Raises:
-        InputError: an unknown correction, or no samples.
+        InputError: an unknown correction or test, infinite values, or no samples.
 
     Source: Nichols and Holmes 2002, "Nonparametric permutation tests for functional
-    neuroimaging"; Benjamini and Hochberg 1995.
+    neuroimaging"; Benjamini and Hochberg 1995; Romano and Wolf 2005, "Exact and approximate
+    stepdown methods for multiple hypothesis testing"; Hall 1992, "On the removal of skewness by
+    transformation".
     """
     if correction not in CORRECTIONS:
         raise InputError(f"correction={correction!r}; there is: {', '.join(CORRECTIONS)}")
-    found = mean_map(values, over=over, scene=scene, seed=seed)
-    deviation = (values - null).transpose(over, ...)
-    sums, counts = by_scene(deviation.assign_coords(values.coords), over, scene)
-    z, exceeded, largest, total = signed(sums, permutations, seed)
-    empty = counts.sum(0) == 0
-    p = np.where(empty, np.nan, exceeded / total)
-    if correction == "max":
-        reached = (largest[:, None] >= np.abs(z) - 1e-9).sum(0)
-        adjusted = np.where(empty, np.nan, (reached + (total - len(largest))) / total)
+    if test not in TESTS:
+        raise InputError(f"test={test!r}; there is: {', '.join(TESTS)}")
+    found = mean_map(values, over=over, scene=scene)
+    deviation = (values - null).transpose(over, ...).assign_coords(values.coords)
+    sums, counts = by_scene(deviation, over, scene)
+    units = (counts > 0).sum(0)
+    refused = units == 0
+    if test == "exchange":
+        z, null_maps = exchanged(sums, permutations, seed)
+        p = null_maps.reached(np.abs(z))
     else:
-        adjusted = corrected(p, correction)
+        powers = [(sums**k).sum(0) for k in (1, 2, 3)]
+        z = cautious_t(np.maximum(units, 2).astype(float), *powers)
+        refused |= (units < FEW) | (np.isinf(z) & (units > 0))
+        null_maps = redrawn(sums, counts, permutations, seed)
+        p = 2 * stats.t.sf(np.abs(z), np.maximum(units - 1, 1))
+    p = np.where(refused, np.nan, p)
+    adjusted = _adjusted(correction, test, np.where(refused, 0.0, np.abs(z)), p, null_maps)
     shape = found["mean"].shape
     cells = {"z": z, "p": p, "p_corrected": adjusted, "effect": _effect(sums, counts)}
     for name, cell in cells.items():
-        found[name] = found["mean"].copy(data=np.where(empty, np.nan, cell).reshape(shape))
+        cell = np.where(units == 0, np.nan, cell)
+        found[name] = found["mean"].copy(data=cell.reshape(shape))
     found["significant"] = found["p_corrected"] < 1 - LEVEL
-    exact = "exact" if total == len(largest) else "Monte Carlo"
+    unit = found.attrs["unit"]
+    exact = "exact" if null_maps.exact else "Monte Carlo"
     found.attrs |= {
         "correction": CORRECTIONS[correction],
-        "cells": int((~empty).sum()),
-        "test": f"two-sided sign-flip permutation test over {scene or over}s, {exact}, {total}",
+        "cells": int((~refused).sum()),
+        "test": f"{TESTS[test]} over {unit}s, {exact}, {null_maps.total}",
         "interval_correction": "none: every interval is its cell's own",
     }
+    untold = int((refused & (units > 0)).sum())
+    if untold:
+        found.attrs["note"] = (
+            f"{untold} of {refused.size} cells are not tested: fewer than {FEW} {unit}s "
+            f"(there are {len(sums)}), or the same value in all. More {unit}s; or, for the "
+            "difference of two conditions that may change places, test='exchange'"
+        )
     return found
+
+
+def _adjusted(
+    correction: str, test: str, size: np.ndarray, p: np.ndarray, null_maps: Null
+) -> np.ndarray:
+    if correction == "max":
+        return np.where(np.isnan(p), np.nan, null_maps.topped(size))
+    if correction == "fdr" and test == "mean":
+        p = np.where(np.isnan(p), np.nan, np.maximum(p, null_maps.pooled(size)))
+    return corrected(p, correction)
 
 
 def _effect(
@@ -103,7 +156,7 @@ def corrected(p: Float[np.ndarray, "*cells"], correction: str) -> Float[np.ndarr
     """P values of many cells, adjusted by ``"fdr"`` (Benjamini-Hochberg) or ``"none"``; NaN stays.
 
     Raises:
-        InputError: ``"max"``, which needs the relabelled maps: use ``map_test``.
+        InputError: ``"max"``, which needs the redrawn maps: use ``map_test``.
     """
     if correction == "none":
         return p.copy()
@@ -114,29 +167,3 @@ def corrected(p: Float[np.ndarray, "*cells"], correction: str) -> Float[np.ndarr
     if known.any():
         adjusted[known] = stats.false_discovery_control(p[known], method="bh")
     return adjusted
-
-
-def signed(
-    sums: Float[np.ndarray, "unit cell"], permutations: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Every cell's z, how many sign patterns reach it, each pattern's largest |z|, and of how many.
-
-    In a Monte Carlo run the data themselves count as one more pattern; an exact run holds them.
-    """
-    units = len(sums)
-    scale = np.sqrt((sums**2).sum(0))
-    unit = np.divide(sums, scale, out=np.zeros_like(sums), where=scale > 0)
-    z = unit.sum(0)
-    exact = units < 31 and 2**units <= permutations + 1
-    if exact:
-        signs = np.array(list(itertools.product((1.0, -1.0), repeat=units)))
-    else:
-        drawn = np.random.default_rng(seed).integers(0, 2, (permutations, units))
-        signs = 2.0 * drawn - 1.0
-    extra = 0 if exact else 1
-    exceeded, largest = np.full(z.shape, float(extra)), []
-    for start in range(0, len(signs), 500):
-        relabelled = np.abs(signs[start : start + 500] @ unit)
-        exceeded += (relabelled >= np.abs(z) - 1e-9).sum(0)
-        largest.append(relabelled.max(1))
-    return z, exceeded, np.concatenate(largest), len(signs) + extra

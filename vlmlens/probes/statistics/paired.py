@@ -1,10 +1,15 @@
-"""Two conditions on the same samples: a permutation test, and McNemar's flips."""
+"""Conditions on the same samples: a permutation test, and McNemar's flips."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
+
+DRAWS = 9999
+#: Numbers that are held at once.
+HELD = 5_000_000
 
 
 def paired_p(
@@ -14,19 +19,46 @@ def paired_p(
 
     Exact where all 2^n exchanges fit into 9999, else Monte Carlo with the +1 correction.
     """
-    if len(a) < 2 or np.array_equal(a, b):
+    return exchange_p(a, b[:, None], seed=seed)
+
+
+def exchange_p(
+    one: Float[np.ndarray, " unit"], others: Float[np.ndarray, "unit condition"], *, seed: int = 0
+) -> float:
+    """Two-sided permutation p of the null that ``one`` condition is like every other.
+
+    Under it, within each unit, any of the conditions may be the ``one``. The statistic is the sum
+    over units of what ``one`` has more than the mean of all conditions. With one other condition
+    these are changes of sign; with several they are not, since a condition and the mean of the
+    others differ in shape. Exact where all choices fit into 9999, else Monte Carlo with the +1
+    correction; 1 for fewer than two units.
+    """
+    x = np.concatenate([one[:, None], others], axis=1)
+    x = x - x.mean(1, keepdims=True)
+    units, conditions = x.shape
+    if units < 2 or np.allclose(x, 0, atol=1e-12):
         return 1.0
-    return float(
-        stats.permutation_test(
-            (a, b),
-            lambda x, y, axis: np.mean(x - y, axis=axis),
-            permutation_type="samples",
-            vectorized=True,
-            n_resamples=9999,
-            batch=500,
-            rng=np.random.default_rng(seed),
-        ).pvalue
-    )
+    if units * np.log(conditions) <= np.log(DRAWS):
+        every = np.array(list(itertools.product(range(conditions), repeat=units)))
+        return _two_sided(*_beyond(x, every), len(every))
+    rng = np.random.default_rng(seed)
+    below, above, step = 1, 1, max(1, HELD // units)  # the data themselves are one choice
+    for start in range(0, DRAWS, step):
+        drawn = rng.integers(0, conditions, (min(step, DRAWS - start), units))
+        less, more = _beyond(x, drawn)
+        below, above = below + less, above + more
+    return _two_sided(below, above, DRAWS + 1)
+
+
+def _beyond(x: np.ndarray, which: np.ndarray) -> tuple[int, int]:
+    """How many choices of a condition in every unit have a sum as low as the first, and as high."""
+    sums, seen = x[np.arange(len(x)), which].sum(1), x[:, 0].sum()
+    slack = 1e-9 * (1 + abs(seen))
+    return int((sums <= seen + slack).sum()), int((sums >= seen - slack).sum())
+
+
+def _two_sided(below: int, above: int, total: int) -> float:
+    return min(1.0, 2 * min(below, above) / total)
 
 
 @dataclass(frozen=True)
@@ -36,7 +68,7 @@ class Flips:
     Attributes:
         lost: right before, wrong after.
         gained: wrong before, right after.
-        p: McNemar's exact two-sided p of the null that a flip goes either way alike.
+        p: exact two-sided p of the null that a flip goes either way alike.
     """
 
     lost: int
@@ -44,23 +76,33 @@ class Flips:
     p: float
 
 
-def flips(before: Float[np.ndarray, " sample"], after: Float[np.ndarray, " sample"]) -> Flips:
+def flips(
+    before: Float[np.ndarray, " sample"],
+    after: Float[np.ndarray, " sample"],
+    *,
+    unit: np.ndarray | None = None,
+    seed: int = 0,
+) -> Flips:
     """Which answers flipped, and McNemar's exact test of it.
 
     Samples that are right or wrong in both conditions say nothing about the difference; of the
     others, under the null, each is lost or gained with probability 1/2, so p is binomial. With no
-    flips p is 1.
+    flips p is 1. Where several samples share a unit (a picture), the conditions change places for
+    whole units: ``paired_p`` of their sums.
 
     Args:
         before: 0 or 1.
         after: 0 or 1, of the same samples in the same order.
+        unit: which unit every sample belongs to, counted from 0; by default its own.
+        seed: of the exchanges of units, where they are drawn.
 
     Source: McNemar 1947, "Note on the sampling error of the difference between correlated
     proportions or percentages".
     """
-    lost, gained = (
-        int(((before > 0) & (after <= 0)).sum()),
-        int(((before <= 0) & (after > 0)).sum()),
-    )
+    was, remains = before > 0, after > 0
+    lost, gained = int((was & ~remains).sum()), int((~was & remains).sum())
+    if unit is not None and len(np.unique(unit)) < len(unit):
+        sums = [np.bincount(unit, weights=x.astype(float)) for x in (was, remains)]
+        return Flips(lost, gained, paired_p(sums[0], sums[1], seed=seed))
     p = stats.binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
     return Flips(lost, gained, float(p))

@@ -1,0 +1,79 @@
+"""What counts as one draw: a sample, or the picture or scene that several samples share."""
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float, Int
+
+from vlmlens.errors import InputError
+
+#: The coordinate of samples that says which picture each is about; "" where it is about none.
+PICTURE = "picture"
+
+
+def units_of(
+    values: xr.DataArray | xr.Dataset, over: str = "sample", scene: str | bool | None = None
+) -> tuple[str, Int[np.ndarray, " sample"]]:
+    """What is drawn, and which of them every sample belongs to, counted from 0.
+
+    Args:
+        values: with the dimension ``over``.
+        over: the samples' dimension.
+        scene: a coordinate of it: samples with equal entries are one unit. By default the
+            coordinate ``picture`` where there is one; ``False``: every sample is its own. A
+            sample with the entry "" shares it with nobody.
+
+    Raises:
+        InputError: nothing along the dimension, or no such coordinate.
+    """
+    if over not in values.dims or not values.sizes[over]:
+        raise InputError(f"nothing along {over!r}; the values have {dict(values.sizes)}")
+    name = _named(values, over, scene)
+    if name is None:
+        return over, np.arange(values.sizes[over])
+    entries = values[name].values.astype(str)
+    alone = np.array([f"{number}" if entry == "" else "" for number, entry in enumerate(entries)])
+    pairs = np.array([f"{a}\0{b}" for a, b in zip(alone, entries, strict=True)])
+    _, which = np.unique(pairs, return_inverse=True)
+    return name, which
+
+
+def _named(values: xr.DataArray | xr.Dataset, over: str, scene: str | bool | None) -> str | None:
+    if scene is False:
+        return None
+    if scene is None:
+        there = PICTURE in values.coords and values[PICTURE].dims == (over,)
+        return PICTURE if there else None
+    if not isinstance(scene, str) or scene not in values.coords or values[scene].dims != (over,):
+        there = ", ".join(map(str, values.coords)) or "none"
+        raise InputError(
+            f"no coordinate {scene!r} of {over!r}; there is: {there}. Name one of them, or give "
+            "scene=False for samples that have nothing in common"
+        )
+    return scene
+
+
+def by_scene(
+    values: xr.DataArray, over: str = "sample", scene: str | bool | None = None
+) -> tuple[Float[np.ndarray, "unit cell"], Float[np.ndarray, "unit cell"]]:
+    """Sums and counts of every cell, one row for each unit (``units_of``); NaN is left out.
+
+    Raises:
+        InputError: infinite values, or what ``units_of`` raises.
+    """
+    _, which = units_of(values, over, scene)
+    x = values.transpose(over, ...).values.astype(float).reshape(values.sizes[over], -1)
+    if np.isinf(x).any():
+        raise InputError(
+            f"{int(np.isinf(x).sum())} of {x.size} values are infinite, and have no mean: find out "
+            "why, or leave them out, values.where(np.isfinite(values))"
+        )
+    known = ~np.isnan(x)
+    sums, counts = np.where(known, x, 0.0), known.astype(float)
+    units = int(which.max()) + 1
+    if units == len(which):
+        order = np.argsort(which)
+        return sums[order], counts[order]
+    total, number = np.zeros((units, x.shape[1])), np.zeros((units, x.shape[1]))
+    np.add.at(total, which, sums)
+    np.add.at(number, which, counts)
+    return total, number
