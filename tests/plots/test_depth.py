@@ -78,7 +78,10 @@ def test_an_entry_without_values_is_left_out():
 
 
 def test_a_logarithmic_axis():
-    assert plots.depth(by_layer(), log=True).layout.yaxis.type == "log"
+    band, line, *_ = (fig := plots.depth(by_layer(), log=True)).data
+    assert fig.layout.yaxis.type == "log"
+    assert min(plots.depth(by_layer()).data[0].y) < 0 < min(band.y)  # cut off, not left out
+    assert min(band.y) == min(line.y) / 10
     with pytest.raises(InputError, match="log=False"):
         plots.depth(by_layer() - 2, log=True)
 

@@ -18,7 +18,9 @@ def test_doses_stand_where_their_numbers_are_and_rise():
     band, line = fig.data
     assert line.x.tolist() == [0, 0.5, 1]
     np.testing.assert_allclose(line.y, [1, 0.7, 0.3])
-    np.testing.assert_allclose(band.y, [1, 0.8, 0.4, 0.2, 0.6, 1])  # there and back
+    half = 12.7062 * 0.1  # Student's, of two samples that lie 0.2 apart
+    there, back = [1, 0.7 + half, 0.3 + half], [0.3 - half, 0.7 - half, 1]
+    np.testing.assert_allclose(band.y, there + back, atol=1e-4)
     assert fig.layout.xaxis.title.text == "share shuffled"
     assert fig.layout.shapes[0].y0 == 0.25
 

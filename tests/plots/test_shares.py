@@ -34,7 +34,7 @@ def test_samples_are_averaged_with_an_interval():
         )
     ).data
     assert first.x.tolist() == pytest.approx([30])
-    assert "95 % interval [0.2, 0.4]" in first.hovertext[0]
+    assert "95 % interval [-0.9706, 1.571]" in first.hovertext[0]  # Student's, of two samples
 
 
 def test_shares_that_do_not_sum_to_one_are_refused():

@@ -48,7 +48,7 @@ def diagnose_all(
     system: str | None = None,
     seed: int = 0,
     batch: int = 32,
-    scene: str | None = None,
+    scene: str | bool | None = None,
     correction: str = "max",
     folder: Path | str | None = None,
     progress: bool = True,
@@ -68,7 +68,8 @@ def diagnose_all(
         seed: of intervals, tests, folds.
         batch: samples a pass.
         scene: a coordinate of ``sample`` in the results (``"category"``, ``"question"``);
-            samples of one scene are resampled together.
+            samples of one scene are drawn together. By default ``picture``; ``False``: every
+            sample alone.
         correction: over the cells of every map: ``"max"``, ``"fdr"`` or ``"none"``.
         folder: keeps finished cells; run again, only what is missing is computed. What is no cell
             (linear probes, embedding norms, the rows that are shown) is measured anew.
@@ -123,7 +124,9 @@ def diagnose_all(
     answering = Answering(system=system, max_new_tokens=max_new_tokens, own=kept)
     tables = {
         "summary": summarise(results, correction=correction, scene=scene, seed=seed),
-        "flips": probes.answer_flips(results["correct"]),
+        "flips": probes.answer_flips(
+            results["correct"].assign_attrs(reference=results.attrs["reference"]), scene=scene
+        ),
         "doses": _doses(model, graded, answering, batch, cells, scene, seed),
         **{
             name: _edited(
@@ -230,7 +233,7 @@ def _doses(
     measure: Answering,
     batch: int,
     folder: Path | str | None,
-    scene: str | None,
+    scene: str | bool | None,
     seed: int,
 ) -> xr.Dataset:
     """Responses of accuracy and log-probability to the share of tokens that are shuffled."""
@@ -254,7 +257,7 @@ def _turns() -> dict[str, tuple[Intervention, ...]]:
     return edits
 
 
-def _edited(found: xr.Dataset, scene: str | None, seed: int) -> xr.Dataset:
+def _edited(found: xr.Dataset, scene: str | bool | None, seed: int) -> xr.Dataset:
     """Means and intervals of what edits did, over (intervention)."""
     names = [n for n in ("kl", "agree", "top_drop", "log_prob_drop", "correct") if n in found]
     return summarise(found[names].rename({n: f"mean_{n}" for n in names}), scene=scene, seed=seed)

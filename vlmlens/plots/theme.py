@@ -179,13 +179,19 @@ def ticks(labels: Sequence[str], most: int = 12) -> dict:
 def log_axis(traces: Iterable[Any]) -> dict:
     """Settings of a logarithmic axis for these curves: 1, 2 and 5 of every decade, in one size.
 
-    Plotly prints 2 and 5 in tiny type; over less than a decade its own ticks are good.
+    Plotly prints 2 and 5 in tiny type; over less than a decade its own ticks are good. The band
+    of an interval that reaches 0 or below, as that of few lengths can, is cut off at a tenth of
+    the lowest value.
 
     Raises:
         InputError: a value is 0 or negative, and so has no place on the axis.
     """
-    drawn = np.concatenate([np.asarray(trace.y, dtype=float) for trace in traces])
+    traces = list(traces)
+    curves = [trace for trace in traces if trace.fill is None]
+    drawn = np.concatenate([np.empty(0), *(np.asarray(c.y, dtype=float) for c in curves)])
     drawn = drawn[np.isfinite(drawn)]
+    for band in (trace for trace in traces if trace.fill is not None and drawn.size):
+        band.y = np.maximum(np.asarray(band.y, dtype=float), drawn.min() / 10)
     axis: dict = {"type": "log"}
     if not drawn.size:
         return axis
