@@ -26,10 +26,10 @@ from vlmlens.experiments.study import (
 from vlmlens.experiments.study.arms import NAMES, POSITIONS, SCALES, cells_of, seeds_of
 from vlmlens.experiments.study.conditions import ABLATIONS, BLIND, TURNS
 from vlmlens.experiments.study.measuring import ASKED, LOOKED, SEED, SIZE
-from vlmlens.experiments.study.pooling import KINDS
+from vlmlens.experiments.study.pooling import ITEM, KINDS, pooled
 from vlmlens.experiments.study.runs import stored
 from vlmlens.probes.psi import ORIGINAL
-from vlmlens.probes.statistics import proportion_interval
+from vlmlens.probes.statistics import mean_map
 
 DOCS = Path(__file__).parent
 RESULTS, FIGURES, PAGE = DOCS / "study", DOCS / "images" / "study", DOCS / "study.md"
@@ -82,17 +82,16 @@ class Study:
         return _table(["category", "chance", *self._names()], rows)
 
     def forms(self) -> str:
-        """Accuracy by form of question, seeds pooled, with Wilson intervals."""
+        """Accuracy by form of question, seeds pooled; intervals are over questions."""
         asked = self._asked()
-        right = self.answers["correct"].sel(condition=ORIGINAL)
         rows = []
         for form in FORMS:
-            here = right.isel(sample=asked == form)
-            cells = []
-            for models in self.seeds.values():
-                hits, n = int(here.sel(model=models).sum()), len(models) * here.sizes["sample"]
-                low, high = proportion_interval(hits, n)
-                cells.append(f"{hits / n:.3f} [{low:.3f}, {high:.3f}]")
+            here = self.answers.isel(sample=asked == form)
+            found = [
+                mean_map(pooled(here, models).sel(condition=ORIGINAL, drop=True), scene=ITEM)
+                for models in self.seeds.values()
+            ]
+            cells = [_estimate(each, "mean", low="low") for each in found]
             rows.append([form, str(here.sizes["sample"]), *cells])
         return _table(["form", "questions", *self._names()], rows)
 
