@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from closeness import assert_close
 from conftest import picture
 
 import vlmlens as vl
@@ -81,9 +82,9 @@ def test_results_agree_with_the_probes_they_come_from(llava, found):
     shares = found.results["attention_share"].sum("to")
     np.testing.assert_allclose(shares, 1.0, atol=1e-5)
     curve = found.results["curve_delta_g_v"].sel(delta=1.0, drop=True)
-    np.testing.assert_allclose(curve, found.results["delta_g_v"], atol=1e-5)
+    assert_close(curve, found.results["delta_g_v"])
     bands = found.results["band_delta_g_v"].sum("band")
-    np.testing.assert_allclose(bands, found.results["delta_g_v"], atol=1e-4)
+    assert_close(bands, found.results["delta_g_v"])
     lens = found.results["lens_log_prob"].isel(layer=-1)
     inputs = llava.inputs(samples, answers=[s.answer for s in samples])
     logits = llava.run(inputs).logits.log_softmax(-1)

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from closeness import assert_close
 from conftest import QUESTIONS, TINY, build, picture
 from einops import rearrange
 
@@ -19,10 +20,6 @@ from vlmlens.model import ResidualStream
 DIFFERENT = ("hook_embed", "ln_final.hook_normalized")
 
 
-def close(a, b):
-    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
-
-
 @pytest.fixture(scope="module")
 def vlm(any_vlm):
     """Models of different kinds, in place of the two LLaVAs."""
@@ -36,7 +33,7 @@ def bridge(vlm):
 
 def test_logits_are_the_same(vlm, inputs, bridge):
     ours = vlm.run(inputs, attention="eager").logits
-    close(bridge_logits(bridge, inputs.tensors), ours)
+    assert_close(bridge_logits(bridge, inputs.tensors), ours)
 
 
 def test_it_is_a_copy(vlm, inputs, bridge):
@@ -90,7 +87,7 @@ def test_points_of_one_name_hold_the_same(llava, pair):
                 here, there = here[:, own], there[:, own]
                 seen = here.isfinite()  # hidden keys: minus infinity here, the lowest number there
                 here, there = here[seen], there[seen]
-            close(here, there)
+            assert_close(here, there)
 
 
 def test_points_of_one_name_that_differ_do_so_for_the_reason_given(llava, pair):
@@ -102,7 +99,7 @@ def test_points_of_one_name_that_differ_do_so_for_the_reason_given(llava, pair):
         assert not torch.equal(here, there)
     gain = llava.hf_model.get_submodule(llava.family.final_norm).weight.detach()
     name = "ln_final.hook_normalized"
-    close(ours[name], theirs[name] * gain)
+    assert_close(ours[name], theirs[name] * gain)
 
 
 def test_weights_of_heads_are_the_models(llava):
@@ -137,12 +134,14 @@ def test_the_residual_stream_is_taken_apart_alike(llava):
             here, here_labels = getattr(ours, method)(**options, return_labels=True)
             there, there_labels = getattr(theirs, method)(**options, return_labels=True)
             assert here_labels == there_labels, method
-            close(here, there)
+            assert_close(here, there)
         # Theirs leaves the gain to weights that were folded.
         gain = llava.hf_model.get_submodule(llava.family.final_norm).weight
-        close(ours.decompose_resid(apply_ln=True), theirs.decompose_resid(apply_ln=True) * gain)
+        assert_close(
+            ours.decompose_resid(apply_ln=True), theirs.decompose_resid(apply_ln=True) * gain
+        )
     assert torch.equal(saved["z", 1], saved["blocks.1.attn.hook_z"])
-    close(saved.stack_activation("pattern"), theirs.stack_activation("pattern"))
+    assert_close(saved.stack_activation("pattern"), theirs.stack_activation("pattern"))
 
 
 def test_its_tools_on_weights_work(llava):
@@ -151,7 +150,7 @@ def test_its_tools_on_weights_work(llava):
     bridge = to_bridge(llava)
     bridge.enable_compatibility_mode(disable_warnings=True)
     ours = llava.run(inputs, attention="eager").logits.log_softmax(-1)
-    close(bridge_logits(bridge, inputs.tensors).log_softmax(-1), ours)
+    assert_close(bridge_logits(bridge, inputs.tensors).log_softmax(-1), ours)
     layers, heads = bridge.cfg.n_layers, bridge.cfg.n_heads
     assert bridge.all_composition_scores("V").shape == (layers, heads, layers, heads)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from closeness import assert_apart, assert_close
 from conftest import QUESTIONS, picture
 
 import vlmlens as vl
@@ -44,7 +45,7 @@ def test_a_permutation_and_its_inverse_are_nothing(vlm, inputs):
     both = [PermuteVision(permutation=order), PermuteVision(permutation=inverse)]
     clean = vlm.run(inputs).logits
     assert torch.equal(vlm.run(inputs, both).logits, clean)
-    assert not torch.equal(vlm.run(inputs, both[:1]).logits, clean)
+    assert_apart(vlm.run(inputs, both[:1]).logits, clean)
     same = PermuteVision(permutation=tuple(range(len(order))))
     assert torch.equal(vlm.run(inputs, [same]).logits, clean)
 
@@ -95,8 +96,8 @@ def test_generation_goes_on_from_the_permuted_image(vlm, inputs):
         handle.remove()
     assert torch.equal(ours.tokens, theirs.sequences[:, -4:])
     for step, logits in zip(ours.steps, theirs.logits, strict=True):
-        torch.testing.assert_close(step.logits[:, -1], logits, rtol=1e-4, atol=1e-4)
-    assert not torch.equal(ours.steps[-1].logits, clean.steps[-1].logits)
+        assert_close(step.logits[:, -1], logits)
+    assert_apart(ours.steps[-1].logits, clean.steps[-1].logits)
 
 
 def permutation_of(vlm, inputs, shuffle, row):
@@ -188,7 +189,7 @@ def test_everything_that_enters_decides_what_comes_out(vlm):
     one, other = (vlm.inputs([picture(n)], question) for n in (0, 5))
     source = vlm.run(other, save=["hook_embed", "blocks.0.hook_resid_post"])
     clean = vlm.run(one).logits
-    assert not torch.equal(clean, source.logits)
+    assert_apart(clean, source.logits)
     for point in ("hook_embed", "blocks.0.hook_resid_post"):
         patched = vlm.run(one, [PatchFrom(point=point, source=source.saved)]).logits
         assert torch.equal(patched, source.logits), point
@@ -234,7 +235,7 @@ def test_scaling_the_image_leaves_the_first_pattern_alone(vlm, inputs):
     # Large norms: the epsilon under RMSNorm's root is what is left of the scale.
     louder = Scale(point="hook_embed", where=vl.Where(positions="vision"), by=10.0)
     scaled = vlm.run(inputs, [louder], save=PATTERN).saved.stack(PATTERN)
-    torch.testing.assert_close(scaled[0], clean[0], rtol=1e-3, atol=1e-4)
+    assert_close(scaled[0], clean[0])
     assert (scaled[1:] - clean[1:]).abs().max() > 1e-2
 
 
@@ -274,7 +275,7 @@ def test_what_is_not_meant_stays_bit_for_bit(vlm, inputs, edit, point):
     mask = edit.where.mask(vlm.hook_dict[names[0]].axes, x.shape, inputs.layouts)
     mask = torch.ones_like(x, dtype=torch.bool) if mask is None else mask.expand_as(x)
     assert torch.equal(after[names[0]][~mask], x[~mask])
-    assert not torch.equal(after[names[0]][mask], x[mask])
+    assert_apart(after[names[0]][mask], x[mask])
 
 
 def test_layers_of_the_tower_are_counted_in_the_tower(vlm, inputs):
@@ -284,7 +285,7 @@ def test_layers_of_the_tower_are_counted_in_the_tower(vlm, inputs):
     by_number = vlm.run(inputs, [Scale(point=point, where=vl.Where(layers=last), by=2.0)]).logits
     from_end = vlm.run(inputs, [Scale(point=point, where=vl.Where(layers=-1), by=2.0)]).logits
     assert torch.equal(by_number, from_end)
-    assert not torch.equal(by_number, clean)
+    assert_apart(by_number, clean)
     with pytest.raises(EmptySelectionError, match=f"no layer {last + 1}: there are {last + 1}"):
         vlm.run(inputs, [Scale(point=point, where=vl.Where(layers=last + 1), by=2.0)])
 
@@ -318,12 +319,12 @@ def test_saved_rows_show_what_the_edits_made_of_them(vlm, inputs, edit, attentio
     whole = vlm.run(inputs, [edit], PATTERN, attention=attention).saved.stack(PATTERN)
     last = vl.Save(PATTERN, rows="last")
     rows = vlm.run(inputs, [edit], last, attention=attention).saved.stack(PATTERN)
-    torch.testing.assert_close(rows, whole[..., -1:, :], rtol=0, atol=1e-6)
+    assert_close(rows, whole[..., -1:, :])
     told = vlm.generate(inputs, [edit], last, max_new_tokens=2, stop=False, attention=attention)
     every = vlm.generate(inputs, [edit], PATTERN, max_new_tokens=2, stop=False, attention=attention)
     for one, other in zip(told.steps, every.steps, strict=True):
         expected = other.saved.stack(PATTERN)[..., -1:, :]
-        torch.testing.assert_close(one.saved.stack(PATTERN), expected, rtol=0, atol=1e-6)
+        assert_close(one.saved.stack(PATTERN), expected)
 
 
 def test_rows_of_the_prompt_are_gone_while_decoding(vlm, inputs):

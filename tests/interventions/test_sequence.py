@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from closeness import assert_close
 from conftest import QUESTIONS, picture
 from scipy.stats import rankdata
-from torch.testing import assert_close
 
 import vlmlens as vl
 from vlmlens.errors import EmptySelectionError, InputError, UnknownPointError
@@ -45,7 +45,7 @@ def test_dropped_tokens_might_never_have_been(vlm, position_ids):
     drop = DropTokens(where=SYSTEM, position_ids=position_ids)
     run = vlm.run(inputs, [drop])
     theirs, kept = without(vlm, inputs, inputs.layouts[0].mask("system"), position_ids)
-    assert_close(run.logits[:, kept], theirs, rtol=1e-3, atol=1e-4)
+    assert_close(run.logits[:, kept], theirs)
     assert run.inputs.layouts[0].roles.count("system") == 0
     assert float((run.logits[:, -1] - vlm.run(inputs).logits[:, -1]).abs().max()) > 1e-3
 
@@ -69,7 +69,7 @@ def test_dropped_vision_tokens_are_keys_that_nobody_sees(vlm, inputs):
     cut = vlm.run(inputs, [KnockOut(where=vl.Where(keys=Row(0), queries=~Row(0)))])
     for row, layout in enumerate(drop.inputs.layouts):
         own = torch.from_numpy(~layout.mask("pad"))
-        assert_close(drop.logits[row, own], cut.logits[row, own], rtol=1e-3, atol=1e-4)
+        assert_close(drop.logits[row, own], cut.logits[row, own])
         rows, columns = inputs.layouts[row].grid()
         assert layout.roles.count("vision") == (rows - 1) * columns == len(layout.vision(0))
 
@@ -140,7 +140,7 @@ def test_a_compressed_image_is_a_coarse_grid(vlm, inputs):
         means = pooled(before[row, torch.from_numpy(whole.vision(0))], whole.grid(), (2, 2))
         assert_close(x, means.reshape(4, -1))
         box = whole.box[whole.vision(0)]
-        assert_close(layout.box[layout.vision(0)][0, :2], box[:, :2].min(0))
+        assert_close(layout.box[layout.vision(0)][0, :2], box[:, :2].min(0), like=box)
         assert_close(layout.box[layout.vision(0)][-1, 2:], box[:, 2:].max(0))
 
 
@@ -164,7 +164,7 @@ def test_one_token_is_the_sequence_with_one_token(vlm):
         inputs_embeds=x, attention_mask=mask, position_ids=ids
     )
     theirs = vlm.hf_model.lm_head(alone.last_hidden_state)
-    assert_close(run.logits[:, own], theirs, rtol=1e-3, atol=1e-4)
+    assert_close(run.logits[:, own], theirs)
 
 
 def test_grids_that_cannot_be_pooled(vlm, inputs):
@@ -193,7 +193,7 @@ def test_an_image_that_enters_late(vlm, inputs):
     gone = vlm.run(inputs, [DropTokens(where=vl.Where(positions="vision"))], save=names)
     user = torch.from_numpy(inputs.layouts[0].mask("user"))
     words = [r.saved["blocks.1.hook_resid_pre"][0, user] for r in (run, gone, clean)]
-    assert_close(words[0], words[1], rtol=1e-3, atol=1e-4)
+    assert_close(words[0], words[1])
     assert float((words[0] - words[2]).abs().max()) > 1e-3
 
 
@@ -241,7 +241,7 @@ def test_lengths_are_those_of_words(vlm, inputs):
     found = after["match_distribution"].norm(dim=-1)
     assert torch.equal(found.argsort(-1), before.norm(dim=-1).argsort(-1))
     share = (torch.arange(found.shape[1]) + 0.5) / found.shape[1]
-    assert_close(found[0].sort().values, words.quantile(share), rtol=1e-4, atol=1e-4)
+    assert_close(found[0].sort().values, words.quantile(share))
 
 
 def test_words_are_left_alone_and_the_projector_will_do(vlm, inputs):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from closeness import assert_close
 from conftest import EVERY, build, picture
 from torch import nn
 
@@ -45,10 +46,6 @@ def stream(vlm, run):
     return ResidualStream(vlm, run.saved)
 
 
-def close(a, b):
-    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
-
-
 def has_mid(vlm):
     return "blocks.0.hook_resid_mid" in vlm.hook_dict
 
@@ -58,11 +55,11 @@ def has_mid(vlm):
 
 def test_the_parts_sum_to_the_stream(vlm, stream, run):
     for layer in range(vlm.layers):
-        close(stream.decompose_resid(layer).sum(0), run.saved["resid_pre", layer])
+        assert_close(stream.decompose_resid(layer).sum(0), run.saved["resid_pre", layer])
         if has_mid(vlm):
             parts = stream.decompose_resid(layer, mlp_input=True)
-            close(parts.sum(0), run.saved["resid_mid", layer])
-    close(stream.decompose_resid().sum(0), run.saved["resid_post", -1])
+            assert_close(parts.sum(0), run.saved["resid_mid", layer])
+    assert_close(stream.decompose_resid().sum(0), run.saved["resid_post", -1])
 
 
 def test_parts_have_names(vlm, stream, run):
@@ -95,14 +92,14 @@ def test_the_heads_and_what_remains_sum_to_the_stream(vlm, stream, run):
     parts, labels = stream.stack_head_results(return_labels=True, incl_remainder=True)
     assert len(parts) == len(labels) == vlm.layers * text.num_attention_heads + 1
     assert labels[text.num_attention_heads + 1] == "L1H1"
-    close(parts.sum(0), run.saved["resid_post", -1])
+    assert_close(parts.sum(0), run.saved["resid_post", -1])
 
 
 def test_the_heads_of_a_block_sum_to_what_its_attention_writes(vlm, stream, run):
     """But for the projection's bias, which no head writes: the tiny models' LMs have none."""
     heads = vlm.config.get_text_config().num_attention_heads
     parts = stream.stack_head_results(1)
-    close(parts.sum(0), run.saved["attn_out", 0])
+    assert_close(parts.sum(0), run.saved["attn_out", 0])
     assert parts.shape[0] == heads
 
 
@@ -114,11 +111,11 @@ def test_what_passes_the_final_norm_sums_to_its_output(vlm, stream, run):
     normed = run.saved["ln_final.hook_normalized"]
     norm = vlm.hf_model.get_submodule(vlm.family.final_norm)
     bias = norm(torch.zeros_like(normed[0, 0])).detach()
-    close(parts.sum(0) + bias, normed)
+    assert_close(parts.sum(0) + bias, normed)
     by_heads = stream.stack_head_results(incl_remainder=True, apply_ln=True)
-    close(by_heads.sum(0) + bias, normed)
+    assert_close(by_heads.sum(0) + bias, normed)
     last = stream.accumulated_resid(apply_ln=True)[-1]
-    close(last, normed)
+    assert_close(last, normed)
 
 
 def test_what_passes_a_blocks_norm_is_what_its_queries_are_made_of(vlm, stream, run):
@@ -127,7 +124,7 @@ def test_what_passes_a_blocks_norm_is_what_its_queries_are_made_of(vlm, stream, 
     seen = stream.decompose_resid(1, apply_ln=True).sum(0)
     (projection,) = vlm.hook_dict["blocks.1.attn.hook_q"]._wire._module
     with torch.no_grad():
-        close(projection(seen), run.saved["q", 1].flatten(-2))
+        assert_close(projection(seen), run.saved["q", 1].flatten(-2))
 
 
 def test_what_passes_the_mlps_norm(vlm, stream, run):
@@ -137,7 +134,7 @@ def test_what_passes_the_mlps_norm(vlm, stream, run):
     seen = stream.decompose_resid(1, mlp_input=True, apply_ln=True).sum(0)
     (projection,) = pre._wire._module
     with torch.no_grad():
-        close(projection(seen), run.saved["pre", 1])
+        assert_close(projection(seen), run.saved["pre", 1])
 
 
 # To the logits.
@@ -150,23 +147,23 @@ def test_attributions_sum_to_the_logit(vlm, stream, run):
     with torch.no_grad():
         bias = head(norm(torch.zeros_like(run.saved["hook_embed"][0, 0])))
     parts = stream.decompose_resid()
-    close(stream.logit_attrs(parts, 7).sum(0) + bias[7], logits[..., 7])
+    assert_close(stream.logit_attrs(parts, 7).sum(0) + bias[7], logits[..., 7])
     heads = stream.stack_head_results(incl_remainder=True)
-    close(stream.logit_attrs(heads, 7).sum(0) + bias[7], logits[..., 7])
+    assert_close(stream.logit_attrs(heads, 7).sum(0) + bias[7], logits[..., 7])
     told = stream.logit_attrs(parts, 7, 9).sum(0) + bias[7] - bias[9]
-    close(told, logits[..., 7] - logits[..., 9])
+    assert_close(told, logits[..., 7] - logits[..., 9])
 
 
 def test_tokens_by_sample_and_by_position(vlm, stream, run):
     parts = stream.decompose_resid()
     both = stream.logit_attrs(parts, torch.tensor([7, 9]))
-    assert torch.equal(both[:, 0], stream.logit_attrs(parts, 7)[:, 0])
-    assert torch.equal(both[:, 1], stream.logit_attrs(parts, 9)[:, 1])
+    assert_close(both[:, 0], stream.logit_attrs(parts, 7)[:, 0])
+    assert_close(both[:, 1], stream.logit_attrs(parts, 9)[:, 1])
     positions = parts.shape[2]
     tokens = torch.arange(positions).expand(2, -1) + 5
     every = stream.logit_attrs(parts, tokens)
     for at in (0, positions - 1):
-        close(every[:, 1, at], stream.logit_attrs(parts, at + 5)[:, 1, at])
+        assert_close(every[:, 1, at], stream.logit_attrs(parts, at + 5)[:, 1, at])
 
 
 def test_a_token_by_its_text(vlm, stream):
@@ -182,15 +179,15 @@ def test_a_token_by_its_text(vlm, stream):
 def test_slices_of_positions_and_samples(vlm, stream):
     whole = stream.logit_attrs(stream.decompose_resid(), 7)
     last = stream.decompose_resid(pos_slice=-1)
-    close(stream.logit_attrs(last, 7, pos_slice=-1), whole[:, :, -1])
+    assert_close(stream.logit_attrs(last, 7, pos_slice=-1), whole[:, :, -1])
     few = stream.decompose_resid(pos_slice=(2, 5))
-    close(stream.logit_attrs(few, 7, pos_slice=(2, 5)), whole[:, :, 2:5])
-    close(stream.logit_attrs(few, 7, pos_slice=(2, 5), batch_slice=1), whole[:, 1, 2:5])
+    assert_close(stream.logit_attrs(few, 7, pos_slice=(2, 5)), whole[:, :, 2:5])
+    assert_close(stream.logit_attrs(few, 7, pos_slice=(2, 5), batch_slice=1), whole[:, 1, 2:5])
     heads = stream.stack_head_results(incl_remainder=True, pos_slice=-1)
-    close(stream.logit_attrs(heads, 7, pos_slice=-1).sum(0), whole[:, :, -1].sum(0))
+    assert_close(stream.logit_attrs(heads, 7, pos_slice=-1).sum(0), whole[:, :, -1].sum(0))
     one = stream.decompose_resid()[:, 0]
     alone = ResidualStream(stream._vlm, first_sample(stream.saved))
-    close(alone.logit_attrs(one, 7, has_batch_dim=False), whole[:, 0])
+    assert_close(alone.logit_attrs(one, 7, has_batch_dim=False), whole[:, 0])
 
 
 def first_sample(saved):
@@ -255,7 +252,7 @@ def test_a_norm_is_found_out(kind):
     norm = Norm.of(module, a)
     scale = norm.scale(a + b)
     found = norm.part(a, scale) + norm.part(b, scale) + norm.bias
-    torch.testing.assert_close(found, module(a + b).detach(), rtol=1e-4, atol=1e-5)
+    assert_close(found, module(a + b).detach())
     assert norm.centred == (kind is nn.LayerNorm)
 
 

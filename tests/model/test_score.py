@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from closeness import assert_close
 from conftest import QUESTIONS, build, picture
 
 import vlmlens as vl
@@ -39,7 +40,7 @@ def test_answers_from_the_prompts_pass_are_as_likely_as_through_the_whole_model(
     shuffled = [PermuteVision(seed=1)]
     found = asked(every_vlm, samples, shuffled)
     naive = torch.stack([one_by_one(every_vlm, samples, a, shuffled) for a in ANSWERS])
-    torch.testing.assert_close(found.log_probs, naive, rtol=1e-5, atol=1e-5)
+    assert_close(found.log_probs, naive)
     why = "the model remembers more than keys and values"
     whole = {0: why, 1: why} if every_vlm.config.model_type in HYBRID else {}
     assert dict(found.whole) == whole
@@ -70,7 +71,7 @@ def test_edits_that_may_reach_the_answer_take_the_whole_way_and_say_so(
 ):
     found = asked(llava, samples, [edit])
     naive = torch.stack([one_by_one(llava, samples, a, [edit]) for a in ANSWERS])
-    torch.testing.assert_close(found.log_probs, naive, rtol=1e-5, atol=1e-5)
+    assert_close(found.log_probs, naive)
     assert bool(found.whole) is not shared
     assert all("reach" in why for why in found.whole.values())
     if shared:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from closeness import assert_close
 from conftest import picture
 
 import vlmlens as vl
@@ -36,7 +37,7 @@ def test_some_rows_are_those_rows(vlm):
     part = attention_rows(run, rows="user")
     assert set(part["role"].sel(key=part["query"]).values) == {"user"}
     expected = whole["attention"].sel(query=part["query"])
-    np.testing.assert_allclose(part["attention"], expected, atol=1e-5)
+    assert_close(part["attention"], expected)
     with pytest.raises(InputError, match="pass the rows that its Save had"):
         attention_rows(run)
 
@@ -47,7 +48,7 @@ def test_generated_rows_agree_with_one_pass_over_the_whole_text(vlm):
     table = attention_rows(said)
     whole = attention_rows(vlm.run(inputs.appended(said.tokens[:, :2]), save=NEEDS))
     np.testing.assert_array_equal(table["query"], whole["query"])
-    np.testing.assert_allclose(table["attention"], whole["attention"], atol=1e-4)
+    assert_close(table["attention"], whole["attention"])
     words = [vlm.processor.tokenizer.decode([i]) for i in said.tokens[0, :2].tolist()]
     assert table["token"].values[-2:].tolist() == words
     assert table["role"].values[-2:].tolist() == ["assistant"] * 2

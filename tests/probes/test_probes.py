@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from closeness import assert_close
 from conftest import QUESTIONS, picture
 from hand import attending, layout, rope_of, run_saving
 
@@ -188,7 +189,7 @@ def test_turning_back_and_forth(turning):
     np.testing.assert_allclose(forth["delta_g_v"], back["delta_g_v"], atol=0.03)
     np.testing.assert_allclose(forth["delta_alpha_v"], -back["delta_alpha_v"], atol=5e-5)
     assert np.abs(forth["delta_alpha_v"]).max() > 1e-6
-    np.testing.assert_allclose(forth["alpha_v"], back["alpha_v"])
+    assert_close(forth["alpha_v"], back["alpha_v"], depth=1)
 
 
 @pytest.mark.parametrize("delta", [1, -2])
@@ -225,10 +226,10 @@ def test_a_batch_agrees_with_one_by_one(vlm, padding):
     for row, (image, question) in enumerate(zip(pictures, QUESTIONS, strict=True)):
         alone = vlm.run(vlm.inputs([image], [question]), save=needs)
         for probe in (probes.cross_modality_balance, probes.hidden_norms):
-            np.testing.assert_allclose(probe(batch)[row], probe(alone)[0], rtol=1e-4, atol=1e-5)
+            assert_close(probe(batch)[row], probe(alone)[0])
         together, own = (probes.rope_sensitivity(run) for run in (batch, alone))
         for name in own:
-            np.testing.assert_allclose(together[name][row], own[name][0], rtol=1e-4, atol=1e-5)
+            assert_close(together[name][row], own[name][0], like=np.append(own[name][0], 1.0))
 
 
 def test_grouped_heads_are_heads_that_share_their_keys(turning):
@@ -241,7 +242,8 @@ def test_grouped_heads_are_heads_that_share_their_keys(turning):
     single = replace(turning, saved=vl.ActivationCache(own, {}))
     grouped, repeated = (probes.rope_sensitivity(run) for run in (turning, single))
     for name in grouped:
-        np.testing.assert_allclose(grouped[name], repeated[name], atol=1e-6)
+        like = np.append(repeated[name], 1.0)
+        assert_close(grouped[name], repeated[name], like=like, depth=1)
 
 
 def test_what_cannot_be_turned(turning):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from closeness import assert_close
 from conftest import QUESTIONS, build, picture
 from torch.nn.functional import layer_norm
 
@@ -54,7 +55,7 @@ def test_the_papers_clip_shortens_and_never_lengthens(llava):
         changed.model.multi_modal_projector.norm.weight.fill_(0.1)
     out, _ = run(changed, processor, "projector.hook_out")
     short = torch.full(out.shape[:-1], 0.83 * 0.1 * 32**0.5)
-    torch.testing.assert_close(out.norm(dim=-1), short, rtol=1e-4, atol=0)
+    assert_close(out.norm(dim=-1), short)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -66,7 +67,7 @@ def test_with_gain_one_it_is_the_intervention_of_that_name(llava, kind):
     close = {"rtol": 5e-3, "atol": 5e-3} if kind == "match_distribution" else {}
     torch.testing.assert_close(ours, theirs, **close)
     if not close:
-        torch.testing.assert_close(run_of_ours.logits, run_of_theirs.logits, rtol=1e-4, atol=1e-5)
+        assert_close(run_of_ours.logits, run_of_theirs.logits)
 
 
 def test_the_gain_comes_before_the_lengths(llava):
@@ -279,20 +280,20 @@ def test_vision_tokens_turn_by_row_and_column_and_text_as_before(llava):
     frequency = 1 / 10000 ** (torch.arange(0, head, 2) / head)
     for row, layout in enumerate(ran.inputs.layouts):
         text = ~layout.mask("vision", "pad")
-        assert torch.equal(turned[row, text], plain[row, text])
+        assert_close(turned[row, text], plain[row, text], depth=1)
         here = layout.vision(0)
         start = ran.inputs.tensors["position_ids"][row, here[0]].item()
         ways = np.stack([0 * here, layout.row[here], layout.column[here]])  # time height width
         own = torch.from_numpy(start + ways[np.arange(head // 2) % 3].T)
         expected = torch.cos(own * frequency).repeat(1, 2)
-        torch.testing.assert_close(turned[row, here], expected, rtol=0, atol=1e-5)
+        assert_close(turned[row, here], expected)
 
 
 def test_without_an_image_it_is_the_plain_model(llava):
     model, _ = llava
     ids = torch.tensor([[1, 50, 60, 70, 80]])
     with torch.no_grad():
-        assert torch.equal(variants.grid_rope(model)(ids).logits, model(ids).logits)
+        assert_close(variants.grid_rope(model)(ids).logits, model(ids).logits)
 
 
 def test_padding_on_the_left_and_no_position_ids(llava):
