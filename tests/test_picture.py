@@ -207,7 +207,7 @@ def test_where_both_orders_would_fit_arrays_end_with_channels_and_tensors_begin_
         "data:image/png;base64,x",
         object(),
     ],
-    ids=repr,
+    ids=lambda nonsense: type(nonsense).__name__,
 )
 def test_what_is_no_picture_is_refused_with_the_samples_id(nonsense):
     with pytest.raises(ImageError, match="sample 'seven'"):
