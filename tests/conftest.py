@@ -27,12 +27,6 @@ KINDS = ("llava", "llava/siglip-qwen2", "qwen2_5_vl", "gemma3")
 QUESTIONS = ("What color is the circle?", "Is the red square left of the blue star?")
 
 
-def pytest_collection_modifyitems(items):
-    """A test is called the same in every process, or several could not share the work."""
-    addressed = [item.nodeid for item in items if " at 0x" in item.nodeid]
-    assert not addressed, addressed
-
-
 @pytest.fixture(scope="session", autouse=True)
 def machine():
     """One thread, five times faster on models as tiny as these; or what tests/machines.py says."""
@@ -57,6 +51,9 @@ def cannot_run(name: str) -> str:
 
 
 def pytest_collection_modifyitems(items):
+    # A test is called the same in every process, or several could not share the work.
+    addressed = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    assert not addressed, addressed
     for item in items:
         given = getattr(item, "callspec", None)
         for name in set(BROKEN_UPSTREAM) & {str(v) for v in given.params.values()} if given else ():
