@@ -304,7 +304,7 @@ class AsTransformerLens(Wrapped):
 
 
 def _refuse_loss(return_type: Any) -> None:
-    if return_type is not None and return_type != "logits":
+    if return_type is not None and not (isinstance(return_type, str) and return_type == "logits"):
         raise InputError(
             f"return_type={shown(return_type)}; there is: 'logits', None. A loss would be of image "
             "tokens as well: take log_softmax of the logits at the positions that count"

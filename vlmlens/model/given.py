@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from vlmlens.cache import Save
-from vlmlens.checks import shown
+from vlmlens.checks import plain, shown, word
 from vlmlens.errors import InputError
 from vlmlens.interventions import Intervention, as_edits
 from vlmlens.model.inputs import Inputs
@@ -25,6 +25,35 @@ def as_inputs(given: Any, door: str) -> Inputs:
     if isinstance(given, Inputs):
         return given
     raise InputError(f"{door}(...) takes inputs, and not {shown(given)}: {_maker(given)}")
+
+
+def as_answered(given: Any) -> list[Inputs]:
+    """Prompts with answers, one or several.
+
+    Raises:
+        InputError: what is no inputs.
+    """
+    items = [given] if isinstance(given, Inputs) else _listed(given)
+    return [as_inputs(one, "answered=") for one in ([given] if items is None else items)]
+
+
+def as_texts(given: Any, what: str) -> tuple[str, ...]:
+    """Texts, one or several.
+
+    Raises:
+        InputError: anything else.
+    """
+    texts = (given,) if isinstance(given, str) else _listed(plain(given))
+    if texts is None or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"{what}={shown(given)}: texts are wanted, one a sample")
+    return tuple(texts)
+
+
+def as_answers(given: Any) -> tuple[str | None, ...]:
+    """Texts, or None for a sample without an answer."""
+    if isinstance(given, list | tuple):
+        return tuple(None if one is None else word(one, "answers") for one in given)
+    return as_texts(given, "answers")
 
 
 def prepared(inputs: Inputs, edits: Sequence[Intervention]) -> Inputs:

@@ -19,7 +19,16 @@ from vlmlens.model.attention import UNCAPPED
 from vlmlens.model.audit import audit
 from vlmlens.model.cropping import warn_of_crops
 from vlmlens.model.findings import Audit
-from vlmlens.model.given import as_cells, as_inputs, as_prefill, as_saves, prepared
+from vlmlens.model.given import (
+    as_answered,
+    as_answers,
+    as_cells,
+    as_inputs,
+    as_prefill,
+    as_saves,
+    as_texts,
+    prepared,
+)
 from vlmlens.model.inputs import Inputs, from_samples
 from vlmlens.model.journal import in_turn
 from vlmlens.model.prefill import Prefill, prefill
@@ -128,7 +137,7 @@ class HookedVLM(AsTransformerLens):
         given = list(given) if isinstance(given, Sequence) else [given]
         if not all(isinstance(item, Sample) for item in given):
             raise InputError("pass samples, or images together with prompts")
-        said = None if answers is None else tuple(answers)
+        said = None if answers is None else as_answers(answers)
         make = partial(
             from_samples,
             given,
@@ -337,8 +346,7 @@ class HookedVLM(AsTransformerLens):
         edits, saves = as_edits(interventions), as_saves(save)
         refuse_idle(edits, wish.most)
         inputs = prepared(as_inputs(inputs, "generate"), edits)
-        given = [answered] if isinstance(answered, Inputs) else answered
-        answers = [prepared(as_inputs(one, "answered="), edits) for one in given]
+        answers = [prepared(one, edits) for one in as_answered(answered)]
         edited = partial(one_pass, self, interventions=edits)
         tokenizer = getattr(self.processor, "tokenizer", None)
         with self._roads.take(attention) as road, torch.no_grad():
@@ -415,6 +423,7 @@ def _samples(images: Any, prompts: Sequence[str] | str) -> list[Sample]:
     if isinstance(prompts, str):
         alone = isinstance(images, list | tuple) and len(images) == 1
         prompts, images = [prompts], images if alone else [images]
+    prompts = as_texts(prompts, "prompts")
     # A path is a sequence too, and so are bytes.
     if not isinstance(images, Sequence) or isinstance(images, str | bytes | memoryview):
         images = [images]

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from vlmlens.checks import one_of, word
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.families import Family, Pictures
 from vlmlens.identity import unit
@@ -110,7 +111,7 @@ def from_samples(
     model: Any,
     *,
     system: str | None,
-    answers: Sequence[str] | None,
+    answers: Sequence[str | None] | None,
     padding: str,
 ) -> Inputs:
     """Samples through the chat template and the processor; see ``HookedVLM.inputs``."""
@@ -124,8 +125,9 @@ def from_samples(
     said: list[str | None] = [None] * len(samples) if answers is None else list(answers)
     if len(said) != len(samples):
         raise InputError(f"{len(said)} answers for {len(samples)} samples: give one each")
-    if padding not in ("left", "right"):
-        raise InputError(f"padding={padding!r}; there is: left, right")
+    one_of(padding, "padding", ("left", "right"))
+    if system is not None:
+        word(system, "system")
     rows = []
     for number, (sample, answer) in enumerate(zip(samples, said, strict=True)):
         with about(sample, f"sample {number} of the {len(samples)} given"):

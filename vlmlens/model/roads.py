@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from vlmlens.checks import one_of
 from vlmlens.errors import InputError
 from vlmlens.model.attention import PREFIX, register
 from vlmlens.model.journal import Journal
@@ -59,8 +60,7 @@ class Roads:
     @contextmanager
     def take(self, attention: str) -> Iterator[str]:
         """Attention computed in one way while this lasts; yields what that is."""
-        if attention not in ROADS:
-            raise InputError(f"attention={attention!r}; there is: {', '.join(ROADS)}")
+        one_of(attention, "attention", ROADS)
         if attention == "auto":
             yield self.usual
             return
