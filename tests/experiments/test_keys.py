@@ -406,6 +406,7 @@ HOOKS = {
     "torch": lambda model: raw(model, lambda *given: None),
     "torch, before": lambda model: raw(model, lambda *given: None, before=True),
     "torch, a partial": lambda model: raw(model, partial(doubling, 1)),
+    "torch, decorated": lambda model: raw(model, torch.no_grad()(lambda *given: None)),
     "torch, an object": lambda model: raw(model, Doubling()),
     "torch, everywhere": of_every_module,
 }

@@ -1,6 +1,7 @@
 """Hooks that somebody put on a model: they change what it computes, and nothing shows it."""
 
 import functools
+import inspect
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -42,5 +43,6 @@ def _hooks(module: nn.Module) -> Iterator[Any]:
 def _is_own(hook: Any) -> bool:
     while isinstance(hook, functools.partial | types.MethodType):
         hook = hook.func if isinstance(hook, functools.partial) else hook.__func__
+    hook = inspect.unwrap(hook)  # a decorator says nothing of whose it is
     home = hook.__globals__.get("__name__") if isinstance(hook, types.FunctionType) else owner(hook)
     return (home or "").partition(".")[0] not in KNOWN
