@@ -239,6 +239,7 @@ REAL: dict[str, tuple[str, Tiny]] = {
         {"patch_size": 56, "num_additional_image_tokens": 4},
         pool=6,
         coordinates=False,
+        vision_feature_layer=-1,
     ),
     "vlmlens_llava, CLIP 336/14, pooled to 5 x 5": _real(
         "vlmlens_llava/tokens",
@@ -247,6 +248,7 @@ REAL: dict[str, tuple[str, Tiny]] = {
         {"patch_size": 67, "num_additional_image_tokens": 4},
         pool=5,
         coordinates=False,
+        vision_feature_layer=-1,
     ),
 }
 
