@@ -1,0 +1,190 @@
+"""Statistics that believe too much, and grades that are wrong."""
+
+from tests.mutants.fault import Fault
+
+LEVELS = ("probes/test_levels.py", "probes/test_maps.py")
+RULES = ("graders/test_grade.py", "graders/test_rules.py")
+METRICS = ("datasets/benchmarks/test_metrics.py",)
+PUBLISHED = ("datasets/benchmarks/test_published.py",)
+
+NUMBERS: tuple[Fault, ...] = (
+    Fault(
+        "a dose's slope takes questions about one picture for several draws",
+        "probes/dose.py",
+        "map_test(slopes, scene=scene, ",
+        "map_test(slopes, scene=False, ",
+        ("probes/test_response.py", "probes/test_levels.py"),
+    ),
+    Fault(
+        "a map's effect size counts questions, not pictures",
+        "probes/statistics/maps.py",
+        '"effect": _effect(sums, counts)',
+        '"effect": _effect(*by_scene(deviation, over, False))',
+        LEVELS,
+    ),
+    Fault(
+        "a probe's control takes labels of other pictures",
+        "probes/linear.py",
+        "shuffled[own] = y[rng.permutation(own)]",
+        "shuffled[own] = y[rng.permutation(len(y))[own]]",
+        ("probes/test_lens.py", "probes/test_blind.py"),
+    ),
+    Fault(
+        "a probe is tested on pictures that it was trained on",
+        "probes/linear.py",
+        "split.split(y, groups=picture)",
+        "split.split(y, groups=np.arange(len(y)))",
+        ("probes/test_lens.py", "probes/test_blind.py"),
+    ),
+    Fault(
+        "a summary keeps infinite ratios",
+        "experiments/summary.py",
+        "values = values.where(np.isfinite(values))",
+        "values = values.where(~np.isnan(values))",
+        ("experiments/test_everything.py",),
+    ),
+    Fault(
+        "every question is one draw, whatever its picture",
+        "draws.py",
+        "return PICTURE if there else None",
+        "return None",
+        LEVELS,
+    ),
+    Fault(
+        "samples without a picture share one",
+        "draws.py",
+        'if entry == "" else ""',
+        'if entry == "nothing" else ""',
+        (*LEVELS, "probes/test_statistics.py", "probes/test_psi.py"),
+    ),
+    Fault(
+        "a test believes t, however skewed the values",
+        "estimates.py",
+        "np.minimum(np.abs(t), np.abs(hall(held, a)))",
+        "np.abs(t)",
+        LEVELS,
+    ),
+    Fault(
+        "the largest of all cells is compared with single cells",
+        "probes/statistics/maps.py",
+        "null_maps.topped(size)",
+        "null_maps.pooled(size)",
+        LEVELS,
+    ),
+    Fault(
+        "another picture may be one's own",
+        "experiments/controls.py",
+        "(shown[o] and not shown[o] & own)",
+        "shown[o]",
+        (
+            "experiments/test_effects.py",
+            "experiments/test_everything.py",
+            "experiments/test_shared_pictures.py",
+        ),
+    ),
+    Fault(
+        "own answers are tested against a null that cannot hold",
+        "probes/psi.py",
+        "own = _against(correct, reference) == OWN",
+        "own = False and _against(correct, reference) == OWN",
+        ("probes/test_psi.py", "experiments/test_answers.py"),
+    ),
+    Fault(
+        "a letter that is an article is none",
+        "graders/naming.py",
+        "if word.text not in ARTICLES or word.start in marked:",
+        "if word.text not in ARTICLES:",
+        RULES,
+    ),
+    Fault(
+        "the shorter of two choices counts",
+        "graders/naming.py",
+        "key=lambda one: -len(one[0]),",
+        "key=lambda one: len(one[0]),",
+        RULES,
+    ),
+    Fault(
+        "two options at once are right",
+        "graders/naming.py",
+        "if not mentions or {m.option for m in mentions} - right:",
+        "if not mentions or not {m.option for m in mentions} & right:",
+        RULES,
+    ),
+    Fault(
+        "what is denied is named",
+        "graders/naming.py",
+        "mentions = [m for m in _mentions(words, found, marked) if not _denied(words, m)]",
+        "mentions = _mentions(words, found, marked)",
+        RULES,
+    ),
+    Fault(
+        "a minus is no part of a number",
+        "graders/words.py",
+        "(?<![\\w.])-?(?:\\d+",
+        "(?<![\\w.])(?:\\d+",
+        RULES,
+    ),
+    Fault(
+        "yes is right where only no was said",
+        "graders/yes_no.py",
+        'if no and not yes:\n        return "no", PARSED',
+        'if no and not yes:\n        return "yes", PARSED',
+        RULES,
+    ),
+    Fault(
+        "an answer is compared with all ten references at once",
+        "graders/vqa.py",
+        "others = told[:left_out] + told[left_out + 1 :]",
+        "others = told",
+        RULES,
+    ),
+    Fault(
+        "the share of yes is that of the labels",
+        "datasets/benchmarks/metrics.py",
+        'return float((found.parsed == "yes").mean()) if len(found) else np.nan',
+        'return float((found.gold == "yes").mean()) if len(found) else np.nan',
+        METRICS,
+    ),
+    Fault(
+        "a pair counts when one of it is right",
+        "datasets/benchmarks/metrics.py",
+        "(found.score[column == name] == 1).all()",
+        "(found.score[column == name] == 1).any()",
+        METRICS,
+    ),
+    Fault(
+        "a mean over sources is a mean over questions",
+        "datasets/benchmarks/metrics.py",
+        'return mean_over(part, "source") if len(part) else np.nan',
+        "return accuracy(part) if len(part) else np.nan",
+        METRICS,
+    ),
+    Fault(
+        "the right caption always comes first",
+        "datasets/benchmarks/whatsup.py",
+        "choices = tuple(captions[i] for i in order)",
+        "choices = tuple(captions)",
+        PUBLISHED,
+    ),
+    Fault(
+        "corrections of MMVP are not made",
+        "datasets/benchmarks/mmvp.py",
+        'if split == "corrected":',
+        'if split == "amended":',
+        PUBLISHED,
+    ),
+    Fault(
+        "a letter names the option after it",
+        "datasets/benchmarks/letters.py",
+        "return choices[place]",
+        "return choices[(place + 1) % len(choices)]",
+        ("datasets/benchmarks/test_letters.py",),
+    ),
+    Fault(
+        "tokens are chosen without the checkpoint's processors",
+        "model/choosing.py",
+        "if self.processors:",
+        "if self.processors and False:",
+        ("model/test_choosing.py",),
+    ),
+)
