@@ -29,7 +29,8 @@ def bootstrap(
     """95 % bootstrap interval of any statistic; samples are drawn whole, so columns stay paired.
 
     Efron's BCa interval, with Student's quantile in the place of the normal one, and sqrt(n / (n -
-    1)) for the resampling's own narrowness. Means, shares and ratios have better ones: ``mean_map``
+    1)) for the resampling's own narrowness. Means of ten normal or exponential numbers are covered
+    in .92, of twenty in .94 or more; means, shares and ratios have better intervals, ``mean_map``
     and ``position_sensitivity_index``. Resamples in which the statistic is undefined (a ratio to
     no right answers) are left out.
 
