@@ -23,7 +23,7 @@ from vlmlens.zoo.variants import VARIANTS
 #: Folder -> its table, and the files that are no members but what members share.
 TABLES = {
     "families": (FAMILIES, {"family", "geometry", "towers"}),
-    "interventions": (INTERVENTIONS, {"base", "designs", "prepare", "stored", "vision"}),
+    "interventions": (INTERVENTIONS, {"base", "own", "designs", "prepare", "stored", "vision"}),
     "probes": (PROBES, {"graded", "grids", "labels", "statistics", "steps", "turning"}),
     "datasets": (DATASETS, {"benchmarks", "draw", "files", "reading", "tables"}),
     "zoo.variants": (VARIANTS, {"extend", "llava", "llava_grid"}),

@@ -21,7 +21,7 @@ def tensor(x: Tensor, content: "Content") -> str:
     """A hash of a tensor, wherever it lies, however it is quantised.
 
     All of it is read every time: writing through ``.data`` or through numpy leaves a tensor's
-    version as it was. That takes what reading the memory takes, a few milliseconds a gigabyte.
+    version as it was.
 
     Raises:
         InputError: weights that are offloaded (``meta``), and nobody said which they are.
