@@ -176,7 +176,7 @@ def patch_looks(run: Run) -> xr.Dataset:
     needed = [name for name in run.saved if name.endswith("attn.hook_pattern")]
     if not needed or run.saved[needed[0]].shape[-1] != len(LOOKS) or run.saved[needed[0]].ndim != 3:
         raise EmptySelectionError("this run did not save looks_needs(inputs), for patch_looks")
-    found = run.saved.stack(LAST_ROWS).permute(1, 0, 2, 3)  # batch layer head look
+    found = run.saved.stack(LAST_ROWS.points).permute(1, 0, 2, 3)  # batch layer head look
     layers = layer_numbers(run, LAST_ROWS)
     return xr.Dataset(
         {
