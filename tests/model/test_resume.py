@@ -61,7 +61,7 @@ def cells(model):
         "attn.hook_attn_scores"
     )
     made += [
-        [KnockOut(where=vl.Where(layers=int(block.split(".")[1]), queries="user", keys="vision"))],
+        [KnockOut(where=vl.Where(layers=int(block.split(".")[1]), queries="user", keys="user"))],
         [Scale(point=f"{block}attn.hook_z", by=0.0, where=vl.Where(heads=1, positions="last"))],
         [Scale(point=f"{block}attn.hook_v", by=2.0, where=user)],
         [Scale(point=f"{block}attn.hook_pattern", by=0.5, where=vl.Where(queries=(-3, -1)))],
