@@ -479,6 +479,8 @@ def _gaps(values: "DataArray") -> str:
 
 def _averages(found: "Diagnosis") -> Table:
     """Every variable's mean over all that is not a sample, and how many of its cells stand out."""
+    import numpy as np
+
     from vlmlens.probes.statistics import mean_map
 
     summary = found.tables["summary"]
@@ -498,11 +500,14 @@ def _averages(found: "Diagnosis") -> Table:
             hits = f"{int(cells.sum())} of {cells.size} (null {cells.attrs['null']})"
         parts = [d for d in ("role", "to", "part", "quantile") if d in values.dims]
         for label, part in values.groupby(parts[0]) if parts else (("", values),):
+            infinite = int(np.isinf(part).sum())
+            part = part.where(np.isfinite(part))
             cell = mean_map(part.mean([d for d in part.dims if d != "sample"]))
             mean, low, high = (float(cell[key]) for key in ("mean", "low", "high"))
             if mean == mean:  # a role that nobody plays has no mean
                 table.add_row(
-                    f"{name} {label}".strip(),
+                    f"{name} {label}".strip()
+                    + f" ({infinite} infinite, left out)" * bool(infinite),
                     escape(f"{mean:.4g} {_interval(low, high, '.3g')}"),
                     hits,
                 )

@@ -78,9 +78,9 @@ def test_the_first_samples_are_shown_with_and_without_order(page, results, table
 
 
 def test_the_absolute_value_is_taken_before_the_mean(tmp_path, results):
-    """delta_g_v is -1 in half of the samples and 1 in the others: its mean is 0."""
-    text = build(results[["delta_g_v"]], None, tmp_path / "report.html").read_text()
-    assert "mean 1\\u003cbr\\u003e95 % interval [1, 1]" in text
+    """delta_g_v is -2 in half of the samples and 2 in the others: its mean is 0."""
+    text = build(results[["delta_g_v"]] * 2, None, tmp_path / "report.html").read_text()
+    assert "mean 2\\u003cbr\\u003e95 % interval [2, 2]" in text
 
 
 def test_it_is_one_file_that_loads_nothing(tmp_path, results, table):
