@@ -296,7 +296,7 @@ def psi_of(results: xr.Dataset, *, scene: str | bool | None = None, seed: int = 
     )
     psi.attrs = results.attrs | psi.attrs
     if "picture" in correct.coords:
-        (counted,) = graded(correct)
+        counted, _ = graded(correct)
         names = counted["picture"].values
         psi["pictures"] = (
             "category",

@@ -28,6 +28,7 @@ def audit(vlm: "HookedVLM", inputs: Inputs | None = None) -> Audit:
     inputs = own_inputs(vlm) if inputs is None else inputs
     plain = laws.plain_logits(vlm, inputs)
     whole = vlm.run_with_cache(inputs)
+    assert whole[0] is not None
     bound = BOUNDS.get(plain.dtype, 1e-1)
     found = [
         Law(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -188,9 +189,9 @@ def patch_map(positions: xr.DataArray, inputs: Inputs, image: int = 0) -> xr.Dat
     at = xr.DataArray(here.reshape(-1, rows, columns), dims=("sample", "row", "column"))
     own = xr.DataArray(np.arange(len(here)), dims="sample")
     found = positions.isel(sample=own, pos=at)
-    return found.transpose("sample", ..., "row", "column").assign_coords(
-        row=range(rows), column=range(columns), **looking_at(inputs.layouts, image)
-    )
+    coords: dict[str, Any] = {"row": range(rows), "column": range(columns)}
+    coords |= looking_at(inputs.layouts, image)
+    return found.transpose("sample", ..., "row", "column").assign_coords(coords)
 
 
 #: Under this name ``_Between`` keeps how far it is from the baseline to the activation.

@@ -10,7 +10,9 @@ from vlmlens.errors import InputError
 UNANSWERED = "unanswered"
 
 
-def graded(correct: xr.DataArray, *others: xr.DataArray | None) -> list[xr.DataArray | None]:
+def graded(
+    correct: xr.DataArray, *others: xr.DataArray | None
+) -> tuple[xr.DataArray, list[xr.DataArray | None]]:
     """Tables over ``sample`` without the samples that have no grade.
 
     Args:
@@ -26,12 +28,9 @@ def graded(correct: xr.DataArray, *others: xr.DataArray | None) -> list[xr.DataA
     """
     kept = correct.notnull().all([dim for dim in correct.dims if dim != "sample"])
     if bool(kept.all()):
-        return [correct, *others]
+        return correct, list(others)
     if not bool(kept.any()):
         raise InputError("no sample has a right answer: there is nothing to count")
     names = [str(name) for name in correct["sample"].values[~kept.values]]
     found = [None if table is None else table.isel(sample=kept.values) for table in others]
-    return [
-        correct.isel(sample=kept.values).assign_attrs({UNANSWERED: json.dumps(names)}),
-        *found,
-    ]
+    return correct.isel(sample=kept.values).assign_attrs({UNANSWERED: json.dumps(names)}), found

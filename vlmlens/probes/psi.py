@@ -69,13 +69,11 @@ def position_sensitivity_index(
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349; intervals, permutations and the
         corrected form are ours.
     """
-    correct, log_prob, kl = graded(correct, log_prob, kl)  # type: ignore[misc]
+    correct, (log_prob, kl) = graded(correct, log_prob, kl)
     names = [str(p) for p in correct["permutation"].values]
     if ORIGINAL not in names or len(names) < 2:
         raise InputError(f"PSI needs {ORIGINAL!r} and at least one permutation; there is: {names}")
     own = _against(correct, reference) == OWN
-    correct, log_prob, kl = graded(correct, log_prob, kl)
-    assert correct is not None
     _whole("correct", correct)
     chance = correct["chance"].values if "chance" in correct.coords else None
     groups = groups_of(correct)
@@ -144,13 +142,11 @@ def answer_flips(correct: xr.DataArray, *, scene: str | bool | None = None) -> x
 
     Source: McNemar 1947.
     """
-    (correct,) = graded(correct)  # type: ignore[assignment]
+    correct, _ = graded(correct)
     shuffled = [str(p) for p in correct["permutation"].values if str(p) != ORIGINAL]
     if len(shuffled) in (0, correct.sizes["permutation"]):
         raise InputError(f"flips are counted against {ORIGINAL!r}; there is: {shuffled}")
     own = _against(correct, None) == OWN
-    (correct,) = graded(correct)
-    assert correct is not None
     _whole("correct", correct)
     groups = groups_of(correct)
     found = []
