@@ -63,7 +63,7 @@ EDITS = {"original": (), "edited": (Scale(point="hook_embed"),)}
 def test_a_sample_that_fails_is_left_out_by_name(model, tmp_path, caplog, batch, category, stored):
     samples = with_bad(4, category=category)
     experiment = Experiment(model, samples, Stumbling(), EDITS, batch=batch)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="vlmlens.experiments.failing"):
         found = experiment.run(tmp_path if stored else None)
     rest = [n for n in range(10) if n != 4]
     assert found["sample"].values.tolist() == [f"s{n}" for n in rest]

@@ -59,9 +59,10 @@ def test_seeds_are_pooled_and_a_question_stays_one_question(answers):
     assert found["accuracy_permuted"].sel(category="overall").item() == 0.5
     assert found["psi"].sel(category="overall").item() == pytest.approx(100 / 3)
     assert found["psi"].sel(category="object").item() == 0
-    # Questions are drawn with both seeds' answers: only "a" gives 0, only "b" gives 100.
+    # Questions are drawn with both seeds' answers: two draws say nothing of a ratio.
+    assert found["units"].sel(category="overall").item() == 2
     ends = found[["psi_low", "psi_high"]].sel(category="overall")
-    assert (ends["psi_low"].item(), ends["psi_high"].item()) == (0, 100)
+    assert np.isnan([ends["psi_low"].item(), ends["psi_high"].item()]).all()
 
 
 def test_a_run_by_itself_has_the_same_figures_as_a_pool_of_one(answers):
@@ -83,7 +84,8 @@ def test_a_difference_is_taken_question_by_question(answers):
     found = difference_table(answers, NAMES[:1], NAMES[1:])
     assert found["mean"].sel(category="overall").item() == 0.5  # 0 for "a", 1 for "b"
     ends = found[["low", "high"]].sel(category="overall")
-    assert (ends["low"].item(), ends["high"].item()) == (0, 1)
+    assert ends["low"].item() < 0.01
+    assert ends["high"].item() > 0.99
     assert found["mean"].sel(category=["object", "color_rel"]).values.tolist() == [0, 1]
     whole = difference_table(answers, NAMES, NAMES[1:]).sel(category="overall")
     assert whole["mean"].item() == 0.25
@@ -115,7 +117,7 @@ def test_reciting_is_answering_word_for_word(model):
     assert (recited["correct"] == exact).all()
     assert 0 < float(recited["correct"].mean()) < 1
     np.testing.assert_allclose(recited["log_prob"], said["log_prob"], atol=1e-4)
-    with pytest.raises(DataError, match="sample 0"):
+    with pytest.raises(DataError, match="has no right answer"):
         Experiment(model, [vl.Sample("?", samples[0].images)], Reciting()).run()
 
 

@@ -151,7 +151,7 @@ def test_any_function_is_an_edit(vlm, inputs):
     doubling = edits.Edit(point="hook_embed", by=doubled)
     scaling = edits.Scale(point="hook_embed", by=2.0)
     assert torch.equal(vlm.run(inputs, [doubling]).logits, vlm.run(inputs, [scaling]).logits)
-    with pytest.raises(InputError, match="an edit keeps the shape"):
+    with pytest.raises(InputError, match="shape, dtype and device stay"):
         vlm.run(inputs, [edits.Edit(point="hook_embed", by=torch.sum)])
 
 

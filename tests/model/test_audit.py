@@ -11,7 +11,7 @@ import vlmlens as vl
 from vlmlens import families
 from vlmlens.errors import UnsupportedModelError
 from vlmlens.families import FAMILIES
-from vlmlens.model import attention, wiring
+from vlmlens.model import attention, wires
 from vlmlens.model.audit import Law, PointReport
 from vlmlens.model.prefix import prefix_cache
 
@@ -165,7 +165,7 @@ def test_what_holds_by_hand():
 def test_a_dead_point_is_found(monkeypatch):
     """Edits that are lost on the way leave the logits as they were."""
     monkeypatch.setattr(
-        wiring, "_carry_before", lambda points: lambda module, args, kwargs: (args, kwargs)
+        wires, "_carry_before", lambda wire: lambda module, args, kwargs: (args, kwargs)
     )
     with (
         vl.HookedVLM(*build("llava")) as vlm,

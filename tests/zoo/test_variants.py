@@ -209,7 +209,7 @@ def test_registers_follow_every_image_and_nothing_else_changes(llava):
     model, processor = llava
     changed = variants.registers(model, 3)
     with vl.HookedVLM(changed, variants.processor_for(changed, processor)) as vlm:
-        inputs = vlm.inputs([[picture(0), picture(1)]], ["<image> and <image>"])
+        inputs = vlm.inputs([[picture(0), picture(1)]], ["Which is it?"])
         shuffle = PermuteVision()
         saved, shuffled = (
             vlm.run(inputs, edits, save="hook_embed").saved["hook_embed"][0]
@@ -230,7 +230,7 @@ def test_registers_follow_every_image_and_nothing_else_changes(llava):
         torch.testing.assert_close(saved[here], own)
         torch.testing.assert_close(shuffled[here], own)
     with vl.HookedVLM(model, processor) as plain:
-        before = plain.inputs([[picture(0), picture(1)]], ["<image> and <image>"])
+        before = plain.inputs([[picture(0), picture(1)]], ["Which is it?"])
         stream = plain.run(before, save="hook_embed").saved["hook_embed"][0]
     kept = [at for at, kind in enumerate(layout.kind) if kind != "register"]
     torch.testing.assert_close(saved[kept], stream)

@@ -47,7 +47,7 @@ def attention_rows(
     own = np.flatnonzero(~layout.mask("pad"))
     blocks, queries = [], []
     for step in run.steps[: _said(run, sample)]:
-        weights = step.saved.stack(NEEDS[0])[:, sample].float().cpu().numpy()
+        weights = step.saved.stack(NEEDS[0].points)[:, sample].float().cpu().numpy()
         here = _queries(step.inputs.layouts[sample], rows, weights.shape[-2], len(queries) > 0)
         room = (*weights.shape[:-1], len(layout) - weights.shape[-1])
         blocks.append(np.concatenate([weights, np.zeros(room, weights.dtype)], -1))
