@@ -82,8 +82,10 @@ check: $(STAMP)
 # The page of families, measured under the pinned transformers, the oldest and the newest. A family
 # that one of them cannot run is told on the page and is no reason to stop.
 compatibility: transformers
-	for each in pinned oldest newest; do \
-		PYTHONPATH=$(CURDIR)/$(AUDITS)/$$each $(BIN)/vlmlens check --tiny all --json $(AUDITS)/$$each.json; \
+	$(BIN)/vlmlens check --tiny all --json $(AUDITS)/pinned.json
+	for each in oldest newest; do \
+		PYTHONPATH=$(CURDIR)/$(AUDITS)/$$each $(BIN)/vlmlens check --tiny all \
+			--json $(AUDITS)/$$each.json || echo "$$each: not every family holds"; \
 	done
 	$(BIN)/python -m vlmlens.report.compatibility $(AUDITS)/pinned.json $(AUDITS)/oldest.json \
 		$(AUDITS)/newest.json > docs/compatibility.md
