@@ -16,8 +16,8 @@ import xarray as xr
 import vlmlens as vl
 from vlmlens import experiments, plots, probes
 from vlmlens.datasets import shapes_2d
-from vlmlens.datasets.shapes_2d import Drawn, Scene, Shape
-from vlmlens.datasets.shapes_2d.pairs import counterfactual_pairs
+from vlmlens.datasets.shapes import Drawn, Scene, Shape
+from vlmlens.datasets.shapes.pairs import counterfactual_pairs
 from vlmlens.interventions import PermuteVision, Scale
 from vlmlens.probes import cmb, norms, rope, rows
 from vlmlens.probes.norms import l2

@@ -1,7 +1,7 @@
 """Write docs/study.md and its figures from the stored results: ``python docs/study.py``.
 
 No model is needed. The results in ``docs/study`` come from
-``python -m vlmlens.experiments.study RUNS``; figures need Chromium or Chrome, and kaleido.
+``python -m vlmlens.study RUNS``; figures need Chromium or Chrome, and kaleido.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,10 @@ import xarray as xr
 from jinja2 import Environment, FileSystemLoader
 
 from vlmlens import plots
-from vlmlens.datasets.shapes_2d import CATEGORIES, entries
-from vlmlens.experiments.study import (
+from vlmlens.datasets.shapes import CATEGORIES, entries
+from vlmlens.probes.psi import ORIGINAL
+from vlmlens.probes.statistics import mean_map
+from vlmlens.study import (
     by_kind,
     condition_table,
     difference_table,
@@ -23,13 +25,11 @@ from vlmlens.experiments.study import (
     each_run,
     psi_table,
 )
-from vlmlens.experiments.study.arms import NAMES, POSITIONS, SCALES, cells_of, seeds_of
-from vlmlens.experiments.study.conditions import ABLATIONS, BLIND, TURNS
-from vlmlens.experiments.study.measuring import ASKED, LOOKED, SEED, SIZE
-from vlmlens.experiments.study.pooling import ITEM, KINDS, pooled
-from vlmlens.experiments.study.runs import stored
-from vlmlens.probes.psi import ORIGINAL
-from vlmlens.probes.statistics import mean_map
+from vlmlens.study.arms import NAMES, POSITIONS, SCALES, cells_of, seeds_of
+from vlmlens.study.conditions import ABLATIONS, BLIND, TURNS
+from vlmlens.study.measuring import ASKED, LOOKED, SEED, SIZE
+from vlmlens.study.pooling import ITEM, KINDS, pooled
+from vlmlens.study.runs import stored
 
 DOCS = Path(__file__).parent
 RESULTS, FIGURES, PAGE = DOCS / "study", DOCS / "images" / "study", DOCS / "study.md"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import vlmlens as vl
 from vlmlens import plots
-from vlmlens.datasets.shapes_2d import Drawn, Scene, Shape
+from vlmlens.datasets.shapes import Drawn, Scene, Shape
 from vlmlens.probes import rows
 
 square = Shape("square", "blue", 0.27, 0.52, 0.13)

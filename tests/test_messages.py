@@ -98,7 +98,7 @@ def test_a_score_is_one_number_a_row(vlm, score):
 
 
 def test_tokens_by_text_one_a_sample(vlm, inputs):
-    from vlmlens.model.unembed import directions
+    from vlmlens.model.reading.unembed import directions
 
     words = [vlm.processor.tokenizer.decode([i]) for i in (269, 225)]
     ids = [vlm.processor.tokenizer.encode(w, add_special_tokens=False) for w in words]

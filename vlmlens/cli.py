@@ -288,7 +288,7 @@ def check(
     import torch
 
     from vlmlens.model import HookedVLM
-    from vlmlens.model.audit import failed
+    from vlmlens.model.audit.measure import failed
     from vlmlens.zoo.tiny import TINY, build
 
     if (model is None) == (tiny is None):

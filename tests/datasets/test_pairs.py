@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from vlmlens.datasets import counterfactual_pairs
-from vlmlens.datasets.shapes_2d import CATEGORIES, COLORS, Scene, Shape, ask
-from vlmlens.datasets.shapes_2d.pairs import EDITS
-from vlmlens.datasets.shapes_2d.scene import MARGIN
+from vlmlens.datasets.shapes import CATEGORIES, COLORS, Scene, Shape, ask
+from vlmlens.datasets.shapes.pairs import EDITS
+from vlmlens.datasets.shapes.scene import MARGIN
 from vlmlens.errors import DataError, UnknownNameError
 
 EVERY = [(kind, category) for kind, edit in EDITS.items() for category in edit.categories]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from vlmlens.datasets import load, read_parquet, shapes_2d, write_parquet
-from vlmlens.datasets.shapes_2d import entries
+from vlmlens.datasets.shapes import entries
 from vlmlens.errors import DataError, ImageError
 from vlmlens.sample import Sample
 

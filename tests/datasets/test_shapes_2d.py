@@ -7,7 +7,7 @@ import pytest
 
 from vlmlens import datasets
 from vlmlens.datasets import DATASETS, load
-from vlmlens.datasets.shapes_2d import (
+from vlmlens.datasets.shapes import (
     CATEGORIES,
     COLORS,
     FORMS,
@@ -19,7 +19,7 @@ from vlmlens.datasets.shapes_2d import (
     random_scene,
     shapes_2d,
 )
-from vlmlens.datasets.shapes_2d.scene import MARGIN
+from vlmlens.datasets.shapes.scene import MARGIN
 from vlmlens.errors import DataError, UnknownNameError
 
 TOWARDS = {

@@ -15,7 +15,7 @@ import vlmlens as vl
 from vlmlens import experiments, probes
 from vlmlens.errors import InputError
 from vlmlens.experiments import Comparing, Probing, blinded, summarise
-from vlmlens.experiments.controls import CONTROLS
+from vlmlens.experiments.blind import CONTROLS
 from vlmlens.experiments.measures import passes
 from vlmlens.interventions import PermuteVision, Scale
 from vlmlens.sample import Sample

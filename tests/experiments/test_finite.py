@@ -12,7 +12,7 @@ from vlmlens.errors import NonFiniteError
 from vlmlens.experiments import Answering, Comparing, Experiment, Probing, diagnose
 from vlmlens.interventions import Edit
 from vlmlens.model import HookedVLM
-from vlmlens.model.finite import first_broken
+from vlmlens.model.reading.finite import first_broken
 from vlmlens.report import summary
 from vlmlens.sample import Sample
 from vlmlens.select import Where

@@ -20,7 +20,7 @@ from vlmlens.errors import (
     UnreachedPointError,
 )
 from vlmlens.interventions import Edit, KnockOut, PatchFrom, Scale, ZeroAblate
-from vlmlens.model.rotary import rotate, unrotate
+from vlmlens.model.wiring.rotary import rotate, unrotate
 from vlmlens.points import BLOCK_POINTS
 
 pytestmark = pytest.mark.versions

@@ -9,12 +9,12 @@ import xarray as xr
 from plots.made import attention
 from vlmlens import plots
 from vlmlens.errors import InputError
-from vlmlens.plots.explorer import Selection
-from vlmlens.plots.explorer.page import module, page
-from vlmlens.plots.explorer.payload import check, described, packed, quantised, unpacked
+from vlmlens.plots.interactive import Selection
+from vlmlens.plots.interactive.page import module, page
+from vlmlens.plots.interactive.payload import check, described, packed, quantised, unpacked
 
 #: The module, whose name in its folder is taken by the function.
-VIEW = sys.modules["vlmlens.plots.explorer.view"]
+VIEW = sys.modules["vlmlens.plots.interactive.view"]
 
 
 def test_weights_come_back_close_and_rows_sum_to_what_they_did():

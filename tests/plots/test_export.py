@@ -1,12 +1,9 @@
-import sys
-
 import plotly.graph_objects as go
 import pytest
 
 from vlmlens import plots
 from vlmlens.errors import InputError, MissingToolError
-
-EXPORT = sys.modules["vlmlens.plots.export"]
+from vlmlens.plots import exporting as EXPORT
 
 
 def test_a_page_opens_offline(tmp_path):

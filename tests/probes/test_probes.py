@@ -12,7 +12,7 @@ from hand import attending, layout, rope_of, run_saving
 import vlmlens as vl
 from vlmlens import probes
 from vlmlens.errors import EmptySelectionError, InputError, UnknownPointError
-from vlmlens.model.rotary import rotate
+from vlmlens.model.wiring.rotary import rotate
 from vlmlens.probes import cmb, norms, rope
 
 # Cross-modality balance.

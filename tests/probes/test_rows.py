@@ -8,7 +8,7 @@ from transformers.models.llama.modeling_llama import (
     eager_attention_forward as llama_attention_forward,
 )
 
-from vlmlens.model.attention import CATCHERS, Catcher, RowRequest, register, scores, softmax
+from vlmlens.model.wiring.attention import CATCHERS, Catcher, RowRequest, register, scores, softmax
 
 HEADS, KV_HEADS, POS, D = 4, 2, 12, 8
 

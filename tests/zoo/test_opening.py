@@ -15,8 +15,8 @@ import vlmlens as vl
 from vlmlens import zoo
 from vlmlens.errors import FetchError, InputError, UnfetchedModelError, UnsupportedModelError
 from vlmlens.zoo import smol
+from vlmlens.zoo.opening.whole import HASHES, sha256, write_hashes
 from vlmlens.zoo.smol import wheels
-from vlmlens.zoo.whole import HASHES, sha256, write_hashes
 
 WEIGHTS = "model.safetensors"
 
@@ -223,7 +223,7 @@ def test_one_byte_of_bundled_weights_counts(tmp_path, monkeypatch):
     own = shutil.copytree(home / "shapes-base", tmp_path / "zoo" / "weights" / "shapes-base")
     write_hashes(own.parent)
     monkeypatch.setattr(zoo, "files", lambda package: tmp_path / "zoo")
-    monkeypatch.setattr(zoo.whole, "files", lambda package: tmp_path / "zoo")
+    monkeypatch.setattr(zoo.opening.whole, "files", lambda package: tmp_path / "zoo")
     opened("shapes-base").close()
     noise = bytearray((own / WEIGHTS).read_bytes())
     noise[-1000] ^= 1

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from vlmlens.errors import InputError
-from vlmlens.zoo.recipe.optimizers import Muon, optimizers, orthogonal
-from vlmlens.zoo.recipe.plan import Schedule
+from vlmlens.zoo.training.recipe.optimizers import Muon, optimizers, orthogonal
+from vlmlens.zoo.training.recipe.plan import Schedule
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (40, 12), (12, 40)])

@@ -17,8 +17,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaTokenizerFast
 
 import vlmlens as vl
 from vlmlens.errors import UnsupportedModelError
-from vlmlens.zoo import original_llava
-from vlmlens.zoo.original_llava import SYSTEM
+from vlmlens.zoo.opening import original_llava
+from vlmlens.zoo.opening.original_llava import SYSTEM
 
 MODEL_TYPE = {"model_type": "llava_llama"}
 QUESTION = "What color is the circle?"

@@ -14,20 +14,21 @@ from safetensors.torch import load_file
 from torch import nn
 
 import vlmlens as vl
-from vlmlens.datasets.shapes_2d import CATEGORIES, Scene, Shape, entries, random_scene
-from vlmlens.datasets.shapes_2d.questions import ask
+from vlmlens.datasets.shapes import CATEGORIES, Scene, Shape, entries, random_scene
+from vlmlens.datasets.shapes.questions import ask
 from vlmlens.errors import InputError, UnknownNameError
 from vlmlens.zoo import load
-from vlmlens.zoo.recipe import arms, base
-from vlmlens.zoo.recipe.answers import only
-from vlmlens.zoo.recipe.arms import ARMS, Job, armed, shared_model, train_arm
-from vlmlens.zoo.recipe.build import new_model
-from vlmlens.zoo.recipe.gate import passed
-from vlmlens.zoo.recipe.lessons import Lessons, recalls_of
-from vlmlens.zoo.recipe.locks import claimed
-from vlmlens.zoo.recipe.packing import Packer, packed_mask
-from vlmlens.zoo.recipe.pictures import patch_labels, scene_of, split_of
-from vlmlens.zoo.recipe.plan import (
+from vlmlens.zoo.shapes import GRID, shapes_processor
+from vlmlens.zoo.training.recipe import arms, base
+from vlmlens.zoo.training.recipe.answers import only
+from vlmlens.zoo.training.recipe.arms import ARMS, Job, armed, shared_model, train_arm
+from vlmlens.zoo.training.recipe.build import new_model
+from vlmlens.zoo.training.recipe.gate import passed
+from vlmlens.zoo.training.recipe.lessons import Lessons, recalls_of
+from vlmlens.zoo.training.recipe.locks import claimed
+from vlmlens.zoo.training.recipe.packing import Packer, packed_mask
+from vlmlens.zoo.training.recipe.pictures import patch_labels, scene_of, split_of
+from vlmlens.zoo.training.recipe.plan import (
     NAMES,
     Recipe,
     Schedule,
@@ -37,11 +38,10 @@ from vlmlens.zoo.recipe.plan import (
     TextPlan,
     TowerPlan,
 )
-from vlmlens.zoo.recipe.queue import jobs, work_off
-from vlmlens.zoo.recipe.text import Reading, begin_as, reading_mask
-from vlmlens.zoo.recipe.tower import POSITIONS, TowerLessons, train_tower
-from vlmlens.zoo.recipe.words import CELLS, THINGS, cell_word, corpus, drawn, listed
-from vlmlens.zoo.shapes import GRID, shapes_processor
+from vlmlens.zoo.training.recipe.queue import jobs, work_off
+from vlmlens.zoo.training.recipe.text import Reading, begin_as, reading_mask
+from vlmlens.zoo.training.recipe.tower import POSITIONS, TowerLessons, train_tower
+from vlmlens.zoo.training.recipe.words import CELLS, THINGS, cell_word, corpus, drawn, listed
 
 FEW = Schedule(steps=4, warmup=2, checkpoint_every=2)
 SMALL = Syllabus(batch=2, questions=2, drawn=0.5)

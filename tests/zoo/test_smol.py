@@ -31,12 +31,13 @@ from vlmlens.errors import (
     UnreachableError,
 )
 from vlmlens.zoo import smol
-from vlmlens.zoo.smol import compose, lessons, pupil, recipe, wheels
-from vlmlens.zoo.smol.plan import Recipe
+from vlmlens.zoo.smol import compose, wheels
 from vlmlens.zoo.smol.prove import Proof
-from vlmlens.zoo.smol.pupil import folded
-from vlmlens.zoo.smol.recipe import train
 from vlmlens.zoo.smol.sources import Part
+from vlmlens.zoo.training.smol import lessons, pupil, recipe
+from vlmlens.zoo.training.smol.plan import Recipe
+from vlmlens.zoo.training.smol.pupil import folded
+from vlmlens.zoo.training.smol.recipe import train
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<{n}>" for n in range(3, 16))]
 SPECIAL.append("<empty_output>")
@@ -325,7 +326,7 @@ def test_validation_shows_other_layouts_than_training(stand_ins, tmp_path, monke
 
 
 def test_joining_puts_both_in(tmp_path, stand_ins, monkeypatch):
-    from vlmlens.zoo.smol import join
+    from vlmlens.zoo.smol import joiner as join
 
     weights = train(replace(SHORT, normalize="match_each"), tmp_path / "run", tmp_path)
     monkeypatch.setattr(join, "opened_gguf", pupil.opened_gguf)

@@ -14,14 +14,14 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import vlmlens as vl
 from vlmlens.datasets import shapes_2d
-from vlmlens.datasets.shapes_2d import entries
-from vlmlens.datasets.shapes_2d.pairs import counterfactual_pairs
+from vlmlens.datasets.shapes import entries
+from vlmlens.datasets.shapes.pairs import counterfactual_pairs
 from vlmlens.errors import UnfetchedModelError
 from vlmlens.experiments import Answering, Experiment
 from vlmlens.interventions import PatchFrom
 from vlmlens.zoo import smol
 from vlmlens.zoo.smol import compose, prove, wheels
-from vlmlens.zoo.smol.lessons import pack
+from vlmlens.zoo.training.smol.lessons import pack
 
 pytestmark = pytest.mark.real
 

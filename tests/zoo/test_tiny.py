@@ -10,8 +10,8 @@ from conftest import EVERY, QUESTIONS, build, picture
 import vlmlens as vl
 from vlmlens.errors import UnknownModelError, UnsupportedModelError
 from vlmlens.families import FAMILIES
-from vlmlens.zoo import pixels
-from vlmlens.zoo.processors import stills
+from vlmlens.zoo.opening import pixels
+from vlmlens.zoo.opening.processors import stills
 from vlmlens.zoo.tiny import TINY
 
 #: Their image processors exist for torchvision only; ours stands in, and cannot be opened by name.

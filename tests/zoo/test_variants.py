@@ -14,7 +14,7 @@ import vlmlens as vl
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.interventions import NormalizeVision, PermuteVision
 from vlmlens.zoo import variants
-from vlmlens.zoo.variants.normalize import KINDS
+from vlmlens.zoo.variants.additions.normalize import KINDS
 
 PAPERS = 0.83 * 1.22
 
@@ -143,7 +143,7 @@ def test_each_layer_passes_the_towers_final_norm(llava):
 
 
 def test_four_layers_from_the_middle_to_the_last():
-    from vlmlens.zoo.variants.multilayer import _upper_half
+    from vlmlens.zoo.variants.additions.multilayer import _upper_half
 
     assert _upper_half(24) == [12, 16, 20, 24]
     assert _upper_half(4) == [2, 3, 4]

@@ -6,10 +6,10 @@ from pathlib import Path
 from vlmlens.datasets.benchmarks import BENCHMARKS, asked_for, recognised
 from vlmlens.datasets.draw import drawn
 from vlmlens.datasets.files import check_pictures
-from vlmlens.datasets.image_folder import image_folder, left_out
-from vlmlens.datasets.shapes_2d import shapes_2d
-from vlmlens.datasets.shapes_2d.pairs import Pair, counterfactual_pairs
-from vlmlens.datasets.shapes_2d.parquet import read_parquet, write_parquet
+from vlmlens.datasets.folders import image_folder, left_out
+from vlmlens.datasets.shapes import shapes_2d
+from vlmlens.datasets.shapes.pairs import Pair, counterfactual_pairs
+from vlmlens.datasets.shapes.parquet import read_parquet, write_parquet
 from vlmlens.errors import DataError
 from vlmlens.sample import Sample
 

@@ -1,7 +1,7 @@
 """The table: samples x interventions x measures, resumable."""
 
+from vlmlens.experiments.blind import Blank, Noise, blinded, control_table, controls
 from vlmlens.experiments.cell import Cell
-from vlmlens.experiments.controls import Blank, Noise, blinded, control_table, controls
 from vlmlens.experiments.effects import causal_effects, compare, dose_effects
 from vlmlens.experiments.everything import diagnose_all, linear_table, shown
 from vlmlens.experiments.experiment import Experiment

@@ -11,7 +11,7 @@ from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.measures import Measure, saves_of
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, in_batches
-from vlmlens.model.finite import first_broken, watching
+from vlmlens.model.reading.finite import first_broken, watching
 from vlmlens.positions import indices
 from vlmlens.sample import Sample
 

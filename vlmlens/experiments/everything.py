@@ -8,7 +8,7 @@ import xarray as xr
 
 from vlmlens import probes
 from vlmlens.cache import Save
-from vlmlens.experiments.controls import CONTROLS, control_table, controls
+from vlmlens.experiments.blind import CONTROLS, control_table, controls
 from vlmlens.experiments.done import as_folder
 from vlmlens.experiments.effects import causal_effects, dose_effects
 from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named

@@ -9,7 +9,7 @@ import xarray as xr
 
 from vlmlens import probes
 from vlmlens.cache import Save
-from vlmlens.datasets.shapes_2d import Drawn
+from vlmlens.datasets.shapes import Drawn
 from vlmlens.experiments.measures import Diagnosing, stand_ins
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, Inputs, Run

@@ -21,7 +21,7 @@ from vlmlens.experiments.units import Label, units
 from vlmlens.identity import unit
 from vlmlens.interventions import Intervention, PatchFrom
 from vlmlens.model import HookedVLM, Inputs, Prefill
-from vlmlens.model.prefill import common
+from vlmlens.model.reuse.prefill import common
 from vlmlens.positions import chosen
 from vlmlens.sample import Sample
 from vlmlens.select import Where

@@ -2,7 +2,7 @@
 
 from vlmlens.graders.contains import CONTAINS
 from vlmlens.graders.exact import EXACT
-from vlmlens.graders.judge import judge
+from vlmlens.graders.judged import judge
 from vlmlens.graders.letter import LETTER
 from vlmlens.graders.naming import grade, named, same
 from vlmlens.graders.number import NUMBER

@@ -1,6 +1,6 @@
 """What identifies a picture, a sample, a value, a function, a model: content, never a name."""
 
-from vlmlens.identity.digest import digest
+from vlmlens.identity.digests import digest
 from vlmlens.identity.hooks import hooks_on
 from vlmlens.identity.libraries import versions
 from vlmlens.identity.pictures import picture, scene, unit

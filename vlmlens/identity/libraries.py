@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vlmlens.identity.digest import digest
+from vlmlens.identity.digests import digest
 
 #: Those that decide over every number.
 DECISIVE = ("torch", "transformers", "transformer_lens", "numpy")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from vlmlens.identity.digest import digest
+from vlmlens.identity.digests import digest
 from vlmlens.sample import Picture, Sample, open_picture
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vlmlens.errors import DataError, InputError
-from vlmlens.identity.digest import digest
+from vlmlens.identity.digests import digest
 from vlmlens.identity.libraries import NOTES
 
 if TYPE_CHECKING:

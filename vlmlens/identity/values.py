@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vlmlens.errors import DataError
 from vlmlens.identity import code, tensors
-from vlmlens.identity.digest import digest
+from vlmlens.identity.digests import digest
 from vlmlens.identity.libraries import NOTES, is_library, owner, version
 
 ATOMS = (type(None), bool, int, float, complex, type(...), type(NotImplemented), range, slice)

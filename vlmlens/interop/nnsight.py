@@ -20,8 +20,8 @@ from torch import Tensor
 from vlmlens.errors import InputError, UnreachedPointError
 from vlmlens.interventions import Intervention, Site
 from vlmlens.model import HookedVLM, Inputs
-from vlmlens.model.journal import in_turn
-from vlmlens.model.watch import (
+from vlmlens.model.lifetime.journal import in_turn
+from vlmlens.model.passes.one_pass import (
     add_edits,
     in_the_graph,
     new_level,

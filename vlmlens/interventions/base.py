@@ -19,7 +19,7 @@ from vlmlens.positions.selection import SETTLED
 from vlmlens.select import Where
 
 if TYPE_CHECKING:
-    from vlmlens.model.inputs import Inputs
+    from vlmlens.model.sequence.samples import Inputs
 
 
 @dataclass(frozen=True)

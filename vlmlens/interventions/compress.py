@@ -15,7 +15,7 @@ from vlmlens.interventions.vision import images, tiles
 from vlmlens.layout import TokenLayout
 
 if TYPE_CHECKING:
-    from vlmlens.model.inputs import Inputs
+    from vlmlens.model.sequence.samples import Inputs
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from vlmlens.interventions.compress import refuse_ids
 from vlmlens.interventions.prepare import chosen_rows, dropped, only_inputs
 
 if TYPE_CHECKING:
-    from vlmlens.model.inputs import Inputs
+    from vlmlens.model.sequence.samples import Inputs
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from vlmlens.layout import TokenLayout
 from vlmlens.select import Where
 
 if TYPE_CHECKING:
-    from vlmlens.model.inputs import Inputs
+    from vlmlens.model.sequence.samples import Inputs
 
 AXES = ("time", "height", "width")
 #: The largest number up to which float32 tells whole numbers apart.

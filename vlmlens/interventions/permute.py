@@ -17,7 +17,7 @@ from vlmlens.layout import TokenLayout
 from vlmlens.positions import Positions, chosen
 
 if TYPE_CHECKING:
-    from vlmlens.model.inputs import Inputs
+    from vlmlens.model.sequence.samples import Inputs
 
 MOVED = ("content", "position ids")
 

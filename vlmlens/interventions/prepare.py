@@ -12,7 +12,7 @@ from vlmlens.layout import TokenLayout
 from vlmlens.positions import chosen, indices
 
 if TYPE_CHECKING:
-    from vlmlens.model.inputs import Inputs
+    from vlmlens.model.sequence.samples import Inputs
 
 
 def only_inputs(edit: Intervention) -> None:

@@ -1,15 +1,15 @@
 """The machine: transformers' own model, with a hook point at every step."""
 
-from vlmlens.model.batching import in_batches
 from vlmlens.model.hooked import HookedVLM
-from vlmlens.model.inputs import Inputs
-from vlmlens.model.norm import Norm
-from vlmlens.model.point import WiredPoint
-from vlmlens.model.prefill import Prefill
-from vlmlens.model.residual import ResidualStream
-from vlmlens.model.resume import Resumed
-from vlmlens.model.rotary import Rope, rotate, unrotate
-from vlmlens.model.run import Generation, Run
+from vlmlens.model.passes.batching import in_batches
+from vlmlens.model.passes.run import Generation, Run
+from vlmlens.model.reading.norm import Norm
+from vlmlens.model.reading.residual import ResidualStream
+from vlmlens.model.reuse.prefill import Prefill
+from vlmlens.model.reuse.resume import Resumed
+from vlmlens.model.sequence.samples import Inputs
+from vlmlens.model.wiring.point import WiredPoint
+from vlmlens.model.wiring.rotary import Rope, rotate, unrotate
 
 __all__ = [
     "Generation",

@@ -13,13 +13,12 @@ from vlmlens.cache import ActivationCache, Save
 from vlmlens.checks import flag, told
 from vlmlens.errors import InputError
 from vlmlens.interventions import Intervention, as_edits
-from vlmlens.model import choosing, generate, html
-from vlmlens.model.as_transformer_lens import AsTransformerLens
-from vlmlens.model.attention import UNCAPPED
-from vlmlens.model.audit import audit
-from vlmlens.model.cropping import warn_of_crops
-from vlmlens.model.findings import Audit
-from vlmlens.model.given import (
+from vlmlens.model.audit.findings import Audit
+from vlmlens.model.audit.measure import audit
+from vlmlens.model.decoding import choosing, generate
+from vlmlens.model.decoding.score import scores
+from vlmlens.model.doors.as_transformer_lens import AsTransformerLens
+from vlmlens.model.doors.given import (
     as_answered,
     as_answers,
     as_cells,
@@ -29,15 +28,17 @@ from vlmlens.model.given import (
     as_texts,
     prepared,
 )
-from vlmlens.model.inputs import Inputs, from_samples
-from vlmlens.model.journal import in_turn
-from vlmlens.model.prefill import Prefill, prefill
-from vlmlens.model.raw import Roles, from_tensors
-from vlmlens.model.resume import Resumed, resume
-from vlmlens.model.reuse import Reuse
-from vlmlens.model.run import Generation, Run
-from vlmlens.model.score import scores
-from vlmlens.model.watch import one_pass, refuse_idle, refuse_unfinished
+from vlmlens.model.lifetime.journal import in_turn
+from vlmlens.model.passes.one_pass import one_pass, refuse_idle, refuse_unfinished
+from vlmlens.model.passes.run import Generation, Run
+from vlmlens.model.reading import notebook as html
+from vlmlens.model.reuse.pictures import Reuse
+from vlmlens.model.reuse.prefill import Prefill, prefill
+from vlmlens.model.reuse.resume import Resumed, resume
+from vlmlens.model.sequence.cropping import warn_of_crops
+from vlmlens.model.sequence.raw import Roles, from_tensors
+from vlmlens.model.sequence.samples import Inputs, from_samples
+from vlmlens.model.wiring.attention import UNCAPPED
 from vlmlens.positions import Positions
 from vlmlens.sample import Picture, Sample
 

@@ -12,19 +12,19 @@ import torch
 from vlmlens import identity
 from vlmlens.errors import ClosedModelError, InputError, UnknownPointError, UnsupportedModelError
 from vlmlens.families import FAMILIES, Family
-from vlmlens.model.as_module import AsModule
-from vlmlens.model.compiled import refuse_wrapped
-from vlmlens.model.device import device_of
-from vlmlens.model.held import hold, instance, let_go
-from vlmlens.model.journal import Journal, in_turn
-from vlmlens.model.level import Level
-from vlmlens.model.point import WiredPoint
-from vlmlens.model.recognise import recognise
-from vlmlens.model.reuse import Reuse
-from vlmlens.model.roads import Roads
-from vlmlens.model.rotary import Rope
-from vlmlens.model.wires import Board
-from vlmlens.model.wiring import wire
+from vlmlens.model.doors.as_module import AsModule
+from vlmlens.model.lifetime.compiled import refuse_wrapped
+from vlmlens.model.lifetime.device import device_of
+from vlmlens.model.lifetime.held import hold, instance, let_go
+from vlmlens.model.lifetime.journal import Journal, in_turn
+from vlmlens.model.lifetime.level import Level
+from vlmlens.model.reuse.pictures import Reuse
+from vlmlens.model.wiring.hook_points import wire
+from vlmlens.model.wiring.implementation import Roads
+from vlmlens.model.wiring.point import WiredPoint
+from vlmlens.model.wiring.recognise import recognise
+from vlmlens.model.wiring.rotary import Rope
+from vlmlens.model.wiring.wire import Board
 from vlmlens.points import matching
 
 

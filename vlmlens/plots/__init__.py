@@ -7,24 +7,24 @@ turns one to light on dark, ``placed`` writes beside values what their positions
 lays them onto an image's grid.
 """
 
-from vlmlens.plots.atlas import atlas
-from vlmlens.plots.depth import depth
-from vlmlens.plots.dose import dose
-from vlmlens.plots.explorer import Explorer, explorer
-from vlmlens.plots.export import export
-from vlmlens.plots.heads import heads
-from vlmlens.plots.lens import lens
-from vlmlens.plots.norms import norms
-from vlmlens.plots.overlay import overlay
+from vlmlens.plots.exporting import export
+from vlmlens.plots.figures.atlas import atlas
+from vlmlens.plots.figures.depth import depth
+from vlmlens.plots.figures.dose import dose
+from vlmlens.plots.figures.heads import heads
+from vlmlens.plots.figures.lens import lens
+from vlmlens.plots.figures.norms import norms
+from vlmlens.plots.figures.overlay import overlay
+from vlmlens.plots.figures.psi import psi
+from vlmlens.plots.figures.rope import rope
+from vlmlens.plots.figures.shares import shares
+from vlmlens.plots.figures.similarity import similarity
+from vlmlens.plots.figures.sweep import sweep
+from vlmlens.plots.figures.violins import violins
+from vlmlens.plots.interactive import Explorer, explorer
 from vlmlens.plots.picture import folded
-from vlmlens.plots.placed import placed
-from vlmlens.plots.psi import psi
-from vlmlens.plots.rope import rope
-from vlmlens.plots.shares import shares
-from vlmlens.plots.similarity import similarity
-from vlmlens.plots.sweep import sweep
+from vlmlens.plots.places import placed
 from vlmlens.plots.theme import dark
-from vlmlens.plots.violins import violins
 
 #: Every kind of figure by its name.
 PLOTS = {

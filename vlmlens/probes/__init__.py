@@ -1,7 +1,6 @@
 """One measurement per file: functions from a run to labelled numbers."""
 
 from vlmlens.graders import grade
-from vlmlens.probes.accuracy import accuracy, answer_log_prob, answers
 from vlmlens.probes.atlas import head_atlas, looks_needs, patch_looks
 from vlmlens.probes.attention_maps import image_attention, word_attention
 from vlmlens.probes.attribution import (
@@ -11,6 +10,7 @@ from vlmlens.probes.attribution import (
     patch_map,
 )
 from vlmlens.probes.cmb import cross_modality_balance, modality_dominance, paper_balance
+from vlmlens.probes.correctness import accuracy, answer_log_prob, answers
 from vlmlens.probes.divergence import output_divergence
 from vlmlens.probes.dose import dose_response
 from vlmlens.probes.embedding import embedding_norms, quartiles, token_norms

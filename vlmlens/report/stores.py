@@ -6,7 +6,7 @@ import xarray as xr
 
 from vlmlens.errors import DataError
 from vlmlens.experiments import read
-from vlmlens.report.build import build
+from vlmlens.report.page import build
 
 RESULTS, PSI = "results.nc", "psi.nc"
 

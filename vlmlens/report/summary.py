@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from vlmlens.plots.arrays import mean_interval, percent
-from vlmlens.plots.norms import vision_user_ratio
+from vlmlens.plots.figures.norms import vision_user_ratio
 
 #: Keeps a number and its sign or bracket on one line.
 NBSP = "\N{NO-BREAK SPACE}"

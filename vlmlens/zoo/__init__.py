@@ -26,7 +26,7 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
 
     Args:
         model: a bundled or fetched name, a folder, or a hub id; also in the layout of LLaVA's own
-            code (``vlmlens.zoo.original_llava``).
+            code (``vlmlens.zoo.opening.original_llava``).
         dtype: of the weights; ``"auto"`` as they were saved.
         options: passed on to ``from_pretrained``.
 
@@ -41,9 +41,10 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig
 
     import vlmlens.zoo.variants  # noqa: F401  model types of our own
-    from vlmlens.zoo import original_llava, smol
-    from vlmlens.zoo.processors import open_processor
-    from vlmlens.zoo.whole import refuse_changed_bundle, refuse_half
+    from vlmlens.zoo import smol
+    from vlmlens.zoo.opening import original_llava
+    from vlmlens.zoo.opening.processors import open_processor
+    from vlmlens.zoo.opening.whole import refuse_changed_bundle, refuse_half
 
     if dtype is not None and dtype != "auto":
         kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
@@ -142,7 +143,7 @@ def _original(folder: Path | None, name: str, dtype: Any, options: dict, hub: di
     """A checkpoint in the layout of LLaVA's own code, from a folder or, where None, the hub."""
     from huggingface_hub import snapshot_download
 
-    from vlmlens.zoo import original_llava
+    from vlmlens.zoo.opening import original_llava
 
     own = {key: value for key, value in options.items() if key not in hub}
     reach = {key: value for key, value in hub.items() if key != "revision"}

@@ -73,7 +73,7 @@ NUMBERS: tuple[Fault, ...] = (
     ),
     Fault(
         "another picture may be one's own",
-        "experiments/controls.py",
+        "experiments/blind.py",
         "(shown[o] and not shown[o] & own)",
         "shown[o]",
         (
@@ -182,9 +182,9 @@ NUMBERS: tuple[Fault, ...] = (
     ),
     Fault(
         "tokens are chosen without the checkpoint's processors",
-        "model/choosing.py",
+        "model/decoding/choosing.py",
         "if self.processors:",
         "if self.processors and False:",
-        ("model/test_choosing.py",),
+        ("model/decoding/test_choosing.py",),
     ),
 )

@@ -22,6 +22,7 @@ from vlmlens.errors import (
     UnknownModelError,
     UnsupportedModelError,
 )
+from vlmlens.zoo.opening.whole import refuse_changed
 from vlmlens.zoo.smol.sources import PARTS
 from vlmlens.zoo.smol.wheels import (
     cache_folder,
@@ -31,7 +32,6 @@ from vlmlens.zoo.smol.wheels import (
     swept,
     writable,
 )
-from vlmlens.zoo.whole import refuse_changed
 
 #: Bundled with each: ``trained.safetensors``, ``recipe.json`` and a card.
 NAMES = ("smol-llava", "smol-llava-normalize")
@@ -107,7 +107,7 @@ def fetch(
                 f"{name} is put together with {tool}, which is not installed: pip install "
                 '"vlmlens[smol]"; nothing was downloaded'
             )
-    from vlmlens.zoo.smol.join import join
+    from vlmlens.zoo.smol.joiner import join
 
     writable(folder.parent)
     swept(folder.parent)

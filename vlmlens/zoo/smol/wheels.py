@@ -15,8 +15,8 @@ from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 from vlmlens.errors import FetchError, UnreachableError
+from vlmlens.zoo.opening.whole import sha256
 from vlmlens.zoo.smol.sources import PARTS, Part
-from vlmlens.zoo.whole import sha256
 
 
 def cache_folder() -> Path:

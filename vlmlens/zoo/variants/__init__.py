@@ -7,15 +7,15 @@ imported. Additions compose: ``normalize(multilayer(model))``.
 
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from vlmlens.zoo.variants.coordinates import coordinates
+from vlmlens.zoo.variants.additions.coordinates import coordinates
+from vlmlens.zoo.variants.additions.grid_rope import grid_rope
+from vlmlens.zoo.variants.additions.multilayer import multilayer
+from vlmlens.zoo.variants.additions.normalize import normalize, refresh
+from vlmlens.zoo.variants.additions.pool import pool
+from vlmlens.zoo.variants.additions.registers import registers
 from vlmlens.zoo.variants.extend import processor_for
-from vlmlens.zoo.variants.grid_rope import grid_rope
 from vlmlens.zoo.variants.llava import LlavaVariant, LlavaVariantConfig
 from vlmlens.zoo.variants.llava_grid import LlavaGrid, LlavaGridConfig
-from vlmlens.zoo.variants.multilayer import multilayer
-from vlmlens.zoo.variants.normalize import normalize, refresh
-from vlmlens.zoo.variants.pool import pool
-from vlmlens.zoo.variants.registers import registers
 
 for _config, _model in ((LlavaVariantConfig, LlavaVariant), (LlavaGridConfig, LlavaGrid)):
     AutoConfig.register(_config.model_type, _config, exist_ok=True)

@@ -11,11 +11,11 @@ from transformers.models.llava.modeling_llava import (
     LlavaPreTrainedModel,
 )
 
-from vlmlens.zoo.variants.coordinates import Coordinates
-from vlmlens.zoo.variants.multilayer import FeatureLayerNorm
-from vlmlens.zoo.variants.normalize import VisionNorm
-from vlmlens.zoo.variants.pool import Pool
-from vlmlens.zoo.variants.registers import Registers
+from vlmlens.zoo.variants.additions.coordinates import Coordinates
+from vlmlens.zoo.variants.additions.multilayer import FeatureLayerNorm
+from vlmlens.zoo.variants.additions.normalize import VisionNorm
+from vlmlens.zoo.variants.additions.pool import Pool
+from vlmlens.zoo.variants.additions.registers import Registers
 
 
 @strict

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vlmlens.errors import InputError
 from vlmlens.versions import cache_name, one_cache
-from vlmlens.zoo.variants.grid_rope import AXES, GridRotary, grid_positions
+from vlmlens.zoo.variants.additions.grid_rope import AXES, GridRotary, grid_positions
 from vlmlens.zoo.variants.llava import LlavaVariant, LlavaVariantConfig, LlavaVariantModel
 
 CACHE = cache_name(LlavaVariantModel)

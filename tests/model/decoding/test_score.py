@@ -1,0 +1,97 @@
+"""How likely answers are, from the pass over their prompt."""
+
+import pytest
+import torch
+from closeness import assert_close
+from conftest import QUESTIONS, build, picture
+
+import vlmlens as vl
+from vlmlens.interventions import DropTokens, KnockOut, MovePositions, PermuteVision, Scale
+from vlmlens.model.decoding.score import answer_log_probs
+from vlmlens.sample import Sample
+
+pytestmark = pytest.mark.versions
+
+ANSWERS = (["red", "no"], ["yes", "the blue star"])
+#: Layers that remember something else than keys and values.
+HYBRID = ("qwen3_5", "lfm2_vl")
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return [Sample(q, (picture(i),), id=str(i)) for i, q in enumerate(QUESTIONS)]
+
+
+def one_by_one(every_vlm, samples, answers, edits):
+    """The naive way: every answer through the model with its prompt."""
+    inputs = every_vlm.inputs(samples, answers=answers)
+    run = every_vlm.run(inputs, edits)
+    return answer_log_probs(run.logits, run.inputs.tensors["input_ids"], run.inputs.layouts)
+
+
+def asked(every_vlm, samples, edits=(), **options):
+    answered = [every_vlm.inputs(samples, answers=answers) for answers in ANSWERS]
+    return every_vlm.generate(
+        every_vlm.inputs(samples), edits, max_new_tokens=2, answered=answered, **options
+    ).scores
+
+
+def test_answers_from_the_prompts_pass_are_as_likely_as_through_the_whole_model(every_vlm, samples):
+    shuffled = [PermuteVision(seed=1)]
+    found = asked(every_vlm, samples, shuffled)
+    naive = torch.stack([one_by_one(every_vlm, samples, a, shuffled) for a in ANSWERS])
+    assert_close(found.log_probs, naive)
+    why = "the model remembers more than keys and values"
+    whole = {0: why, 1: why} if every_vlm.config.model_type in HYBRID else {}
+    assert dict(found.whole) == whole
+
+
+@pytest.fixture(scope="module")
+def llava():
+    with vl.HookedVLM(*build("llava")) as model:
+        yield model
+
+
+@pytest.mark.parametrize(
+    ("edit", "shared"),
+    [
+        (Scale(point="hook_embed", by=2.0, where=vl.Where(positions="vision")), True),
+        (KnockOut(where=vl.Where(queries="user", keys="vision")), True),
+        (PermuteVision(moves="position ids"), True),
+        (MovePositions(shift=3), True),
+        (DropTokens(where=vl.Where(positions=(7, 8))), True),
+        (Scale(point="blocks.1.hook_mlp_out", by=2.0), False),  # the answer's positions as well
+        (Scale(point="hook_embed", by=2.0, where=vl.Where(positions="last")), False),
+        (MovePositions(shift=3, rest="follow"), True),
+    ],
+    ids=str,
+)
+def test_edits_that_may_reach_the_answer_take_the_whole_way_and_say_so(
+    llava, samples, edit, shared
+):
+    found = asked(llava, samples, [edit])
+    naive = torch.stack([one_by_one(llava, samples, a, [edit]) for a in ANSWERS])
+    assert_close(found.log_probs, naive)
+    assert bool(found.whole) is not shared
+    assert all("reach" in why for why in found.whole.values())
+    if shared:
+        assert not torch.allclose(found.log_probs, asked(llava, samples).log_probs)
+
+
+def test_what_is_generated_is_the_same_with_and_without_answers(llava, samples):
+    inputs = llava.inputs(samples)
+    alone = llava.generate(inputs, max_new_tokens=4)
+    answered = [llava.inputs(samples, answers=ANSWERS[1])]
+    asked = llava.generate(inputs, max_new_tokens=4, answered=answered)
+    assert torch.equal(alone.tokens, asked.tokens)
+    assert alone.scores.log_probs is None
+    for one, other in zip(alone.steps, asked.steps, strict=True):
+        assert torch.equal(one.logits, other.logits)
+
+
+def test_answers_of_other_prompts_are_not_taken_for_their_own(llava, samples):
+    other = llava.inputs(samples[::-1], answers=ANSWERS[0])
+    scores = llava.generate(llava.inputs(samples), max_new_tokens=1, answered=[other]).scores
+    assert "no continuation" in scores.whole[0]
+    expected = one_by_one(llava, samples[::-1], ANSWERS[0], ())
+    torch.testing.assert_close(scores.log_probs[0], expected)

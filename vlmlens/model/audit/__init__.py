@@ -1,0 +1,1 @@
+"""What a model offers, and which invariants hold on it: measured on the model itself."""

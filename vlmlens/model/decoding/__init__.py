@@ -1,0 +1,1 @@
+"""Token after token: which comes next, and how likely given answers are."""

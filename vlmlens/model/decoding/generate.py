@@ -1,0 +1,118 @@
+"""Decoding under interventions, with the key-value cache."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache
+
+from vlmlens.errors import InputError
+from vlmlens.layout import CUT
+from vlmlens.model.decoding.choosing import Choice
+from vlmlens.model.passes.run import Generation, Run, Scores
+from vlmlens.model.sequence.samples import Inputs
+from vlmlens.model.sequence.spelling import spelled
+
+#: The newest tokens that may be parts of one letter, or of letters that share a token.
+LETTER = 12
+
+
+def decode(
+    inputs: Inputs,
+    one_pass: Callable[..., Any],
+    as_run: Callable[..., Run],
+    *,
+    tokenizer: Any,
+    choice: Choice,
+    cache: Cache,
+    max_new_tokens: int,
+    score: Callable[[Tensor, Cache], Scores],
+) -> Generation:
+    """Continue prompts token by token; see ``HookedVLM.generate``.
+
+    ``score`` is shown the prompt's last logits, and the cache before anything is added to it.
+
+    Raises:
+        InputError: prompts that are padded on the right.
+    """
+    if any(layout.roles[-1] == "pad" for layout in inputs.layouts):
+        raise InputError("generation needs left-padded inputs: model.inputs(..., padding='left')")
+    step_inputs = inputs
+    device = inputs.tensors["input_ids"].device
+    # Not the number 1, for which Gemma 4 drops positions within the language model.
+    last = torch.tensor([inputs.tensors["input_ids"].shape[1] - 1], device=device)
+    tensors = dict(inputs.tensors) | {"logits_to_keep": last}
+    done = torch.zeros(len(inputs), dtype=torch.bool, device=device)
+    lengths = torch.zeros(len(inputs), dtype=torch.long, device=device)
+    tokens: list[Tensor] = []
+    steps: list[Run] = []
+    scores = Scores()
+    for step in range(max_new_tokens):
+        logits, saved = one_pass(step_inputs, tensors, step=step, cache=cache)
+        steps.append(as_run(step_inputs, logits, saved))
+        if step == 0:
+            scores = score(logits, cache)
+        ids = step_inputs.tensors["input_ids"]
+        token = choice.token(ids, logits[:, -1]).masked_fill(done, choice.filler)
+        lengths += (~done).long()
+        tokens.append(token)
+        done = done | choice.done(torch.cat([ids, token[:, None]], 1))
+        if done.all() or step == max_new_tokens - 1:
+            break
+        grown = _named(step_inputs.appended(token[:, None]), tokenizer)
+        newest = {name: grown.tensors[name][..., -1:] for name in ("input_ids", "position_ids")}
+        mask = grown.tensors["attention_mask"]
+        kept = {
+            "input_ids": grown.tensors["input_ids"],
+            "position_ids": grown.tensors["position_ids"],
+        }
+        step_inputs = replace(grown, tensors=kept | {"attention_mask": mask})
+        tensors = newest | {"attention_mask": mask}
+    ids = torch.stack(tokens, dim=1)
+    texts = _texts(ids, lengths, tokenizer, choice)
+    return Generation(inputs, ids, lengths, texts, tuple(steps), scores)
+
+
+def empty_cache(text: Any) -> Cache:
+    """A cache that keeps everything, and what layers without attention remember.
+
+    transformers' own for sliding windows drops keys, which points could then not show.
+    """
+    attending = {"full_attention", "sliding_attention", "chunked_attention"}
+    kinds = set(getattr(text, "layer_types", None) or ())
+    return DynamicCache(config=text) if kinds - attending else DynamicCache()
+
+
+def _named(inputs: Inputs, tokenizer: Any) -> Inputs:
+    """The inputs, whose layouts say what the newest token is; as they are without a tokenizer."""
+    if tokenizer is None:
+        return inputs
+    layouts = []
+    ends = inputs.tensors["input_ids"][:, -LETTER:].tolist()
+    for layout, ids in zip(inputs.layouts, ends, strict=True):
+        word = tokenizer.decode(ids[-1:])
+        start = -1  # with the tokens before it that end inside a letter
+        while -start < len(ids) and layout.spelled[start - 1].endswith(CUT):
+            start -= 1
+        texts = [*layout.tokens[start:-1], word]
+        said = spelled(ids[start:], texts, tokenizer.decode)[-1]
+        layouts.append(
+            replace(
+                layout,
+                tokens=(*layout.tokens[:-1], word),
+                spelled=(*layout.spelled[:-1], said),
+            )
+        )
+    return replace(inputs, layouts=tuple(layouts))
+
+
+def _texts(ids: Tensor, lengths: Tensor, tokenizer: Any, choice: Choice) -> tuple[str, ...]:
+    if tokenizer is None:
+        return ()
+    texts = []
+    for row, length in zip(ids.tolist(), lengths.tolist(), strict=True):
+        said = row[: length - (row[length - 1] in choice.ends)]
+        texts.append(tokenizer.decode(said, skip_special_tokens=True).strip())
+    return tuple(texts)

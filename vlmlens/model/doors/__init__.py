@@ -1,0 +1,1 @@
+"""What users call, in torch's and TransformerLens's words, and what they hand over, checked."""

@@ -1,0 +1,1 @@
+"""One forward pass under interventions: what is edited, what is saved, where it ends."""

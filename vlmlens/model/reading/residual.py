@@ -1,0 +1,329 @@
+"""The residual stream, taken apart, with TransformerLens's signatures."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens.utilities.slice import Slice
+
+from vlmlens.cache import ActivationCache
+from vlmlens.errors import InputError, UnsupportedModelError
+from vlmlens.model.reading.norm import Norm
+from vlmlens.model.reading.unembed import Tokens, directions
+from vlmlens.model.wiring.wire import _by_head
+
+if TYPE_CHECKING:
+    from vlmlens.model.hooked import HookedVLM
+
+#: What to save for all that is here.
+RESIDUAL = (
+    "hook_embed",
+    "blocks.*.hook_resid_*",
+    "blocks.*.hook_attn_out",
+    "blocks.*.hook_mlp_out",
+    "blocks.*.attn.hook_z",
+)
+
+#: Which positions or samples, as TransformerLens takes it: an index, ``(start, end)`` or a list of
+#: indices. One index takes the axis away.
+Which = int | tuple[int, ...] | list[int] | Tensor | Slice | None
+Stack = Float[Tensor, "component *lead d_model"]
+Kept = Float[Tensor, "component *kept d_model"]
+Attributions = Float[Tensor, "component *kept"]
+
+
+class ResidualStream:
+    """What a run's blocks wrote into the language model's stream, and what each part is worth.
+
+    Methods are those of TransformerLens's ``ActivationCache``, with its arguments and labels. The
+    first part, ``embed``, holds text and image merged. Where a model adds to the stream between
+    two blocks (image features, in Qwen3-VL), that is a part of its own, ``{layer}_added``.
+
+    Args:
+        vlm: the model that ran.
+        saved: what the run saved: ``RESIDUAL``, or as much of it as is asked for.
+    """
+
+    def __init__(self, vlm: "HookedVLM", saved: ActivationCache):
+        self.saved = saved
+        self._vlm = vlm
+
+    # ------------------------------------------------------------------ taking apart
+
+    def decompose_resid(
+        self,
+        layer: int | None = None,
+        mlp_input: bool = False,
+        mode: Literal["all", "mlp", "attn"] = "all",
+        apply_ln: bool = False,
+        pos_slice: Which = None,
+        incl_embeds: bool = True,
+        return_labels: bool = False,
+    ) -> Any:
+        """The parts whose sum enters a block: the embedding, and what every block before wrote.
+
+        Args:
+            layer: the block that is entered; None or -1 for the end of the last.
+            mlp_input: what enters the block's MLP in place of its attention.
+            mode: parts of attention, of MLPs, or all.
+            apply_ln: pass the parts through the norm that reads the stream there; see
+                ``apply_ln_to_stack``.
+            pos_slice: positions to keep.
+            incl_embeds: whether the embedding, and what is added between blocks, are parts.
+            return_labels: whether to return the parts' names as well.
+
+        Returns:
+            (component batch pos d_model); with ``return_labels``, that and a list of names.
+        """
+        self._refuse_unlike()
+        end = self._layer(layer)
+        parts: dict[str, Tensor] = {"embed": self.saved["hook_embed"]} if incl_embeds else {}
+        for at in range(end + mlp_input):
+            if incl_embeds and at > 0:
+                parts |= self._added(at)
+            if mode != "mlp":
+                parts[f"{at}_attn_out"] = self.saved["attn_out", at]
+            if mode != "attn" and at < end:
+                parts[f"{at}_mlp_out"] = self.saved["mlp_out", at]
+        if incl_embeds and not mlp_input and 0 < end < self._vlm.layers:
+            parts |= self._added(end)
+        kept = self._stacked(parts.values(), pos_slice)
+        if apply_ln:
+            kept = self.apply_ln_to_stack(kept, end, mlp_input, pos_slice)
+        return (kept, list(parts)) if return_labels else kept
+
+    def accumulated_resid(
+        self,
+        layer: int | None = None,
+        incl_mid: bool = False,
+        apply_ln: bool = False,
+        pos_slice: Which = None,
+        mlp_input: bool = False,
+        return_labels: bool = False,
+    ) -> Any:
+        """The stream as it enters every block up to one, for the logit lens.
+
+        Args:
+            layer: the last block; None or -1 to go on to the end.
+            incl_mid: the stream between the two halves of every block as well.
+            apply_ln: pass each through the final norm, each with its own scale.
+            pos_slice: positions to keep.
+            mlp_input: what enters the last block's MLP as well.
+            return_labels: whether to return names as well.
+
+        Returns:
+            (component batch pos d_model); with ``return_labels``, that and a list of names.
+        """
+        end = self._layer(layer)
+        streams: dict[str, Tensor] = {}
+        for at in range(min(end + 1, self._vlm.layers)):
+            streams[f"{at}_pre"] = self.saved["resid_pre", at]
+            if (incl_mid and at < end) or (mlp_input and at == end):
+                streams[f"{at}_mid"] = self.saved["resid_mid", at]
+        if end == self._vlm.layers:
+            streams["final_post"] = self.saved["resid_post", end - 1]
+        kept = self._stacked(streams.values(), pos_slice)
+        if apply_ln:
+            kept = self.apply_ln_to_stack(kept, recompute_ln=True)
+        return (kept, list(streams)) if return_labels else kept
+
+    def stack_head_results(
+        self,
+        layer: int | None = -1,
+        return_labels: bool = False,
+        incl_remainder: bool = False,
+        pos_slice: Which = None,
+        apply_ln: bool = False,
+    ) -> Any:
+        """What every head wrote into the stream, in the blocks before one.
+
+        Computed from ``attn.hook_z`` by calling the projection once a head. Where a model norms
+        what attention writes (Gemma), a head's share is what passes that norm, its scale held
+        fixed.
+
+        Args:
+            layer: blocks before this one; None or -1 for all.
+            return_labels: whether to return names (``"L0H3"``) as well.
+            incl_remainder: a last part, all else that the stream holds after those blocks.
+            pos_slice: positions to keep.
+            apply_ln: pass the parts through the norm that reads the stream there.
+
+        Returns:
+            (component batch pos d_model); with ``return_labels``, that and a list of names.
+        """
+        self._refuse_unlike()
+        end = self._layer(layer)
+        if end == 0:
+            raise InputError("no block comes before block 0: layer is at least 1")
+        parts, labels = [], []
+        for at in range(end):
+            written = self._head_results(at, pos_slice)
+            parts += written.unbind(-2)
+            labels += [f"L{at}H{head}" for head in range(written.shape[-2])]
+        kept = torch.stack(parts)
+        if incl_remainder:
+            whole = _slice(self.saved["resid_post", end - 1], pos_slice, dim=-2)
+            kept = torch.cat([kept, (whole - kept.sum(0))[None]])
+            labels.append("remainder")
+        if apply_ln:
+            kept = self.apply_ln_to_stack(kept, end, pos_slice=pos_slice)
+        return (kept, labels) if return_labels else kept
+
+    # ------------------------------------------------------------------ norm and logits
+
+    def apply_ln_to_stack(
+        self,
+        residual_stack: Stack,
+        layer: int | None = None,
+        mlp_input: bool = False,
+        pos_slice: Which = None,
+        batch_slice: Which = None,
+        has_batch_dim: bool = True,
+        recompute_ln: bool = False,
+    ) -> Kept:
+        """Parts of the stream as a norm lets them pass, each channel's gain included.
+
+        The scale is that of the whole stream, so that the parts' sum is the norm's output, but for
+        its bias (RMSNorm has none).
+
+        Args:
+            residual_stack: parts of the stream, positions and samples already chosen.
+            layer: the block whose norm it is; None or -1 for the final one.
+            mlp_input: the norm before the MLP in place of that before attention.
+            pos_slice: the positions that the parts have.
+            batch_slice: the samples to keep.
+            has_batch_dim: whether the parts have a batch axis.
+            recompute_ln: the final norm, each part with its own scale; its bias included.
+        """
+        end = self._layer(layer)
+        if has_batch_dim:
+            residual_stack = _slice(residual_stack, batch_slice, dim=1)
+        if recompute_ln and end == self._vlm.layers:
+            with torch.no_grad():
+                return torch.stack([self._final_norm(part) for part in residual_stack])
+        stream = self._stream(end, mlp_input)
+        norm = Norm.of(self._norm_at(end, mlp_input), stream)
+        stream = _slice(_slice(stream, pos_slice, dim=-2), batch_slice, dim=0)
+        if not has_batch_dim:
+            stream = stream.squeeze(0)
+        return norm.part(residual_stack, norm.scale(stream))
+
+    def logit_attrs(
+        self,
+        residual_stack: Stack,
+        tokens: Tokens,
+        incorrect_tokens: Tokens | None = None,
+        pos_slice: Which = None,
+        batch_slice: Which = None,
+        has_batch_dim: bool = True,
+    ) -> Attributions:
+        """What every part of the stream adds to a token's logit: direct logit attribution.
+
+        The parts of ``decompose_resid`` sum to the logit (at ``hook_logits``), but for what the
+        final norm's bias and the unembedding's bias add.
+
+        Args:
+            residual_stack: parts of the stream.
+            tokens: the token: one, one a sample, or one for every sample and position.
+            incorrect_tokens: a token to be told from; what is attributed is then the difference.
+            pos_slice: the positions that the parts have.
+            batch_slice: the samples to keep.
+            has_batch_dim: whether the parts have a batch axis.
+
+        Returns:
+            (component batch pos), in logits.
+        """
+        direction = directions(self._vlm, tokens)
+        if incorrect_tokens is not None:
+            other = directions(self._vlm, incorrect_tokens)
+            if other.shape != direction.shape:
+                raise InputError("tokens and incorrect_tokens must be of one shape")
+            direction = direction - other
+        passed = self.apply_ln_to_stack(
+            residual_stack, None, False, pos_slice, batch_slice, has_batch_dim
+        )
+        if direction.ndim == 2 and passed.ndim == 4 and len(direction) == passed.shape[1]:
+            direction = direction[:, None]  # a sample's token, at all of its positions
+        return (passed * direction.to(passed)).sum(-1)
+
+    # ------------------------------------------------------------------ the model
+
+    @cached_property
+    def _final_norm(self) -> Any:
+        return self._vlm.hf_model.get_submodule(self._vlm.family.final_norm)
+
+    def _norm_at(self, layer: int, mlp_input: bool) -> Any:
+        if layer == self._vlm.layers:
+            return self._final_norm
+        if mlp_input:
+            return self._module_of(f"blocks.{layer}.hook_resid_mid")
+        block = self._module_of(f"blocks.{layer}.hook_resid_pre")
+        if not hasattr(block, "input_layernorm"):
+            raise UnsupportedModelError(f"{type(block).__name__} has no input_layernorm")
+        return block.input_layernorm
+
+    def _module_of(self, name: str) -> Any:
+        self._vlm.matching(name)
+        (module,) = self._vlm.hook_dict[name]._wire._module
+        return module
+
+    # ------------------------------------------------------------------ the run
+
+    def _refuse_unlike(self) -> None:
+        """Raise where what the sublayers write is not what the stream gains.
+
+        Raises:
+            UnsupportedModelError: says why.
+        """
+        why = self._vlm.family.unlike.get("stream")
+        if why is not None:
+            raise UnsupportedModelError(
+                f"{self._vlm.name}'s stream is no sum of parts: it {why}; accumulated_resid works"
+            )
+
+    def _layer(self, layer: int | None) -> int:
+        last = self._vlm.layers
+        if layer is None or layer == -1:
+            return last
+        if not 0 <= layer <= last:
+            raise InputError(f"no layer {layer}: there are {last}, and {last} or -1 is their end")
+        return layer
+
+    def _stream(self, layer: int, mlp_input: bool) -> Tensor:
+        if layer == self._vlm.layers:
+            if mlp_input:
+                raise InputError("the last block has no MLP after its end: leave mlp_input out")
+            return self.saved["resid_post", layer - 1]
+        return self.saved["resid_mid" if mlp_input else "resid_pre", layer]
+
+    def _added(self, layer: int) -> dict[str, Tensor]:
+        """What the model itself adds before a block; nothing, in nearly all."""
+        before, after = self.saved["resid_post", layer - 1], self.saved["resid_pre", layer]
+        return {} if torch.equal(before, after) else {f"{layer}_added": after - before}
+
+    def _head_results(self, layer: int, pos_slice: Which) -> Tensor:
+        projection = self._module_of(f"blocks.{layer}.attn.hook_result")
+        z = _slice(self.saved["z", layer], pos_slice, dim=1)
+        keeps_pos = z.ndim == 4
+        flat = rearrange(z if keeps_pos else z[:, None], "b p h d -> b p (h d)")
+        with torch.no_grad():
+            written, rest = _by_head(projection, flat, z.shape[-2])
+        after = self._module_of(f"blocks.{layer}.hook_attn_out")
+        if after is not projection:  # a norm of what attention writes
+            norm = Norm.of(after, rest)
+            scale = norm.scale(written.sum(-2) + rest)
+            written = norm.part(written, scale[..., None, :])
+        return written if keeps_pos else written[:, 0]
+
+    def _stacked(self, parts: Iterable[Tensor], pos_slice: Which) -> Tensor:
+        kept = [_slice(part, pos_slice, dim=-2) for part in parts]
+        return torch.stack([part.to(kept[0].device) for part in kept])
+
+
+def _slice(x: Tensor, wanted: Which, dim: int) -> Tensor:
+    given: Any = wanted
+    return (given if isinstance(given, Slice) else Slice(given)).apply(x, dim=dim)

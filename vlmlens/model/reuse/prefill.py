@@ -1,0 +1,300 @@
+"""Prefill: one clean pass, and everything that later passes can start from."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicLayer
+
+from vlmlens.cache import ActivationCache, two_models
+from vlmlens.errors import InputError
+from vlmlens.model.decoding.generate import empty_cache
+from vlmlens.model.decoding.prefix import prefix_cache
+from vlmlens.model.passes.one_pass import new_level, see
+from vlmlens.model.sequence.samples import Inputs
+from vlmlens.model.sequence.trained_length import warn_beyond
+from vlmlens.model.wiring.wire import take_off
+from vlmlens.versions import CACHE_NAMES, cache_argument
+
+if TYPE_CHECKING:
+    from vlmlens.model.hooked import HookedVLM
+
+
+@dataclass(frozen=True, eq=False)
+class Prefill:
+    """One sample's clean pass.
+
+    Attributes:
+        inputs: what went in, one sample.
+        logits: the last position's logits (1 vocab).
+        attention: how attention was asked to be computed.
+        stream: what entered every block, and last the final norm.
+        keys: the keys and values of every block that keeps some; None where blocks remember
+            something else (convolutions, linear attention), so that no position can be left out.
+        given: what the language model was handed beside the embeddings.
+        shares_keys: whether blocks attend to another block's keys, so that none can be left out.
+        shared: how many positions, images among them, were taken over from an earlier prefill.
+        saved: the activations that were asked for, of every position.
+        model: which model in memory was run, as ``HookedVLM.instance``.
+    """
+
+    inputs: Inputs
+    logits: Float[Tensor, "1 vocab"]
+    attention: str
+    stream: tuple[Float[Tensor, "1 pos d_model"], ...]
+    keys: tuple[tuple[Tensor, Tensor], ...] | None
+    given: Mapping[str, Any]
+    shares_keys: bool = False
+    shared: int = 0
+    saved: ActivationCache = field(default_factory=lambda: ActivationCache({}, {}))
+    model: str = ""
+
+    @property
+    def masks(self) -> list[Tensor]:
+        """The masks that the language model was handed ready-made, (1 1 query key)."""
+        mask = self.given.get("attention_mask")
+        parts = mask.values() if isinstance(mask, Mapping) else [mask]
+        return [part for part in parts if part is not None and part.ndim == 4]
+
+    def __repr__(self) -> str:
+        kept = [*self.stream, *(x for pair in self.keys or () for x in pair)]
+        size = sum(x.numel() * x.element_size() for x in kept)
+        return f"Prefill({self.inputs.layouts[0]!r}, {size / 2**20:.1f} MiB)"
+
+
+def prefill(
+    vlm: "HookedVLM",
+    inputs: Inputs,
+    attention: str,
+    after: Prefill | None,
+    save: Sequence[str],
+) -> Prefill:
+    """Run one sample and keep what the language model's blocks were given.
+
+    Raises:
+        InputError: several samples, padding, or a point that has no positions of its own.
+    """
+    for name in save:
+        if name.startswith(("vision.", "projector.")) or name == "hook_logits":
+            raise InputError(
+                f"{name} cannot be kept by a prefill, which keeps what the language model's blocks "
+                "are given and make: model.run(inputs, save=...) can"
+            )
+    if len(inputs) != 1 or inputs.layouts[0].mask("pad").any():
+        raise InputError(
+            f"a prefill is of one sample without padding, this is {inputs!r}: make one of each "
+            "sample, model.inputs(sample)"
+        )
+    refuse_hooks(vlm)
+    if after is not None:
+        refuse_others(vlm, after)
+    warn_beyond(vlm.config, inputs.layouts, inputs.tensors["position_ids"])
+    shared = common(after, inputs, attention) if after is not None else 0
+    if after is not None and shared and can_share(vlm, after, save):
+        return _continue(vlm, after, inputs, shared, save)
+    last = torch.tensor([inputs.tensors["input_ids"].shape[1] - 1], device=vlm.device)
+    cache: Any = empty_cache(vlm.config.get_text_config())
+    stream, given, saved, output = _watched(vlm, dict(inputs.tensors), cache, last, save)
+    usual = all(type(layer) is DynamicLayer for layer in cache.layers)
+    return Prefill(
+        inputs,
+        output.logits[:, -1],
+        attention,
+        tuple(stream),
+        tuple((layer.keys, layer.values) for layer in cache.layers) if usual else None,
+        given,
+        shares_keys=usual and len(cache.layers) < len(stream) - 1,
+        saved=as_cache(vlm, saved, inputs),
+        model=vlm.instance,
+    )
+
+
+def refuse_others(vlm: "HookedVLM", prefill: Prefill) -> None:
+    """Refuse a prefill of another model, whose keys mean nothing to this one.
+
+    Raises:
+        InputError: says what to do.
+    """
+    if two_models(prefill.model, vlm.instance):
+        raise InputError(
+            f"this prefill is of another model than {vlm.name} as it is open here: make one with "
+            "model.prefill(inputs)"
+        )
+
+
+def _continue(
+    vlm: "HookedVLM", after: Prefill, inputs: Inputs, shared: int, save: Sequence[str]
+) -> Prefill:
+    """A prefill that takes its first positions over from another one."""
+    assert after.keys is not None
+    cache: Any = prefix_cache(after.keys, shared)
+    newest = {name: inputs.tensors[name][..., shared:] for name in ("input_ids", "position_ids")}
+    tensors = newest | {"attention_mask": inputs.tensors["attention_mask"]}
+    last = torch.tensor([newest["input_ids"].shape[1] - 1], device=vlm.device)
+    stream, given, saved, output = _watched(vlm, tensors, cache, last, save)
+    pairs = zip(after.keys, (layer.newest for layer in cache.layers), strict=True)
+    return replace(
+        after,
+        inputs=inputs,
+        logits=output.logits[:, -1],
+        stream=tuple(
+            torch.cat([old[:, :shared], new], 1)
+            for old, new in zip(after.stream, stream, strict=True)
+        ),
+        keys=tuple(_joined(old, new, shared) for old, new in pairs),
+        given=_continued(after.given, given, shared),
+        shared=shared,
+        saved=as_cache(
+            vlm,
+            {name: torch.cat([after.saved[name][:, :shared], x], 1) for name, x in saved.items()},
+            inputs,
+        ),
+    )
+
+
+def _watched(
+    vlm: "HookedVLM",
+    tensors: Mapping[str, Any],
+    cache: Any,
+    last: Tensor,
+    save: Sequence[str],
+) -> tuple[list[Tensor], dict[str, Any], dict[str, Tensor], Any]:
+    """A pass: what entered its blocks, what the language model was handed, what was saved."""
+    stream: list[Tensor] = []
+    given: dict[str, Any] = {}
+    saved: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        for module in (*blocks_of(vlm), vlm.hf_model.get_submodule(vlm.family.final_norm)):
+            # A copy: the block may write into what it is given.
+            stack.enter_context(before(vlm, module, lambda x: stream.append(x.clone())))
+        stack.enter_context(handed_to(vlm, given))
+        level = stack.enter_context(new_level(vlm))
+        for name in save:
+            note: Any = partial(see, seen=saved)
+            vlm.hook_dict[name].add_own(note, level)
+        stack.enter_context(torch.no_grad())
+        shown = tensors if vlm._reuse is None else vlm._reuse.stand_in(vlm, tensors)
+        output = vlm.hf_model(
+            **shown, **cache_argument(vlm.hf_model, cache), use_cache=True, logits_to_keep=last
+        )
+    for name in ("inputs_embeds", *CACHE_NAMES, "logits_to_keep"):
+        given.pop(name, None)
+    return stream, given, saved, output
+
+
+def as_cache(vlm: "HookedVLM", saved: dict[str, Tensor], inputs: Inputs) -> ActivationCache:
+    """What was saved, with its axes."""
+    return ActivationCache(
+        saved, {name: vlm.hook_dict[name].axes for name in saved}, inputs.layouts, vlm.instance
+    )
+
+
+def can_share(vlm: "HookedVLM", after: Prefill, save: Sequence[str]) -> bool:
+    """Whether what is to be saved can be joined from two passes: all of it has positions."""
+    return all(name in after.saved and vlm.hook_dict[name].axes[1] == "pos" for name in save)
+
+
+def common(after: Prefill, inputs: Inputs, attention: str) -> int:
+    """How many positions an earlier prefill shares with these inputs, all their images among them.
+
+    0 where they show other images, or where more than what came before decides a position's keys.
+    """
+    if after.keys is None or after.masks or after.attention != attention:
+        return 0
+    old, new = after.inputs.tensors, inputs.tensors
+    counted = {"input_ids", "attention_mask", "position_ids", *inputs.per_token}
+    shown = [{n: t for n, t in tensors.items() if n not in counted} for tensors in (old, new)]
+    if shown[0].keys() != shown[1].keys() or not all(
+        torch.equal(x, shown[1][name]) for name, x in shown[0].items()
+    ):
+        return 0
+    size = min(t["input_ids"].shape[1] for t in (old, new)) - 1  # one position is always new
+    same = (old["input_ids"][0, :size] == new["input_ids"][0, :size]).cpu()
+    shared = int(same.long().cumprod(0).sum())
+    vision = inputs.layouts[0].mask("vision").nonzero()[0]
+    if len(vision) and vision[-1] >= shared:
+        return 0
+    ids = (old["position_ids"][..., :shared], new["position_ids"][..., :shared])
+    return shared if torch.equal(*ids) else 0
+
+
+def _joined(
+    old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], shared: int
+) -> tuple[Tensor, Tensor]:
+    keys, values = (torch.cat([o[:, :, :shared], n], 2) for o, n in zip(old, new, strict=True))
+    return keys, values
+
+
+def _continued(old: Mapping[str, Any], new: Mapping[str, Any], shared: int) -> dict[str, Any]:
+    """What the language model would have been handed, had the whole come at once."""
+    handed = dict(new)
+    ids = new["position_ids"]
+    handed["position_ids"] = torch.cat([old["position_ids"][..., :shared], ids], -1)
+    if (shown := old.get("visual_pos_masks")) is not None:
+        text = shown.new_zeros(1, ids.shape[-1])
+        handed["visual_pos_masks"] = torch.cat([shown[:, :shared], text], 1)
+        handed["deepstack_visual_embeds"] = old["deepstack_visual_embeds"]
+    return handed
+
+
+def language_model(vlm: "HookedVLM") -> Any:
+    """The module that runs the language model's blocks."""
+    return vlm.hf_model.get_submodule(vlm.family.lm_layers.rpartition(".")[0])
+
+
+def blocks_of(vlm: "HookedVLM") -> list[nn.Module]:
+    """The language model's blocks."""
+    return list(vlm.hf_model.get_submodule(vlm.family.lm_layers))
+
+
+def refuse_hooks(vlm: "HookedVLM") -> None:
+    """Refuse hooks that somebody left on: they would see, and could change, what is kept.
+
+    Raises:
+        InputError: says where they are.
+    """
+    if hooked := [name for name, point in vlm.hook_dict.items() if point.watched]:
+        raise InputError(
+            f"hooks are on at {', '.join(hooked[:3])}{' ...' * (len(hooked) > 3)}: a pass that "
+            "others start from is a clean one; model.reset_hooks() takes them off"
+        )
+
+
+@contextmanager
+def handed_to(vlm: "HookedVLM", given: dict[str, Any]) -> Iterator[None]:
+    """Note what the language model is handed, while this lasts."""
+    module = language_model(vlm)
+
+    def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        if vlm.running:
+            given.update(kwargs)
+
+    with vlm.noted(partial(take_off, module, hook)):
+        module.register_forward_pre_hook(hook, with_kwargs=True)
+        yield
+
+
+@contextmanager
+def before(vlm: "HookedVLM", module: nn.Module, see: Any) -> Iterator[None]:
+    """Call ``see`` with what enters a module; what it returns, if anything, enters instead."""
+
+    def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        if not vlm.running:
+            return None
+        x = args[0] if args else kwargs["hidden_states"]
+        changed = see(x)
+        if changed is None:
+            return None
+        if args:
+            return (changed, *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": changed}
+
+    # First, so that points at this module see what this makes of it.
+    with vlm.noted(partial(take_off, module, hook)):
+        module.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
+        yield

@@ -1,0 +1,1 @@
+"""Samples or raw tensors in; tensors, and what every position is, out."""

@@ -1,0 +1,159 @@
+"""Raw tensors in; the same, and what every position is, out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from inspect import signature
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from vlmlens.checks import refuse_unknown, shown
+from vlmlens.errors import InputError
+from vlmlens.families import Family, Pictures
+from vlmlens.layout import View
+from vlmlens.model.sequence.samples import Inputs, generated_numbers, layout_of, to_device
+from vlmlens.model.sequence.spelling import spelled
+
+#: Role of every position, or ranges (half open) of positions by role.
+Roles = Sequence[str] | Mapping[str, Any]
+
+
+def from_tensors(
+    input_ids: Tensor,
+    family: Family,
+    model: Any,
+    *,
+    attention_mask: Tensor | None,
+    roles: Roles | Sequence[Roles] | None,
+    sizes: Sequence[tuple[int, int]] | None,
+    images: Mapping[str, Tensor],
+    processor: Any = None,
+) -> Inputs:
+    """Raw tensors and the role of every position; see ``HookedVLM.inputs_from``."""
+    config = model.config
+    input_ids = _ids(input_ids, model)
+    batch, length = input_ids.shape
+    _refuse_others(images, model)
+    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    if not isinstance(mask, Tensor) or mask.shape != input_ids.shape:
+        raise InputError(
+            f"attention_mask is {shown(mask)}, but input_ids are of shape {(batch, length)}"
+        )
+    per_sample: list[Any] = [roles] * batch
+    if isinstance(roles, Sequence) and roles and not isinstance(roles[0], str):
+        per_sample = list(roles)
+        if len(per_sample) != batch:
+            raise InputError(f"roles for {len(per_sample)} samples, but {batch} samples")
+    views: list[tuple[View, ...]] = []
+    known: list[Any] = []
+    if images:
+        known = [None] * _images(images) if sizes is None else list(sizes)
+        at_hand = getattr(processor, "image_processor", None)
+        try:
+            views = family.views(Pictures(config, images, at_hand, known))
+        except KeyError as error:
+            raise InputError(
+                f"{config.model_type} takes {error.args[0]} beside {', '.join(images)}: pass all "
+                "that its processor makes of an image"
+            ) from error
+        except (ValueError, TypeError, AttributeError, IndexError) as error:
+            raise InputError(
+                f"the image tensors {', '.join(images)} and {len(known)} size(s) do not fit "
+                f"together: {error}"
+            ) from error
+        if len(views) != len(known):
+            raise InputError(f"{len(known)} sizes for {len(views)} image(s): give one each")
+    is_image = input_ids == config.image_token_id
+    tokens, expected = int(is_image.sum()), sum(view.size for v in views for view in v)
+    if tokens != expected:
+        raise InputError(
+            f"input_ids hold {tokens} image tokens (id {config.image_token_id}), but the "
+            f"{len(views)} image(s) given make {expected}"
+        )
+    decode = processor.tokenizer.decode if processor is not None else None
+    layouts, dealt = [], 0
+    for ids, seen, own in zip(input_ids.tolist(), mask.tolist(), per_sample, strict=True):
+        named = _roles(own, ids, config)
+        named = [
+            "pad" if not s else "vision" if i == config.image_token_id else r
+            for i, s, r in zip(ids, seen, named, strict=True)
+        ]
+        mine, room = [], named.count("vision")
+        while room > 0 and dealt < len(views):
+            mine.append(dealt)
+            room -= sum(view.size for view in views[dealt])
+            dealt += 1
+        texts = [decode([i]) for i in ids] if decode else [""] * length
+        layout = layout_of(named, texts, [views[i] for i in mine], [known[i] for i in mine])
+        if decode:
+            layout = replace(layout, spelled=tuple(spelled(ids, texts, decode)))
+        layouts.append(layout)
+    tensors = {"input_ids": input_ids, "attention_mask": mask} | dict(images)
+    for name in family.per_token:
+        tensors[name] = is_image.to(input_ids.dtype) * family.per_token[name][0]
+    tensors = to_device(tensors, model)
+    tensors["position_ids"] = family.positions(model, tensors)
+    return Inputs(tensors, tuple(layouts), (), generated_numbers(family))
+
+
+def _ids(given: Any, model: Any) -> Int[Tensor, "batch pos"]:
+    """Token ids that there are, as a table."""
+    if not isinstance(given, Tensor):
+        raise InputError(f"input_ids={shown(given)}: a torch tensor (batch, pos) is wanted")
+    if given.ndim != 2 or 0 in given.shape:
+        raise InputError(f"input_ids must be (batch, pos), not {tuple(given.shape)}")
+    if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
+        raise InputError(f"input_ids are whole numbers, and not {given.dtype}")
+    config = model.config
+    words = max(model.get_input_embeddings().num_embeddings, config.image_token_id + 1)
+    least, most = int(given.min()), int(given.max())
+    if least < 0 or most >= words:
+        wrong = least if least < 0 else most
+        raise InputError(f"there is no token {wrong}: ids go from 0 to {words - 1}")
+    video = getattr(config, "video_token_id", None)
+    if video is not None and video != config.image_token_id and bool((given == video).any()):
+        raise InputError(f"input_ids hold the video token {video}: videos are not laid out")
+    return given.long()
+
+
+def _refuse_others(images: Mapping[str, Any], model: Any) -> None:
+    """Refuse videos, what the model does not take, and what is no tensor."""
+    if videos := [name for name in images if "video" in name]:
+        raise InputError(
+            f"{', '.join(videos)}: videos are not laid out; pass their frames as images"
+        )
+    refuse_unknown(images, signature(model.forward).parameters, "inputs_from(...)")
+    for name, tensor in images.items():
+        if not isinstance(tensor, Tensor):
+            raise InputError(f"{name}={shown(tensor)}: a torch tensor is wanted")
+
+
+def _images(tensors: Mapping[str, Tensor]) -> int:
+    """How many images raw tensors hold."""
+    for name in ("image_grid_thw", "image_sizes", "pixel_values"):
+        if name in tensors:
+            return tensors[name].shape[0]
+    return 0
+
+
+def _roles(roles: Roles | None, ids: list[int], config: Any) -> list[str]:
+    bos = getattr(config.get_text_config(), "bos_token_id", None)
+    if roles is None:
+        return ["bos" if i == bos and at == 0 else "user" for at, i in enumerate(ids)]
+    if not isinstance(roles, Mapping):
+        if len(roles) != len(ids):
+            raise InputError(f"{len(roles)} roles for {len(ids)} positions")
+        return list(roles)
+    named = ["template"] * len(ids)
+    for role, spans in roles.items():
+        if isinstance(spans, int):
+            spans = [(spans, spans + 1)]
+        elif spans and isinstance(spans[0], int):
+            spans = [spans]
+        for start, end in spans:
+            if not 0 <= start < end <= len(ids):
+                raise InputError(f"{role} spans {start}:{end}, but there are {len(ids)} positions")
+            named[start:end] = [role] * (end - start)
+    return named

@@ -1,0 +1,305 @@
+"""Samples in; tensors and token layouts out."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from vlmlens.checks import one_of, word
+from vlmlens.errors import InputError, UnsupportedModelError
+from vlmlens.families import Family, Pictures
+from vlmlens.identity import unit
+from vlmlens.layout import TokenLayout, View
+from vlmlens.model.lifetime.device import device_of
+from vlmlens.model.reading import notebook as html
+from vlmlens.model.sequence.chat import render, role_of_tokens
+from vlmlens.model.sequence.spelling import spelled
+from vlmlens.picture import open_picture
+from vlmlens.sample import Sample, about
+
+#: What a processor may return with a number for every token; families say which they take.
+PER_TOKEN = ("token_type_ids", "mm_token_type_ids", "labels")
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """A batch, and what each position is.
+
+    Attributes:
+        tensors: what the model's forward takes, by keyword; always with ``position_ids`` and a
+            2-D ``attention_mask``, without which permuted positions read as packed sequences.
+        layouts: one ``TokenLayout`` a sample.
+        samples: where they came from; empty for raw tensors.
+        per_token: further tensors with a number for every token, and a generated token's number.
+    """
+
+    tensors: Mapping[str, Tensor]
+    layouts: tuple[TokenLayout, ...]
+    samples: tuple[Sample, ...] = ()
+    per_token: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.layouts)
+
+    @cached_property
+    def keys(self) -> tuple[int, ...]:
+        """A number for every sample that seeds random edits.
+
+        It is the sample's own, by its id or by everything in it, whatever batch it is in. Raw
+        tensors have nothing but their row in the batch.
+        """
+        if not self.samples:
+            return tuple(range(len(self)))
+        return tuple(zlib.crc32((sample.id or sample.key).encode()) for sample in self.samples)
+
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        """What each sample is one draw of, ``identity.unit``; nothing for raw tensors.
+
+        Raises:
+            ImageError: a picture's file is gone.
+        """
+        return tuple(map(unit, self.samples))
+
+    def to(self, device: torch.device | str) -> "Inputs":
+        """The same inputs on another device."""
+        return replace(self, tensors={k: v.to(device) for k, v in self.tensors.items()})
+
+    def appended(self, ids: Int[Tensor, "batch new"], tokens: Sequence[str] = ()) -> "Inputs":
+        """The inputs with tokens at the end of every sample, in the role ``assistant``.
+
+        Raises:
+            InputError: padding on the right, where an end is not the last position.
+        """
+        if any(layout.roles[-1] == "pad" for layout in self.layouts):
+            raise InputError("tokens can be appended to left-padded inputs only")
+        old = self.tensors
+        ids = ids.to(old["input_ids"].device)
+        new = ids.shape[1]
+        last = old["position_ids"][..., -1:]
+        steps = torch.arange(1, new + 1, device=last.device)
+        tensors = dict(old) | {
+            "input_ids": torch.cat([old["input_ids"], ids], 1),
+            "position_ids": torch.cat([old["position_ids"], last + steps], -1),
+        }
+        for name, fill in {"attention_mask": 1, **self.per_token}.items():
+            if name in old:
+                tensors[name] = torch.cat([old[name], torch.full_like(ids, fill)], 1)
+        names = tuple(tokens) or ("",) * new
+        return replace(
+            self, tensors=tensors, layouts=tuple(lay.extended(names) for lay in self.layouts)
+        )
+
+    def _repr_html_(self) -> str:
+        return html.inputs_html(self)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in self.tensors.items())
+        return f"Inputs({len(self)} samples: {shapes})\n" + "\n".join(map(repr, self.layouts))
+
+
+def from_samples(
+    samples: Sequence[Sample],
+    processor: Any,
+    family: Family,
+    model: Any,
+    *,
+    system: str | None,
+    answers: Sequence[str | None] | None,
+    padding: str,
+) -> Inputs:
+    """Samples through the chat template and the processor; see ``HookedVLM.inputs``."""
+    if not samples:
+        raise InputError("no samples: pass at least one")
+    if not getattr(processor.tokenizer, "is_fast", False):
+        raise UnsupportedModelError(
+            f"{type(processor.tokenizer).__name__} gives no character offsets, which roles are "
+            "read from; open the model with a fast tokenizer"
+        )
+    said: list[str | None] = [None] * len(samples) if answers is None else list(answers)
+    if len(said) != len(samples):
+        raise InputError(f"{len(said)} answers for {len(samples)} samples: give one each")
+    one_of(padding, "padding", ("left", "right"))
+    if system is not None:
+        word(system, "system")
+    rows = []
+    for number, (sample, answer) in enumerate(zip(samples, said, strict=True)):
+        with about(sample, f"sample {number} of the {len(samples)} given"):
+            rows.append(_one(sample, processor, family, model.config, system, answer))
+    length = max(len(layout) for _, layout in rows)
+    pad = processor.tokenizer.pad_token_id
+    pad = processor.tokenizer.eos_token_id if pad is None else pad
+    tensors: dict[str, Tensor] = {}
+    for name in ("input_ids", "attention_mask", *family.per_token):
+        blank = pad if name == "input_ids" else 0
+        tensors[name] = torch.cat([_pad(t[name], length, blank, padding) for t, _ in rows])
+    for name in sorted({n for t, _ in rows for n in t} - set(tensors)):
+        tensors[name] = _joined(name, [t.get(name) for t, _ in rows], name in family.per_sample)
+    tensors = to_device(tensors, model)
+    tensors["position_ids"] = family.positions(model, tensors)
+    return Inputs(
+        tensors,
+        tuple(layout.padded(length, padding) for _, layout in rows),
+        tuple(samples),
+        generated_numbers(family),
+    )
+
+
+def generated_numbers(family: Family) -> dict[str, int]:
+    """What a generated token has in the inputs with a number for every token."""
+    return {name: numbers[1] for name, numbers in family.per_token.items()}
+
+
+def to_device(tensors: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:
+    """Tensors where the model takes them."""
+    device = device_of(model.get_input_embeddings())
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+
+def _joined(name: str, given: list[Tensor | None], per_sample: bool) -> Tensor:
+    """What several samples have of one input, one after the other, padded with zeros."""
+    there = [x for x in given if x is not None]
+    if per_sample:  # a sample without images still takes its row
+        there = [torch.zeros_like(there[0][:1]) if x is None else x for x in given]
+    shape = [max(sizes) for sizes in zip(*(x.shape[1:] for x in there), strict=True)]
+
+    def grown(x: Tensor) -> Tensor:
+        extra = [n - m for n, m in zip(shape, x.shape[1:], strict=True)]
+        around = [side for e in reversed(extra) for side in (0, e)]
+        return torch.nn.functional.pad(x, around) if any(extra) else x
+
+    return torch.cat([grown(x) for x in there])
+
+
+def _one(
+    sample: Sample,
+    processor: Any,
+    family: Family,
+    config: Any,
+    system: str | None,
+    answer: str | None,
+) -> tuple[dict[str, Tensor], TokenLayout]:
+    pictures = [open_picture(image) for image in sample.images]
+    chat = render(sample.question, len(pictures), processor, system, answer, family.chat_template)
+    tokenizer = processor.tokenizer
+    made, text, replaced = _processed(processor, chat.text, pictures)
+    offsets = made.pop("offset_mapping")[0].tolist()
+    tensors = {k: v for k, v in made.items() if k in family.per_token or k not in PER_TOKEN}
+    ids = tensors["input_ids"][0].tolist()
+    roles, inside = role_of_tokens(chat, text, ids, offsets, replaced, tokenizer)
+    vision = [i == config.image_token_id for i in ids]
+    roles = ["vision" if v else r for v, r in zip(vision, roles, strict=True)]
+    kinds = ["separator" if i and not v else "" for i, v in zip(inside, vision, strict=True)]
+    views: list[tuple[View, ...]] = []
+    sizes = [picture.size for picture in pictures]
+    if pictures:
+        views = family.views(Pictures(config, tensors, processor.image_processor, sizes))
+    if chat.answer:
+        extra = tokenizer(chat.answer, add_special_tokens=False)["input_ids"]
+        ids, roles = ids + extra, roles + ["assistant"] * len(extra)
+        kinds += [""] * len(extra)
+        more = torch.tensor([extra])
+        for name, fill in {"attention_mask": 1, **generated_numbers(family)}.items():
+            tensors[name] = torch.cat([tensors[name], torch.full_like(more, fill)], 1)
+        tensors["input_ids"] = torch.tensor([ids])
+    texts = [tokenizer.decode([i]) for i in ids]
+    layout = layout_of(roles, texts, views, sizes, kinds)
+    return tensors, replace(layout, spelled=tuple(spelled(ids, texts, tokenizer.decode)))
+
+
+def _processed(
+    processor: Any, text: str, pictures: list[Any]
+) -> tuple[dict[str, Any], str, list[dict[str, Any]]]:
+    """What the processor makes; the text as it saw it, images not yet expanded; the expansions.
+
+    Some processors write around the text they are given (PaliGemma's start token).
+    """
+    bos = processor.tokenizer.bos_token
+    seen: list[str] = []
+    expand = processor.get_text_with_replacements
+
+    def recorded(given: list[str], *args: Any, **kwargs: Any) -> Any:
+        seen.append(given[0])
+        return expand(given, *args, **kwargs)
+
+    processor.get_text_with_replacements = recorded
+    # A template that writes the start token itself must not get a second one.
+    options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
+    try:
+        made = processor(
+            text=[text],
+            images=[pictures] if pictures else None,
+            return_tensors="pt",
+            return_offsets_mapping=True,
+            return_text_replacement_offsets=True,
+            **options,
+        )
+    except Exception as error:  # processors raise whatever a picture makes them stumble over
+        raise InputError(f"the model's processor refuses this sample: {error}") from error
+    finally:
+        del processor.get_text_with_replacements
+    replaced = made.pop("text_replacement_offsets", None)
+    moved = list(replaced[0]) if replaced is not None and len(replaced) else []  # or a tensor
+    return dict(made), seen[0] if seen else text, moved
+
+
+def layout_of(
+    roles: Sequence[str],
+    tokens: Sequence[str],
+    views: Sequence[tuple[View, ...]],
+    sizes: Sequence[tuple[int, int] | None],
+    kinds: Sequence[str] = (),
+) -> TokenLayout:
+    """A layout whose vision positions are dealt to the images' grids in order, row by row.
+
+    Raises:
+        InputError: the number of vision positions is not that of the grids.
+    """
+    length = len(roles)
+    vision = np.flatnonzero(np.array(roles) == "vision")
+    counts = [sum(view.size for view in own) for own in views]
+    if len(vision) != sum(counts):
+        raise InputError(
+            f"{len(vision)} vision positions, but {len(views)} image(s) with {counts} tokens"
+        )
+    image, tile, row, column = (np.full(length, -1) for _ in range(4))
+    box = np.full((length, 4), np.nan)
+    kind = list(kinds) or [""] * length
+    start = 0
+    for number, (own, size) in enumerate(zip(views, sizes, strict=True)):
+        for which, view in enumerate(own):
+            here = vision[start : start + view.size]
+            image[here], tile[here] = number, which
+            own_grid, registers = np.split(here, [view.size - view.registers])
+            cells = np.arange(len(own_grid))
+            across = view.columns + (view.newlines == "each")
+            ends = (
+                cells % across == view.columns
+                if view.newlines == "each"
+                else cells >= (view.rows * view.columns)
+            )
+            patches = own_grid[~ends]
+            row[patches], column[patches] = np.divmod(np.arange(len(patches)), view.columns)
+            box[patches] = view.boxes(size)
+            for at in patches:
+                kind[at] = "thumbnail" if view.thumbnail else "patch"
+            for at in own_grid[ends]:
+                kind[at] = "newline"
+            for at in registers:
+                kind[at] = "register"
+            start += view.size
+    return TokenLayout(
+        tuple(roles), tuple(tokens), image, row, column, box, tile, tuple(kind), tuple(sizes)
+    )
+
+
+def _pad(x: Tensor, length: int, blank: int, side: str) -> Tensor:
+    extra = length - x.shape[1]
+    around = (extra, 0) if side == "left" else (0, extra)
+    return torch.nn.functional.pad(x, around, value=blank)

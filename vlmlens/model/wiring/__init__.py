@@ -1,0 +1,1 @@
+"""Hook points on modules and inside attention: where activations are seen and edited."""

@@ -1,0 +1,81 @@
+"""Which function computes attention: transformers' own, or ours around it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from vlmlens.checks import one_of
+from vlmlens.errors import InputError
+from vlmlens.model.lifetime.journal import Journal
+from vlmlens.model.wiring.attention import PREFIX, register
+
+ROADS = ("auto", "eager", "sdpa")
+
+
+class Roads:
+    """A model's attention implementations, as they were found and while it is watched.
+
+    Attributes:
+        found: implementation by the key of the sub-configuration; ``""`` is the whole model.
+    """
+
+    def __init__(self, model: Any, journal: Journal):
+        self._model, self._journal = model, journal
+        self._closed = False
+        # A copy of a model that is watched took our names along.
+        self.found = {
+            key: config._attn_implementation.removeprefix(PREFIX)
+            for key, config in _configs(model).items()
+        }
+
+    @property
+    def usual(self) -> str:
+        """How the language model computes attention unless a run asks otherwise."""
+        return self.found.get("text_config", self.found[""])
+
+    def watch(self) -> None:
+        """Put our functions around transformers'."""
+        self._use({key: register(base) for key, base in self.found.items()})
+
+    def leave(self) -> None:
+        """Back to what was found."""
+        self._use(self.found)
+
+    def close(self) -> None:
+        """Back to what was found, for good: also for contexts that end later."""
+        self.leave()
+        self._closed = True
+
+    def _back(self) -> None:
+        if not self._closed:
+            self.watch()
+
+    @contextmanager
+    def plain(self) -> Iterator[None]:
+        """Transformers' own functions while this lasts."""
+        with self._journal.noted(self._back):
+            self.leave()
+            yield
+
+    @contextmanager
+    def take(self, attention: str) -> Iterator[str]:
+        """Attention computed in one way while this lasts; yields what that is."""
+        one_of(attention, "attention", ROADS)
+        if attention == "auto":
+            yield self.usual
+            return
+        with self._journal.noted(self._back):
+            try:
+                self._use(dict.fromkeys(self.found, register(attention)))
+            except ValueError as error:
+                raise InputError(f"this model has no attention={attention!r}: {error}") from error
+            yield attention
+
+    def _use(self, implementations: dict[str, str]) -> None:
+        self._model.set_attn_implementation(dict(implementations))
+
+
+def _configs(model: Any) -> dict[str, Any]:
+    config: Any = model.config
+    parts = {key: getattr(config, key) for key in config.sub_configs}
+    return {"": config} | {key: part for key, part in parts.items() if part is not None}

@@ -1,0 +1,157 @@
+"""Between a module and its points: torch hooks, which are on while some point has hooks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from vlmlens.model.wiring.attention import CATCHERS, Carrier, Catcher
+from vlmlens.model.wiring.point import WiredPoint
+from vlmlens.model.wiring.rotary import angles, with_angles
+
+#: Stages before a module runs, after it, and inside attention.
+BEFORE = ("in", "stream", "cos", "sin")
+AFTER = ("heads", "out")
+INSIDE = ("query", "key", "value", "scores", "pattern")
+
+
+@dataclass(eq=False)
+class Board:
+    """What all wires of a model share.
+
+    Attributes:
+        lock: held while hooks come and go.
+        closed: whether the model was given back, so that no hook may be added.
+    """
+
+    lock: Any = field(default_factory=RLock)
+    closed: bool = False
+
+
+class Wire:
+    """All points that lie at one module, behind at most one torch hook before and one after.
+
+    Attributes:
+        points: these points.
+        board: what it shares with the model's other wires.
+    """
+
+    def __init__(self, module: nn.Module, board: Board):
+        self._module = [module]  # in a list: it is not ours to register
+        self.board = board
+        self.points: list[WiredPoint] = []
+        self._before = _carry_before(self)
+        self._after = _carry_after(self)
+
+    def watched(self, stages: Sequence[str]) -> list[WiredPoint]:
+        """The points of some stages that have hooks, in the order in which a pass comes by."""
+        found = [p for p in self.points if p.tap.stage in stages and p.watched]
+        # hook_embed before block 0's; the heads' writes, then their sum.
+        return sorted(found, key=lambda p: (p.point.layer is not None, p.tap.stage == "out"))
+
+    def of(self, module: nn.Module) -> bool:
+        """Whether this is the module it lies at, and not a copy that took the hooks along."""
+        return module is self._module[0]
+
+    def refresh(self) -> None:
+        """Have torch call us where, and only where, some point has hooks."""
+        (module,) = self._module
+        take_off(module, self._before)
+        take_off(module, self._after)
+        if self.watched(BEFORE):
+            module.register_forward_pre_hook(self._before, with_kwargs=True)
+        if self.watched(AFTER):
+            # Prepended: transformers' own capturing hooks must see what ours made of it.
+            module.register_forward_hook(self._after, prepend=True)
+        inside: dict[str, Carrier] = {p.tap.stage: p for p in self.watched(INSIDE)}
+        catcher = CATCHERS.get(module)
+        if inside or (catcher and catcher.rows):
+            CATCHERS.setdefault(module, Catcher()).points = inside
+        else:
+            CATCHERS.pop(module, None)
+
+
+def take_off(module: nn.Module, hook: Callable) -> None:
+    """Take a hook off, also one whose handle an interrupt kept from being noted."""
+    for hooks in (module._forward_hooks, module._forward_pre_hooks):
+        for key in [key for key, known in hooks.items() if known is hook]:
+            del hooks[key]
+            module._forward_hooks_with_kwargs.pop(key, None)
+            module._forward_pre_hooks_with_kwargs.pop(key, None)
+
+
+def _carry_before(wire: Wire) -> Callable:
+    def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        if not wire.of(module):
+            return None
+        for point in wire.watched(BEFORE):
+            if point.tap.stage in ("cos", "sin"):
+                side = ("cos", "sin").index(point.tap.stage)
+                given = kwargs["position_embeddings"]
+                seen = angles(given)[side]
+                if (changed := point.carry(seen)) is not seen:
+                    kwargs = kwargs | {"position_embeddings": with_angles(given, side, changed)}
+                continue
+            name = "hidden_states" if "hidden_states" in kwargs else next(iter(kwargs), "")
+            x = args[0] if args else kwargs[name]
+            if point.tap.floats and not x.is_floating_point():
+                continue
+            if point.tap.stage == "stream":
+                # The residual branch holds this very tensor: hooks see a copy, and what they make
+                # of it is written into the original, where both branches read it.
+                changed = point.carry(seen := x.clone()) if point.acts else (seen := x)
+                if changed is not seen:
+                    x.copy_(changed)
+                continue
+            changed = point.carry(x)
+            if args:
+                args = (changed, *args[1:])
+            else:
+                kwargs = kwargs | {name: changed}
+        return args, kwargs
+
+    return hook
+
+
+def _carry_after(wire: Wire) -> Callable:
+    def hook(module: nn.Module, args: tuple, output: Any) -> Any:
+        if not wire.of(module):
+            return None
+        x = output[0] if isinstance(output, tuple) else output
+        for point in wire.watched(AFTER):
+            if not point.acts or (point.tap.floats and not args[0].is_floating_point()):
+                continue
+            if point.tap.stage == "heads":
+                writes, rest = _by_head(module, args[0], point._sizes["head"])
+                changed = point.carry(writes)
+                if changed is not writes:
+                    x = changed.sum(-2) + rest
+            elif point.tap.stage == "out" and args and x.ndim < args[0].ndim == len(point.axes):
+                # Experts take all positions in one row; what they give back has its input's axes.
+                seen = x.view(*args[0].shape[:-1], x.shape[-1])
+                changed = point.carry(seen)
+                x = x if changed is seen else changed.reshape(x.shape)
+            else:
+                x = point.carry(x)
+        return (x, *output[1:]) if isinstance(output, tuple) else x
+
+    return hook
+
+
+def _by_head(module: nn.Module, z: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Each head's own write (... head d_model), and what is written whatever they say.
+
+    The projection itself is called, never its weight, which may be quantised or elsewhere.
+    """
+    rest = module.forward(torch.zeros_like(z[:1]))[..., :1, :]
+    split = rearrange(z, "... (h d) -> ... h d", h=heads)
+    writes = []
+    for head in range(heads):
+        alone = torch.zeros_like(split)
+        alone[..., head, :] = split[..., head, :]
+        writes.append(module.forward(rearrange(alone, "... h d -> ... (h d)")) - rest)
+    return torch.stack(writes, dim=-2), rest

@@ -1,5 +1,0 @@
-"""Attention to point at: in a notebook, or as one file."""
-
-from vlmlens.plots.explorer.view import Explorer, Selection, explorer
-
-__all__ = ["Explorer", "Selection", "explorer"]

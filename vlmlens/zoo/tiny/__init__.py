@@ -1,0 +1,6 @@
+"""A tiny random model of every family, with its own processor: nothing is downloaded."""
+
+from vlmlens.zoo.tiny.making import build, made
+from vlmlens.zoo.tiny.table import TINY, Tiny
+
+__all__ = ["TINY", "Tiny", "build", "made"]

@@ -1,0 +1,96 @@
+"""A tiny random model of every family, with its own processor: nothing is downloaded.
+
+They are what the tests run on, and what ``vlmlens check --tiny FAMILY`` opens. Every weight is
+random, norms and biases too: an identity norm would hide a point in the wrong place, and several
+families ignore the image altogether as transformers initialises them.
+"""
+
+from typing import Any
+
+from vlmlens.errors import UnknownModelError
+from vlmlens.zoo.opening.processors import stills
+from vlmlens.zoo.shapes import CHAT_TEMPLATE, shapes_tokenizer
+from vlmlens.zoo.tiny.table import OF_TOKENIZER, TINY, Tiny
+
+WORDS = (
+    "Answer in a word or two. USER: \nWhat color is the circle? ASSISTANT: red",
+    "Is the red square left of the blue star? yes no Describe the image. user USER",
+)
+
+
+def build(name: str) -> tuple[Any, Any]:
+    """A tiny random model of a family, and its processor.
+
+    Args:
+        name: a family, or ``family/variant``: a key of ``TINY``.
+
+    Raises:
+        UnknownModelError: no such tiny model.
+    """
+    if name not in TINY:
+        raise UnknownModelError(name, TINY, "(tiny models of the families)")
+    return made(TINY[name], name.partition("/")[0])
+
+
+def made(tiny: Tiny, model_type: str) -> tuple[Any, Any]:
+    """A random model of any size, and its processor, as a table's entry describes it.
+
+    Args:
+        tiny: what it is built from.
+        model_type: its family.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    import vlmlens.zoo.variants  # noqa: F401  model types of our own
+
+    processor = _processor(tiny, model_type)
+    tokenizer = processor.tokenizer
+    special = {
+        f"{part}_token_id": getattr(tokenizer, f"{part}_token_id") for part in ("bos", "eos", "pad")
+    }
+    config_class = CONFIG_MAPPING[model_type]
+    size = len(tokenizer)
+    settings: dict[str, Any] = {
+        key: size if value == OF_TOKENIZER else value for key, value in tiny.config.items()
+    }
+    settings["text_config"] = settings["text_config"] | special | {"vocab_size": size}
+    ids = {key: tokenizer.convert_tokens_to_ids(token) for key, token in tiny.ids.items()}
+    at = getattr(config_class, "attribute_map", {})
+    config = config_class(**settings, **{at.get(key, key): value for key, value in ids.items()})
+    torch.manual_seed(tiny.seed)
+    model = AutoModelForImageTextToText.from_config(config).eval()
+    for part in special:
+        setattr(model.generation_config, part, special[part])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.copy_(1 + 0.3 * torch.randn_like(parameter))
+            else:
+                fan = parameter[0].numel()
+                parameter.copy_(torch.randn_like(parameter) * 0.9 / fan**0.5)
+        for name, buffer in model.named_buffers():
+            if name.endswith("layer_scalar"):
+                buffer.fill_(0.8)
+    return model, processor
+
+
+def _processor(tiny: Tiny, model_type: str) -> Any:
+    import transformers
+
+    from vlmlens.zoo.opening import pixels
+
+    tokenizer = shapes_tokenizer(WORDS * 4, 300, tiny.tokens)
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": list(tiny.plain)}, replace_extra_special_tokens=False
+    )
+    kind, settings = tiny.pixels
+    template = CHAT_TEMPLATE.replace("<image>", tiny.image)
+    return stills(model_type)(
+        image_processor=(getattr(pixels, kind, None) or getattr(transformers, kind))(**settings),
+        tokenizer=tokenizer,
+        chat_template=template if tiny.bos else template.removeprefix("{{ bos_token }}"),
+        **{name: getattr(transformers, part)() for name, part in tiny.parts.items()},
+        **tiny.processor,
+    )

@@ -1,0 +1,1 @@
+"""How smol-llava's projector and adapter were trained."""
