@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from vlmlens.study.paired import compared
 from vlmlens.study.model_card import order, scores, table
+from vlmlens.study.paired import compared
 
 
 @pytest.fixture

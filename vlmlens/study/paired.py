@@ -1,4 +1,4 @@
-"""Two models, the same held-out questions: ``python -m vlmlens.experiments.paired ONE OTHER``."""
+"""Two models, the same held-out questions: ``python -m vlmlens.study.paired ONE OTHER``."""
 
 from pathlib import Path
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
-from vlmlens.datasets.reading import lookup
-from vlmlens.datasets.reading import table_rows as rows
+from vlmlens.datasets.reading import lookup, rows
 from vlmlens.errors import DataError
 from vlmlens.sample import Sample
 

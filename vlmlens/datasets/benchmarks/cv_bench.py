@@ -4,8 +4,7 @@ from pathlib import Path
 
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
 from vlmlens.datasets.benchmarks.letters import chosen
-from vlmlens.datasets.reading import Row, lookup
-from vlmlens.datasets.reading import table_rows as rows
+from vlmlens.datasets.reading import Row, lookup, rows
 from vlmlens.errors import DataError
 from vlmlens.sample import Sample
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
 from vlmlens.datasets.benchmarks.cv_bench import NOTE
-from vlmlens.datasets.reading import Row
-from vlmlens.datasets.reading import table_rows as rows
+from vlmlens.datasets.reading import Row, rows
 from vlmlens.errors import DataError
 from vlmlens.picture import Encoded
 from vlmlens.sample import Picture, Sample

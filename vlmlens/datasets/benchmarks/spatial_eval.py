@@ -5,7 +5,7 @@ from string import ascii_uppercase
 
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
 from vlmlens.datasets.benchmarks.letters import options
-from vlmlens.datasets.reading import table_rows as rows
+from vlmlens.datasets.reading import rows
 from vlmlens.errors import DataError
 from vlmlens.sample import Sample
 

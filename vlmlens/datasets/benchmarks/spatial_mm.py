@@ -5,8 +5,7 @@ from pathlib import Path
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
 from vlmlens.datasets.benchmarks.letters import chosen, options
 from vlmlens.datasets.benchmarks.mmvp import LETTER
-from vlmlens.datasets.reading import Row, lookup
-from vlmlens.datasets.reading import table_rows as rows
+from vlmlens.datasets.reading import Row, lookup, rows
 from vlmlens.sample import Sample
 
 ORIGIN = "github.com/FatemehShiri/Spatial-MM (images on its Google Drive)"

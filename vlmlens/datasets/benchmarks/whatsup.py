@@ -8,8 +8,7 @@ import numpy as np
 
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
 from vlmlens.datasets.benchmarks.mmvp import LETTER
-from vlmlens.datasets.reading import Row, lookup
-from vlmlens.datasets.reading import table_rows as rows
+from vlmlens.datasets.reading import Row, lookup, rows
 from vlmlens.errors import DataError
 from vlmlens.sample import Sample
 
