@@ -4,19 +4,33 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from vlmlens.errors import InputError
 from vlmlens.graders.options import OPPOSITE, Option, options
-from vlmlens.graders.words import ARTICLES, Word, is_number, plain, read, readable
+from vlmlens.graders.words import ARTICLES, Word, plain, read, readable
 
 _NOT = ("not", "never", "neither", "nor", "cannot", "without", "except")
 #: Words that an enumeration begins after: "it is a cat and a dog" lists a cat and a dog.
 _OPENING = ("is", "are", "was", "were", "be", "see", "shows", "has", "have", "of", "with", "its")
-_FILLER = ("yes", "no", "ok", "okay", "sure", "well", "so", "answer")
-#: What may come after a letter that stands alone: an end, a sign, a bracket, a dash, some words.
+_FILLER = (
+    *("yes", "no", "ok", "okay", "sure", "well", "so", "answer", "therefore", "thus", "hence"),
+    *("then", "certainly", "clearly", "definitely", "obviously", "hmm", "oh", "please", "sorry"),
+)
+#: "The right answer", "right above": what is right here is no place.
+_CORRECT = ("answer", "answers", "choice", "option", "letter", "response", "solution")
+_JUST = ("above", "below", "under", "underneath", "beneath", "over", "behind", "beside", "next")
+_JUST += ("between", "near", "inside")
+_SEEMS = ("is", "was", "be", "to", "must", "would", "should", "seems", "appears", "looks", "sounds")
+_WRONG, _TRUE = ("wrong", "incorrect", "false"), ("right", "correct", "true", "answer")
+#: What may come after a letter that stands alone: an end, a sign, a word that no article has
+#: after it. "I would" and its like begin with no letter.
 _AFTER = re.compile(
-    r"[*_\"`”’']*(?:\s*$|\s*\n|[.,:;!?](?!\w)|[\])}>]|\s*[/&]|\s+[-–—(]|"
-    r"\s+(?:or|and|nor|but|is|because|since|as)\b)"
+    r"[*_\"`”’']*(?:\s*$|\s*\n|[^\w\s.'’#+%°@^~\-–]|\.(?!\w)|\s+[^\w\s]|\s*[/+]\s*[\w(]|[-–][A-Z](?!\w)|"
+    r"\s+[A-Z](?![\w'’])|\s+(?:or|and|nor|but|is|vs|versus|because|since)\b|"
+    r"(?<![Ii])\s+(?:as|if|it|was|would|could|should|must|will|can|may|might|has|does|seems|appears|"
+    r"looks|fits|matches|to|for|in|on|at|of|with|from|here|rather|instead)\b)"
 )
 _CLOSED = re.compile(r"[*_\"`”’']*[\])}>]")
+_INITIALS = re.compile(r"(?<![^\W_])[A-Za-z]\.$")
 _CUE = re.compile(r"\b(?:option|choice|letter)\W*$", re.IGNORECASE)
 #: What may come before a small letter that stands for an option, and is no article.
 _BEFORE = re.compile(
@@ -57,7 +71,14 @@ def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
         said: what the model says.
         gold: the right answer.
         choices: what the answer is chosen from, if it is.
+
+    Raises:
+        InputError: something that is no text.
     """
+    if wrong := [x for x in (said, gold, *choices) if not isinstance(x, str)]:
+        raise InputError(f"{wrong[0]!r:.60} is no text: grade(said, gold, choices) takes texts")
+    if isinstance(choices, str):
+        raise InputError(f"choices={choices!r:.60} is one text; pass a tuple of texts")
     said, gold = readable(said), readable(gold)
     if said.strip() == gold.strip() != "":
         return True
@@ -102,7 +123,8 @@ def _without_articles(said: str, marked: Mapping[int, int]) -> list[Word]:
     comma = False
     for word in read(said):
         comma = comma or word.comma
-        if word.text not in ARTICLES or word.start in marked:
+        initial = _INITIALS.search(said[: word.start]) or re.match(r"\.\w", said[word.end :])
+        if word.text not in ARTICLES or word.start in marked or initial:
             kept.append(replace(word, comma=comma))
             comma = False
     return kept
@@ -117,10 +139,12 @@ def _letters(said: str, found: Sequence[Option]) -> dict[int, int]:
         if which is None:
             continue
         before, after = said[: word.start], said[word.end :]
+        if _INITIALS.search(before):
+            continue
         small = said[word.start].islower()
         text = found[which].text
         beside = [w.text for w in read(after) if w.text not in ARTICLES][: len(text)]
-        meant = _AFTER.match(after) or (text and tuple(beside) == text)
+        meant = _AFTER.match(said, word.end) or (text and tuple(beside) == text)
         sure = _CLOSED.match(after) or (_CUE.search(before) and (meant or not small))
         if sure or (meant and (not small or _BEFORE.search(before))):
             marked[word.start] = which
@@ -146,7 +170,7 @@ def _mentions(
         longest = len(here[0][0]) if here else 0
         mentions += [_Mention(n, at, at + longest) for t, n in here if len(t) == longest]
         at += longest or 1
-    return [m for m in mentions if not _determiner(words, m)]
+    return [m for m in mentions if not (_determiner(words, m) or _idiom(words, m, marked))]
 
 
 def _determiner(words: Sequence[Word], mention: _Mention) -> bool:
@@ -164,9 +188,42 @@ def _determiner(words: Sequence[Word], mention: _Mention) -> bool:
     )
 
 
-def _denied(words: Sequence[Word], mention: _Mention) -> bool:
-    """Whether something before it in its clause takes it back."""
+def _idiom(words: Sequence[Word], mention: _Mention, marked: Mapping[int, int]) -> bool:
+    """Whether its one word is that of "none of the above", "A is right" or "right above"."""
     at = mention.start
+    if mention.end - at > 1:
+        return False
+    before, after = words[at - 1].text if at else "", _said_of(words, mention)[:1]
+    if words[at].text == "above":
+        return before == "of"
+    while at and words[at - 1].text in _SEEMS:
+        at -= 1
+    found = at < mention.start and at > 0 and words[at - 1].start in marked
+    found |= bool(after) and after[0] in _CORRECT
+    found |= bool(after) and after[0] in _JUST and before not in ("on", "to", "at", "from", "far")
+    return words[mention.start].text == "right" and found
+
+
+def _said_of(words: Sequence[Word], mention: _Mention) -> list[str]:
+    """The three words after it, as far as no comma and no full stop comes between."""
+    found: list[str] = []
+    for word in words[mention.end : mention.end + 3]:
+        if word.comma or word.clause != words[mention.start].clause:
+            break
+        found.append(word.text)
+    return found
+
+
+def _denied(words: Sequence[Word], mention: _Mention) -> bool:
+    """Whether its clause takes it back: before it, or after it ("A is wrong")."""
+    at = mention.start
+    is_, *verdict = [*_said_of(words, mention), ""]
+    if is_ in ("is", "are", "was", "were") and (
+        verdict[0] in _WRONG or (verdict[0] == "not" and verdict[1] in _TRUE)
+    ):
+        return True
+    if [w.text for w in words[max(at - 2, 0) : at]] in (["instead", "of"], ["rather", "than"]):
+        return True
     if at and words[at - 1].text == "no" and words[at].text not in OPPOSITE:
         return not words[at].comma
     while at and not words[at].comma and words[at - 1].text != "but":
@@ -185,7 +242,7 @@ def _hedged(
     clause = words[mention.start].clause
     if any(w.text == "or" and w.clause == clause for _, w in rest):
         return True
-    if len(option.text) == 1 and is_number(option.text[0]):
+    if len(option.text) == 1 and option.text[0][0] in "-0123456789":
         for at, word in rest:
             number = word.text[-1].isdigit() and word.text[0] in "-0123456789"
             loose = word.spelled and word.text == "1"  # "two, the red one and ..."
@@ -194,6 +251,8 @@ def _hedged(
     if option.text and option.text[0] in OPPOSITE:  # "Yes, a dog." lists nothing
         return False
     size = max(len(option.text), 1)
+    if words[mention.start].text == option.letter.lower() != "":  # only letters are like a letter
+        return any(item and len("".join(item)) == 1 for item in _neighbours(words, mention, inside))
     return any(0 < len(item) <= size for item in _neighbours(words, mention, inside))
 
 

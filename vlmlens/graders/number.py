@@ -13,4 +13,4 @@ def _number(said: str, sample: Sample) -> Graded:
     return Graded(float(parsed == plain(sample.answer or "")), parsed, PARSED)
 
 
-NUMBER = Rule("number", 1, _number)
+NUMBER = Rule("number", 2, _number)

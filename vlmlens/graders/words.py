@@ -16,12 +16,21 @@ _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ni
 _SMALL = {word: n for n, word in enumerate(_UNITS)} | {
     word: 10 * n for n, word in enumerate(_TENS, 2)
 }
-_SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
+_SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000, "dozen": 12}
 # Digits joined by a sign are one number, date, time or range: "3.5" and "2-3" hold no "3".
 _TOKEN = re.compile(
     r"(?P<number>(?<![\w.])-?(?:\d+(?:[.,:/-]\d+)*|\.\d+)(?!\w))|(?P<word>[^\W_]+)"
-    r"|(?P<stop>[.;:!?\n])|(?P<comma>,)|(?P<or>/)|(?P<and>&)"
+    r"|(?P<stop>[.;:!?。\n])|(?P<comma>[,、])|(?P<or>/)|(?P<and>&)"
 )
+#: Other signs for a minus, and the stroke of a fraction.
+_SIGNS = {ord(sign): "-" for sign in "\u2010\u2012\u2013\u2212"} | {0x2044: "/"}
+#: Between a digit and a raised or lowered one, or a fraction, which are no more digits of it.
+_RAISED = re.compile(r"(?<=\d)(?=[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2089\u2150-\u215e])")
+#: Text between tags ("<answer>B</answer>"); what closes an answer, and other tokens of a template.
+_TAGS = re.compile(r"<([A-Za-z]\w*)>([^<>]*)</\1>")
+_MARKS = re.compile(r"</[A-Za-z]\w*>|<\|[^<>|]*\|>")
+#: "The one on the left" is no number.
+_POINTING = ("the", "this", "that", "which", "each", "every", "any", "another", "other")
 
 
 @dataclass(frozen=True)
@@ -46,9 +55,11 @@ class Word:
 
 
 def readable(text: str) -> str:
-    """The text in one way to write letters, signs and negations."""
-    text = unicodedata.normalize("NFKC", text).replace("\N{MINUS SIGN}", "-")
-    return re.sub(r"n['’]t\b", " not", text)
+    """The text in one way to write letters, signs and negations, without the tags around it."""
+    text = unicodedata.normalize("NFKC", _RAISED.sub(" ", text)).translate(_SIGNS)
+    while (bare := _TAGS.sub(r"\2 ", text)) != text:
+        text = bare
+    return re.sub(r"n['’]t\b", " not", _MARKS.sub(" ", text))
 
 
 def read(text: str) -> list[Word]:
@@ -94,7 +105,9 @@ def _spelled(words: Sequence[Word]) -> list[Word]:
         if end > at:
             first, last = words[at], words[end - 1]
             made.append(
-                Word(str(value), first.start, last.end, first.clause, first.comma, spelled=True)
+                Word(
+                    _digits(f"{value:f}"), *(first.start, last.end, first.clause, first.comma), True
+                )
             )
         else:
             made.append(words[at])
@@ -108,25 +121,40 @@ def _spelled(words: Sequence[Word]) -> list[Word]:
     return made
 
 
-def _number(words: Sequence[Word], at: int) -> tuple[int, int]:
-    """The number in letters that begins at a word, and where it ends: there if there is none."""
+def _number(words: Sequence[Word], at: int) -> tuple[Decimal, int]:
+    """The number that begins at a word and is not digits alone, and where it ends: there if none.
+
+    "One" after a word that points ("the one on the left") is none.
+    """
     value, end = _small(words, at)
-    if end == at:
-        return 0, at
-    while end < len(words) and words[end].text in _SCALES:
+    if end == at and _scaled(words, at + 1):
+        if is_number(words[at].text):  # "3 million"
+            value, end = Decimal(words[at].text), at + 1
+        elif words[at].text == "a":
+            value, end = Decimal(1), at + 1
+    pointed = at > 0 and words[at - 1].text in _POINTING and words[at].text == "one"
+    if end == at or (pointed and not _scaled(words, end)):
+        return Decimal(0), at
+    while _scaled(words, end):
         value, end = value * _SCALES[words[end].text], end + 1
         joined = end + (end < len(words) and words[end].text == "and")
         more, after = _small(words, joined)
-        if after > joined and not (after < len(words) and words[after].text in _SCALES):
+        if after > joined and not words[joined].comma and not _scaled(words, after):
             value, end = value + more, after
     return value, end
 
 
-def _small(words: Sequence[Word], at: int) -> tuple[int, int]:
+def _small(words: Sequence[Word], at: int) -> tuple[Decimal, int]:
     """A number below a hundred in letters, and where it ends."""
     if at >= len(words) or words[at].text not in _SMALL:
-        return 0, at
-    value, end = _SMALL[words[at].text], at + 1
-    if value >= 20 and end < len(words) and words[end].text in _UNITS[1:10]:
-        return value + _SMALL[words[end].text], end + 1
+        return Decimal(0), at
+    value, end = Decimal(_SMALL[words[at].text]), at + 1
+    following = words[end].text if end < len(words) and not words[end].comma else ""
+    if value >= 20 and following in _UNITS[1:10]:
+        return value + _SMALL[following], end + 1
     return value, end
+
+
+def _scaled(words: Sequence[Word], at: int) -> bool:
+    """Whether a word multiplies the number before it."""
+    return at < len(words) and words[at].text in _SCALES and not words[at].comma

@@ -3,6 +3,7 @@
 import re
 
 from vlmlens.graders.rule import AMBIGUOUS, PARSED, UNPARSED, Graded, Rule
+from vlmlens.graders.words import plain, read, readable
 from vlmlens.sample import Sample
 
 #: Words for yes and no that samples use as their answers.
@@ -26,12 +27,14 @@ def strict(said: str) -> tuple[str, str]:
     The first word decides where it is one of them ("Yes, it is not a cat"). Without either, an
     answer is unparsed; with both, ambiguous.
     """
-    words = re.findall(r"[a-z]+", said.lower())
+    said = readable(said)
+    words = [word.text for word in read(said) if word.text.isalpha()]
     if not words:
         return "", UNPARSED
     yes, no = (any(word in names for word in words) for names in (TRUE, FALSE))
     first = "yes" if words[0] in TRUE else "no" if words[0] in FALSE else ""
-    if first and not (words[1:2] in (["or"], ["and"]) or (yes and no and "or" in words)):
+    hedged = words[1:2] in (["or"], ["and"]) or (yes and no and ("or" in words or len(words) == 2))
+    if first and not hedged:
         return first, PARSED
     if yes and no:
         return "", AMBIGUOUS
@@ -43,7 +46,7 @@ def strict(said: str) -> tuple[str, str]:
 
 
 def _graded(answer: str, state: str, sample: Sample) -> Graded:
-    gold = "" if sample.answer is None else sample.answer.strip().lower()
+    gold = plain(sample.answer or "")
     wanted = "yes" if gold in TRUE else "no" if gold in FALSE else ""
     return Graded(float(answer == wanted != ""), answer, state)
 
@@ -56,5 +59,5 @@ def _pope(said: str, sample: Sample) -> Graded:
     return _graded(pope(said), PARSED, sample)
 
 
-YES_NO = Rule("yes_no", 1, _strict)
-POPE_OWN = Rule("pope", 1, _pope, "Li et al. 2023, arXiv:2305.10355")
+YES_NO = Rule("yes_no", 2, _strict)
+POPE_OWN = Rule("pope", 2, _pope, "Li et al. 2023, arXiv:2305.10355")
