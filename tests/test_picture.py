@@ -137,6 +137,8 @@ def ways(folder):
     return {
         "path": path,
         "path as text": str(path),
+        "path from home": f"~/{path.name}",
+        "path from home, as a path": Path("~", path.name),
         "image": image,
         "bytes": data,
         "bytearray": bytearray(data),
@@ -154,11 +156,13 @@ def ways(folder):
         "function giving an array": lambda: COLOURS,
         "struct of bytes": {"bytes": data, "path": "elsewhere.png"},
         "struct of a path": {"bytes": None, "path": str(path)},
+        "struct of a path from home": {"path": f"~/{path.name}"},
         "base64": "data:image/png;base64," + base64.b64encode(data).decode(),
     }
 
 
-def test_every_way_of_giving_a_picture_gives_it(tmp_path):
+def test_every_way_of_giving_a_picture_gives_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
     for way, given in ways(tmp_path).items():
         expected, off = COLOURS.astype(int), 1 if "bfloat16" in way else 0
         for images in (given, (given,), [given]):
@@ -203,6 +207,11 @@ def test_where_both_orders_would_fit_arrays_end_with_channels_and_tensors_begin_
         torch.zeros(3, dtype=torch.uint8),
         lambda: None,
         "nowhere.png",
+        "~/nowhere.png",
+        "~nobody-is-called-so/a.png",
+        "https://example.org/a.png",
+        "iVBORw0KGgo" * 500,
+        "a\0b.png",
         ".",
         "data:image/png;base64,x",
         object(),
@@ -227,6 +236,21 @@ def test_texts_that_are_none_are_refused_with_the_samples_id():
         code = f"from vlmlens.sample import Sample; Sample(**({given}))"
         said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
         assert "InputError: sample '7'" in said
+
+
+def test_colours_that_are_stored_multiplied_are_seen_on_white():
+    clear = np.dstack([COLOURS, np.arange(60, dtype=np.uint8).reshape(6, 10) * 4])
+    for mode, stored in (("RGBA", "RGBa"), ("LA", "La")):
+        image = Image.fromarray(clear).convert(mode).convert(stored)
+        assert open_picture(image) == open_picture(image.convert(mode))
+
+
+def test_a_link_to_nowhere_says_where_it_leads(tmp_path):
+    (tmp_path / "a.png").symlink_to("gone.png")
+    with pytest.raises(ImageError, match=r"a\.png: it is a link to gone\.png, which is not there"):
+        open_picture(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="addresses are not read"):
+        open_picture("https://example.org/a.png")
 
 
 def test_a_text_file_handle_and_a_folder_say_what_to_do(tmp_path):

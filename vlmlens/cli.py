@@ -155,6 +155,7 @@ def diagnose(
     """
     from vlmlens import datasets
     from vlmlens.checks import allowed
+    from vlmlens.picture import at_home
 
     number(delta, "--delta")
     options = _options(model, device, dtype, revision, attention, trust_remote_code)
@@ -166,7 +167,7 @@ def diagnose(
         samples = 240
     asked = datasets.load(data, samples=samples, seed=seed, question=question, check=False)
     datasets.check_pictures(asked, most=allowed(max_failed, len(asked)))
-    left = datasets.left_out(data) if Path(data).is_dir() and data != "shapes-2d" else []
+    left = datasets.left_out(data) if at_home(data).is_dir() and data != "shapes-2d" else []
     err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False, soft_wrap=True)
     # The data is known to be in order: only now does it pay to import torch.
     from vlmlens import experiments, report
@@ -174,7 +175,7 @@ def diagnose(
     from vlmlens.report.summary import on_crops
 
     experiments.refuse_unscored(asked, scoring, reference)
-    experiments.claim(folder, model)
+    folder = experiments.claim(folder, model)
     with HookedVLM.from_pretrained(model, **options) as vlm:
         measured = (
             experiments.diagnose_all

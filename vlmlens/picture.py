@@ -50,11 +50,13 @@ def fixed(picture: Picture) -> Image.Image | str | Path | Callable[[], Any]:
     Raises:
         ImageError: it is nothing that a picture can be given as.
     """
-    if isinstance(picture, Image.Image | Path | Encoded):
+    if isinstance(picture, Image.Image | Encoded):
         return picture
+    if isinstance(picture, Path):
+        return at_home(picture)
     if isinstance(picture, str):
         if not picture.startswith("data:image/"):
-            return picture
+            return str(at_home(picture)) if picture.startswith("~") else picture
         try:
             return Encoded(base64.b64decode(picture.partition(",")[2]), f"{picture[:24]}...")
         except ValueError as error:
@@ -66,7 +68,7 @@ def fixed(picture: Picture) -> Image.Image | str | Path | Callable[[], Any]:
         if data:
             return Encoded(bytes(data), str(path or f"given as {len(data)} bytes"))
         if path:
-            return path
+            return fixed(path)
         raise ImageError("a picture's 'bytes' and 'path' are both empty")
     if hasattr(picture, "read"):
         if picture.seekable():
@@ -172,6 +174,14 @@ def name_of(picture: Picture) -> str:
     return printable(own) if isinstance(own, str) else f"{picture!r:.60}"
 
 
+def at_home(path: str | Path) -> Path:
+    """A path whose ``~`` is the user's home, as a shell would read it."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # "~somebody", whom nobody knows
+        return Path(path)
+
+
 def printable(path: str | Path) -> str:
     """A path as text that can be printed and stored, whatever bytes it is of on disk."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
@@ -200,13 +210,27 @@ def _read(source: str | Path | BytesIO, name: str) -> Image.Image:
         state = f"it is no readable image ({why})"
         if isinstance(source, BytesIO):
             state = state if source.getbuffer().nbytes else "it is empty"
-        elif Path(source).is_dir():
-            state = "it is a folder"
-        elif not Path(source).exists():
-            state = "there is no such file"
-        elif Path(source).stat().st_size == 0:
-            state = "the file is empty"
-        raise ImageError(f"cannot read the image {name}: {state}") from error
+        else:
+            state = _missing(source) or state
+        raise ImageError(f"cannot read the image {name:.200}: {state}") from error
+
+
+def _missing(path: str | Path) -> str:
+    """Why there is no file to read at a path; empty where there is one."""
+    try:
+        if Path(path).is_symlink() and not Path(path).exists():
+            return f"it is a link to {printable(Path(path).readlink())}, which is not there"
+        if Path(path).is_dir():
+            return "it is a folder"
+        if not Path(path).exists():
+            address = str(path).partition("://")[0] in ("http", "https", "file", "s3", "gs")
+            return "addresses are not read: give the path of a file" if address else _NO_FILE
+        return "" if Path(path).stat().st_size else "the file is empty"
+    except (OSError, ValueError):  # longer than a path may be, or with a character NUL
+        return f"{_NO_FILE}, and no file can have this name"
+
+
+_NO_FILE = "there is no such file"
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -230,6 +254,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _on_white(image: Image.Image) -> Image.Image:
     """In RGB, on white where it is transparent."""
+    if image.mode in ("La", "RGBa"):  # colours that are multiplied by how opaque they are
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     if "A" not in image.getbands() and image.info.get("transparency") is None:
         return image.convert("RGB")
     clear = image.convert("RGBA")

@@ -30,6 +30,12 @@ PUBLISHED = (
     "sub/questions.csv",
     "Questions.xlsx",
     "questions.txt",
+    "questions.yml",
+    "questions.csv.gz",
+    "val.json.zip",
+    "answers.pkl",
+    "annotations.xml",
+    "captions.txt",
 )
 
 
@@ -49,6 +55,38 @@ def test_a_file_that_may_hold_questions_is_never_passed_over(tmp_path, name, cap
         assert (sample.question, sample.answer) == ("What is it?", None)
         assert name in caplog.text
     assert left_out(tmp_path) == [name]
+
+
+def test_a_folder_below_home_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    RED.save(tmp_path / "mine" / "a.png")
+    assert ids("~/mine") == [sample.id for sample in load("~/mine")] == ["a.png"]
+    assert left_out("~/mine") == []
+    with pytest.raises(DataError, match="no data set '~/yours'"):
+        load("~/yours")
+
+
+def test_what_is_left_out_says_what_would_open_it(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("vlmlens.picture.find_spec", lambda name: None)
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 99)
+    with pytest.raises(DataError, match="pip install pillow-heif"):
+        image_folder(tmp_path)
+    RED.save(tmp_path / "b.png")
+    assert ids(tmp_path) == ["b.png"]
+    assert "a.heic; .heic is opened after pip install pillow-heif" in caplog.text
+
+
+def test_a_link_to_nowhere_and_another_case_are_named(tmp_path):
+    RED.save(tmp_path / "a.png")
+    (tmp_path / "questions.csv").write_text("image,question,answer\nA.PNG,What?,red\n")
+    with pytest.raises(ImageError, match=r"A\.PNG; did you mean a\.png"):
+        image_folder(tmp_path)
+    (tmp_path / "questions.csv").unlink()
+    (tmp_path / "b.png").symlink_to("gone.png")
+    with pytest.raises(ImageError, match=r"b\.png is a link to gone\.png, which is not there"):
+        image_folder(tmp_path)
 
 
 def test_results_that_were_written_into_the_folder_are_no_questions(tmp_path):

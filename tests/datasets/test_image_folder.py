@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -62,8 +63,12 @@ def test_a_csv_table_asks_a_question_a_row(folder):
 
 def test_a_jsonl_table_says_the_same(folder):
     asked = {"image": "b.png", "question": "How many?\u2028", "answer": 3, "choices": ["2", 3]}
-    write_jsonl(folder, asked, {"image": "a.JPG", "question": "Why?", "answer": None})
-    first, second = image_folder(folder)
+    unknown = [
+        {"image": "a.JPG", "question": q, "answer": a} for q, a in (("Why?", None), ("O?", np.nan))
+    ]
+    write_jsonl(folder, asked, *unknown)
+    first, second, third = image_folder(folder)
+    assert third.answer is None  # "NaN", as json.dumps writes it
     assert (first.question, first.answer, first.choices) == ("How many?", "3", ("2", "3"))
     assert (second.answer, second.id) == (None, "a.JPG:2")
 

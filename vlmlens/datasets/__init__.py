@@ -11,6 +11,7 @@ from vlmlens.datasets.shapes import shapes_2d
 from vlmlens.datasets.shapes.pairs import Pair, counterfactual_pairs
 from vlmlens.datasets.shapes.parquet import read_parquet, write_parquet
 from vlmlens.errors import DataError
+from vlmlens.picture import at_home
 from vlmlens.sample import Sample
 
 __all__ = [
@@ -61,7 +62,7 @@ def load(
         ImageError: it names images that cannot be read.
     """
     drawn([], samples, seed)  # says what is wrong with the number
-    path = Path(data)
+    path = at_home(data)
     published = None if path.exists() else asked_for(str(data))
     own = data == "shapes-2d" or path.is_file() or published is not None
     if question is not None and own and not path.is_dir():

@@ -15,9 +15,12 @@ from vlmlens.sample import Sample
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 #: What Pillow recognises by its content alone, whatever the file is called; HEIF with a plugin.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "QOI")
-#: Endings that questions and answers are published under.
+#: Endings that questions and answers are published under, packed or not; and, of other files,
+#: words of their names that say as much.
 SHEETS = (".csv", ".tsv", ".xls", ".xlsx", ".ods")
 TABLES = (*SHEETS, ".json", ".jsonl", ".ndjson", ".parquet", ".arrow")
+PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst")
+ASKING = ("question", "answer", "annotation", "caption")
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,15 @@ def _check(path: Path) -> None:
     if path.is_dir():
         raise ImageError(f"{name} is a folder; name the image in it")
     if not path.is_file():
-        there = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = get_close_matches(path.name, there, n=1)
-        advice = f"did you mean {printable(near[0])}?" if near else ""
+        if path.is_symlink():
+            raise ImageError(
+                f"{name} is a link to {printable(path.readlink())}, which is not there; mend it or "
+                "take it out"
+            )
+        files = [each for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        there = {each.name.lower(): each.name for each in files if each.is_file()}
+        near = get_close_matches(path.name.lower(), there, n=1)
+        advice = f"did you mean {printable(there[near[0]])}?" if near else ""
         raise ImageError(
             f"there is no image {name}; {advice or 'correct its name or put it there'}"
         )
@@ -153,6 +162,13 @@ def _is_table(path: Path) -> bool:
     name = path.name.lower()
     if name == "meta.json" and (path.parent / "results.nc").is_file():
         return False  # what `vlmlens diagnose --out` left there
-    return name.endswith(TABLES) or (
-        name.endswith((".txt", ".xml", ".yaml")) and "question" in name
-    )
+    for ending in PACKED:
+        name = name.removesuffix(ending)
+    return name.endswith(TABLES) or any(word in name for word in ASKING)
+
+
+def plugin(left: Iterable[Path]) -> str:
+    """What to install for the files that are left out, as the end of a sentence."""
+    if "HEIF" in Image.OPEN or not any(p.suffix.lower() in (".heic", ".heif") for p in left):
+        return ""
+    return "; .heic is opened after pip install pillow-heif"

@@ -3,11 +3,11 @@
 import logging
 from pathlib import Path
 
-from vlmlens.datasets.files import SUFFIXES, check_pictures, listing, named
+from vlmlens.datasets.files import SUFFIXES, check_pictures, listing, named, plugin
 from vlmlens.datasets.tables import COLUMNS, NAMES, REQUIRED, choices_of, rows, text_of
 from vlmlens.errors import DataError
 from vlmlens.graders import right_choice
-from vlmlens.picture import printable
+from vlmlens.picture import at_home, printable
 from vlmlens.sample import Sample
 
 QUESTION = "Describe the image."
@@ -42,7 +42,7 @@ def image_folder(
             hold questions and is not read, or a ``question`` beside a table that asks others.
         ImageError: images that are missing, empty or damaged; all of them are named.
     """
-    folder = Path(folder)
+    folder = at_home(folder)
     if not folder.is_dir():
         state = "it is a file" if folder.exists() else "there is no such folder"
         raise DataError(f"cannot read the image folder {printable(folder)}: {state}")
@@ -64,9 +64,10 @@ def image_folder(
 
 def left_out(folder: str | Path) -> list[str]:
     """The files that ``image_folder`` leaves out, as it names them; none where a table asks."""
-    if any((Path(folder) / name).is_file() for name in NAMES):
+    folder = at_home(folder)
+    if any((folder / name).is_file() for name in NAMES):
         return []
-    there = listing(Path(folder))
+    there = listing(folder)
     return [printable(path.relative_to(folder)) for path in (*there.tables, *there.others)]
 
 
@@ -81,15 +82,16 @@ def _found(folder: Path, question: str | None) -> list[Sample]:
         )
     if left := (*there.tables, *there.others):
         logging.getLogger("vlmlens").warning(
-            "%s: left out, being no images that Pillow opens here (%d): %s",
+            "%s: left out, being no images that Pillow opens here (%d): %s%s",
             folder,
             len(left),
             named(left, folder),
+            plugin(left),
         )
     if not there.pictures:
         raise DataError(
             f"{folder} holds no images ({' '.join(s[1:] for s in SUFFIXES)}) and no "
-            f"{' or '.join(NAMES)}; put some there, or name another folder"
+            f"{' or '.join(NAMES)}; put some there, or name another folder{plugin(left)}"
         )
     return [
         Sample(

@@ -47,7 +47,7 @@ def text_of(value: Any, key: str, where: str) -> str:
     Raises:
         DataError: neither a text nor a number.
     """
-    if value is None:
+    if value is None or value != value:  # NaN is what some write where nothing is known
         return ""
     if isinstance(value, str):
         return value.strip()

@@ -14,6 +14,7 @@ from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.measures import Measure, saves_of
 from vlmlens.experiments.store import Store
 from vlmlens.model import HookedVLM
+from vlmlens.picture import at_home
 from vlmlens.sample import Sample
 
 #: The numbers of some samples, and the table of what was measured of them.
@@ -141,4 +142,4 @@ def as_folder(given: Path | str) -> Path:
     """
     if not isinstance(given, str | Path) or not str(given):
         raise InputError(f"folder={given!r}; pass a path, or None to keep nothing")
-    return Path(given)
+    return at_home(given)

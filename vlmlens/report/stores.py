@@ -6,6 +6,7 @@ import xarray as xr
 
 from vlmlens.errors import DataError
 from vlmlens.experiments import read
+from vlmlens.picture import at_home
 from vlmlens.report.page import build
 
 RESULTS, PSI = "results.nc", "psi.nc"
@@ -22,7 +23,7 @@ def from_store(store: str | Path, path: str | Path | None = None) -> Path:
     Raises:
         DataError: there is nothing to report, or it does not open.
     """
-    store = Path(store)
+    store = at_home(store)
     if not store.exists():
         raise DataError(f"there is no {store}: a store is a folder with {RESULTS}, or a .nc file")
     file = store if store.is_file() else store / RESULTS

@@ -8,6 +8,7 @@ from typing import Any
 from xxhash import xxh3_128
 
 from vlmlens.errors import InputError, UnknownModelError, UnsupportedModelError
+from vlmlens.picture import at_home
 
 WEIGHTS = "weights"
 #: Endings of the files that a model is opened from: weights, settings, vocabularies, templates.
@@ -162,7 +163,7 @@ def _folder(model: str | Path) -> Path:
 
     if model in smol.NAMES:
         return smol.fetched(str(model))
-    return bundled().get(str(model), Path(model))
+    return bundled().get(str(model), at_home(model))
 
 
 def _like_hub_id(name: str) -> bool:

@@ -12,7 +12,7 @@ from vlmlens.datasets.draw import drawn
 from vlmlens.datasets.shapes import Drawn, Entry
 from vlmlens.datasets.tables import choices_of
 from vlmlens.errors import DataError, ImageError
-from vlmlens.picture import Encoded, Picture, open_picture
+from vlmlens.picture import Encoded, at_home, Picture, open_picture
 from vlmlens.sample import Sample
 
 #: What is read; the published set has ``objects`` too, which no sample needs.
@@ -41,7 +41,7 @@ def read_parquet(path: str | Path, *, samples: int | None = None, seed: int = 0)
         DataError: the file is missing, no parquet, lacks columns or holds no questions.
         ImageError: a row has no image, or names a file that is not there.
     """
-    path = Path(path)
+    path = at_home(path)
     with _opened(path) as file:
         rows = file.read(columns=[name for name in COLUMNS if name != IMAGE]).to_pylist()
     ids = Counter(str(row["entry_id"]) for row in rows)
