@@ -1,16 +1,16 @@
 """Sample: images, a question, its choices, the answer."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
 from vlmlens.errors import ImageError, InputError
 from vlmlens.picture import Picture, fixed, name_of, open_picture
 
-__all__ = ["Picture", "Sample", "about", "open_picture"]
+__all__ = ["Picture", "Sample", "about", "open_picture", "with_answers_known"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,11 @@ class Sample:
             return tuple(map(fixed, given))
         except ImageError as error:
             raise ImageError(f"{self.named()}: {error}") from error
+
+
+def with_answers_known(samples: Iterable[Sample]) -> list[Sample]:
+    """The same samples, with None for an answer that holds no character: nobody knows it."""
+    return [s if s.answer is None or s.answer.strip() else replace(s, answer=None) for s in samples]
 
 
 @contextmanager

@@ -61,6 +61,24 @@ def test_some_missing_answers_change_nothing_of_the_others(shapes, which, batch)
     assert flips.sel(category="overall").equals(alone.sel(category="overall"))
 
 
+@pytest.mark.parametrize("scoring", ["greedy", "likelihood"])
+@pytest.mark.parametrize("empty", ["", " ", "\n\t"])
+def test_an_empty_answer_is_a_missing_one(shapes, empty, scoring):
+    blank = [replace(s, answer=empty) if n == 2 else s for n, s in enumerate(SAMPLES)]
+    found = asked(shapes, blank, scoring=scoring)
+    assert found.equals(asked(shapes, lacking(2), scoring=scoring))
+    assert json.loads(found.attrs["unanswered"]) == [SAMPLES[2].id]
+    direct = Experiment(shapes, blank, Answering()).run()
+    assert direct["correct"].isnull().values.ravel().tolist() == [n == 2 for n in range(6)]
+
+
+def test_what_the_model_says_may_be_empty(shapes):
+    """Silence that stays silence is the same answer: own answers are no gold ones."""
+    said = [replace(s, answer="", choices=()) for s in SAMPLES[:2]]
+    found = Experiment(shapes, said, Answering(own=True)).run()
+    assert found["correct"].values.ravel().tolist() == [0.0, 0.0]  # it says something
+
+
 @pytest.mark.parametrize("measure", [Answering(), Comparing(), Choosing()])
 def test_every_measure_leaves_a_hole_where_an_answer_is_missing(shapes, measure):
     """And none for the others of its batch."""

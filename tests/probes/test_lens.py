@@ -145,6 +145,23 @@ def test_questions_about_one_picture_are_on_one_side():
         probes.linear_probe(replace(run, inputs=alone), labels)
 
 
+def test_the_interval_is_that_of_so_many_tokens_of_so_many_pictures():
+    """Tossed labels: about as wide as 2 x 1.96 standard errors of all tokens, and not of few."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, (40, 9)).astype(str)
+    found = probes.linear_probe(planted(40), [list(own) for own in labels])
+    width = (found["accuracy_high"] - found["accuracy_low"]).values
+    tokens = 2 * 1.96 * np.sqrt(0.25 / labels.size)
+    assert (width > 0.7 * tokens).all()
+    assert (width < 1.6 * tokens).all()
+    # Pictures that are all right or all wrong are as few answers as there are pictures.
+    whole = [[str(n % 2)] * 9 for n in range(12)]
+    found = probes.linear_probe(planted(12), whole)
+    assert (found["accuracy_high"] - found["accuracy_low"] > 0.2).all()
+    sure = probes.linear_probe(planted(12, noise=0.0), [["a", *"bbbbbbbb"]] * 12)
+    assert 0.6 < sure["accuracy_low"].values[1] < 0.9
+
+
 def test_labels_by_boxes():
     own = layout("bvvvvu", columns=2)
     boxes = {"red": (0, 0, 10, 20), "blue": (10, 10, 20, 20)}

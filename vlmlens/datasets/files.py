@@ -96,7 +96,7 @@ def _check(path: Path) -> None:
                 f"{name} is a link to {printable(path.readlink())}, which is not there; mend it or "
                 "take it out"
             )
-        files = [each for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        files = list(path.parent.iterdir()) if path.parent.is_dir() else []
         there = {each.name.lower(): each.name for each in files if each.is_file()}
         near = get_close_matches(path.name.lower(), there, n=1)
         advice = f"did you mean {printable(there[near[0]])}?" if near else ""

@@ -23,7 +23,7 @@ from vlmlens.interventions import Intervention, MovePositions, PermuteVision, Ro
 from vlmlens.model import HookedVLM
 from vlmlens.probes.linear import NEEDS as STATES
 from vlmlens.probes.steps import LAST_ROWS
-from vlmlens.sample import Sample
+from vlmlens.sample import Sample, with_answers_known
 from vlmlens.select import Where
 
 #: Shares of an image's tokens that are shuffled.
@@ -90,6 +90,7 @@ def diagnose_all(
         * ``embedding``: quartiles of the embedding table's norms, and of the questions' words
         * ``shown``: attention, likeness and words patch by patch, of the first few pictures
     """
+    samples = with_answers_known(samples)
     look = Looking(system=system, max_new_tokens=max_new_tokens, delta=delta)
     found = diagnose(
         model,

@@ -19,7 +19,7 @@ from vlmlens.experiments.measures import Measure
 from vlmlens.identity import unit
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM
-from vlmlens.sample import Sample
+from vlmlens.sample import Sample, with_answers_known
 
 #: What results call something else by.
 TAKEN = ("sample", "category", "question", "gold", "picture", "chance")
@@ -60,7 +60,7 @@ class Experiment:
 
     def __post_init__(self):
         given = {
-            "samples": _samples(self.samples),
+            "samples": _samples(self.samples, getattr(self.measure, "own", False)),
             "interventions": _labelled(self.interventions),
             "batch": _batch(self.batch),
         }
@@ -182,7 +182,8 @@ def named(samples: Sequence[Sample]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _samples(given: Any) -> tuple[Sample, ...]:
+def _samples(given: Any, own: bool) -> tuple[Sample, ...]:
+    """Samples, in which an empty answer is none, unless it is what the model itself said."""
     if isinstance(given, Sample):
         raise InputError("samples is one sample; pass a list of them")
     try:
@@ -193,7 +194,7 @@ def _samples(given: Any) -> tuple[Sample, ...]:
         raise DataError("an experiment needs samples; the data set is empty")
     if strange := [one for one in samples if not isinstance(one, Sample)]:
         raise InputError(f"{strange[0]!r} is no sample; pass a list of Sample(question, images)")
-    return samples
+    return samples if own else tuple(with_answers_known(samples))
 
 
 def _batch(given: Any) -> int:

@@ -26,7 +26,7 @@ from vlmlens.model import HookedVLM
 from vlmlens.probes import position_sensitivity_index
 from vlmlens.probes.graded import UNANSWERED, graded
 from vlmlens.probes.psi import ORIGINAL, groups_of
-from vlmlens.sample import Sample
+from vlmlens.sample import Sample, with_answers_known
 
 SCORING = ("greedy", "likelihood")
 REFERENCES = ("gold", "own")
@@ -86,6 +86,7 @@ def permutation_test(
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
     """
+    samples = with_answers_known(samples)
     reference = refuse_unscored(samples, scoring, reference)
     answered = sum(sample.answer is not None for sample in samples)
     options: Any = {"system": system, "allow_nonfinite": allow_nonfinite}
@@ -217,6 +218,7 @@ def diagnose(
         DataError: a folder that holds another model's results, or cannot be written into; too
             many samples failed.
     """
+    samples = with_answers_known(samples)
     refuse_unscored(samples, scoring, reference)
     whole(permutations, "permutations", least=1)
     number(delta, "delta")

@@ -12,7 +12,7 @@ from vlmlens.datasets.draw import drawn
 from vlmlens.datasets.shapes import Drawn, Entry
 from vlmlens.datasets.tables import choices_of
 from vlmlens.errors import DataError, ImageError
-from vlmlens.picture import Encoded, at_home, Picture, open_picture
+from vlmlens.picture import Encoded, Picture, at_home, open_picture
 from vlmlens.sample import Sample
 
 #: What is read; the published set has ``objects`` too, which no sample needs.
