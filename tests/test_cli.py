@@ -264,7 +264,10 @@ def test_questions_about_one_picture_are_said_to_be(saved, tmp_path, vlmlens_say
     out = tmp_path / "results"
     code, said, _ = vlmlens_says("diagnose", saved, "--data", tmp_path, "--out", out, *SMALL)
     assert code == 0 and "3 questions about 1 picture" in " ".join(said.split())
-    assert "3 questions about 1 picture" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "3 questions about 1 picture" in page
+    for shown in (" ".join(said.split()), page):  # and what there is to beware of
+        assert "Beware: overall: only 1 picture: " in shown and "no interval" in shown
 
 
 @pytest.mark.parametrize(

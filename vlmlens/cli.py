@@ -405,8 +405,8 @@ def _table(found: "Diagnosis") -> Table:
     )
     table.add_column("category", no_wrap=True)
     psi = found.psi
-    shared = bool((psi["pictures"] < psi["n"]).any())
-    heads = ["n", *(["pictures"] if shared else [])]
+    shared = bool((psi["units"] < psi["n"]).any())
+    heads = ["n", *([f"{psi.attrs['unit']}s"] if shared else [])]
     if own:  # accuracy would be 1 by construction, and no exchange of the two is possible
         heads += ["answers kept", "changed % \\[95 %]"]
     else:
@@ -419,7 +419,7 @@ def _table(found: "Diagnosis") -> Table:
         # Escaped, or rich takes "[nan, nan]" for a style.
         index = escape(f"{_plain(float(row['psi']), '.1f')} {_interval(low, high, '.1f')}")
         intact, shuffled = (f"{float(row[n]):.3f}" for n in ("accuracy", "accuracy_permuted"))
-        cells = [str(int(row[name])) for name in ("n", *(["pictures"] if shared else []))]
+        cells = [str(int(row[name])) for name in ("n", *(["units"] if shared else []))]
         cells += [shuffled, index] if own else [intact, shuffled, index]
         table.add_row(
             escape(str(category)), *cells, *([] if own else [_plain(float(row["p_value"]), ".2g")])
@@ -430,9 +430,10 @@ def _table(found: "Diagnosis") -> Table:
 def _notes(found: "Diagnosis") -> list[str]:
     """What is to be known of the table: what answers are held against, and who is left out."""
     notes = []
-    asked, seen = (int(found.psi[name][0]) for name in ("n", "pictures"))
+    asked, seen = (int(found.psi[name][0]) for name in ("n", "units"))
     if seen < asked:
-        shared = f"{seen} pictures" if seen > 1 else "1 picture"
+        unit = found.psi.attrs["unit"]
+        shared = f"{seen} {unit}s" if seen > 1 else f"1 {unit}"
         notes.append(f"{asked} questions about {shared}: what shares one is one draw.")
     if found.results.attrs["reference"] == "own":
         why = "as asked" if found.results.attrs["answered"] else "no answers in the data"
@@ -444,6 +445,8 @@ def _notes(found: "Diagnosis") -> list[str]:
             f"{len(left)} of {found.results.sizes['sample']} questions have no right answer and "
             f"are left out of accuracy and PSI: {', '.join(left[:5])}{more}."
         )
+    if "note" in found.psi.attrs:
+        notes.append(f"Beware: {found.psi.attrs['note']}.")
     return notes
 
 
@@ -485,10 +488,8 @@ def _averages(found: "Diagnosis") -> Table:
     from vlmlens.probes.statistics import mean_map
 
     summary = found.tables["summary"]
-    table = Table(
-        title="every measurement, averaged over its cells",
-        caption=f"tests: {summary.attrs['correction']} correction over the cells of each variable",
-    )
+    table = Table(title="every measurement, averaged over its cells")
+    notes: dict[str, list[str]] = {}
     for name in ("variable", "mean \\[95 %]", "cells that differ from the null"):
         table.add_column(name, justify="left" if name == "variable" else "right")
     for name in map(str, found.results):
@@ -505,6 +506,8 @@ def _averages(found: "Diagnosis") -> Table:
             part = part.where(np.isfinite(part))
             cell = mean_map(part.mean([d for d in part.dims if d != "sample"]))
             mean, low, high = (float(cell[key]) for key in ("mean", "low", "high"))
+            for said in filter(None, (row.attrs.get("note") for row in (summary[name], cell))):
+                notes.setdefault(said, []).append(f"{name} {label}".strip())
             if mean == mean:  # a role that nobody plays has no mean
                 table.add_row(
                     f"{name} {label}".strip()
@@ -512,6 +515,9 @@ def _averages(found: "Diagnosis") -> Table:
                     escape(f"{mean:.4g} {_interval(low, high, '.3g')}"),
                     hits,
                 )
+    tests = f"Tests: {summary.attrs['correction']} correction over the cells of each variable."
+    said = [f"Beware, {', '.join(dict.fromkeys(who))}: {note}." for note, who in notes.items()]
+    table.caption = escape(" ".join([tests, *said]))
     return table
 
 

@@ -9,11 +9,13 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 LEVEL = 0.95
-#: Below so many units an interval is Student's alone, since skewness cannot be told: say so.
+#: Below so many units nothing can be told of skewness: say so.
 FEW = 5
-#: Few draws show too little of a long tail: their skewness is taken for this many times as large,
-#: for an interval; and for a test of many cells, which looks farther out.
-CAUTION, CAUTION_FAR = 1.25, 1.5
+#: Few draws show too little of a long tail: for a test of many cells, which looks far out, their
+#: skewness is taken for this many times as large; for an interval see ``feared``.
+CAUTION_FAR = 1.5
+#: Below so many units the interval of a skewed mean may be too narrow: say so (``beware``).
+ENOUGH = 12
 #: Doublings of the distance from the estimate within which the end of an interval is looked for.
 REACH, STEPS = 16, 40
 
@@ -21,10 +23,11 @@ Units = Float[np.ndarray, "unit cell"]
 Cells = Float[np.ndarray, " cell"]
 
 
-def student(n, first, second, third, caution: float = CAUTION) -> tuple[np.ndarray, np.ndarray]:
+def student(n, first, second, third, caution: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Student's t of sums of powers of n values each, and a = caution x skewness / sqrt(n).
 
-    t is 0 where all values are 0, and infinite where they are equal and not 0.
+    t is 0 where all values are 0, and infinite where they are equal and not 0. Without caution a
+    is between -1 and 1, which n - 1 equal values and one other have.
     """
     mean = first / n
     spread = np.maximum(second - n * mean**2, 0.0)
@@ -48,6 +51,37 @@ def hall(t, a):
     return np.where(small | np.isinf(t), t, bent)
 
 
+def feared(a, n, limit):
+    """The a that an interval reckons with, for the one that its n values show (``student``).
+
+        (1 + 4 / n) a / (1 - a^2), in size at most 9 / (8 limit)
+
+    The nearer a is to 1, the most that n values can show, the less it says of the tail behind it.
+    At the bound Hall's transformation reaches farthest, four times as far as t itself; a greater a
+    would bring it back.
+    """
+    with np.errstate(divide="ignore"):
+        more = (1 + 4 / n) * a / np.maximum(1 - a**2, 0.0)
+    return np.clip(np.where(a == 0, 0.0, more), -9 / (8 * limit), 9 / (8 * limit))
+
+
+def beware(unit: str, count: int) -> str:
+    """What to say of an interval of a mean over so few units; nothing where they are enough."""
+    if count >= ENOUGH:
+        return ""
+    if count < 2:
+        return f"only {count} {unit}: how far means vary cannot be told, so there is no interval"
+    if count < FEW:
+        return (
+            f"only {count} {unit}s: such intervals hold for values that are spread about evenly to "
+            f"both sides; {FEW} {unit}s at least for others"
+        )
+    return (
+        f"only {count} {unit}s: of strongly skewed values, as lognormal ones, such intervals of "
+        f"means hold the true one in .91 to .94 of cases, not in .95; {ENOUGH} {unit}s or more"
+    )
+
+
 def cautious_t(n, first, second, third) -> np.ndarray:
     """The smaller of t and Hall's, in size, with t's sign: what a test should believe.
 
@@ -65,10 +99,10 @@ def cautious_t(n, first, second, third) -> np.ndarray:
 def ratio_interval(x: Units, y: Units, known: Bool[np.ndarray, "unit cell"]) -> np.ndarray:
     """Ratios sum(x) / sum(y) over units and their 95 % intervals: (3, cell).
 
-    An interval holds every r at which neither t nor Hall's of the mean of x - r y, over units,
-    exceeds Student's quantile (Fieller's way, which needs no variance of a ratio). y = 1 makes it
-    an interval of the mean. No width where x - r y is 0 for every unit; NaN for fewer than two
-    units, and where no r is far enough (y itself may be 0).
+    An interval holds every r at which t or Hall's (with ``feared``) of the mean of x - r y, over
+    units, does not exceed Student's quantile (Fieller's way, which needs no variance of a ratio).
+    y = 1 makes it an interval of the mean. No width where x - r y is 0 for every unit; NaN for
+    fewer than two units, and where no r is far enough (y itself may be 0).
 
     Args:
         x: one value a unit.
@@ -104,7 +138,7 @@ def _farthest(side: float, unit: Cells, n: Cells, powers: list[np.ndarray], limi
         d = side * steps * unit
         first, second = -d * y, ee - 2 * d * ey + d**2 * yy
         t, a = student(n, first, second, eee - 3 * d * eey + 3 * d**2 * eyy - d**3 * yyy)
-        return np.abs(t), np.abs(hall(t, a))
+        return np.abs(t), np.abs(hall(t, feared(a, n, limit)))
 
     ends = []
     for which in (0, 1):

@@ -18,17 +18,20 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from vlmlens import estimates
+from vlmlens import draws, estimates
 from vlmlens.probes import dose, dose_response, position_sensitivity_index, psi
 from vlmlens.probes import statistics as st
 from vlmlens.probes.statistics import clusters, intervals, maps, paired, redrawn
+from vlmlens.study import paired as models
+from vlmlens.study.paired import CONDITIONS, compared
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "statistics.md"
 BEGIN, END = "<!-- coverage -->\n", "<!-- /coverage -->"
 #: Where the numbers come from: a row is done again once one of these has changed.
-SOURCES = (estimates, maps, redrawn, intervals, clusters, paired, psi, dose)
+SOURCES = (draws, estimates, models, maps, redrawn, intervals, clusters, paired, psi, dose)
 CELLS = 32
+CHANCE = 0.2  # of guessing, in simulated answers
 SETS = "data sets"
 NORMAL = stats.norm
 
@@ -77,7 +80,7 @@ class Row:
         return {SETS: count} | shares
 
 
-def array(x: np.ndarray, *dims: str, **coords) -> xr.DataArray:
+def array(x: np.ndarray, *dims: str, **coords: object) -> xr.DataArray:
     """Values with names."""
     return xr.DataArray(x, dims=dims, coords=coords)
 
@@ -143,15 +146,16 @@ def answers(
         columns.append(np.sqrt(0.7) * moved + np.sqrt(0.3) * noise < NORMAL.ppf(shuffled))
     names = ["original", *(f"seed {k}" for k in range(shuffles))]
     x = array(np.array(columns, dtype=float).T, "sample", "permutation", permutation=names)
-    return x.assign_coords(picture=("sample", own))
+    return x.assign_coords(picture=("sample", own), chance=("sample", np.full(n, CHANCE)))
 
 
 def psi_covered(pictures: list[int], intact: float, shuffled: float):
-    """Whether the intervals of PSI and both accuracies hold the true ones."""
+    """Whether the intervals of PSI, in both forms, and of both accuracies hold the true ones."""
     truth = {
         "psi": 100 * (1 - shuffled / intact),
         "accuracy": intact,
         "accuracy_permuted": shuffled,
+        "psi_corrected": 100 * (intact - shuffled) / (intact - CHANCE),
     }
 
     def once(rng: np.random.Generator) -> Mapping[str, bool]:
@@ -162,6 +166,42 @@ def psi_covered(pictures: list[int], intact: float, shuffled: float):
         }
 
     return once
+
+
+def differing(pictures: list[int]):
+    """Whether the intervals of two models' differences hold the true ones."""
+    one, other = (0.9, 0.7), (0.8, 0.5)
+    psi = [100 * (1 - shuffled / intact) for intact, shuffled in (one, other)]
+    truth = {"accuracy": other[0] - one[0], "psi": psi[1] - psi[0]}
+
+    def once(rng: np.random.Generator) -> Mapping[str, bool]:
+        found = compared(*two_models(rng, pictures, one, other)).isel(kind=0)
+        return {
+            name: bool(found[f"{name}_low"] <= true <= found[f"{name}_high"])
+            for name, true in truth.items()
+        }
+
+    return once
+
+
+def two_models(
+    rng: np.random.Generator, pictures: list[int], *shares: tuple[float, float]
+) -> list[xr.DataArray]:
+    """Two models' answers, intact and shuffled: what is hard about a picture, all find hard."""
+    own = np.repeat(np.arange(len(pictures)), pictures)
+    shared = rng.normal(size=len(pictures))[own]
+    models = []
+    for pair in shares:
+        columns = []
+        for share in pair:
+            hard = 0.8 * shared + 0.4 * rng.normal(size=len(pictures))[own]
+            hard += np.sqrt(0.2) * rng.normal(size=len(own))
+            columns.append((hard < NORMAL.ppf(share)).astype(float))
+        coords = {"picture": ("sample", own), "category": ("sample", ["object"] * len(own))}
+        models.append(
+            array(np.array(columns), "condition", "sample", condition=list(CONDITIONS), **coords)
+        )
+    return models
 
 
 def exchanged(pictures: list[int], shuffles: int):
@@ -260,6 +300,9 @@ def rows(pool: np.ndarray | None = None) -> list[Row]:
             what = f"accuracy {intact:g} to {shuffled:g}, {label}"
             once = psi_covered(pictures, intact, shuffled)
             made.append(Row("PSI", what, 0.95, 400, once))
+    for label in ("12 questions", "40 questions", "10 pictures x 4", "60 pictures of 1 to 12"):
+        once = differing(PICTURES[label])
+        made.append(Row("two models", f"0.9 to 0.7, 0.8 to 0.5, {label}", 0.95, 400, once))
     for label in ("12 questions", "40 questions", "10 pictures x 4"):
         for shuffles in (1, 5):
             what = f"{label}, shuffles: {shuffles}"

@@ -120,6 +120,18 @@ def test_pictures_without_answers_or_boxes(llava):
     assert "lens_log_prob" not in found.results
     assert found.tables["linear"]["label"].values.tolist() == ["row", "column"]
     assert (found.results["correct"].sel(permutation="original") == 1).all()
+    # Nothing is tested against what the model said itself: the share changed, with an interval.
+    for name, p in (
+        ("flips", "p"),
+        ("doses", "slope_p"),
+        ("doses", "trend_p"),
+        ("controls", "p_value"),
+    ):
+        table = found.tables[name]
+        assert table[p].isnull().all() and table.attrs["reference"] == "own"
+    doses = found.tables["doses"].sel(of="correct")
+    assert doses["changed"].sel(dose=0) == 0 and doses["changed_high"].notnull().all()
+    assert "only 3 pictures" in doses.attrs["note"] and "only 3 pictures" in found.psi.attrs["note"]
 
 
 def test_pictures_of_other_sizes_and_three_axes_of_rope():

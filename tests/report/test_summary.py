@@ -5,6 +5,7 @@ import xarray as xr
 from vlmlens.report.summary import (
     Estimate,
     in_category,
+    notes,
     on_crops,
     over_samples,
     permutations,
@@ -62,7 +63,9 @@ def test_an_estimate_is_on_a_side_only_with_its_whole_interval(estimate, side):
 
 def test_layers_and_heads_are_averaged_before_samples_are_drawn():
     values = xr.DataArray([[0.0, 1.0], [1.0, 0.0]], dims=("sample", "head"))
-    assert over_samples(values) == Estimate(0.5, 0.5, 0.5)
+    found = over_samples(values)
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+    assert "only 2 samples" in found.note
 
 
 def test_the_table_is_read_in_per_cent_but_for_nats(table):
@@ -163,3 +166,11 @@ def test_what_is_cropped_away_is_said(seen, told):
     assert bool(on_crops(results)) == bool(told)
     assert told in words(results)
     assert on_crops(xr.Dataset()) == ""
+
+
+def test_what_an_interval_is_to_be_distrusted_for_is_told_once(results, table):
+    few = "only 4 samples: such intervals hold for values that are spread about evenly"
+    assert [note[: len(few)] for note in notes(results, table)] == [few]
+    many = xr.concat([results] * 5, "sample")
+    assert notes(many, table) == []
+    assert notes(many, table.assign_attrs(note="color: only 3 pictures"))[0].startswith("color")

@@ -140,19 +140,26 @@ def controls(
 
 
 def control_table(
-    found: xr.Dataset, *, scene: str | bool | None = None, seed: int = 0
+    found: xr.Dataset,
+    *,
+    scene: str | bool | None = None,
+    reference: str | None = None,
+    seed: int = 0,
 ) -> xr.Dataset:
     """What each control leaves of the accuracy, with intervals.
 
     Args:
         found: of ``controls``.
-        scene: a coordinate of ``sample``; questions about one scene are resampled together.
-        seed: of intervals and tests.
+        scene: a coordinate of ``sample``; questions about one scene are drawn together.
+        reference: ``"gold"`` or ``"own"``, as in ``position_sensitivity_index``; by default the
+            attribute of ``correct``.
+        seed: of tests.
 
     Returns:
         ``position_sensitivity_index``'s variables over (control, category): ``accuracy`` is the
         seeing model's, ``accuracy_permuted`` the blind one's, ``psi`` the loss in per cent,
-        ``p_value`` of their difference.
+        ``p_value`` of their difference. Against own answers ``psi`` is the share of answers that
+        a control changes, and there is no p.
     """
     names = [str(name) for name in found["control"].values if str(name) != ORIGINAL]
     tables = []
@@ -160,5 +167,5 @@ def control_table(
         pair = found["correct"].sel(control=[ORIGINAL, name]).rename(control="permutation")
         if "chance" in pair.coords and bool(pair["chance"].isnull().any()):
             pair = pair.drop_vars("chance")
-        tables.append(position_sensitivity_index(pair, scene=scene, seed=seed))
+        tables.append(position_sensitivity_index(pair, scene=scene, reference=reference, seed=seed))
     return joined(tables, "control", names)

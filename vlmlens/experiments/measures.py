@@ -15,6 +15,7 @@ from vlmlens.graders import grade, right_choice, same
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, Run
 from vlmlens.probes import cmb, norms, rope
+from vlmlens.probes.graded import GOLD, OWN
 from vlmlens.sample import Sample
 
 
@@ -70,7 +71,8 @@ class Answering(Measure):
     Attributes:
         max_new_tokens: the length of an answer at most.
         own: the samples' answers are the model's own: ``correct`` is 1 where it says the same
-            (``graders.same``), and not where it names the right answer (``graders.grade``).
+            (``graders.same``), and not where it names the right answer (``graders.grade``). The
+            attribute ``reference`` says so to what makes tables of them.
     """
 
     max_new_tokens: int = 8
@@ -96,6 +98,8 @@ class Answering(Measure):
             right = probes.accuracy(said, gold, rule=same if self.own else grade)
             table["correct"] = right.where(known)
             table["log_prob"] = probes.answer_log_prob(said).where(known)
+            for name in ("correct", "log_prob"):
+                table[name].attrs["reference"] = OWN if self.own else GOLD
         return table
 
 

@@ -24,8 +24,8 @@ from vlmlens.experiments.measures import Answering, Choosing, Diagnosing, Measur
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.model import HookedVLM
 from vlmlens.probes import position_sensitivity_index
-from vlmlens.probes.graded import UNANSWERED, graded
-from vlmlens.probes.psi import ORIGINAL, groups_of
+from vlmlens.probes.graded import UNANSWERED
+from vlmlens.probes.psi import ORIGINAL
 from vlmlens.sample import Sample, with_answers_known
 
 SCORING = ("greedy", "likelihood")
@@ -280,8 +280,7 @@ def psi_of(results: xr.Dataset, *, scene: str | bool | None = None, seed: int = 
         seed: of the test.
 
     Returns:
-        ``position_sensitivity_index``'s table, and ``pictures`` (category): how many different
-        pictures its questions are about. Where the reference is the model's own answers,
+        ``position_sensitivity_index``'s table. Where the reference is the model's own answers,
         ``accuracy_permuted`` is the share of answers that shuffling keeps and ``psi`` the share
         that it changes, and their attributes say so.
     """
@@ -297,13 +296,6 @@ def psi_of(results: xr.Dataset, *, scene: str | bool | None = None, seed: int = 
         seed=seed,
     )
     psi.attrs = results.attrs | psi.attrs
-    if "picture" in correct.coords:
-        counted, _ = graded(correct)
-        names = counted["picture"].values
-        psi["pictures"] = (
-            "category",
-            [len(np.unique(names[member])) for member in groups_of(counted).values()],
-        )
     if results.attrs.get("reference") == "own":
         psi["accuracy"].attrs["long_name"] = "answers, intact"
         psi["accuracy_permuted"].attrs["long_name"] = "share of answers kept when shuffled"

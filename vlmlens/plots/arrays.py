@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from vlmlens import estimates
-from vlmlens.draws import by_scene
+from vlmlens.draws import by_scene, units_of
 from vlmlens.errors import InputError
 from vlmlens.plots.theme import plain
 
@@ -54,7 +54,7 @@ def mean_interval(values: xr.DataArray) -> xr.Dataset:
     Returns:
         ``mean``, ``low``, ``high`` and ``n`` (samples, or pictures) without the dimension
         ``sample``. The interval is NaN where fewer than two of them have a value: one cannot tell
-        how far means vary.
+        how far means vary. The attribute ``note`` says where there are too few for any shape.
 
     Raises:
         InputError: infinite values.
@@ -66,12 +66,16 @@ def mean_interval(values: xr.DataArray) -> xr.Dataset:
         gap = xr.full_like(values, np.nan, dtype=float)
         return xr.Dataset({"mean": values, "low": gap, "high": gap, "n": there})
     sums, counts = by_scene(values)
-    mean, low, high = estimates.mean_interval(
-        sums, counts, shares=estimates.are_answers(values.values.astype(float))
-    )
+    shares = estimates.are_answers(values.values.astype(float))
+    mean, low, high = estimates.mean_interval(sums, counts, shares=shares)
+    unit, _ = units_of(values)
+    note = "" if shares else estimates.beware(unit, len(sums))
     like = values.isel(sample=0, drop=True)
     found = {"mean": mean, "low": low, "high": high, "n": (counts > 0).sum(0)}
-    return xr.Dataset({name: like.copy(data=x.reshape(like.shape)) for name, x in found.items()})
+    return xr.Dataset(
+        {name: like.copy(data=x.reshape(like.shape)) for name, x in found.items()},
+        attrs={"note": note} if note else {},
+    )
 
 
 def summary(values: xr.DataArray | xr.Dataset, figure: str) -> xr.Dataset:
@@ -115,6 +119,8 @@ def estimate(row: xr.Dataset) -> str:
     if "p_corrected" in row:
         how = plain(row.attrs.get("correction", "for all cells"))
         lines.append(f"p, corrected ({how}): {row['p_corrected'].item():.3g}")
+    if "note" in row.attrs:
+        lines.append(plain(row.attrs["note"]))
     return "<br>".join(lines)
 
 

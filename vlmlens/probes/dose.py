@@ -8,6 +8,7 @@ from scipy import stats
 from vlmlens.draws import by_scene, units_of
 from vlmlens.errors import InputError
 from vlmlens.estimates import are_answers
+from vlmlens.probes.graded import GOLD, OWN, UNTESTED, against_own
 from vlmlens.probes.statistics import map_test, mean_map
 
 #: Above so many units Page's L is as good as normal; up to it orders are drawn.
@@ -15,7 +16,11 @@ DRAWN_UP_TO, DRAWS = 20, 9999
 
 
 def dose_response(
-    values: xr.DataArray, *, scene: str | bool | None = None, seed: int = 0
+    values: xr.DataArray,
+    *,
+    scene: str | bool | None = None,
+    reference: str | None = None,
+    seed: int = 0,
 ) -> xr.Dataset:
     """The mean at every dose, the slope, and whether the response is monotone.
 
@@ -30,6 +35,9 @@ def dose_response(
             shares (``mean_map``).
         scene: a coordinate of ``sample``; samples of one scene are drawn together. By default
             ``picture``, where it is there; ``False``: every sample alone.
+        reference: ``"gold"`` or ``"own"``: the values are answers held against the model's own
+            without any dose, or log-probabilities of these; by default the attribute of
+            ``values``, else gold.
         seed: of tests.
 
     Returns:
@@ -38,10 +46,13 @@ def dose_response(
         (that the mean slope is 0, ``map_test``), ``trend_p`` (Page's test that responses fall, or
         rise, in the doses' order; two-sided, NaN for fewer than three doses or two units). Page's
         L is that of mid-ranks, and its null is the doses in any order within each unit: equal
-        responses and samples of one scene are allowed for.
+        responses and samples of one scene are allowed for. Against own answers there is no p,
+        since no dose is like none at all; of answers there is ``changed``, ``changed_low``,
+        ``changed_high``: the share that each dose changes.
 
     Raises:
-        InputError: no dose that is a number, or only one dose, or missing or infinite values.
+        InputError: no dose that is a number, or only one dose, or missing or infinite values; a
+            reference that is neither.
 
     Source: Page 1963, "Ordered hypotheses for multiple treatments".
     """
@@ -58,8 +69,9 @@ def dose_response(
     if len(doses) < 2:
         raise InputError(f"a response needs two doses at least; there is {doses.tolist()}")
     slopes = table.isel(dose=0, drop=True).copy(data=_slopes(table.values.astype(float), doses))
-    slope = map_test(slopes, scene=scene, correction="none", seed=seed)
+    slope = map_test(slopes, scene=scene, correction="none", seed=seed, shares=False)
     answers = are_answers(values.values.astype(float))
+    own = against_own(values, reference)
     found = mean_map(table, scene=scene, shares=answers)
     for name, part in {"": "mean", "_low": "low", "_high": "high", "_p": "p"}.items():
         found[f"slope{name}"] = slope[part]
@@ -69,9 +81,22 @@ def dose_response(
     unit, _ = units_of(table, "sample", scene)
     how = "normal" if len(by_unit) > DRAWN_UP_TO else f"Monte Carlo, {DRAWS + 1}"
     found.attrs |= {
-        "test": slope.attrs["test"],
-        "trend_test": f"Page's L over {unit}s, two-sided, {how}",
+        "reference": OWN if own else GOLD,
+        "test": UNTESTED if own else slope.attrs["test"],
+        "trend_test": UNTESTED if own else f"Page's L over {unit}s, two-sided, {how}",
     }
+    if note := slope.attrs.get("note"):
+        found.attrs["note"] = note
+    return _changed(found, answers) if own else found
+
+
+def _changed(found: xr.Dataset, answers: bool) -> xr.Dataset:
+    """The same against the model's own answers: no p, and the share that changed."""
+    for name in ("slope_p", "trend_p"):
+        found[name] = xr.full_like(found[name], np.nan)
+    if answers:
+        for name, part in {"": "mean", "_low": "high", "_high": "low"}.items():
+            found[f"changed{name}"] = 1 - found[part]
     return found
 
 

@@ -8,6 +8,23 @@ from vlmlens.errors import InputError
 
 #: The attribute that names samples without a right answer, as JSON.
 UNANSWERED = "unanswered"
+#: What answers are measured against: the right ones, or the model's own about intact images.
+GOLD, OWN = "gold", "own"
+#: Why there is no p against own answers: the clean run cannot be wrong, so that it is not like the
+#: others under any null.
+UNTESTED = "none: against the model's own answers there is no null to test"
+
+
+def against_own(values: xr.DataArray, reference: str | None = None) -> bool:
+    """Whether answers are held against the model's own: as asked, else as their attribute says.
+
+    Raises:
+        InputError: a reference that is neither ``"gold"`` nor ``"own"``.
+    """
+    named = str(values.attrs.get("reference", GOLD) if reference is None else reference)
+    if named not in (GOLD, OWN):
+        raise InputError(f"reference={named!r}; there is: {GOLD}, {OWN}")
+    return named == OWN
 
 
 def graded(

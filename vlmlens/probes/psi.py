@@ -5,14 +5,12 @@ import xarray as xr
 
 from vlmlens.draws import units_of
 from vlmlens.errors import InputError
-from vlmlens.estimates import FEW, mean_interval, ratio_interval, share_interval
-from vlmlens.probes.graded import UNANSWERED, graded
+from vlmlens.estimates import FEW, beware, mean_interval, ratio_interval, share_interval
+from vlmlens.probes.graded import GOLD, OWN, UNANSWERED, UNTESTED, against_own, graded
 from vlmlens.probes.statistics import exchange_p, flip_odds, flips
-from vlmlens.probes.statistics.intervals import beware, drawn_from
+from vlmlens.probes.statistics.intervals import drawn_from
 
 ORIGINAL, OVERALL = "original", "overall"
-#: What answers are measured against: the right ones, or the model's own about intact images.
-GOLD, OWN = "gold", "own"
 
 
 def position_sensitivity_index(
@@ -73,7 +71,7 @@ def position_sensitivity_index(
     names = [str(p) for p in correct["permutation"].values]
     if ORIGINAL not in names or len(names) < 2:
         raise InputError(f"PSI needs {ORIGINAL!r} and at least one permutation; there is: {names}")
-    own = _against(correct, reference) == OWN
+    own = against_own(correct, reference)
     _whole("correct", correct)
     chance = correct["chance"].values if "chance" in correct.coords else None
     groups = groups_of(correct)
@@ -107,8 +105,9 @@ def position_sensitivity_index(
             "permutations": len(shuffled),
             "reference": OWN if own else GOLD,
             "interval": f"95 %, over {unit}s; PSI: Fieller's with Student's t and Hall's "
-            "skewness-corrected t; shares: Wilson's with the effective number of answers",
-            "test": "none: against the model's own answers there is no null to test"
+            "skewness-corrected t, its low end no higher than Wilson's of what survives; "
+            "shares: Wilson's with the effective number of answers",
+            "test": UNTESTED
             if own
             else f"two-sided permutation test over {unit}s that the intact image is like its "
             "shuffles",
@@ -116,20 +115,21 @@ def position_sensitivity_index(
     )
     if UNANSWERED in correct.attrs:
         table.attrs[UNANSWERED] = correct.attrs[UNANSWERED]
-    few = [str(name) for name, row in zip(groups, rows, strict=True) if row["units"] < FEW]
-    if few:
-        counts = min(int(row["units"]) for row in rows)
-        table.attrs["note"] = f"{', '.join(few)}: {beware(unit, counts)}"
+    if note := _note(unit, table):
+        table.attrs["note"] = note
     table["psi"].attrs = {"units": "%", "long_name": "position sensitivity index"}
     return table
 
 
-def answer_flips(correct: xr.DataArray, *, scene: str | bool | None = None) -> xr.Dataset:
+def answer_flips(
+    correct: xr.DataArray, *, scene: str | bool | None = None, reference: str | None = None
+) -> xr.Dataset:
     """Which answers each shuffle turned wrong, and which right, with McNemar's exact test.
 
     Args:
         correct: (sample, permutation), as for ``position_sensitivity_index``.
         scene: as there: answers about one scene, or picture, change places together.
+        reference: ``"gold"`` or ``"own"``, as there.
 
     Returns:
         Over (category, shuffle): ``lost`` and ``gained``, numbers of samples; ``odds``, lost /
@@ -146,7 +146,7 @@ def answer_flips(correct: xr.DataArray, *, scene: str | bool | None = None) -> x
     shuffled = [str(p) for p in correct["permutation"].values if str(p) != ORIGINAL]
     if len(shuffled) in (0, correct.sizes["permutation"]):
         raise InputError(f"flips are counted against {ORIGINAL!r}; there is: {shuffled}")
-    own = _against(correct, None) == OWN
+    own = against_own(correct, reference)
     _whole("correct", correct)
     groups = groups_of(correct)
     found = []
@@ -172,7 +172,8 @@ def answer_flips(correct: xr.DataArray, *, scene: str | bool | None = None) -> x
         coords={"category": list(groups), "shuffle": shuffled},
         attrs=drawn_from(unit, int(which.max()) + 1)
         | {
-            "test": "none: against own answers" if own else f"McNemar, exact, over {unit}s",
+            "reference": OWN if own else GOLD,
+            "test": UNTESTED if own else f"McNemar, exact, over {unit}s",
             "correction": "none: every p is one shuffle's own",
         },
     )
@@ -188,13 +189,6 @@ def groups_of(values: xr.DataArray) -> dict[str, np.ndarray]:
     return groups
 
 
-def _against(correct: xr.DataArray, reference: str | None) -> str:
-    named = str(correct.attrs.get("reference", GOLD) if reference is None else reference)
-    if named not in (GOLD, OWN):
-        raise InputError(f"reference={named!r}; there is: {GOLD}, {OWN}")
-    return named
-
-
 def _whole(name: str, values: xr.DataArray) -> None:
     lacking = int((~np.isfinite(values.astype(float))).sum())
     if lacking:
@@ -207,6 +201,18 @@ def _whole(name: str, values: xr.DataArray) -> None:
 def _sums(values: np.ndarray, which: np.ndarray) -> np.ndarray:
     """Sums over each unit's samples: (unit, 1)."""
     return np.bincount(which, weights=values)[:, None]
+
+
+def _note(unit: str, table: xr.Dataset) -> str:
+    """Which categories have too few units for their intervals, and for those of their means."""
+    means = [name for name in ("drop_log_prob", "kl") if name in table]
+    said: dict[str, list[str]] = {}
+    for name, units in zip(table["category"].values, table["units"].values, strict=True):
+        note = beware(unit, int(units)) if means or units < FEW else ""
+        if note:
+            about = "" if units < FEW else f" ({', '.join(means)})"
+            said.setdefault(note, []).append(f"{name}{about}")
+    return ". ".join(f"{', '.join(names)}: {note}" for note, names in said.items())
 
 
 def _ends(name: str, found: np.ndarray) -> dict[str, float]:
@@ -231,7 +237,7 @@ def _row(
     by_shuffle = np.concatenate([_sums(column, which) for column in changed.T], axis=1)
     every = count * changed.shape[1]  # answers to shuffled images, all of a question's together
     return {
-        **_ends("psi", _psi(a, b, count, own, changed.shape[1])),
+        **_ends("psi", psi_interval(a, b, count, own, changed.shape[1])),
         **_ends("accuracy", share_interval(a, count)),
         **_ends("accuracy_permuted", share_interval(by_shuffle.sum(1, keepdims=True), every)),
         "p_value": float("nan") if own else exchange_p(a[:, 0], by_shuffle, seed=seed),
@@ -240,10 +246,17 @@ def _row(
     }
 
 
-def _psi(
+def psi_interval(
     a: np.ndarray, b: np.ndarray, count: np.ndarray, own: bool = False, times: int = 1
 ) -> np.ndarray:
-    """PSI and its interval, b being means of that many answers.
+    """PSI and its interval, in per cent: (3, 1).
+
+    Args:
+        a: every unit's right answers about intact images, (unit, 1).
+        b: the same about shuffled ones, a mean of ``times`` answers to each question.
+        count: every unit's questions.
+        own: all of ``a`` is right by construction: PSI is a share.
+        times: how many shuffles.
 
     Where every unit has the same, the interval is as wide as that of no answer of all changed.
     """
@@ -256,8 +269,18 @@ def _psi(
         unseen = share_interval(np.zeros_like(a), count)[2]
         half = 100 * unseen * count.sum() / a.sum()
         found[1:] = found[0] - half, found[0] + half
+    found[1] = np.minimum(found[1], _least(a, b))
     found[2] = np.minimum(found[2], 100.0)  # accuracies are not below 0
     return found
+
+
+def _least(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """What PSI is at least if as many right answers survive as Wilson's interval of them allows.
+
+    Where few survive, these few say little of how they vary, and Fieller's end is too near.
+    """
+    most = share_interval(np.minimum(b, a), a)[2]
+    return np.where(np.isnan(most), np.inf, 100 * (1 - most))
 
 
 def _above_chance(
@@ -268,6 +291,7 @@ def _above_chance(
     if a.sum() - guess.sum() > 1e-9:
         found = 100 * ratio_interval(a - b, a - guess, np.ones(a.shape, dtype=bool))
         if found[1] == found[2]:
-            half = _psi(a, a, _sums(np.ones(len(intact)), which))[2]
+            half = psi_interval(a, a, _sums(np.ones(len(intact)), which))[2]
             found[1:] = found[0] - half, found[0] + half
+        found[1] = np.minimum(found[1], _least(a, b) * a.sum() / (a.sum() - guess.sum()))
     return {"chance": chance.mean(), **_ends("psi_corrected", found)}

@@ -57,6 +57,7 @@ def build(results: xr.Dataset, psi: xr.Dataset | None, path: Path) -> Path:
             figures={name: _embedded(name, fig) for name, fig in _figures(results, psi).items()},
             sentences=summary.sentences(results, psi),
             tiles=summary.tiles(results, psi),
+            notes=summary.notes(results, psi),
             own=summary.own_reference(results),
             shuffles=summary.permutations(results),
             samples=results.sizes.get("sample", 0),
@@ -125,7 +126,7 @@ def _psi_rows(table: xr.Dataset) -> list[dict]:
         "chance",
         "p_value",
         "n",
-        "pictures",
+        "units",
     )
     rows = []
     for index, category in enumerate(table["category"].values):

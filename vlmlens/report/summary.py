@@ -1,6 +1,6 @@
 """What the numbers say, in sentences that claim no more than their intervals do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import floor, log10
 
 import numpy as np
@@ -18,11 +18,19 @@ RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its 95 % interval; the ends are NaN where there is none."""
+    """A number and its 95 % interval; the ends are NaN where there is none.
+
+    Attributes:
+        value: the number.
+        low: of the interval.
+        high: of the interval.
+        note: what to beware of, if anything.
+    """
 
     value: float
     low: float = np.nan
     high: float = np.nan
+    note: str = field(default="", kw_only=True)
 
     @property
     def number(self) -> str:
@@ -84,7 +92,19 @@ def over_samples(values: xr.DataArray) -> Estimate:
     """The mean over everything; the interval is over samples, each averaged within itself first."""
     inner = [dim for dim in values.dims if dim != "sample"]
     row = mean_interval(values.mean(inner))
-    return Estimate(*(float(row[name]) for name in ("mean", "low", "high")))
+    ends = (float(row[name]) for name in ("mean", "low", "high"))
+    return Estimate(*ends, note=row.attrs.get("note", ""))
+
+
+def notes(results: xr.Dataset, psi: xr.Dataset | None) -> list[str]:
+    """What to beware of in any interval of the page, each once."""
+    means = [
+        over_samples(values.where(np.isfinite(values)).astype(float)).note
+        for values in results.data_vars.values()
+        if "sample" in values.dims and values.dtype.kind in "fiub"
+    ]
+    said = means if psi is None else [str(psi.attrs.get("note", "")), *means]
+    return [note for note in dict.fromkeys(said) if note]
 
 
 def gaps(values: xr.DataArray) -> str:
@@ -168,8 +188,8 @@ def _on_order(results: xr.Dataset, psi: xr.Dataset) -> str:
     whole, mixed = in_category(psi, "accuracy"), in_category(psi, "accuracy_permuted")
     chance = in_category(psi, "chance")
     count = f" over {int(psi['n'][0])} questions" if "n" in psi else ""
-    if "n" in psi and "pictures" in psi and int(psi["pictures"][0]) < int(psi["n"][0]):
-        count += f" about {int(psi['pictures'][0])} pictures"
+    if "n" in psi and "units" in psi and int(psi["units"][0]) < int(psi["n"][0]):
+        count += f" about {int(psi['units'][0])} {psi.attrs.get('unit', 'picture')}s"
     shuffles = permutations(results)
     if shuffles > 1:
         count += f" and {shuffles} shuffles of each"

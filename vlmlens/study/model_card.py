@@ -23,7 +23,7 @@ from vlmlens.experiments.measures import Answering
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.model import HookedVLM
 from vlmlens.probes.psi import ORIGINAL, position_sensitivity_index
-from vlmlens.probes.statistics import proportion_interval
+from vlmlens.probes.statistics import mean_map
 from vlmlens.study.pooling import by_kind
 from vlmlens.zoo import smol
 
@@ -51,16 +51,17 @@ def scores(
 
 
 def table(found: xr.DataArray, by: str) -> list[dict[str, str]]:
-    """One row a group: n, each condition's accuracy with its Wilson interval, the majority's."""
+    """One row a group: n, each condition's accuracy with its interval, the majority's."""
     rows = []
     for group in dict.fromkeys(map(str, found[by].values)):
         here = found.isel(sample=found[by].values == group)
         n = here.sizes["sample"]
         row = {"group": group, "n": str(n)}
+        shares = mean_map(here, shares=True)
         for condition in map(str, here["condition"].values):
-            right = int(here.sel(condition=condition).sum())
-            low, high = proportion_interval(right, n)
-            row[condition] = f"{right / n:.3f} [{low:.3f}, {high:.3f}]"
+            row[condition] = "{:.3f} [{:.3f}, {:.3f}]".format(
+                *(float(shares[end].sel(condition=condition)) for end in ("mean", "low", "high"))
+            )
         commonest = Counter(map(str, here["gold"].values)).most_common(1)[0][1]
         row["majority"] = f"{commonest / n:.3f}"
         rows.append(row)

@@ -7,58 +7,94 @@ import typer
 import xarray as xr
 
 from vlmlens.datasets.shapes import CATEGORIES, CONTROLS, entries
+from vlmlens.draws import units_of
+from vlmlens.estimates import beware, mean_interval, share_interval
 from vlmlens.model import HookedVLM
-from vlmlens.probes.psi import OVERALL
+from vlmlens.probes.psi import OVERALL, psi_interval
+from vlmlens.probes.statistics.intervals import drawn_from
 from vlmlens.study.model_card import SEED, scores
 from vlmlens.study.pooling import by_kind
 
-RESAMPLES = 10_000
 COLUMNS = ("accuracy_one", "accuracy_other", "psi_one", "psi_other", "accuracy", "psi")
+CONDITIONS = ("intact", "shuffled")
 
 
-def compared(one: xr.DataArray, other: xr.DataArray, *, seed: int = 0) -> xr.Dataset:
+def compared(
+    one: xr.DataArray, other: xr.DataArray, *, scene: str | bool | None = None
+) -> xr.Dataset:
     """Accuracy and PSI of two models, and by how much the second differs, question by question.
 
-    A resampled question brings both models' answers to it, intact and shuffled, so differences
-    are paired.
+    A picture brings both models' answers to all its questions, intact and shuffled, so differences
+    are paired. The interval of a difference of PSI is that of the mean over pictures of what each
+    adds to it; where all add the same, it is as wide as that of a share of which none was seen:
+
+        100 (a2 e2 - a1 e1) + PSI2 - PSI1,    e = r (intact) - shuffled,    r = shuffled / intact
+
+    with a the inverse of a model's mean of right answers a picture, r that of its sums, and
+    a picture's own sums in e.
 
     Args:
         one: (condition, sample), 0 or 1, with ``"intact"`` and ``"shuffled"``, and the samples'
             ``category``; ``card.scores``.
         other: the same of the other model, of the same samples.
-        seed: of the resampling.
+        scene: a coordinate of ``sample``; questions about one scene are one draw. By default
+            ``picture``, where it is there; ``False``: every question is.
 
     Returns:
         Over ``kind`` (overall, absolute, relative, no place): each of ``COLUMNS`` with ``_low``
-        and ``_high`` (95 % percentile bootstrap), PSI in per cent, NaN where nothing is right
-        intact; ``n``.
+        and ``_high`` (95 %, ``vlmlens.estimates``), PSI in per cent, NaN where nothing is right
+        intact; ``n`` questions, of ``units`` that are drawn. The attribute ``note`` says which
+        kinds have few.
     """
     xr.align(one["sample"], other["sample"], join="exact")
     kinds = by_kind(one.to_dataset(name="correct"))["category"].values.astype(str)
-    rows = {}
+    unit, _ = units_of(one, "sample", scene)
+    rows, notes = {}, []
     for kind in (OVERALL, *dict.fromkeys(kinds)):
         here = np.flatnonzero((kinds == kind) | (kind == OVERALL))
-        draws = np.random.default_rng(seed).integers(0, len(here), (RESAMPLES, len(here)))
-        order = np.concatenate([np.arange(len(here))[None], draws])  # first: as they are
-        accuracy, psi = [], []
-        for found in (one, other):
-            intact, shuffled = (
-                found.sel(condition=c).values[here].astype(float)[order].mean(-1)
-                for c in ("intact", "shuffled")
-            )
-            accuracy.append(intact)
-            psi.append(100 * (intact - shuffled) / np.where(intact > 0, intact, np.nan))
-        values = (*accuracy, *psi, accuracy[1] - accuracy[0], psi[1] - psi[0])
-        row = {"n": float(len(here))}
-        for name, value in zip(COLUMNS, values, strict=True):
-            drawn = value[1:][~np.isnan(value[1:])]
-            low, high = np.quantile(drawn, (0.025, 0.975)) if len(drawn) else (np.nan, np.nan)
-            row |= {name: value[0], f"{name}_low": low, f"{name}_high": high}
-        rows[kind] = row
-    return xr.Dataset(
+        rows[kind] = _row(one.isel(sample=here), other.isel(sample=here), scene)
+        if note := beware(unit, int(rows[kind]["units"])):
+            notes.append(f"{kind}: {note}")
+    table = xr.Dataset(
         {name: ("kind", [row[name] for row in rows.values()]) for name in rows[OVERALL]},
         coords={"kind": list(rows)},
+        attrs=drawn_from(unit, int(rows[OVERALL]["units"])),
     )
+    return table.assign_attrs(note=". ".join(notes)) if notes else table
+
+
+def _row(one: xr.DataArray, other: xr.DataArray, scene: str | bool | None) -> dict[str, float]:
+    """One kind's numbers."""
+    _, which = units_of(one, "sample", scene)
+    sums = [
+        [
+            np.bincount(which, found.sel(condition=c).values.astype(float))[:, None]
+            for c in CONDITIONS
+        ]
+        for found in (one, other)
+    ]
+    count = np.bincount(which).astype(float)[:, None]
+    parts = [share_interval(intact, count) for intact, _ in sums]
+    parts += [psi_interval(intact, shuffled, count) for intact, shuffled in sums]
+    parts.append(mean_interval(sums[1][0] - sums[0][0], count))
+    added = [_added(*pair) for pair in sums]
+    parts.append(mean_interval(added[1] - added[0], np.ones_like(count)))
+    for part, scale in zip(parts[-2:], (1.0, 100.0), strict=True):
+        if part[1] == part[2]:  # all pictures agree, which says little where they are few
+            unseen = scale * share_interval(np.zeros_like(count), count)[2]
+            part[1:] = part[0] - unseen, part[0] + unseen
+    row = {"n": float(len(which)), "units": float(len(count))}
+    for name, part in zip(COLUMNS, parts, strict=True):
+        row |= dict(zip((name, f"{name}_low", f"{name}_high"), part[:, 0].tolist(), strict=True))
+    return row
+
+
+def _added(intact: np.ndarray, shuffled: np.ndarray) -> np.ndarray:
+    """What every picture adds to a model's PSI: numbers whose mean it is; NaN without any."""
+    if not intact.sum():
+        return np.full(intact.shape, np.nan)
+    kept = shuffled.sum() / intact.sum()
+    return 100 * (1 - kept + (kept * intact - shuffled) / intact.mean())
 
 
 def main(one: str, other: str, each: int = 100, work: Path | None = None) -> None:
@@ -73,10 +109,13 @@ def main(one: str, other: str, each: int = 100, work: Path | None = None) -> Non
     table = compared(*answers)
     for kind in map(str, table["kind"].values):
         row = table.sel(kind=kind)
-        typer.echo(f"{kind}, {int(row['n'])} questions")
+        about = f" about {int(row['units'])} pictures" if row["units"] < row["n"] else ""
+        typer.echo(f"{kind}, {int(row['n'])} questions{about}")
         for name in COLUMNS:
             value, low, high = (float(row[name + end]) for end in ("", "_low", "_high"))
             typer.echo(f"  {name:14} {value:8.3f} [{low:.3f}, {high:.3f}]")
+    if "note" in table.attrs:
+        typer.echo(table.attrs["note"])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from vlmlens.draws import by_scene, units_of
-from vlmlens.estimates import FEW, LEVEL, are_answers, mean_interval
+from vlmlens.estimates import LEVEL, are_answers, beware, mean_interval
 
 RESAMPLES = 2000
 #: What the intervals of means and ratios are, and those of shares of answers.
@@ -130,19 +130,11 @@ def mean_map(
         "interval": f"{LEVEL:.0%}, over {unit}s; {METHODS[proportions]}",
         "correction": "none: every interval is its cell's own",
     }
-    if not proportions and len(sums) < FEW:
-        made.attrs["note"] = beware(unit, len(sums))
+    if not proportions and (note := beware(unit, len(sums))):
+        made.attrs["note"] = note
     return made
 
 
 def drawn_from(unit: str, count: int) -> dict[str, str | int]:
     """The attributes that say what the draws are, and how many."""
     return {"unit": unit, "n_units": count}
-
-
-def beware(unit: str, count: int) -> str:
-    """What to say of an interval over few units."""
-    return (
-        f"only {count} {unit}s: such intervals hold for values that are spread about evenly to "
-        f"both sides; {FEW} {unit}s at least for others"
-    )

@@ -32,6 +32,7 @@ def map_test(
     scene: str | bool | None = None,
     permutations: int = 1999,
     seed: int = 0,
+    shares: bool | None = None,
 ) -> xr.Dataset:
     """Is the mean of each cell of a map different from a null value?
 
@@ -71,6 +72,7 @@ def map_test(
             default ``picture``, where it is there; ``False``: every sample alone.
         permutations: how many maps are redrawn.
         seed: of the redrawing.
+        shares: whether the values are answers, as in ``mean_map``: it decides over intervals.
 
     Returns:
         The variables of ``mean_map``, and ``z``, ``p``, ``p_corrected``, ``significant`` (at
@@ -91,7 +93,7 @@ def map_test(
         raise InputError(f"correction={correction!r}; there is: {', '.join(CORRECTIONS)}")
     if test not in TESTS:
         raise InputError(f"test={test!r}; there is: {', '.join(TESTS)}")
-    found = mean_map(values, over=over, scene=scene)
+    found = mean_map(values, over=over, scene=scene, shares=shares)
     deviation = (values - null).transpose(over, ...).assign_coords(values.coords)
     sums, counts = by_scene(deviation, over, scene)
     units = (counts > 0).sum(0)
@@ -123,11 +125,12 @@ def map_test(
     }
     untold = int((refused & (units > 0)).sum())
     if untold:
-        found.attrs["note"] = (
+        note = (
             f"{untold} of {refused.size} cells are not tested: fewer than {FEW} {unit}s "
             f"(there are {len(sums)}), or the same value in all. More {unit}s; or, for the "
             "difference of two conditions that may change places, test='exchange'"
         )
+        found.attrs["note"] = "; ".join(filter(None, [found.attrs.get("note"), note]))
     return found
 
 
