@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+import typed  # noqa: F401  before vlmlens is imported
 from hypothesis import settings
 from PIL import Image
 
