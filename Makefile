@@ -13,11 +13,14 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 demo: $(STAMP)
 	$(BIN)/vlmlens diagnose shapes-base --data shapes-2d --out results/demo
 
+# Every law, on models of a few kinds where all of them would take long: what is marked `slow` is
+# left to `make machine`.
 test: $(STAMP)
-	$(PYTEST) -p no:randomly
+	$(PYTEST) -p no:randomly -m "not slow"
 
 # The same numbers on another machine: other vector instructions, threads, kernels and order. Two
-# of the settings in tests/machines.py, chosen by TURN.
+# of the settings in tests/machines.py, chosen by TURN. Where numbers come from (the model, edits,
+# probes), with what is marked `slow`: these laws on every family.
 TURN ?= $(shell date +%j)
 machine: $(STAMP)
 	eval "$$($(BIN)/python tests/machines.py $(TURN))" && \

@@ -25,6 +25,12 @@ EVERY = tuple(TINY)
 #: sublayers, two RoPE tables, windows and images that see themselves both ways.
 KINDS = ("llava", "llava/siglip-qwen2", "qwen2_5_vl", "gemma3")
 
+
+def by_turns(names):
+    """Names of models to try a law on: those of KINDS always, the others where slow tests run."""
+    return [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 QUESTIONS = ("What color is the circle?", "Is the red square left of the blue star?")
 
 
@@ -81,7 +87,7 @@ def any_vlm(request):
         yield model
 
 
-@pytest.fixture(scope="module", params=EVERY)
+@pytest.fixture(scope="module", params=by_turns(EVERY))
 def every_vlm(request):
     """Every tiny model, one after the other."""
     with vl.HookedVLM(*build(request.param), name=request.param) as model:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import EVERY, build
+from conftest import EVERY, build, by_turns
 from transformers import LlavaForConditionalGeneration
 
 import vlmlens as vl
@@ -21,7 +21,7 @@ RECOGNISED = ("llava", "qwen2_5_vl", "qwen3_vl", "idefics3", "gemma3", "aya_visi
 
 
 @pytest.mark.versions
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", by_turns(EVERY))
 def test_every_law_holds_on_every_family(name):
     with vl.HookedVLM(*build(name), name=name) as vlm:
         found = vlm.audit()
@@ -32,6 +32,7 @@ def test_every_law_holds_on_every_family(name):
     assert {"hook_embed", "blocks.*.attn.hook_z", "projector.hook_out"} <= offered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECOGNISED)
 def test_a_model_without_a_family_is_recognised_or_refused(name, monkeypatch):
     """Its family and its blocks' tables taken away, a model still tells the truth."""

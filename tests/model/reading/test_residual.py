@@ -3,7 +3,7 @@
 import pytest
 import torch
 from closeness import assert_close
-from conftest import EVERY, build, picture
+from conftest import EVERY, build, by_turns, picture
 from torch import nn
 
 import vlmlens as vl
@@ -29,7 +29,7 @@ def test_a_stream_that_is_no_sum_of_points_is_refused(name):
                 take()
 
 
-@pytest.fixture(scope="module", params=[name for name in EVERY if name not in NO_SUM])
+@pytest.fixture(scope="module", params=by_turns(name for name in EVERY if name not in NO_SUM))
 def vlm(request):
     """Every tiny model whose stream is a sum of points."""
     with vl.HookedVLM(*build(request.param)) as model:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import EVERY, build
+from conftest import EVERY, build, by_turns
 from PIL import Image, ImageDraw
 
 import vlmlens as vl
@@ -22,7 +22,7 @@ CROPPING = ("llava", "vipllava")
 ALONE = ZeroAblate(point="vision.blocks.*.attn.hook_z")
 
 
-@pytest.fixture(scope="module", params=EVERY)
+@pytest.fixture(scope="module", params=by_turns(EVERY))
 def vlm(request):
     with vl.HookedVLM(*build(request.param), name=request.param) as model:
         yield model
