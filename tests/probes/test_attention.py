@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from closeness import assert_close
 from hand import attending, generation, run_saving
 
 from vlmlens import probes
@@ -153,12 +154,12 @@ def test_a_real_run_gives_what_its_tensors_say(vlm, inputs):
         at = ~own.mask("pad")
         x = whole[:, row, at]
         expected = x.abs().amax(-1) / x.pow(2).mean(-1).sqrt()
-        np.testing.assert_allclose(found["peak"][row].values[:, at], expected, rtol=1e-5)
+        assert_close(found["peak"][row].values[:, at], expected)
     shares = probes.attention_shares(run)
-    np.testing.assert_allclose(shares.sum("role"), 1.0, atol=1e-5)
+    assert_close(shares.sum("role"), 1.0)
     vision, user = (shares.sel(role=r) for r in ("vision", "user"))
     balance = probes.cross_modality_balance(run)
-    np.testing.assert_allclose(balance, vision / (vision + user), atol=1e-5)
+    assert_close(balance, vision / (vision + user), like=1.0)
 
 
 def test_blind_to_which_picture(vlm, inputs):
@@ -172,4 +173,4 @@ def test_blind_to_which_picture(vlm, inputs):
     apart = abs(probes.attention_entropy(seen) - probes.attention_entropy(blind))
     assert apart.max() > 1e-3
     for run in (seen, blind):
-        np.testing.assert_allclose(probes.attention_shares(run).sum("role"), 1.0, atol=1e-5)
+        assert_close(probes.attention_shares(run).sum("role"), 1.0)

@@ -17,7 +17,7 @@ def test_rows_are_the_models_own_without_the_padding(vlm, inputs):
         own = ~layout.mask("pad")
         expected = patterns[:, sample].numpy()[..., own, :][..., own]
         np.testing.assert_array_equal(table["attention"], expected)
-        np.testing.assert_allclose(table["attention"].sum("key"), 1, atol=1e-5)
+        assert_close(table["attention"].sum("key"), 1.0)
         assert table["token"].values.tolist() == [
             t for t, o in zip(layout.tokens, own, strict=True) if o
         ]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from closeness import assert_close
 from conftest import QUESTIONS, build, picture
 
 import vlmlens as vl
@@ -18,7 +19,9 @@ MID = "blocks.0.hook_resid_mid"
 
 @pytest.fixture(scope="module")
 def tiny():
-    with vl.HookedVLM(*build("llava")) as made:
+    """In double precision: what is left between an effect and its gradient is no rounding."""
+    model, processor = build("llava")
+    with vl.HookedVLM(model.double(), processor) as made:
         yield made
 
 
@@ -72,7 +75,7 @@ def test_every_kind_of_point_has_its_gradient(tiny, pair, point):
 def test_where_the_score_is_linear_it_is_exact(tiny):
     """resid_mid = resid_pre + attn_out, so a linear read-out of it is linear in attn_out."""
     clean, corrupted = (tiny.inputs([picture(n)], [QUESTIONS[0]], answers=["red"]) for n in (3, 4))
-    read = torch.linspace(-1, 1, 32)
+    read = torch.linspace(-1, 1, 32, dtype=torch.float64)
 
     def score(run):
         return (run.saved[MID][:, -1] @ read).flatten()
@@ -102,7 +105,7 @@ def test_integrated_gradients_sum_to_the_difference(tiny):
         residuals.append(float(abs(found["residual"]).max()))
     with torch.no_grad():  # the two differ in their pictures alone
         difference = answer_score(tiny.run(inputs)) - answer_score(tiny.run(baseline))
-    np.testing.assert_allclose(found["difference"].values, difference.numpy(), rtol=1e-5)
+    assert_close(found["difference"].values, difference)
     assert residuals[1] < 0.002 * float(abs(found["difference"]).min())
     assert residuals[1] < residuals[0] / 8
     rest = ~inputs.layouts[0].mask("vision")
@@ -130,7 +133,7 @@ def test_values_by_position_lie_on_the_grid(tiny, pair):
 
 def test_the_score_is_the_answers_log_probability(tiny, pair):
     run = tiny.run(pair[0])
-    np.testing.assert_allclose(answer_score(run).numpy(), answer_log_prob(run).values, rtol=1e-6)
+    assert_close(answer_score(run), answer_log_prob(run).values)
 
 
 def test_what_cannot_be_attributed(tiny, pair):

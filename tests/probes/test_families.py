@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import EVERY, QUESTIONS, picture
+from closeness import assert_close
+from conftest import EVERY, QUESTIONS, by_turns, picture
 
 import vlmlens as vl
 from vlmlens import probes
@@ -10,7 +11,7 @@ from vlmlens.probes import embedding, norms, residual, rope, sinks
 from vlmlens.zoo.tiny import build
 
 
-@pytest.fixture(scope="module", params=EVERY)
+@pytest.fixture(scope="module", params=by_turns(EVERY))
 def measured(request):
     """One pass for the attention row, one for the stream; and the lens."""
     with vl.HookedVLM(*build(request.param)) as vlm:
@@ -30,13 +31,13 @@ def test_where_attention_goes(measured):
         # Layers without attention (convolutions, linear attention) have no rows.
         there = [n for n in range(vlm.layers) if f"blocks.{n}.attn.hook_pattern" in vlm.hook_dict]
         assert shares["layer"].values.tolist() == there
-        np.testing.assert_allclose(shares.sum("role"), 1.0, atol=1e-4)
+        assert_close(shares.sum("role"), 1.0)
         vision, user = (shares.sel(role=role) for role in ("vision", "user"))
         balance = probes.cross_modality_balance(run, steps="sums")
-        np.testing.assert_allclose(balance, vision / (vision + user), atol=1e-4)
+        assert_close(balance, vision / (vision + user), like=1.0)
     atlas = probes.head_atlas(rows)
     maps = probes.image_attention(rows)
-    np.testing.assert_allclose(atlas["share"], maps.sum(("row", "column")), atol=1e-5)
+    assert_close(atlas["share"], maps.sum(("row", "column")), like=1.0)
     share = probes.patch_looks(looks)["share"]
     assert ((share >= 0) & (share <= 1 + 1e-5)).all()
 
@@ -45,7 +46,7 @@ def test_what_a_turn_does(measured):
     _, rows, _, _, _, said = measured
     for run in (rows, said):
         found = probes.rope_sensitivity(run, delta=(1.0, -0.5))
-        assert np.abs(found["identity_residual"]).max() < 1e-5
+        assert_close(found["identity_residual"], 0.0, like=1.0, depth=1)
         turning = [n for n in found["layer"].values if bool((rows.rope[int(n)].step != 0).any())]
         if found["alpha_v"].sel(layer=turning).max() > 0:  # some windows hide the whole image
             assert np.abs(found["delta_alpha_v"]).max() > 1e-8
@@ -57,7 +58,7 @@ def test_turns_along_axes_add_up(measured):
     axes = rows.rope.axes
     whole = probes.rope_sensitivity(rows)["slope_g_v"]
     parts = [probes.rope_sensitivity(rows, axis=axis)["slope_g_v"] for axis in axes]
-    np.testing.assert_allclose(sum(parts), whole, atol=1e-4)
+    assert_close(sum(parts), whole)
     if len(axes) > 1:
         assert min(float(np.abs(part).max()) for part in parts) > 1e-4
         small = probes.rope_sensitivity(rows, axis=axes[1], delta=0.01)  # a turn tends to a slope

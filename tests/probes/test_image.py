@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from closeness import assert_close
 from hand import attending, generation, layout, run_saving
 from scipy.stats import mannwhitneyu
 
@@ -72,7 +73,7 @@ def test_a_words_row_is_that_of_one_pass(vlm, inputs):
     run = vlm.generate(inputs, save=cmb.NEEDS, max_new_tokens=2, stop=False)
     step = probes.image_attention(run.steps[1])
     once = vlm.run(inputs.appended(run.tokens[:, :1]), save=cmb.NEEDS)
-    np.testing.assert_allclose(step, probes.image_attention(once), atol=1e-5)
+    assert_close(step, probes.image_attention(once), like=1.0)
 
 
 def test_attention_on_objects_worked_out_on_paper():
@@ -166,11 +167,11 @@ def test_patches_look_as_the_whole_pattern_says(vlm, inputs):
         here = own.positions("vision")
         part = whole[:, index][:, :, here][..., here]
         assert part.shape[-1] == part.shape[-2]
-        np.testing.assert_allclose(found["share"][index], part.sum(-1).mean(-1), atol=1e-5)
+        assert_close(found["share"][index], part.sum(-1).mean(-1), like=1.0)
         p = part / part.sum(-1, keepdim=True)
         dx = own.column[here][None, :] - own.column[here][:, None]
         expected = (p * torch.from_numpy(dx)).sum(-1).mean(-1)
-        np.testing.assert_allclose(found["right"][index], expected, atol=1e-4)
+        assert_close(found["right"][index], expected, like=1.0)
     later = whole.triu(1).abs().max() > 0
     assert bool((found["below"] > 1e-6).any()) == later  # causal, or images that see all of them
     with pytest.raises(EmptySelectionError, match="looks_needs"):

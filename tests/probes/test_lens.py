@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from closeness import assert_close
 from hand import layout, run_saving
 from PIL import Image
 
@@ -23,9 +24,9 @@ def test_at_the_last_block_the_lens_is_the_model(vlm, inputs):
     for row, own in enumerate(inputs.layouts):
         at = ~own.mask("pad")
         last = found.isel(sample=row, layer=-1, pos=at)
-        np.testing.assert_allclose(last["log_prob"], top.values[row, at], atol=1e-4)
+        assert_close(last["log_prob"], top.values[row, at], like=run.logits)
         assert (last["token"].values == top.indices[row, at].numpy()).all()
-        np.testing.assert_allclose(last["target_log_prob"], log_p[row, at][:, [5, 7]], atol=1e-4)
+        assert_close(last["target_log_prob"], log_p[row, at][:, [5, 7]], like=run.logits)
         assert (found["token"].values[row][:, ~at] == -1).all()
         assert found["log_prob"].isel(sample=row, pos=~at).isnull().all()
     ids, words = found["token"].values, found["word"].values

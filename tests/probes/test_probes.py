@@ -92,7 +92,7 @@ def test_balance_of_whole_patterns(vlm, inputs):
     found = probes.cross_modality_balance(vlm.run(inputs, save=cmb.NEEDS))
     for row, own in enumerate(inputs.layouts):
         image, words = (last[:, row][..., own.mask(role)].sum(-1) for role in ("vision", "user"))
-        np.testing.assert_allclose(found[row], image / (image + words), atol=1e-5)
+        assert_close(found[row], image / (image + words), like=1.0)
 
 
 # RoPE sensitivity.
@@ -169,7 +169,7 @@ def test_the_exact_identity_of_the_change(turning, delta):
             "delta_alpha_v": expected.nan_to_num(),
         }.items():
             ours = values(found, name)[index]
-            torch.testing.assert_close(ours, value, rtol=0, atol=1e-5, equal_nan=True)
+            assert_close(ours, value, like=1.0)
 
 
 def test_equation_11_holds_as_delta_vanishes(turning):
@@ -215,7 +215,7 @@ def test_turning_is_what_moving_the_vision_keys_would_do(vlm, inputs, delta):
         expected = share[1] - share[0]
         assert expected.abs().max() > 1e-4
         change = values(found, "delta_alpha_v")[index]
-        torch.testing.assert_close(change, expected, rtol=0, atol=1e-5)
+        assert_close(change, expected, like=1.0)
 
 
 @pytest.mark.parametrize("padding", ["left", "right"])
@@ -277,7 +277,7 @@ def test_norms_are_those_of_transformers_hidden_states(vlm, inputs):
             for role in ("user", "vision", "bos"):
                 expected = lengths[row, own.mask(role)].mean().item()
                 value = found.sel(role=role, depth=depth)[row].item()
-                assert value == pytest.approx(expected, rel=1e-5)
+                assert_close(value, expected)
     labels = found["depth_label"].values.tolist()
     assert labels[0] == "embedding"
     assert labels[-1] == "after final norm"
@@ -353,7 +353,7 @@ def test_the_answers_log_probability_is_the_loss_of_training_on_it(vlm, padding)
         labels = alone.tensors["input_ids"].masked_fill(~said, -100)
         with torch.no_grad():
             loss = vlm.hf_model(**alone.tensors, labels=labels).loss.item()
-        assert found[row].item() == pytest.approx(-loss * int(said.sum()), rel=1e-4)
+        assert_close(found[row].item(), -loss * int(said.sum()))
 
 
 def test_a_prompt_holds_no_answer(vlm, inputs):

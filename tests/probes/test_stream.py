@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from closeness import assert_close
 from hand import layout, run_saving
 
 import vlmlens as vl
@@ -60,12 +61,8 @@ def test_updates_are_those_of_the_real_stream(vlm, inputs):
     turn = torch.cosine_similarity(pre[1:], pre[:-1], dim=-1)
     for row, own in enumerate(inputs.layouts):
         here = own.mask("vision")
-        np.testing.assert_allclose(
-            found["attn_update"][row, :, 0], added[:, row, here].mean(-1), rtol=1e-4
-        )
-        np.testing.assert_allclose(
-            found["cos_next"][row, :-1, 0], turn[:, row, here].mean(-1), atol=1e-5
-        )
+        assert_close(found["attn_update"][row, :, 0], added[:, row, here].mean(-1))
+        assert_close(found["cos_next"][row, :-1, 0], turn[:, row, here].mean(-1), like=1.0)
 
 
 def test_ratio_of_norms_of_every_image():
@@ -105,15 +102,15 @@ def test_vision_tokens_enter_as_the_projector_made_them_and_words_as_the_table_h
     found = probes.token_norms(run)
     vision = found.values[found["role"].values == "vision"]
     # Sorted: a tower that works in windows is put in order after the projector.
-    np.testing.assert_allclose(np.sort(vision), np.sort(projected.flatten()), rtol=1e-5)
+    assert_close(np.sort(vision), np.sort(projected.flatten()), depth=1)
     ids = inputs.tensors["input_ids"][0][inputs.layouts[0].mask("user")]
     table = probes.embedding_norms(vlm)
     assert table.sizes["token"] == vlm.hf_model.get_input_embeddings().num_embeddings
     first = (found["role"] == "user") & (found["of"] == 0)
-    np.testing.assert_allclose(found.values[first.values], table.values[ids], rtol=1e-5)
+    assert_close(found.values[first.values], table.values[ids], depth=1)
     caption = probes.embedding_norms(vlm, ["red circle", "red"])
     words = vlm.processor.tokenizer("red circle", add_special_tokens=False)["input_ids"]
-    np.testing.assert_allclose(caption.values[: len(words)], table.values[words], rtol=1e-5)
+    assert_close(caption.values[: len(words)], table.values[words], depth=1)
     assert caption["of"].values.tolist() == [0] * len(words) + [1] * (
         caption.sizes["token"] - len(words)
     )

@@ -9,6 +9,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from closeness import assert_close
 from PIL import Image, ImageDraw
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -120,7 +121,7 @@ def test_the_normalize_arm_gives_image_tokens_the_length_of_words_and_answers():
         out = arm.run(given, save=["projector.hook_out"]).saved["projector.hook_out"]
         lengths = arm.hf_model.get_input_embeddings().weight.norm(dim=-1)
         table = lengths[lengths > 0].mean()
-        torch.testing.assert_close(out.norm(dim=-1), table.expand(out.shape[:-1]))
+        assert_close(out.norm(dim=-1), table.expand(out.shape[:-1]), depth=1)
         assert arm.generate(given, max_new_tokens=6).texts[0].strip() == "blue square"
 
 
@@ -137,7 +138,7 @@ def test_the_residual_stream_adds_up(model, part):
     saved = model.run(given, save=[f"{part}.*.{site}" for site in sites]).saved
     pre, attention, mlp, post = (saved.stack(f"{part}.*.{site}") for site in sites)
     assert len(pre) == {"vision.blocks": compose.LAYER, "blocks": 30}[part]
-    torch.testing.assert_close(pre + attention + mlp, post, atol=1e-3, rtol=1e-4)
+    assert_close(pre + attention + mlp, post, depth=1)
 
 
 def test_the_image_hands_over_to_the_last_token(model):
