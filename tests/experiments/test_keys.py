@@ -206,8 +206,9 @@ def swapped(model):
 
 @contextmanager
 def other_version(model, name="transformers"):
+    real = libraries._version
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(libraries, "_version", lambda top: "9.9" if top == name else "1.0")
+        patched.setattr(libraries, "_version", lambda top: "9.9" if top == name else real(top))
         yield
 
 
@@ -253,6 +254,7 @@ CHANGES = {
     "the version of transformers": other_version,
     "the version of torch": partial(other_version, name="torch"),
     "the version of numpy": partial(other_version, name="numpy"),
+    "the version of TransformerLens": partial(other_version, name="transformer_lens"),
     "a revision that was said": put(lambda m: m, "_revision", "two"),
 }
 

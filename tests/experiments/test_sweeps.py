@@ -164,6 +164,28 @@ def test_a_sweep_goes_on_where_it_stopped(llava, tmp_path, monkeypatch):
     assert len(asked) > before  # another score is another result
 
 
+SETTINGS = {
+    "point": {"point": "blocks.*.hook_mlp_out"},
+    "over": {"over": "row"},
+    "where": {"where": vl.Where(positions="last"), "over": "head"},
+    "where else": {"where": vl.Where(positions="vision"), "over": "head"},
+    "edit": {"edit": Scale(by=0.5)},
+    "its field": {"edit": Scale(by=0.25)},
+    "score": {"score": lambda logits: logits.max(-1).values},
+    "system": {"system": "Be brief."},
+}
+
+
+def test_a_folder_answers_for_the_settings_of_its_sweep_alone(llava, tmp_path):
+    usual = {"point": "blocks.*.attn.hook_z", "edit": ZeroAblate(), "over": "role"}
+    usual |= {"score": "log_prob", "progress": False}
+    files = 0
+    for setting in ({}, *SETTINGS.values()):
+        sweep(llava, CLEAN, folder=tmp_path, **usual | setting)
+        before, files = files, len(list(tmp_path.glob("*.nc")))
+        assert files > before, setting  # else another's cells were read
+
+
 def test_many_pairs_make_one_array(shapes):
     pairs = counterfactual_pairs(3, kind="swap", category="color_rel")
     clean, other = [p.clean for p in pairs], [p.corrupted for p in pairs]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.mutants.fault import ROOT, Fault
 from tests.mutants.faults import FAULTS
-from tests.mutants.trial import Outcome, tried
+from tests.mutants.trial import Outcome, copied, outcome, tried
 
 PAGE = ROOT / "docs" / "mutants.md"
 HEAD = (Path(__file__).parent / "page.md").read_text()
@@ -24,20 +24,20 @@ def main() -> int:
     for fault in chosen:
         fault.check()
     start = time.perf_counter()
-    # Without a fault all of these pass; otherwise a failure would say nothing.
-    if (plain := tried(None, tuple(sorted({t for f in chosen for t in f.tests})))).noticed:
-        print(f"with no fault planted, {plain.by} fails", file=sys.stderr)
-        return 2
     found: dict[Fault, Outcome] = {}
-    with ThreadPoolExecutor(given.jobs) as pool:
-        outcomes = pool.map(lambda fault: tried(fault, fault.tests), chosen)
-        for fault, outcome in zip(chosen, outcomes, strict=True):
-            found[fault] = outcome
-            word = "noticed " if outcome.noticed else "SURVIVES"
-            print(f"{word}  {fault.file}: {fault.name}  {outcome.by}", flush=True)
+    with copied(ROOT) as sound, ThreadPoolExecutor(given.jobs) as pool:
+        # Without a fault all of these pass; otherwise a failure would say nothing.
+        if (plain := outcome(sound, tuple(sorted({t for f in chosen for t in f.tests})))).noticed:
+            print(f"with no fault planted, {plain.by} fails", file=sys.stderr)
+            return 2
+        outcomes = pool.map(lambda fault: tried(fault, sound), chosen)
+        for fault, said in zip(chosen, outcomes, strict=True):
+            found[fault] = said
+            word = "noticed " if said.noticed else "SURVIVES"
+            print(f"{word}  {fault.file}: {fault.name}  {said.by}", flush=True)
     if len(chosen) == len(FAULTS):
         PAGE.write_text(page(found))
-    survivors = sum(not outcome.noticed for outcome in found.values())
+    survivors = sum(not said.noticed for said in found.values())
     print(f"{len(found)} faults, {survivors} survive; {time.perf_counter() - start:.0f} s")
     return min(survivors, 1)
 
@@ -46,10 +46,10 @@ def page(found: dict[Fault, Outcome]) -> str:
     """The table: every fault, and the test that noticed it."""
     rows = [
         f"| {fault.name} | `{fault.file}` | "
-        + (f"`{outcome.by.removeprefix('tests/')}` |" if outcome.noticed else "**none** |")
-        for fault, outcome in found.items()
+        + (f"`{said.by.removeprefix('tests/')}` |" if said.noticed else "**none** |")
+        for fault, said in found.items()
     ]
-    survivors = sum(not outcome.noticed for outcome in found.values())
+    survivors = sum(not said.noticed for said in found.values())
     return HEAD.format(count=len(found), survivors=survivors or "none", rows="\n".join(rows))
 
 

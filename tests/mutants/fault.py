@@ -28,13 +28,15 @@ class Fault:
         """That the fault can still be done.
 
         Raises:
-            ValueError: its text is not there, or more than once; a file of tests is not there.
+            ValueError: its text is not there, or more than once; a test is not there.
         """
         source = (ROOT / "vlmlens" / self.file).read_text()
         if (found := source.count(self.old)) != 1:
             raise ValueError(f"{self.name}: {self.file} holds {found} times {self.old!r}")
         for test in self.tests:
-            if not (ROOT / "tests" / test.split("::")[0]).is_file():
+            name, _, function = test.partition("::")
+            path = ROOT / "tests" / name
+            if not path.is_file() or (function and f"def {function}(" not in path.read_text()):
                 raise ValueError(f"{self.name}: there is no tests/{test}")
 
     def plant(self, package: Path) -> None:

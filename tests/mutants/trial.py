@@ -6,13 +6,18 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutants.fault import ROOT, Fault
 
 #: Loaded once; every trial is forked from a process that holds them, and nothing of vlmlens.
-HEAVY = ["torch", "transformers", "transformer_lens", "scipy.stats", "statsmodels.api", "sklearn"]
+HEAVY = [
+    *("torch", "transformers", "transformer_lens", "scipy.stats", "statsmodels.api", "sklearn"),
+    *("pytest", "hypothesis", "jaxtyping", "beartype", "xarray", "pandas", "accelerate", "peft"),
+    *("transformers.models.auto.modeling_auto", "transformers.models.llava.modeling_llava"),
+]
 NEEDED = ("vlmlens", "tests", "docs", "examples", "notebooks", "README.md", "pyproject.toml")
 LIMIT = 900.0  # seconds
 
@@ -41,40 +46,55 @@ class First:
             self.failed = report.nodeid
 
 
-def tried(fault: Fault | None, tests: tuple[str, ...]) -> Outcome:
-    """Run tests on a copy of the tree, with a fault in it or without one.
+@contextlib.contextmanager
+def copied(tree: Path) -> Iterator[Path]:
+    """A copy of what is needed of a tree, for as long as this lasts."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        for name in NEEDED:
+            copy = shutil.copytree if (tree / name).is_dir() else shutil.copy2
+            copy(tree / name, Path(folder) / name)
+        yield Path(folder)
+
+
+def tried(fault: Fault, sound: Path) -> Outcome:
+    """Whether the tests of a fault notice it, in a copy of a tree that it is planted in."""
+    with copied(sound) as place:
+        fault.plant(place / "vlmlens")
+        try:
+            return outcome(place, fault.tests)
+        except RuntimeError as error:
+            error.add_note(fault.name)
+            raise
+
+
+def outcome(place: Path, tests: tuple[str, ...]) -> Outcome:
+    """What tests say in a tree; what Python compiles stays there, and copies of it start faster.
 
     Raises:
         RuntimeError: pytest could not run the tests at all.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(HEAVY)
-    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-        place = Path(folder)
-        for name in NEEDED:
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, place / name)
-        if fault is not None:
-            fault.plant(place / "vlmlens")
-        told = place / "told.txt"
-        process = context.Process(target=_run, args=(place, tests, told))
-        process.start()
-        process.join(LIMIT)
-        if process.is_alive():
-            process.kill()
-            process.join()
-            return Outcome(True, f"no end within {LIMIT:.0f} s")
-        code = process.exitcode
-        said = told.read_text() if told.is_file() else ""
-        # 1 is a test that failed; a file that does not import is no fault that a test noticed.
-        if code not in (0, 1) or bool(code) != bool(said):
-            raise RuntimeError(f"{fault and fault.name}: pytest ended with {code}\n{said}")
-        return Outcome(code == 1, said)
+    told = place / "told.txt"
+    process = context.Process(target=_run, args=(place, tests, told))
+    process.start()
+    process.join(LIMIT)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return Outcome(True, f"no end within {LIMIT:.0f} s")
+    code = process.exitcode
+    said = told.read_text() if told.is_file() else ""
+    # 1 is a test that failed; a file that does not import is no fault that a test noticed.
+    if code not in (0, 1) or bool(code) != bool(said):
+        raise RuntimeError(f"pytest ended with {code}\n{said}")
+    return Outcome(code == 1, said)
 
 
 def _run(place: Path, tests: tuple[str, ...], told: Path) -> None:
     os.chdir(place)
     sys.path[:] = [str(place), *(entry for entry in sys.path if entry not in ("", str(ROOT)))]
+    sys.dont_write_bytecode = False
     os.environ["PYTHONPATH"] = str(place)  # for commands that tests start
     for name in [name for name in sys.modules if name.split(".")[0] in ("vlmlens", "tests")]:
         del sys.modules[name]
@@ -85,7 +105,7 @@ def _run(place: Path, tests: tuple[str, ...], told: Path) -> None:
     with output.open("w") as file, contextlib.redirect_stdout(file):
         code = pytest.main(
             [
-                *("-x", "-q", "-p", "no:cacheprovider"),
+                *("-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"),
                 *("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"),
                 *(f"tests/{test}" for test in tests),
             ],
