@@ -94,6 +94,18 @@ def test_what_is_resumed_is_what_was_computed(model, tmp_path, kind):
             xr.testing.assert_identical(xr.load_dataset(tmp_path / "own.nc"), alone)
 
 
+def test_what_a_table_remembers_of_another_file_changes_nothing(tmp_path):
+    """Read by xarray's own hand and made longer, as anybody does before a table is kept."""
+    xr.Dataset({"said": ("sample", ["a", "b"])}).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    table = xr.load_dataset(tmp_path / "a.nc")
+    said = table["said"].copy(data=np.array(["yellow triangle", "the end"]))
+    share = xr.DataArray([0.25, NAN], dims="sample")
+    share.encoding = {"dtype": "int16", "scale_factor": 0.1, "_FillValue": -1}
+    assert said.encoding
+    table = xr.Dataset({"said": said, "share": share})
+    xr.testing.assert_identical(read(write(table, tmp_path / "b.nc")), table)
+
+
 def test_names_that_are_no_unicode_are_written_all_the_same(model, tmp_path):
     names = [f"caf\udce9 {n}.png" for n in range(4)]
     found = Experiment(model, asked(), Giving(), names=names).run(tmp_path)
