@@ -250,7 +250,9 @@ CHANGES = {
     "the tokenizer's template": put(lambda m: m.processor.tokenizer, "chat_template", "other"),
     "the tokenizer's padding": put(lambda m: m.processor.tokenizer, "padding_side", "other"),
     "a patch size of the processor": put(lambda m: m.processor, "patch_size", lambda was: was + 1),
-    "the attention": put(lambda m: m._roads, "found", lambda was: dict.fromkeys(was, "eager")),
+    "the attention": put(
+        lambda m: m.implementations, "found", lambda was: dict.fromkeys(was, "eager")
+    ),
     "the version of transformers": other_version,
     "the version of torch": partial(other_version, name="torch"),
     "the version of numpy": partial(other_version, name="numpy"),

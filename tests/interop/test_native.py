@@ -30,7 +30,7 @@ def plain(vlm):
     """A copy of the model that vlmlens never saw, as nnsight's users have it."""
     config = copy.deepcopy(vlm.hf_model.config)
     model = type(vlm.hf_model)(config)
-    model.set_attn_implementation(dict(vlm._roads.found))
+    model.set_attn_implementation(dict(vlm.implementations.found))
     model.load_state_dict(vlm.hf_model.state_dict())
     return nnsight.NNsight(model.eval().requires_grad_(False))
 
@@ -107,7 +107,7 @@ def test_the_same_places_from_a_model_without_weights(vlm):
     with torch.device("meta"):
         config = copy.deepcopy(vlm.hf_model.config)
         empty = type(vlm.hf_model)(config)
-    empty.set_attn_implementation(dict(vlm._roads.found))
+    empty.set_attn_implementation(dict(vlm.implementations.found))
     with type(vlm)(empty) as opened:
         assert places(opened) == places(vlm)
 

@@ -64,7 +64,7 @@ def bidirectional(vlm):
 def plain_logits(vlm, inputs):
     """Plain transformers, from a copy of the model that vlmlens never saw."""
     model = type(vlm.hf_model)(copy.deepcopy(vlm.hf_model.config))
-    model.set_attn_implementation(dict(vlm._roads.found))  # Gemma 2 knows no sdpa
+    model.set_attn_implementation(dict(vlm.implementations.found))  # Gemma 2 knows no sdpa
     model.load_state_dict(vlm.hf_model.state_dict())
     with torch.no_grad():
         return model.eval()(**inputs.tensors, use_cache=False).logits

@@ -9,7 +9,7 @@ from transformers.models.llama.modeling_llama import (
     eager_attention_forward as llama_attention_forward,
 )
 
-from vlmlens.model.wiring.attention import CATCHERS, Catcher, RowRequest, register, scores, softmax
+from vlmlens.model.wiring.attention import RowRequest, ask_rows, register, scores, softmax, withdraw
 
 HEADS, KV_HEADS, POS, D = 4, 2, 12, 8
 
@@ -83,13 +83,14 @@ def test_rows_are_eagers(name, scaling, softcap):
     queries = torch.tensor([[3, 11], [7, 11]])
     found = []
     register("eager")
-    CATCHERS[module] = Catcher(rows=[RowRequest(queries, found.append)])
+    request = RowRequest(queries, found.append)
+    ask_rows(module, request)
     try:
         from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
         out, _ = ALL_ATTENTION_FUNCTIONS["vlmlens_eager"](module, q, k, v, bias, **options)
     finally:
-        CATCHERS.pop(module)
+        withdraw(module, request)
     (rows,) = found
     assert rows.shape == (2, HEADS, 2, POS)
     for sample in range(2):

@@ -31,6 +31,7 @@ MODULE_NOTES = (
         "_non_persistent_buffers_set",
         "_modules",
         "_is_full_backward_hook",
+        "_vlmlens_catcher",  # who watches attention, which a hook says, too
     }
 )
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from vlmlens.errors import InputError, UnreachedPointError
 from vlmlens.interventions import Intervention, Site
 from vlmlens.model import HookedVLM, Inputs
-from vlmlens.model.lifetime.journal import in_turn
+from vlmlens.model.lifetime.journal import Journal, in_turn
 from vlmlens.model.passes.one_pass import (
     add_edits,
     in_the_graph,
@@ -55,7 +55,7 @@ class Pass:
 
     def __call__(self, _: Inputs) -> Any:
         """Transformers' output."""
-        with self.vlm.road(self.attention), torch.set_grad_enabled(self.grad):
+        with self.vlm.implementations.take(self.attention), torch.set_grad_enabled(self.grad):
             refuse_recomputing(self.vlm)
             return self.vlm.hf_model(**self.inputs.tensors, use_cache=False)
 
@@ -75,8 +75,8 @@ class TracedVLM(NNsight):
     """
 
     def __init__(self, vlm: HookedVLM):
-        vlm._check_open()
-        self._vlm, self._journal = vlm, vlm._journal
+        vlm.check_open()
+        self._vlm = vlm
         self._pass: Pass | None = None
         self._found = {
             module: module.__dict__.get("forward")
@@ -85,6 +85,11 @@ class TracedVLM(NNsight):
         }
         super().__init__(vlm.hf_model)
         self._hook: Any = partial(_hand_over, interleaver=self.interleaver)
+
+    @property
+    def journal(self) -> Journal:
+        """The model's journal: passes of both take turns."""
+        return self._vlm.journal
 
     def at(self, name: str) -> "TracedPoint":
         """A point, to be read and written inside a trace.
@@ -132,7 +137,7 @@ class TracedVLM(NNsight):
                 before the trace asked for it.
             InputError: asked to run elsewhere.
         """
-        self._vlm._check_open()
+        self._vlm.check_open()
         if options.get("remote"):
             raise InputError(
                 "hook points live in this process; to trace on a server, read and write through "

@@ -55,7 +55,7 @@ def to_bridge(vlm: HookedVLM) -> TransformerBridge:
         InputError: hooks lie on the model, which a copy would carry along.
         ClosedModelError: the model was closed.
     """
-    vlm._check_open()
+    vlm.check_open()
     if any(point.has_hooks() for point in vlm.hook_points()):
         raise InputError("hooks lie on the model: vlm.reset_hooks(including_permanent=True) first")
     model = copy.deepcopy(vlm.hf_model)

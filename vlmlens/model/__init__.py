@@ -1,5 +1,6 @@
 """The machine: transformers' own model, with a hook point at every step."""
 
+from vlmlens.inputs import Inputs
 from vlmlens.model.hooked import HookedVLM
 from vlmlens.model.passes.batching import in_batches
 from vlmlens.model.passes.run import Generation, Run
@@ -7,7 +8,6 @@ from vlmlens.model.reading.norm import Norm
 from vlmlens.model.reading.residual import ResidualStream
 from vlmlens.model.reuse.prefill import Prefill
 from vlmlens.model.reuse.resume import Resumed
-from vlmlens.model.sequence.samples import Inputs
 from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.model.wiring.rotary import Rope, rotate, unrotate
 

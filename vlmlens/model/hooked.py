@@ -1,49 +1,35 @@
 """HookedVLM: open a model; prepare inputs; run; generate."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from vlmlens import identity, zoo
-from vlmlens.cache import ActivationCache, Save
-from vlmlens.checks import flag, told
+from vlmlens import zoo
+from vlmlens.cache import Save
+from vlmlens.checks import told
 from vlmlens.errors import InputError
+from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention, as_edits
 from vlmlens.model.audit.findings import Audit
 from vlmlens.model.audit.measure import audit
 from vlmlens.model.decoding import choosing, generate
 from vlmlens.model.decoding.score import scores
-from vlmlens.model.doors.as_transformer_lens import AsTransformerLens
 from vlmlens.model.doors.given import (
     as_answered,
-    as_answers,
-    as_cells,
     as_inputs,
-    as_prefill,
     as_saves,
-    as_texts,
     prepared,
 )
+from vlmlens.model.doors.running import Running
 from vlmlens.model.lifetime.journal import in_turn
 from vlmlens.model.passes.one_pass import one_pass, refuse_idle, refuse_unfinished
-from vlmlens.model.passes.run import Generation, Run
-from vlmlens.model.reading import notebook as html
-from vlmlens.model.reuse.pictures import Reuse
-from vlmlens.model.reuse.prefill import Prefill, prefill
-from vlmlens.model.reuse.resume import Resumed, resume
-from vlmlens.model.sequence.cropping import warn_of_crops
-from vlmlens.model.sequence.raw import Roles, from_tensors
-from vlmlens.model.sequence.samples import Inputs, from_samples
-from vlmlens.model.wiring.attention import UNCAPPED
-from vlmlens.positions import Positions
-from vlmlens.sample import Picture, Sample
+from vlmlens.model.passes.run import Generation
+from vlmlens.model.reading import notebook
 
 
-class HookedVLM(AsTransformerLens):
+class HookedVLM(Running):
     """A Hugging Face vision-language model with a hook point at every step.
 
     transformers runs its own model, unchanged: with nobody watching, logits are its logits bit
@@ -100,202 +86,6 @@ class HookedVLM(AsTransformerLens):
                 raise InputError(f"cannot put the model on device={device!r}: {error}") from error
         return cls(hf_model, processor, str(model), zoo.revision(str(model), hf_model))
 
-    # ------------------------------------------------------------------ inputs
-
-    @told
-    def inputs(
-        self,
-        samples: Sequence[Sample] | Sample | Picture,
-        prompts: Sequence[str] | str | None = None,
-        *,
-        system: str | None = None,
-        answers: Sequence[str] | None = None,
-        padding: str = "left",
-    ) -> Inputs:
-        """Samples, or images and prompts, as tensors with the role of every position.
-
-        Args:
-            samples: samples; or, with ``prompts``, one picture a prompt, or a list of them, in
-                whatever way ``Sample.images`` takes them.
-            prompts: what the user says, without chat template. ``<image>`` places the images;
-                left out, they come first.
-            system: a system prompt, for templates that know one.
-            answers: what the assistant says, one a sample, in the role ``assistant`` after each
-                prompt, as the template ends a turn; None stops where the answer begins.
-            padding: the side on which shorter samples are padded.
-
-        Where the processor hides more than a twentieth of a picture, the log says so, once a
-        model; ``layouts[sample].seen(image)`` says how much is left of each.
-
-        Raises:
-            InputError: images and placeholders differ in number, texts cannot be traced, or the
-                processor refuses a picture; the message names the sample.
-            ImageError: an image that cannot be read.
-        """
-        if self.processor is None:
-            raise InputError("this model was opened without a processor: use inputs_from(...)")
-        given: Any = samples if prompts is None else _samples(samples, prompts)
-        given = list(given) if isinstance(given, Sequence) else [given]
-        if not all(isinstance(item, Sample) for item in given):
-            raise InputError("pass samples, or images together with prompts")
-        said = None if answers is None else as_answers(answers)
-        make = partial(
-            from_samples,
-            given,
-            self.processor,
-            self.family,
-            self.hf_model,
-            system=system,
-            answers=said,
-            padding=padding,
-        )
-        if self._reuse is None:
-            made = make()
-        else:
-            seen = tuple((id(sample), identity.scene(sample)) for sample in given)
-            made = self._reuse.inputs((*seen, system, said, padding), given, make)
-        self._told_of_crops = self._told_of_crops or warn_of_crops(made.layouts, str(self.name))
-        return made
-
-    def inputs_from(
-        self,
-        input_ids: Tensor,
-        *,
-        attention_mask: Tensor | None = None,
-        roles: Roles | Sequence[Roles] | None = None,
-        sizes: Sequence[tuple[int, int]] | None = None,
-        **images: Tensor,
-    ) -> Inputs:
-        """Raw tensors, and the role of every position.
-
-        Args:
-            input_ids: tokens (batch, pos), image placeholders already expanded.
-            attention_mask: 0 where a position is padding.
-            roles: the role of every position, or half-open ranges by role
-                (``{"system": (1, 10), "user": [(10, 12), (28, 37)]}``), for all samples or one
-                each. Image and padding positions are found without; left out altogether, the
-                rest is ``user``; in a mapping, what is not named is ``template``.
-            sizes: width and height of every original image, for boxes in its pixels.
-            images: ``pixel_values`` and whatever else the model takes of images
-                (``image_grid_thw``, ``image_sizes``, ...), in order over the whole batch.
-
-        Raises:
-            InputError: tensors or roles that do not fit together.
-        """
-        given = {name: tensor for name, tensor in images.items() if tensor is not None}
-        return from_tensors(
-            input_ids,
-            self.family,
-            self.hf_model,
-            attention_mask=attention_mask,
-            roles=roles,
-            sizes=sizes,
-            images=given,
-            processor=self.processor,
-        )
-
-    # ------------------------------------------------------------------ running
-
-    @told
-    @in_turn
-    def run(
-        self,
-        inputs: Inputs,
-        interventions: Intervention | Sequence[Intervention] = (),
-        save: str | Save | Sequence[str | Save] = (),
-        *,
-        logits: bool | Positions = True,
-        attention: str = "auto",
-        grad: bool = False,
-    ) -> Run:
-        """One pass.
-
-        Args:
-            inputs: from ``inputs`` or ``inputs_from``.
-            interventions: edits, applied in order; or one.
-            save: points to keep, as names, patterns or ``Save``.
-            logits: those of every position; or of some, the same number in every sample, such
-                as ``"last"``; or False, for none: the pass then ends with the last block that
-                anybody watches.
-            attention: ``"auto"`` for the implementation that the model was opened with, or
-                ``"eager"`` or ``"sdpa"``. Compare runs of one kind only: in half precision the
-                two differ by more than many effects.
-            grad: keep the graph, for gradients with respect to what is saved.
-
-        Raises:
-            UnknownPointError: a point that the model does not have.
-            UnreachedPointError: a point that this pass never came by.
-            EmptySelectionError: a selection that is empty.
-            ClosedModelError: the model was closed.
-        """
-        self._check_open()
-        edits, saves = as_edits(interventions), as_saves(save)
-        refuse_idle(edits, steps=1)
-        inputs = prepared(as_inputs(inputs, "run"), edits)
-        with self._roads.take(attention) as road, torch.set_grad_enabled(flag(grad, "grad")):
-            made, saved = one_pass(self, inputs, inputs.tensors, edits, saves, logits=logits)
-        return self._ran(road, inputs, made, saved)
-
-    @told
-    @in_turn
-    def prefill(
-        self,
-        inputs: Inputs,
-        save: str | Sequence[str] = (),
-        *,
-        after: Prefill | None = None,
-        attention: str = "auto",
-    ) -> Prefill:
-        """One sample's clean pass, and everything that edited passes can start from.
-
-        Args:
-            inputs: one sample.
-            save: points of the language model to keep, of every position.
-            after: an earlier prefill, of another question about the same images for example: the
-                tower and all positions that the two share are not computed again, where a
-                position's keys follow from what came before it alone. ``shared`` says how many.
-            attention: as in ``run``; what is resumed runs the same way.
-
-        Raises:
-            InputError: several samples, padding, or hooks that are still on.
-        """
-        self._check_open()
-        inputs = as_inputs(inputs, "prefill")
-        if after is not None:
-            as_prefill(after, "after")
-        names = [name for each in as_saves(save) for name in self.matching(each.points)]
-        with self._roads.take(attention):
-            return prefill(self, inputs, attention, after, names)
-
-    @told
-    @in_turn
-    def resume(
-        self,
-        prefill: Prefill,
-        cells: Sequence[Sequence[Intervention]],
-        positions: Positions = "last",
-        *,
-        unseen: bool = False,
-        progress: Callable[[int], None] = lambda done: None,
-    ) -> Resumed:
-        """Many edited passes over one sample, each computing what its edits can change.
-
-        An edit at block l and position p changes nothing below l and nothing before p. Nor are the
-        tower, the projector, and rows of logits that nobody asked for computed again. Cells are
-        rows of a batch, whose size is halved when memory runs out. Where a cell cannot be resumed
-        (it edits the tower, or the inputs), its whole pass is run, and ``whole`` says why.
-
-        Args:
-            prefill: from ``prefill``.
-            cells: lists of interventions, each applied in order.
-            positions: whose logits are wanted, as in ``Save.rows``.
-            unseen: let cells be whose keys no query sees, which change nothing: a map has such
-                places, and elsewhere they are a mistake.
-            progress: called with the number of cells that were just done.
-        """
-        self._check_open()
-        return resume(self, as_prefill(prefill), as_cells(cells), positions, progress, unseen)
-
     @told
     @in_turn
     def generate(
@@ -342,7 +132,7 @@ class HookedVLM(AsTransformerLens):
                 to another way of decoding, such as ``num_beams=4``, or an edit for steps of which
                 none came for some sample: its answer ended before.
         """
-        self._check_open()
+        self.check_open()
         wish = choosing.Wish(max_new_tokens, min_new_tokens, temperature, seed, stop)
         edits, saves = as_edits(interventions), as_saves(save)
         refuse_idle(edits, wish.most)
@@ -350,11 +140,11 @@ class HookedVLM(AsTransformerLens):
         answers = [prepared(one, edits) for one in as_answered(answered)]
         edited = partial(one_pass, self, interventions=edits)
         tokenizer = getattr(self.processor, "tokenizer", None)
-        with self._roads.take(attention) as road, torch.no_grad():
+        with self.implementations.take(attention) as used, torch.no_grad():
             said = generate.decode(
                 inputs,
                 partial(edited, saves=saves),
-                partial(self._ran, road),
+                partial(self.ran, used),
                 tokenizer=tokenizer,
                 choice=choosing.choice(wish, self.hf_model, inputs.tensors, tokenizer),
                 cache=generate.empty_cache(self.config.get_text_config()),
@@ -363,26 +153,6 @@ class HookedVLM(AsTransformerLens):
             )
         refuse_unfinished(edits, said.lengths.tolist())
         return said
-
-    @contextmanager
-    def reuse(self) -> Iterator[Reuse]:
-        """Share what passes about the same pictures have in common while this lasts.
-
-        ``inputs`` of the same samples are made once; and a pass about images that tower and
-        projector have seen takes what they made of them, where nobody watches or edits these and
-        no graph is kept. Results are the same. The last few batches are kept.
-
-        Yields:
-            A ``Reuse``, which counts, and says why where nothing can be shared.
-        """
-        before = self._reuse
-
-        def put_back() -> None:
-            self._reuse = before
-
-        with self.noted(put_back):
-            self._reuse = before or Reuse()
-            yield self._reuse
 
     @in_turn
     def audit(self, inputs: Inputs | None = None) -> Audit:
@@ -399,18 +169,14 @@ class HookedVLM(AsTransformerLens):
         Returns:
             An ``Audit``, which prints as a table.
         """
-        self._check_open()
+        self.check_open()
         return audit(self, None if inputs is None else as_inputs(inputs, "audit"))
-
-    def _ran(self, road: str, inputs: Inputs, logits: Tensor, saved: ActivationCache) -> Run:
-        capped = None if road in UNCAPPED else self.softcap
-        return Run(inputs, logits, saved, road, self.rope, self.scaling, capped)
 
     def __enter__(self) -> "HookedVLM":
         return self
 
     def _repr_html_(self) -> str:
-        return html.model_html(self, self._closed)
+        return notebook.of_model(self, self._closed)
 
     def __repr__(self) -> str:
         return (
@@ -418,18 +184,3 @@ class HookedVLM(AsTransformerLens):
             f"{len(self.hook_dict)} points, attention {self.attention}"
             f"{', closed' if self._closed else ''})"
         )
-
-
-def _samples(images: Any, prompts: Sequence[str] | str) -> list[Sample]:
-    if isinstance(prompts, str):
-        alone = isinstance(images, list | tuple) and len(images) == 1
-        prompts, images = [prompts], images if alone else [images]
-    prompts = as_texts(prompts, "prompts")
-    # A path is a sequence too, and so are bytes.
-    if not isinstance(images, Sequence) or isinstance(images, str | bytes | memoryview):
-        images = [images]
-    if len(images) != len(prompts):
-        raise InputError(
-            f"{len(images)} entries of images for {len(prompts)} prompts: give one each"
-        )
-    return [Sample(question=p, images=i) for i, p in zip(images, prompts, strict=True)]

@@ -13,6 +13,7 @@ from vlmlens import identity
 from vlmlens.errors import ClosedModelError, InputError, UnknownPointError, UnsupportedModelError
 from vlmlens.families import FAMILIES, Family
 from vlmlens.model.doors.as_module import AsModule
+from vlmlens.model.lifetime.board import Board
 from vlmlens.model.lifetime.compiled import refuse_wrapped
 from vlmlens.model.lifetime.device import device_of
 from vlmlens.model.lifetime.held import hold, instance, let_go
@@ -20,11 +21,10 @@ from vlmlens.model.lifetime.journal import Journal, in_turn
 from vlmlens.model.lifetime.level import Level
 from vlmlens.model.reuse.pictures import Reuse
 from vlmlens.model.wiring.hook_points import wire
-from vlmlens.model.wiring.implementation import Roads
+from vlmlens.model.wiring.implementation import Implementations
 from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.model.wiring.recognise import recognise
 from vlmlens.model.wiring.rotary import Rope
-from vlmlens.model.wiring.wire import Board
 from vlmlens.points import matching
 
 
@@ -43,8 +43,8 @@ class Wrapped(AsModule):
                 f"{type(hf_model).__name__} ({config.model_type}) is no vision-language model: its "
                 "configuration has no vision_config"
             )
-        self._journal, self._board = Journal(), Board()
-        self._roads = Roads(hf_model, self._journal)
+        self.journal, self._board = Journal(), Board()
+        self.implementations = Implementations(hf_model, self.journal)
         # Beside the module tree: what HookedRootModule writes on its modules is not for theirs.
         self.__dict__["hf_model"] = hf_model
         self.processor, self.name, self.config = processor, name or config.model_type, config
@@ -57,37 +57,38 @@ class Wrapped(AsModule):
         self.mod_dict = dict(points)
         self.layers = config.get_text_config().num_hidden_layers
         self._closed = False
-        self._reuse: Reuse | None = None
+        self.shared: Reuse | None = None
         self._told_of_crops = False
         training = {module: module.training for module in hf_model.modules()}
         hold(hf_model, self)
         # Not a method, which would keep this alive: whoever drops it frees the model.
         self._give_back = partial(
-            _give_back, hf_model, tuple(points.values()), self._roads, self._board, training
+            _give_back,
+            hf_model,
+            tuple(points.values()),
+            self.implementations,
+            self._board,
+            training,
         )
         weakref.finalize(self, self._give_back).atexit = False
         hf_model.eval()
-        self._roads.watch()
+        self.implementations.watch()
 
     # ------------------------------------------------------------------ contexts and hooks
 
-    def road(self, attention: str) -> AbstractContextManager[str]:
-        """Attention computed in one way while this lasts; yields what that is."""
-        return self._roads.take(attention)
-
     def noted(self, undo: Callable[[], object]) -> AbstractContextManager[None]:
         """What is put on the model while this lasts; ``undo`` takes it off, whatever happens."""
-        return self._journal.noted(undo)
+        return self.journal.noted(undo)
 
     @property
     def running(self) -> bool:
         """Whether this thread is running the model: what a call put on acts for it alone."""
-        return self._journal.held
+        return self.journal.held
 
     @contextmanager
     def opened_level(self) -> Iterator[Level]:
         """A context level, whose hooks act in this thread, until it ends."""
-        level = Level(max(self._levels, default=0) + 1, self._journal)
+        level = Level(max(self._levels, default=0) + 1, self.journal)
 
         def drop() -> None:
             level.over = True
@@ -130,7 +131,7 @@ class Wrapped(AsModule):
             UnknownPointError: a name that is no point's, or a condition that names none.
             ClosedModelError: the model was closed.
         """
-        self._check_open()
+        self.check_open()
         with self.opened_level() as level:
             try:
                 for name, hook in fwd_hooks:
@@ -173,7 +174,7 @@ class Wrapped(AsModule):
 
     def add_caching_hooks(self, *args: Any, **kwargs: Any) -> dict:
         """Hooks that keep activations, as in TransformerLens."""
-        self._check_open()
+        self.check_open()
         return super().add_caching_hooks(*args, **kwargs)
 
     @property
@@ -202,11 +203,15 @@ class Wrapped(AsModule):
     @property
     def attention(self) -> str:
         """How attention is computed unless a run asks otherwise."""
-        return self._roads.usual
+        return self.implementations.usual
+
+    @property
+    def rope(self) -> Rope | None:
+        """The language model's rotation, layer by layer; None for one that does not rotate."""
+        return self._rope
 
     @cached_property
-    def rope(self) -> Rope | None:
-        """The language model's rotation, layer by layer; None for one that does not turn."""
+    def _rope(self) -> Rope | None:
         turning = [
             f"blocks.{layer}.attn.hook_cos" in self.hook_dict for layer in range(self.layers)
         ]
@@ -250,7 +255,7 @@ class Wrapped(AsModule):
         Raises:
             InputError: hooks are on, which the copy would not have.
         """
-        self._check_open()
+        self.check_open()
         if hooked := [name for name, point in self.hook_dict.items() if point.watched]:
             raise InputError(
                 f"hooks are on at {', '.join(hooked[:3])}{' ...' * (len(hooked) > 3)}, which a "
@@ -269,7 +274,12 @@ class Wrapped(AsModule):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Refuse a model that was closed.
+
+        Raises:
+            ClosedModelError: it was.
+        """
         if self._closed:
             raise ClosedModelError(f"{self.name} is closed; wrap or open the model again")
 
@@ -286,7 +296,7 @@ class Wrapped(AsModule):
 def _give_back(
     model: Any,
     points: Sequence[WiredPoint],
-    roads: Roads,
+    implementations: Implementations,
     board: Board,
     training: Mapping[Any, bool],
 ) -> None:
@@ -295,7 +305,7 @@ def _give_back(
         return
     for point in points:
         point.remove_all()
-    roads.close()
+    implementations.close()
     for module, flag in training.items():
         module.training = flag
     let_go(model)

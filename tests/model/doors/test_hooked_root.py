@@ -12,7 +12,7 @@ from transformer_lens.HookedRootModule import HookedRootModule
 
 from vlmlens.errors import UnknownPointError
 from vlmlens.interventions import ZeroAblate
-from vlmlens.model.wiring.attention import CATCHERS
+from vlmlens.model.wiring.attention import catcher_of
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,8 @@ def hooks_of_ours(hf_model):
     for module in hf_model.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             yield from (hook for hook in hooks.values() if hook.__module__.startswith("vlmlens"))
-        if module in CATCHERS:
-            yield CATCHERS[module]
+        if (catcher := catcher_of(module)) is not None:
+            yield catcher
 
 
 def hooks_on(model):

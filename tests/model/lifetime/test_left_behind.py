@@ -25,7 +25,7 @@ from vlmlens.interventions import (
     Scale,
     ZeroAblate,
 )
-from vlmlens.model.wiring.attention import CATCHERS
+from vlmlens.model.wiring.attention import SLOT
 
 EDITS = (
     ZeroAblate("blocks.1.hook_mlp_out"),
@@ -54,7 +54,7 @@ def on(model):
     return {
         "torch hooks": sum(hook.__module__.startswith("vlmlens") for hook in hooks),
         "points": sum(point.watched or point.has_hooks() for point in model.hook_points()),
-        "catchers": sum(module in CATCHERS for module in modules),
+        "catchers": sum(SLOT in vars(module) for module in modules),
         "forwards": sum("forward" in module.__dict__ for module in modules),
         "roads": [config._attn_implementation for config in configs],
         "level": int(model.context_level),
@@ -168,7 +168,7 @@ def test_what_nobody_took_off_ends_with_its_call():
             left.append(model.opened_level())
             level = left[0].__enter__()
             model.hook_dict[point].add_hook(write, level=level)
-            left.append(model.road("eager"))
+            left.append(model.implementations.take("eager"))
             left[1].__enter__()
             return x
 
@@ -185,7 +185,7 @@ def test_a_context_that_is_open_is_not_healed_away():
     with vl.HookedVLM(*build("llava")) as model:
         inputs = asked(model)
         clean = model.run(inputs).logits
-        with model.hooks([("blocks.1.hook_resid_mid", write)]), model.road("eager"):
+        with model.hooks([("blocks.1.hook_resid_mid", write)]), model.implementations.take("eager"):
             edited = model.run(inputs).logits
             assert not torch.equal(edited, clean)
             assert torch.equal(model.run(inputs).logits, edited)
@@ -210,7 +210,9 @@ def test_who_is_dropped_frees_the_model():
     assert gone() is None
     assert (hf_model.training, hf_model.config._attn_implementation) == before
     assert not any(
-        m._forward_hooks or m._forward_pre_hooks for m in hf_model.model.modules() if m in CATCHERS
+        m._forward_hooks or m._forward_pre_hooks
+        for m in hf_model.model.modules()
+        if SLOT in vars(m)
     )
     with torch.no_grad():
         assert torch.equal(hf_model(**inputs.tensors, use_cache=False).logits, clean)
@@ -308,10 +310,10 @@ def test_a_context_that_ends_after_the_model_was_closed_changes_nothing():
     hf_model, processor = build("llava")
     usual = hf_model.config.text_config._attn_implementation
     model = vl.HookedVLM(hf_model, processor)
-    with model.road("eager"), model.hooks([("hook_embed", write)]), model.reuse():
+    with model.implementations.take("eager"), model.hooks([("hook_embed", write)]), model.reuse():
         model.close()
     assert hf_model.config.text_config._attn_implementation == usual
-    assert not any(module in CATCHERS for module in hf_model.modules())
+    assert not any(SLOT in vars(module) for module in hf_model.modules())
 
 
 # Another model's.

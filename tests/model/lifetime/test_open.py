@@ -21,7 +21,7 @@ from vlmlens.errors import (
 from vlmlens.families import BLOCKS
 from vlmlens.interventions import Scale
 from vlmlens.model.lifetime.device import device_of
-from vlmlens.model.wiring.attention import CATCHERS
+from vlmlens.model.wiring.attention import SLOT
 
 NAMES = ["llava", "llava/siglip-qwen2"]
 
@@ -77,7 +77,7 @@ def test_a_model_is_watched_as_it_is_and_left_as_it_was_found(name, attention):
         vlm.add_hook("hook_embed", lambda x, hook: x * 2, is_permanent=True)
         hooked = vlm.run(inputs).logits
     assert state(model) == before
-    assert not CATCHERS
+    assert not any(SLOT in vars(module) for module in model.modules())
     with torch.no_grad():
         assert torch.equal(model.eval()(**inputs.tensors).logits, plain)
     assert_apart(plain, hooked)

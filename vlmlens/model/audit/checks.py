@@ -1,25 +1,21 @@
 """The laws that an audit measures: two ways of computing one thing, and how far apart they come."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from vlmlens.inputs import Inputs
 from vlmlens.interventions import Scale
 from vlmlens.model.audit.findings import Law
-from vlmlens.model.sequence.samples import Inputs
+from vlmlens.model.passes.runs import Audited
 from vlmlens.model.wiring.rotary import rotate
 from vlmlens.select import Where
-
-if TYPE_CHECKING:
-    from vlmlens.model.hooked import HookedVLM
 
 NOT_TAKEN_APART = "does not apply: raw tensors are not taken apart"
 
 
-def plain_logits(vlm: "HookedVLM", inputs: Inputs) -> Tensor:
+def plain_logits(vlm: Audited, inputs: Inputs) -> Tensor:
     """Logits of transformers alone: its own attention functions, no hook of ours."""
-    with vlm._roads.plain(), torch.no_grad():
+    with vlm.implementations.plain(), torch.no_grad():
         return vlm.hf_model(**inputs.tensors, use_cache=False).logits
 
 
@@ -40,7 +36,7 @@ def _own(inputs: Inputs, row: int) -> Tensor:
     return torch.from_numpy(~inputs.layouts[row].mask("pad"))
 
 
-def stream(vlm: "HookedVLM", saved, part: str, bound: float) -> Law:
+def stream(vlm: Audited, saved, part: str, bound: float) -> Law:
     """A block's residual stream gains what its sublayers write."""
     name = f"{part}: what the sublayers add is what the stream gains"
     if part == "blocks" and "stream" in vlm.family.unlike:
@@ -57,7 +53,7 @@ def stream(vlm: "HookedVLM", saved, part: str, bound: float) -> Law:
     return Law(name, worst, bound)
 
 
-def causal(vlm: "HookedVLM", inputs: Inputs) -> Law:
+def causal(vlm: Audited, inputs: Inputs) -> Law:
     """No weight on what comes later, but inside an image or a prompt that sees itself."""
     name = "blocks: no attention to what comes later, outside an image or a prompt"
     saved = vlm.run(inputs, save="blocks.*.attn.hook_pattern").saved
@@ -80,7 +76,7 @@ def causal(vlm: "HookedVLM", inputs: Inputs) -> Law:
     return Law(name, worst, 0.0)
 
 
-def rope(vlm: "HookedVLM", saved, bound: float) -> Law:
+def rope(vlm: Audited, saved, bound: float) -> Law:
     """Queries and keys before RoPE, turned by its angles, are those after it."""
     name = "blocks: queries and keys turned by the angles are the turned ones"
     if vlm.rope is None:
@@ -99,7 +95,7 @@ def rope(vlm: "HookedVLM", saved, bound: float) -> Law:
     return Law(name, worst, bound)
 
 
-def decoding(vlm: "HookedVLM", inputs: Inputs, bound: float) -> Law:
+def decoding(vlm: Audited, inputs: Inputs, bound: float) -> Law:
     """Token by token, or all of it at once: the same logits."""
     name = "decoding with the cache: one pass over everything"
     generation = vlm.generate(inputs, max_new_tokens=3, stop=False)
@@ -112,11 +108,11 @@ def decoding(vlm: "HookedVLM", inputs: Inputs, bound: float) -> Law:
     return Law(name, off(steps, whole[:, start : start + 3]), bound)
 
 
-def own_decoding(vlm: "HookedVLM", inputs: Inputs, bound: float) -> Law:
+def own_decoding(vlm: Audited, inputs: Inputs, bound: float) -> Law:
     """Transformers decodes with its own cache, from ids that it counts by itself."""
     name = "decoding by transformers' own generate: one pass over everything"
     counted = {k: v for k, v in inputs.tensors.items() if k != "position_ids"}
-    with vlm._roads.plain(), torch.no_grad():
+    with vlm.implementations.plain(), torch.no_grad():
         told = vlm.hf_model.generate(
             **counted,
             max_new_tokens=3,
@@ -132,7 +128,7 @@ def own_decoding(vlm: "HookedVLM", inputs: Inputs, bound: float) -> Law:
     return Law(name, off(torch.stack(told.logits, 1), whole[:, size - 1 : -1]), bound)
 
 
-def resuming(vlm: "HookedVLM", inputs: Inputs, bound: float) -> Law:
+def resuming(vlm: Audited, inputs: Inputs, bound: float) -> Law:
     """One edit at the first block, and one at the last position half-way up."""
     name = "resuming from a prefill: whole passes under the same edits"
     if any(point.watched for point in vlm.hook_dict.values()):
@@ -150,7 +146,7 @@ def resuming(vlm: "HookedVLM", inputs: Inputs, bound: float) -> Law:
     return Law(name, off(found, whole), bound)
 
 
-def batch(vlm: "HookedVLM", inputs: Inputs, bound: float) -> Law:
+def batch(vlm: Audited, inputs: Inputs, bound: float) -> Law:
     """Padding, and who else is in the batch, is of no account."""
     name = "a padded batch: its samples one by one"
     if not inputs.samples:

@@ -2,28 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 import transformers
 from PIL import Image
 from torch import Tensor
 
+from vlmlens.inputs import Inputs
 from vlmlens.interventions import Edit
 from vlmlens.model.audit import checks as laws
 from vlmlens.model.audit.findings import Audit, Law, PointReport
-from vlmlens.model.sequence.samples import Inputs
+from vlmlens.model.passes.runs import Audited
 from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS
 from vlmlens.sample import Sample
-
-if TYPE_CHECKING:
-    from vlmlens.model.hooked import HookedVLM
 
 #: How far two ways of computing one thing may differ, relative to the largest entry.
 BOUNDS = {torch.float64: 1e-10, torch.float32: 5e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
-def audit(vlm: "HookedVLM", inputs: Inputs | None = None) -> Audit:
+def audit(vlm: Audited, inputs: Inputs | None = None) -> Audit:
     """Measure a model; see ``HookedVLM.audit``."""
     inputs = own_inputs(vlm) if inputs is None else inputs
     plain = laws.plain_logits(vlm, inputs)
@@ -76,7 +73,7 @@ def failed(name: str, family: str, error: Exception) -> Audit:
     )
 
 
-def own_inputs(vlm: "HookedVLM") -> Inputs:
+def own_inputs(vlm: Audited) -> Inputs:
     """Two questions of different length, about two pictures of different shape."""
     questions = ("What is left?", "Is the red square above the blue circle, or not?")
     sizes = ((96, 96), (160, 72))
@@ -94,7 +91,7 @@ def own_inputs(vlm: "HookedVLM") -> Inputs:
 
 
 def _points(
-    vlm: "HookedVLM", inputs: Inputs, fired: set[str], plain: Tensor, bound: float
+    vlm: Audited, inputs: Inputs, fired: set[str], plain: Tensor, bound: float
 ) -> Iterable[PointReport]:
     single = [p.name for p in SINGLE_POINTS]
     blocks = [p.name for p in BLOCK_POINTS]
@@ -137,7 +134,7 @@ def _of_kind(kind: str, names: Iterable[str]) -> Sequence[str]:
     ]
 
 
-def _reaches(vlm: "HookedVLM", inputs: Inputs, name: str, plain: Tensor, bound: float) -> bool:
+def _reaches(vlm: Audited, inputs: Inputs, name: str, plain: Tensor, bound: float) -> bool:
     """Whether an edit moves the logits, and not by rounding alone.
 
     It bends the last axis: a common factor would be undone by the next norm. An edit of scores or

@@ -9,10 +9,10 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 
 from vlmlens.errors import InputError
+from vlmlens.inputs import Inputs
 from vlmlens.layout import CUT
 from vlmlens.model.decoding.choosing import Choice
 from vlmlens.model.passes.run import Generation, Run, Scores
-from vlmlens.model.sequence.samples import Inputs
 from vlmlens.model.sequence.spelling import spelled
 
 #: The newest tokens that may be parts of one letter, or of letters that share a token.

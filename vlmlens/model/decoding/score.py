@@ -11,11 +11,11 @@ from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 from vlmlens.errors import EmptySelectionError
+from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention
 from vlmlens.layout import TokenLayout
 from vlmlens.model.decoding.prefix import prefix_cache
 from vlmlens.model.passes.run import Scores
-from vlmlens.model.sequence.samples import Inputs
 from vlmlens.positions import chosen
 
 

@@ -10,13 +10,13 @@ from torch import Tensor
 from vlmlens.cache import ActivationCache, Save
 from vlmlens.checks import flag, one_of, refuse_unknown, shown, told, whole
 from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
+from vlmlens.inputs import Inputs
 from vlmlens.model.doors.given import as_hooks, as_inputs, as_saves
 from vlmlens.model.doors.shaped import only, shaped
 from vlmlens.model.lifetime.journal import in_turn
 from vlmlens.model.passes.one_pass import as_watched, refuse_unreached
 from vlmlens.model.passes.run import Run
 from vlmlens.model.passes.stopping import before_block
-from vlmlens.model.sequence.samples import Inputs
 from vlmlens.model.sequence.trained_length import warn_beyond
 from vlmlens.model.wrapped import Wrapped
 
@@ -69,7 +69,7 @@ class AsTransformerLens(Wrapped):
         """
         refuse_unknown(unknown, TAKES, "model(...)", INSTEAD)
         inputs = as_inputs(inputs, "model")
-        self._check_open()
+        self.check_open()
         _refuse_loss(return_type)
         vlm: Any = self
         warn_beyond(vlm.config, inputs.layouts, inputs.tensors["position_ids"])
@@ -244,7 +244,7 @@ class AsTransformerLens(Wrapped):
         super()._enable_hook(name, *args, **kwargs)
 
     def _check_names(self, name: str | Callable[[str], bool]) -> None:
-        self._check_open()
+        self.check_open()
         if isinstance(name, str):
             if name not in self.hook_dict:
                 self.matching(name)

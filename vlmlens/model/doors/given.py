@@ -10,9 +10,9 @@ from torch import Tensor
 from vlmlens.cache import Save
 from vlmlens.checks import plain, shown, word
 from vlmlens.errors import InputError
+from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention, as_edits
 from vlmlens.model.reuse.prefill import Prefill
-from vlmlens.model.sequence.samples import Inputs
 from vlmlens.sample import Sample
 
 

@@ -82,7 +82,7 @@ def in_turn(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[An
 
     @wraps(method)
     def taken(self: Any, *args: P.args, **kwargs: P.kwargs) -> T:
-        journal: Journal = self._journal
+        journal: Journal = self.journal
         nested = journal.held
         with journal.turn:
             if not nested:  # a hook may run the model, too

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,25 +15,23 @@ from transformers import Cache
 
 from vlmlens.cache import ActivationCache, Save
 from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
+from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention, Site
 from vlmlens.interventions.base import within_block
 from vlmlens.model.lifetime.compiled import uncompiled
 from vlmlens.model.lifetime.level import Level
 from vlmlens.model.passes.stopping import last_of
 from vlmlens.model.passes.visibility import Sight, sight_of
-from vlmlens.model.sequence.samples import Inputs
 from vlmlens.model.sequence.trained_length import warn_beyond
-from vlmlens.model.wiring.attention import CATCHERS, Catcher, RowRequest
+from vlmlens.model.wiring.attention import RowRequest, ask_rows, withdraw
 from vlmlens.model.wiring.point import WiredPoint
+from vlmlens.model.wiring.wired import Wired
 from vlmlens.positions import Positions, chosen, indices
 from vlmlens.versions import cache_argument
 
-if TYPE_CHECKING:
-    from vlmlens.model.hooked import HookedVLM
-
 
 def one_pass(
-    vlm: "HookedVLM",
+    vlm: Wired,
     inputs: Inputs,
     tensors: Any,
     interventions: Sequence[Intervention] = (),
@@ -66,9 +64,7 @@ def one_pass(
     with ExitStack() as stack:
         # Taking off nothing asks every point, which shows in models as small as tests use.
         level = (
-            stack.enter_context(new_level(vlm))
-            if interventions or saves
-            else Level(0, vlm._journal)
+            stack.enter_context(new_level(vlm)) if interventions or saves else Level(0, vlm.journal)
         )
         if interventions or saves:
             refuse_recomputing(vlm)
@@ -95,7 +91,7 @@ def one_pass(
                 vlm.hook_dict[name].add_own(hook, level)
                 watched.append((name, "save"))
         before = {name: vlm.hook_dict[name].fired for name, _ in watched}
-        given = tensors if vlm._reuse is None else vlm._reuse.stand_in(vlm, tensors)
+        given = tensors if vlm.shared is None else vlm.shared.stand_in(vlm, tensors)
         given = dict(given) | {"use_cache": cache is not None}
         given |= {} if cache is None else cache_argument(vlm.hf_model, cache)
         made = _logits(vlm, given, logits, inputs, [*axes, *(name for name, _ in watched)])
@@ -108,7 +104,7 @@ def one_pass(
 
 
 def _logits(
-    vlm: "HookedVLM",
+    vlm: Wired,
     given: Mapping[str, Any],
     wanted: bool | Positions,
     inputs: Inputs,
@@ -129,7 +125,7 @@ def _logits(
     return made.gather(1, own[..., None].expand(-1, -1, made.shape[-1]))
 
 
-def as_watched(vlm: "HookedVLM") -> AbstractContextManager[None]:
+def as_watched(vlm: Wired) -> AbstractContextManager[None]:
     """Compiled code where it may run: while no point has a hook."""
     if not any(point.watched for point in vlm.hook_dict.values()):
         return nullcontext()
@@ -137,7 +133,7 @@ def as_watched(vlm: "HookedVLM") -> AbstractContextManager[None]:
     return uncompiled(vlm.hf_model)
 
 
-def refuse_recomputing(vlm: "HookedVLM") -> None:
+def refuse_recomputing(vlm: Wired) -> None:
     """Refuse gradients where blocks are run once more for them: the hooks would be off by then.
 
     Raises:
@@ -155,14 +151,14 @@ def refuse_recomputing(vlm: "HookedVLM") -> None:
 
 
 @contextmanager
-def new_level(vlm: "HookedVLM") -> Iterator[Level]:
+def new_level(vlm: Wired) -> Iterator[Level]:
     """A context level whose hooks are taken off when it ends, whatever happens."""
     with vlm.opened_level() as level, uncompiled(vlm.hf_model):
         yield level
 
 
 def add_edits(
-    vlm: "HookedVLM",
+    vlm: Wired,
     inputs: Inputs,
     interventions: Sequence[Intervention],
     level: Level,
@@ -197,7 +193,7 @@ def add_edits(
     return watched
 
 
-def _site(vlm: "HookedVLM", inputs: Inputs, name: str, step: int) -> Site:
+def _site(vlm: Wired, inputs: Inputs, name: str, step: int) -> Site:
     point = vlm.hook_dict[name]
     return Site(name, point.axes, point.point.layer, inputs.layouts, inputs.keys, step, model=vlm)
 
@@ -207,7 +203,7 @@ def _look(x: Tensor, hook: WiredPoint, sight: Sight, site: Site) -> None:
 
 
 def refuse_unreached(
-    vlm: "HookedVLM", watched: Sequence[tuple[str, Any]], before: Mapping[str, int], tensors: Any
+    vlm: Wired, watched: Sequence[tuple[str, Any]], before: Mapping[str, int], tensors: Any
 ) -> None:
     """Raise where a point that was asked for has not been passed since ``before``."""
     for name, who in watched:
@@ -259,7 +255,7 @@ def refuse_unfinished(interventions: Sequence[Intervention], lengths: Sequence[i
                 )
 
 
-def edited_points(vlm: "HookedVLM", intervention: Intervention) -> list[str]:
+def edited_points(vlm: Wired, intervention: Intervention) -> list[str]:
     """The points that an intervention edits, by name, in the layers that it means."""
     if not intervention.points:
         return []
@@ -275,21 +271,21 @@ def edited_points(vlm: "HookedVLM", intervention: Intervention) -> list[str]:
     return names
 
 
-def read_points(vlm: "HookedVLM", intervention: Intervention, name: str) -> list[str]:
+def read_points(vlm: Wired, intervention: Intervention, name: str) -> list[str]:
     """The points that an edit reads beside its own: of the same block, or of the whole model."""
     wanted = [within_block(name, read) for read in intervention.reads]
     wanted = [read for read in wanted if read not in vlm.absent]  # a layer that turns nothing
     return vlm.matching(wanted) if wanted else []
 
 
-def depth(vlm: "HookedVLM", name: str) -> int:
+def depth(vlm: Wired, name: str) -> int:
     """How many blocks the point's own stack offers: the tower's, or the language model's."""
     return vlm.depth("vision.blocks" if name.startswith("vision.") else "blocks")
 
 
 @contextmanager
 def _rows(
-    vlm: "HookedVLM", name: str, item: Save, inputs: Inputs, tensors: Any, kept: dict[str, Tensor]
+    vlm: Wired, name: str, item: Save, inputs: Inputs, tensors: Any, kept: dict[str, Tensor]
 ) -> Iterator[None]:
     """Have one layer's attention rows computed, and nothing else of its pattern."""
     module = vlm.hf_model.get_submodule(_attention_path(vlm, name))
@@ -301,19 +297,12 @@ def _rows(
     assert item.rows is not None
     queries = row_index(inputs, item.rows, size).to(vlm.device)
     request = RowRequest(queries, deliver)
-
-    def withdraw() -> None:
-        catcher = CATCHERS.get(module, Catcher())
-        catcher.rows = [other for other in catcher.rows if other is not request]
-        if not catcher.rows and not catcher.points:
-            CATCHERS.pop(module, None)
-
-    with vlm.noted(withdraw):
-        CATCHERS.setdefault(module, Catcher()).rows.append(request)
+    with vlm.noted(partial(withdraw, module, request)):
+        ask_rows(module, request)
         yield
 
 
-def _attention_path(vlm: "HookedVLM", name: str) -> str:
+def _attention_path(vlm: Wired, name: str) -> str:
     point = vlm.hook_dict[name]
     path = vlm.family.vision_layers if name.startswith("vision.") else vlm.family.lm_layers
     return f"{path}.{point.point.layer}.{point.tap.module}"

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vlmlens import display
 from vlmlens.cache import ActivationCache
 from vlmlens.errors import InputError
-from vlmlens.model.reading import notebook as html
-from vlmlens.model.sequence.samples import Inputs
+from vlmlens.inputs import Inputs
 from vlmlens.model.wiring.rotary import Rope
 
 
@@ -47,7 +47,7 @@ class Run:
         return (self,)
 
     def _repr_html_(self) -> str:
-        return html.run_html(self)
+        return display.of_run(self.inputs.layouts, self.logits, self.saved, self.attention)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,4 +102,6 @@ class Generation:
         )
 
     def _repr_html_(self) -> str:
-        return html.generation_html(self)
+        asked = [sample.question for sample in self.inputs.samples] or [""] * len(self.inputs)
+        said = self.texts or tuple(map(str, self.tokens.tolist()))
+        return display.of_generation(asked, said, len(self.steps))

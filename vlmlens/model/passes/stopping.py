@@ -3,15 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from vlmlens.errors import InputError
 from vlmlens.model.wiring.wire import take_off
-
-if TYPE_CHECKING:
-    from vlmlens.model.hooked import HookedVLM
+from vlmlens.model.wiring.wired import Wired
 
 
 class _Enough(BaseException):
@@ -19,7 +17,7 @@ class _Enough(BaseException):
 
 
 @contextmanager
-def last_of(vlm: "HookedVLM", watched: Sequence[str]) -> Iterator[None]:
+def last_of(vlm: Wired, watched: Sequence[str]) -> Iterator[None]:
     """End the pass inside once it has come by all of these points.
 
     Raises:
@@ -42,7 +40,7 @@ def last_of(vlm: "HookedVLM", watched: Sequence[str]) -> Iterator[None]:
 
 
 @contextmanager
-def before_block(vlm: "HookedVLM", layer: int) -> Iterator[list[Tensor]]:
+def before_block(vlm: Wired, layer: int) -> Iterator[list[Tensor]]:
     """End the pass inside before this block, or before the final norm; yields what would enter."""
     family = vlm.family
     path = f"{family.lm_layers}.{layer}" if layer < vlm.layers else family.final_norm
@@ -59,7 +57,7 @@ def before_block(vlm: "HookedVLM", layer: int) -> Iterator[list[Tensor]]:
         yield found
 
 
-def _after(vlm: "HookedVLM", watched: Sequence[str]) -> str:
+def _after(vlm: Wired, watched: Sequence[str]) -> str:
     """The path of the first module after all of these points."""
     family = vlm.family
     if "ln_final.hook_normalized" in watched:

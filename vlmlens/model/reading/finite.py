@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vlmlens.cache import Save
 from vlmlens.errors import UnreachedPointError
+from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention
-from vlmlens.model.sequence.samples import Inputs
-
-if TYPE_CHECKING:
-    from vlmlens.model.hooked import HookedVLM
+from vlmlens.model.passes.runs import Runs
 
 #: Hidden scores are minus infinity on purpose; what they make of a pattern shows in ``hook_z``.
 UNREAD = ("attn.hook_attn_scores", "attn.hook_pattern", "attn.hook_result")
@@ -40,7 +38,7 @@ class Seen:
 
 
 @contextmanager
-def watching(vlm: "HookedVLM") -> Iterator[Seen]:
+def watching(vlm: Runs) -> Iterator[Seen]:
     """Look at what every block of the language model, its final norm and its head give."""
     seen = Seen()
     model, family = vlm.hf_model, vlm.family
@@ -60,7 +58,7 @@ def watching(vlm: "HookedVLM") -> Iterator[Seen]:
 
 
 def first_broken(
-    vlm: "HookedVLM", inputs: Inputs, interventions: Sequence[Intervention] = ()
+    vlm: Runs, inputs: Inputs, interventions: Sequence[Intervention] = ()
 ) -> str | None:
     """The first point of a pass, in the model's order, that holds NaN or an infinity.
 
@@ -84,7 +82,7 @@ def first_broken(
 
 
 def _looked(
-    vlm: "HookedVLM", inputs: Inputs, interventions: Sequence[Intervention], names: Sequence[str]
+    vlm: Runs, inputs: Inputs, interventions: Sequence[Intervention], names: Sequence[str]
 ) -> Any:
     saves = [Save(name, reduce=_logits if name == "hook_logits" else _finite) for name in names]
     return vlm.run(inputs, interventions, saves).saved

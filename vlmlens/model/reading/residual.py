@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -15,9 +15,7 @@ from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.model.reading.norm import Norm
 from vlmlens.model.reading.unembed import Tokens, directions
 from vlmlens.model.wiring.wire import _by_head
-
-if TYPE_CHECKING:
-    from vlmlens.model.hooked import HookedVLM
+from vlmlens.model.wiring.wired import Wired
 
 #: What to save for all that is here.
 RESIDUAL = (
@@ -48,7 +46,7 @@ class ResidualStream:
         saved: what the run saved: ``RESIDUAL``, or as much of it as is asked for.
     """
 
-    def __init__(self, vlm: "HookedVLM", saved: ActivationCache):
+    def __init__(self, vlm: Wired, saved: ActivationCache):
         self.saved = saved
         self._vlm = vlm
 
@@ -268,8 +266,7 @@ class ResidualStream:
 
     def _module_of(self, name: str) -> Any:
         self._vlm.matching(name)
-        (module,) = self._vlm.hook_dict[name]._wire._module
-        return module
+        return self._vlm.hook_dict[name].module
 
     # ------------------------------------------------------------------ the run
 

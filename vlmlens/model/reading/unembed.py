@@ -1,7 +1,6 @@
 """The directions in which the stream is read out as tokens."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,15 +10,13 @@ from torch import Tensor
 
 from vlmlens.checks import shown, whole
 from vlmlens.errors import InputError, UnsupportedModelError
-
-if TYPE_CHECKING:
-    from vlmlens.model.hooked import HookedVLM
+from vlmlens.model.wiring.wired import Wired
 
 #: Token ids: one for all, one a sample, or one for every sample and position; or tokens' texts.
 Tokens = str | int | Tensor | Sequence[str | int]
 
 
-def directions(vlm: "HookedVLM", tokens: Tokens) -> Float[Tensor, "*lead d_model"]:
+def directions(vlm: Wired, tokens: Tokens) -> Float[Tensor, "*lead d_model"]:
     """The rows of the unembedding that belong to tokens.
 
     Raises:
@@ -36,7 +33,7 @@ def directions(vlm: "HookedVLM", tokens: Tokens) -> Float[Tensor, "*lead d_model
         return head.weight.detach()[_ids(vlm, tokens).to(head.weight.device)]
 
 
-def _ids(vlm: "HookedVLM", tokens: Tokens) -> Int[Tensor, "*lead"]:
+def _ids(vlm: Wired, tokens: Tokens) -> Int[Tensor, "*lead"]:
     if isinstance(tokens, np.ndarray):
         tokens = torch.from_numpy(tokens)
     if isinstance(tokens, list | tuple) and tokens:

@@ -6,7 +6,7 @@ above nothing before p. What it can change is all that has to be computed again.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -14,12 +14,10 @@ from torch import Tensor
 
 from vlmlens.interventions import Intervention
 from vlmlens.layout import TokenLayout
+from vlmlens.model.reuse.prefill import Prefill
 from vlmlens.model.wiring.attention import MASKED
+from vlmlens.model.wiring.wired import Wired
 from vlmlens.positions import chosen
-
-if TYPE_CHECKING:
-    from vlmlens.model.hooked import HookedVLM
-    from vlmlens.model.reuse.prefill import Prefill
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Cone:
 
 
 def cone(
-    vlm: "HookedVLM", prefill: "Prefill", edits: Sequence[Intervention], points: Sequence[str]
+    vlm: Wired, prefill: Prefill, edits: Sequence[Intervention], points: Sequence[str]
 ) -> Cone | str:
     """The cone of one cell's edits, or why there is none.
 
@@ -67,7 +65,7 @@ def cone(
     return Cone(layer, 0 if prefill.keys is None else settled(position, prefill.masks))
 
 
-def layer_of(vlm: "HookedVLM", name: str) -> int:
+def layer_of(vlm: Wired, name: str) -> int:
     """The block that a point belongs to; the number of blocks, after the last."""
     at = vlm.hook_dict[name].point.layer
     if at is not None:

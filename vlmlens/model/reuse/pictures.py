@@ -4,15 +4,13 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vlmlens.model.sequence.samples import Inputs
-
-if TYPE_CHECKING:
-    from vlmlens.model.hooked import HookedVLM
+from vlmlens.inputs import Inputs
+from vlmlens.model.wiring.wired import Wired
 
 #: How many batches' features are kept: those at hand and, for pairs, those to compare with.
 FEATURES = 2
@@ -74,7 +72,7 @@ class Reuse:
         others = (inputs.tensors.get(name) for _, _, inputs in self._inputs)
         return next((y for y in others if y is not None and torch.equal(x, y)), x)
 
-    def stand_in(self, vlm: "HookedVLM", tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+    def stand_in(self, vlm: Wired, tensors: Mapping[str, Any]) -> Mapping[str, Any]:
         """The tensors of a pass, with what the tower makes of the images in their place.
 
         Features stand in where nobody watches or edits tower and projector, and no graph is kept;
@@ -101,7 +99,7 @@ class Reuse:
         return rest | {"mm_encoder_outputs": {"image": found.output}}  # a dict that forward changes
 
 
-def _why_not(vlm: "HookedVLM") -> str:
+def _why_not(vlm: Wired) -> str:
     """Why the tower has to run; empty where it need not."""
     model = vlm.hf_model
     if "mm_encoder_outputs" not in signature(model.forward).parameters or not hasattr(
@@ -126,7 +124,7 @@ def _is_somebodys(hook: Any) -> bool:
     return home.partition(".")[0] not in ("vlmlens", "transformers", "accelerate")
 
 
-def _state(vlm: "HookedVLM") -> Hashable:
+def _state(vlm: Wired) -> Hashable:
     """What images are seen with: weights by place and version, adapters, how attention is computed.
 
     Who writes into ``weight.data`` is not noticed, for that counts no version.

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,16 +13,14 @@ from transformers.cache_utils import DynamicLayer
 
 from vlmlens.cache import ActivationCache, two_models
 from vlmlens.errors import InputError
+from vlmlens.inputs import Inputs
 from vlmlens.model.decoding.generate import empty_cache
 from vlmlens.model.decoding.prefix import prefix_cache
 from vlmlens.model.passes.one_pass import new_level, see
-from vlmlens.model.sequence.samples import Inputs
 from vlmlens.model.sequence.trained_length import warn_beyond
 from vlmlens.model.wiring.wire import take_off
+from vlmlens.model.wiring.wired import Wired
 from vlmlens.versions import CACHE_NAMES, cache_argument
-
-if TYPE_CHECKING:
-    from vlmlens.model.hooked import HookedVLM
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +66,7 @@ class Prefill:
 
 
 def prefill(
-    vlm: "HookedVLM",
+    vlm: Wired,
     inputs: Inputs,
     attention: str,
     after: Prefill | None,
@@ -114,7 +112,7 @@ def prefill(
     )
 
 
-def refuse_others(vlm: "HookedVLM", prefill: Prefill) -> None:
+def refuse_others(vlm: Wired, prefill: Prefill) -> None:
     """Refuse a prefill of another model, whose keys mean nothing to this one.
 
     Raises:
@@ -128,7 +126,7 @@ def refuse_others(vlm: "HookedVLM", prefill: Prefill) -> None:
 
 
 def _continue(
-    vlm: "HookedVLM", after: Prefill, inputs: Inputs, shared: int, save: Sequence[str]
+    vlm: Wired, after: Prefill, inputs: Inputs, shared: int, save: Sequence[str]
 ) -> Prefill:
     """A prefill that takes its first positions over from another one."""
     assert after.keys is not None
@@ -158,7 +156,7 @@ def _continue(
 
 
 def _watched(
-    vlm: "HookedVLM",
+    vlm: Wired,
     tensors: Mapping[str, Any],
     cache: Any,
     last: Tensor,
@@ -178,7 +176,7 @@ def _watched(
             note: Any = partial(see, seen=saved)
             vlm.hook_dict[name].add_own(note, level)
         stack.enter_context(torch.no_grad())
-        shown = tensors if vlm._reuse is None else vlm._reuse.stand_in(vlm, tensors)
+        shown = tensors if vlm.shared is None else vlm.shared.stand_in(vlm, tensors)
         output = vlm.hf_model(
             **shown, **cache_argument(vlm.hf_model, cache), use_cache=True, logits_to_keep=last
         )
@@ -187,14 +185,14 @@ def _watched(
     return stream, given, saved, output
 
 
-def as_cache(vlm: "HookedVLM", saved: dict[str, Tensor], inputs: Inputs) -> ActivationCache:
+def as_cache(vlm: Wired, saved: dict[str, Tensor], inputs: Inputs) -> ActivationCache:
     """What was saved, with its axes."""
     return ActivationCache(
         saved, {name: vlm.hook_dict[name].axes for name in saved}, inputs.layouts, vlm.instance
     )
 
 
-def can_share(vlm: "HookedVLM", after: Prefill, save: Sequence[str]) -> bool:
+def can_share(vlm: Wired, after: Prefill, save: Sequence[str]) -> bool:
     """Whether what is to be saved can be joined from two passes: all of it has positions."""
     return all(name in after.saved and vlm.hook_dict[name].axes[1] == "pos" for name in save)
 
@@ -242,17 +240,17 @@ def _continued(old: Mapping[str, Any], new: Mapping[str, Any], shared: int) -> d
     return handed
 
 
-def language_model(vlm: "HookedVLM") -> Any:
+def language_model(vlm: Wired) -> Any:
     """The module that runs the language model's blocks."""
     return vlm.hf_model.get_submodule(vlm.family.lm_layers.rpartition(".")[0])
 
 
-def blocks_of(vlm: "HookedVLM") -> list[nn.Module]:
+def blocks_of(vlm: Wired) -> list[nn.Module]:
     """The language model's blocks."""
     return list(vlm.hf_model.get_submodule(vlm.family.lm_layers))
 
 
-def refuse_hooks(vlm: "HookedVLM") -> None:
+def refuse_hooks(vlm: Wired) -> None:
     """Refuse hooks that somebody left on: they would see, and could change, what is kept.
 
     Raises:
@@ -266,7 +264,7 @@ def refuse_hooks(vlm: "HookedVLM") -> None:
 
 
 @contextmanager
-def handed_to(vlm: "HookedVLM", given: dict[str, Any]) -> Iterator[None]:
+def handed_to(vlm: Wired, given: dict[str, Any]) -> Iterator[None]:
     """Note what the language model is handed, while this lasts."""
     module = language_model(vlm)
 
@@ -280,7 +278,7 @@ def handed_to(vlm: "HookedVLM", given: dict[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def before(vlm: "HookedVLM", module: nn.Module, see: Any) -> Iterator[None]:
+def before(vlm: Wired, module: nn.Module, see: Any) -> Iterator[None]:
     """Call ``see`` with what enters a module; what it returns, if anything, enters instead."""
 
     def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:

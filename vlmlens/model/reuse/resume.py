@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -27,6 +27,7 @@ from vlmlens.model.passes.one_pass import (
     refuse_unreached,
     see,
 )
+from vlmlens.model.passes.runs import Runs
 from vlmlens.model.passes.visibility import Sight, sight_of
 from vlmlens.model.reuse.cone import Cone, cone, layer_of, settled
 from vlmlens.model.reuse.prefill import (
@@ -39,9 +40,6 @@ from vlmlens.model.reuse.prefill import (
 from vlmlens.model.reuse.splice import handed, skipped, words
 from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.positions import Positions, chosen
-
-if TYPE_CHECKING:
-    from vlmlens.model.hooked import HookedVLM
 
 #: Where batches begin to be tried: positions that the rows of one pass compute, and keys that they
 #: look at, all together. More of either fills memory and no longer saves time.
@@ -77,7 +75,7 @@ class _Row:
 
 
 def resume(
-    vlm: "HookedVLM",
+    vlm: Runs,
     prefill: Prefill,
     cells: Sequence[Sequence[Intervention]],
     positions: Positions,
@@ -91,7 +89,7 @@ def resume(
     at = torch.from_numpy(chosen(prefill.inputs.layouts[0], positions).nonzero()[0])
     rows, whole = _rows(vlm, prefill, cells)
     found: dict[int, Tensor] = {}
-    with vlm.road(prefill.attention), torch.no_grad():
+    with vlm.implementations.take(prefill.attention), torch.no_grad():
         for position, group in groups(rows, int(at[0]), prefill):
             most = max(1, min(POSITIONS // (size - position), KEYS // size))
             for some in in_batches(
@@ -136,7 +134,7 @@ def groups(rows: Sequence[_Row], wanted: int, prefill: Prefill) -> Iterator[tupl
 
 
 def _rows(
-    vlm: "HookedVLM", prefill: Prefill, cells: Sequence[Sequence[Intervention]]
+    vlm: Runs, prefill: Prefill, cells: Sequence[Sequence[Intervention]]
 ) -> tuple[list[_Row], dict[int, str]]:
     """The cells that can be resumed, and why the others cannot."""
     rows: list[_Row] = []
@@ -151,9 +149,7 @@ def _rows(
     return rows, whole
 
 
-def _row(
-    vlm: "HookedVLM", prefill: Prefill, number: int, edits: Sequence[Intervention]
-) -> _Row | str:
+def _row(vlm: Runs, prefill: Prefill, number: int, edits: Sequence[Intervention]) -> _Row | str:
     by_point: dict[str, list[Intervention]] = defaultdict(list)
     concerned: list[str] = []
     for edit in edits:
@@ -165,7 +161,7 @@ def _row(
 
 
 def _one_pass(
-    vlm: "HookedVLM",
+    vlm: Runs,
     prefill: Prefill,
     position: int,
     at: Tensor,
@@ -250,7 +246,7 @@ def _enter(
 def _edit(
     x: Tensor,
     hook: WiredPoint,
-    vlm: "HookedVLM",
+    vlm: Runs,
     prefill: Prefill,
     rows: Sequence[_Row],
     seen: Mapping[str, Tensor],

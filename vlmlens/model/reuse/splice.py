@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from vlmlens.model.decoding.prefix import prefix_cache
 from vlmlens.model.reuse.prefill import Prefill, language_model
 from vlmlens.model.wiring.wire import take_off
+from vlmlens.model.wiring.wired import Wired
 from vlmlens.versions import cache_argument
-
-if TYPE_CHECKING:
-    from vlmlens.model.hooked import HookedVLM
 
 
 def words(prefill: Prefill, position: int) -> dict[str, Tensor]:
@@ -30,7 +28,7 @@ def words(prefill: Prefill, position: int) -> dict[str, Tensor]:
 
 
 @contextmanager
-def handed(vlm: "HookedVLM", prefill: Prefill, position: int) -> Iterator[None]:
+def handed(vlm: Wired, prefill: Prefill, position: int) -> Iterator[None]:
     """Hand the language model what it was handed in the clean pass, from a position on."""
     size = prefill.stream[0].shape[1]
     cache = prefix_cache(prefill.keys, position)
@@ -75,7 +73,7 @@ def causal(position: int, size: int) -> Tensor:
 
 
 @contextmanager
-def skipped(vlm: "HookedVLM", blocks: Sequence[nn.Module]) -> Iterator[None]:
+def skipped(vlm: Wired, blocks: Sequence[nn.Module]) -> Iterator[None]:
     """Blocks that hand on what they are given, while this lasts."""
     own = [block.__dict__.get("forward") for block in blocks]
 
@@ -92,7 +90,7 @@ def skipped(vlm: "HookedVLM", blocks: Sequence[nn.Module]) -> Iterator[None]:
         yield
 
 
-def _hand_on(vlm: "HookedVLM", forward: Any) -> Any:
+def _hand_on(vlm: Wired, forward: Any) -> Any:
     def hand_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         if vlm.running:
             return hidden_states

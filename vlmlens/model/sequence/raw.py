@@ -12,8 +12,9 @@ from torch import Tensor
 from vlmlens.checks import refuse_unknown, shown
 from vlmlens.errors import InputError
 from vlmlens.families import Family, Pictures
+from vlmlens.inputs import Inputs
 from vlmlens.layout import View
-from vlmlens.model.sequence.samples import Inputs, generated_numbers, layout_of, to_device
+from vlmlens.model.sequence.samples import generated_numbers, layout_of, to_device
 from vlmlens.model.sequence.spelling import spelled
 
 #: Role of every position, or ranges (half open) of positions by role.

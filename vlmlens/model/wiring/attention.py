@@ -8,7 +8,8 @@ scores or pattern makes our own mixture of the values the output.
 """
 
 import sys
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import get_ident
 from typing import Any, Protocol, runtime_checkable
@@ -53,12 +54,35 @@ class RowRequest:
     thread: int = field(default_factory=get_ident)
 
 
-@dataclass
-class Catcher:
-    """Who watches one attention module: points by step, and requests for rows."""
+#: Where an attention module keeps who watches it. On the module, since transformers calls our
+#: function by name and hands it nothing else.
+SLOT = "_vlmlens_catcher"
 
-    points: dict[str, Carrier] = field(default_factory=dict)
-    rows: list[RowRequest] = field(default_factory=list)
+
+class Catcher:
+    """Who watches one attention module: points by step, and requests for rows.
+
+    Attributes:
+        points: hook points by the step of attention that they watch.
+        rows: the requests.
+    """
+
+    def __init__(self, module: nn.Module):
+        self._module = weakref.ref(module)
+        self.points: dict[str, Carrier] = {}
+        self.rows: list[RowRequest] = []
+
+    # A copy of a watched module is watched by nobody.
+
+    def __deepcopy__(self, memo: dict) -> None:
+        return None
+
+    def __reduce__(self) -> tuple:
+        return type(None), ()
+
+    def of(self, module: nn.Module) -> bool:
+        """Whether this is the module that is watched, and not a copy that shares its attributes."""
+        return self._module() is module
 
     # Asked anew at every step: a hook at one of them may add another at the next.
 
@@ -77,9 +101,38 @@ class Catcher:
         return self.points[step].carry(x) if step in self.points else x
 
 
-#: Attention modules that somebody watches. A module variable, since transformers calls our
-#: function by name and hands it nothing but the module.
-CATCHERS: dict[nn.Module, Catcher] = {}
+def catcher_of(module: nn.Module) -> Catcher | None:
+    """Who watches an attention module; None where nobody does."""
+    found = module.__dict__.get(SLOT)
+    return found if found is not None and found.of(module) else None
+
+
+def watch_steps(module: nn.Module, points: Mapping[str, Carrier]) -> None:
+    """Have these points watch an attention module, by step, and no others."""
+    catcher = catcher_of(module) or Catcher(module)
+    catcher.points = dict(points)
+    _keep(module, catcher)
+
+
+def ask_rows(module: nn.Module, request: RowRequest) -> None:
+    """Have rows of an attention module's pattern delivered, until ``withdraw``."""
+    catcher = catcher_of(module) or Catcher(module)
+    catcher.rows = [*catcher.rows, request]
+    _keep(module, catcher)
+
+
+def withdraw(module: nn.Module, request: RowRequest) -> None:
+    """Ask for rows no more; nothing happens where they were not asked for."""
+    if (catcher := catcher_of(module)) is not None:
+        catcher.rows = [other for other in catcher.rows if other is not request]
+        _keep(module, catcher)
+
+
+def _keep(module: nn.Module, catcher: Catcher) -> None:
+    if catcher.points or catcher.rows:
+        module.__dict__[SLOT] = catcher
+    else:
+        module.__dict__.pop(SLOT, None)
 
 
 def register(base: str) -> str:
@@ -102,7 +155,7 @@ def _watched(base: str) -> Callable:
         **options,
     ) -> tuple[Tensor, Tensor | None]:
         plain = _implementation(base, module)
-        catcher = CATCHERS.get(module)
+        catcher = catcher_of(module)
         if catcher is None:
             return plain(module, query, key, value, attention_mask, **options)
         query = catcher.catch("query", query)

@@ -12,8 +12,9 @@ from torch import nn
 
 from vlmlens.errors import UnsupportedModelError
 from vlmlens.families import BLOCKS, Family, Tap, block_table, layer_types
+from vlmlens.model.lifetime.board import Board
 from vlmlens.model.wiring.point import WiredPoint
-from vlmlens.model.wiring.wire import Board, Wire
+from vlmlens.model.wiring.wire import Wire
 from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS, Point, block_point
 
 

@@ -9,10 +9,10 @@ from vlmlens.errors import InputError
 from vlmlens.model.lifetime.journal import Journal
 from vlmlens.model.wiring.attention import PREFIX, register
 
-ROADS = ("auto", "eager", "sdpa")
+CHOICES = ("auto", "eager", "sdpa")
 
 
-class Roads:
+class Implementations:
     """A model's attention implementations, as they were found and while it is watched.
 
     Attributes:
@@ -60,7 +60,7 @@ class Roads:
     @contextmanager
     def take(self, attention: str) -> Iterator[str]:
         """Attention computed in one way while this lasts; yields what that is."""
-        one_of(attention, "attention", ROADS)
+        one_of(attention, "attention", CHOICES)
         if attention == "auto":
             yield self.usual
             return

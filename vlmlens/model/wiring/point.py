@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from einops import parse_shape, rearrange
@@ -13,14 +13,29 @@ from transformer_lens.hook_points import HookPoint, LensHandle
 from vlmlens.errors import ClosedModelError
 from vlmlens.families import Tap
 from vlmlens.interventions.own import made_of, refuse_unlike
+from vlmlens.model.lifetime.board import Board
 from vlmlens.model.lifetime.level import Level
 from vlmlens.points import Point
 
-if TYPE_CHECKING:
-    from vlmlens.model.wiring.wire import Wire
-
 #: What is computed beside the pass, and takes its place only once it is edited.
 BESIDE = ("scores", "pattern", "heads")
+
+
+@runtime_checkable
+class Line(Protocol):
+    """What a point needs of the wire that it hangs on."""
+
+    board: Board
+    points: list["WiredPoint"]
+
+    @property
+    def module(self) -> nn.Module:
+        """The transformers module."""
+        ...
+
+    def refresh(self) -> None:
+        """Have torch call where, and only where, some point has hooks."""
+        ...
 
 
 class WiredPoint(HookPoint):
@@ -33,7 +48,7 @@ class WiredPoint(HookPoint):
         fired: how often activations came by since it was last set to 0.
     """
 
-    def __init__(self, point: Point, tap: Tap, sizes: dict[str, int], wire: "Wire"):
+    def __init__(self, point: Point, tap: Tap, sizes: dict[str, int], wire: Line):
         super().__init__()
         self.name, self.point, self.tap = point.name, point, tap
         self.axes = tuple(point.axes.split())
@@ -155,6 +170,11 @@ class WiredPoint(HookPoint):
         for handle in (*self.fwd_hooks, *self.bwd_hooks):
             if handle.context_level is level:
                 handle.context_level = int(level)
+
+    @property
+    def module(self) -> nn.Module:
+        """The transformers module that it lies at."""
+        return self._wire.module
 
     def size(self, axis: str) -> int:
         """How long one of its head axes is."""

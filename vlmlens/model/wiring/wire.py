@@ -1,15 +1,14 @@
 """Between a module and its points: torch hooks, which are on while some point has hooks."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from threading import RLock
 from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vlmlens.model.wiring.attention import CATCHERS, Carrier, Catcher
+from vlmlens.model.lifetime.board import Board
+from vlmlens.model.wiring.attention import Carrier, watch_steps
 from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.model.wiring.rotary import angles, with_angles
 
@@ -17,19 +16,6 @@ from vlmlens.model.wiring.rotary import angles, with_angles
 BEFORE = ("in", "stream", "cos", "sin")
 AFTER = ("heads", "out")
 INSIDE = ("query", "key", "value", "scores", "pattern")
-
-
-@dataclass(eq=False)
-class Board:
-    """What all wires of a model share.
-
-    Attributes:
-        lock: held while hooks come and go.
-        closed: whether the model was given back, so that no hook may be added.
-    """
-
-    lock: Any = field(default_factory=RLock)
-    closed: bool = False
 
 
 class Wire:
@@ -47,6 +33,12 @@ class Wire:
         self._before = _carry_before(self)
         self._after = _carry_after(self)
 
+    @property
+    def module(self) -> nn.Module:
+        """The module that the points lie at."""
+        (module,) = self._module
+        return module
+
     def watched(self, stages: Sequence[str]) -> list[WiredPoint]:
         """The points of some stages that have hooks, in the order in which a pass comes by."""
         found = [p for p in self.points if p.tap.stage in stages and p.watched]
@@ -59,7 +51,7 @@ class Wire:
 
     def refresh(self) -> None:
         """Have torch call us where, and only where, some point has hooks."""
-        (module,) = self._module
+        module = self.module
         take_off(module, self._before)
         take_off(module, self._after)
         if self.watched(BEFORE):
@@ -68,11 +60,7 @@ class Wire:
             # Prepended: transformers' own capturing hooks must see what ours made of it.
             module.register_forward_hook(self._after, prepend=True)
         inside: dict[str, Carrier] = {p.tap.stage: p for p in self.watched(INSIDE)}
-        catcher = CATCHERS.get(module)
-        if inside or (catcher and catcher.rows):
-            CATCHERS.setdefault(module, Catcher()).points = inside
-        else:
-            CATCHERS.pop(module, None)
+        watch_steps(module, inside)
 
 
 def take_off(module: nn.Module, hook: Callable) -> None:

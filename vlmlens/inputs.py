@@ -1,0 +1,93 @@
+"""Inputs: a batch, and what each position is."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from vlmlens import display
+from vlmlens.errors import InputError
+from vlmlens.identity import unit
+from vlmlens.layout import TokenLayout
+from vlmlens.sample import Sample
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """A batch, and what each position is.
+
+    Attributes:
+        tensors: what the model's forward takes, by keyword; always with ``position_ids`` and a
+            2-D ``attention_mask``, without which permuted positions read as packed sequences.
+        layouts: one ``TokenLayout`` a sample.
+        samples: where they came from; empty for raw tensors.
+        per_token: further tensors with a number for every token, and a generated token's number.
+    """
+
+    tensors: Mapping[str, Tensor]
+    layouts: tuple[TokenLayout, ...]
+    samples: tuple[Sample, ...] = ()
+    per_token: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.layouts)
+
+    @cached_property
+    def keys(self) -> tuple[int, ...]:
+        """A number for every sample that seeds random edits.
+
+        It is the sample's own, by its id or by everything in it, whatever batch it is in. Raw
+        tensors have nothing but their row in the batch.
+        """
+        if not self.samples:
+            return tuple(range(len(self)))
+        return tuple(zlib.crc32((sample.id or sample.key).encode()) for sample in self.samples)
+
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        """What each sample is one draw of, ``identity.unit``; nothing for raw tensors.
+
+        Raises:
+            ImageError: a picture's file is gone.
+        """
+        return tuple(map(unit, self.samples))
+
+    def to(self, device: torch.device | str) -> "Inputs":
+        """The same inputs on another device."""
+        return replace(self, tensors={k: v.to(device) for k, v in self.tensors.items()})
+
+    def appended(self, ids: Int[Tensor, "batch new"], tokens: Sequence[str] = ()) -> "Inputs":
+        """The inputs with tokens at the end of every sample, in the role ``assistant``.
+
+        Raises:
+            InputError: padding on the right, where an end is not the last position.
+        """
+        if any(layout.roles[-1] == "pad" for layout in self.layouts):
+            raise InputError("tokens can be appended to left-padded inputs only")
+        old = self.tensors
+        ids = ids.to(old["input_ids"].device)
+        new = ids.shape[1]
+        last = old["position_ids"][..., -1:]
+        steps = torch.arange(1, new + 1, device=last.device)
+        tensors = dict(old) | {
+            "input_ids": torch.cat([old["input_ids"], ids], 1),
+            "position_ids": torch.cat([old["position_ids"], last + steps], -1),
+        }
+        for name, fill in {"attention_mask": 1, **self.per_token}.items():
+            if name in old:
+                tensors[name] = torch.cat([old[name], torch.full_like(ids, fill)], 1)
+        names = tuple(tokens) or ("",) * new
+        return replace(
+            self, tensors=tensors, layouts=tuple(lay.extended(names) for lay in self.layouts)
+        )
+
+    def _repr_html_(self) -> str:
+        return display.of_inputs(self.layouts, self.samples, self.tensors)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in self.tensors.items())
+        return f"Inputs({len(self)} samples: {shapes})\n" + "\n".join(map(repr, self.layouts))

@@ -1,0 +1,151 @@
+"""Samples or tensors in: what prepares a model's inputs."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from vlmlens import identity
+from vlmlens.checks import told
+from vlmlens.errors import InputError
+from vlmlens.inputs import Inputs
+from vlmlens.model.doors.as_transformer_lens import AsTransformerLens
+from vlmlens.model.doors.given import as_answers, as_texts
+from vlmlens.model.reuse.pictures import Reuse
+from vlmlens.model.sequence.cropping import warn_of_crops
+from vlmlens.model.sequence.raw import Roles, from_tensors
+from vlmlens.model.sequence.samples import from_samples
+from vlmlens.sample import Picture, Sample
+
+
+class Preparing(AsTransformerLens):
+    """How ``HookedVLM`` prepares inputs; see there."""
+
+    @told
+    def inputs(
+        self,
+        samples: Sequence[Sample] | Sample | Picture,
+        prompts: Sequence[str] | str | None = None,
+        *,
+        system: str | None = None,
+        answers: Sequence[str] | None = None,
+        padding: str = "left",
+    ) -> Inputs:
+        """Samples, or images and prompts, as tensors with the role of every position.
+
+        Args:
+            samples: samples; or, with ``prompts``, one picture a prompt, or a list of them, in
+                whatever way ``Sample.images`` takes them.
+            prompts: what the user says, without chat template. ``<image>`` places the images;
+                left out, they come first.
+            system: a system prompt, for templates that know one.
+            answers: what the assistant says, one a sample, in the role ``assistant`` after each
+                prompt, as the template ends a turn; None stops where the answer begins.
+            padding: the side on which shorter samples are padded.
+
+        Where the processor hides more than a twentieth of a picture, the log says so, once a
+        model; ``layouts[sample].seen(image)`` says how much is left of each.
+
+        Raises:
+            InputError: images and placeholders differ in number, texts cannot be traced, or the
+                processor refuses a picture; the message names the sample.
+            ImageError: an image that cannot be read.
+        """
+        if self.processor is None:
+            raise InputError("this model was opened without a processor: use inputs_from(...)")
+        given: Any = samples if prompts is None else _samples(samples, prompts)
+        given = list(given) if isinstance(given, Sequence) else [given]
+        if not all(isinstance(item, Sample) for item in given):
+            raise InputError("pass samples, or images together with prompts")
+        said = None if answers is None else as_answers(answers)
+        make = partial(
+            from_samples,
+            given,
+            self.processor,
+            self.family,
+            self.hf_model,
+            system=system,
+            answers=said,
+            padding=padding,
+        )
+        if self.shared is None:
+            made = make()
+        else:
+            seen = tuple((id(sample), identity.scene(sample)) for sample in given)
+            made = self.shared.inputs((*seen, system, said, padding), given, make)
+        self._told_of_crops = self._told_of_crops or warn_of_crops(made.layouts, str(self.name))
+        return made
+
+    def inputs_from(
+        self,
+        input_ids: Tensor,
+        *,
+        attention_mask: Tensor | None = None,
+        roles: Roles | Sequence[Roles] | None = None,
+        sizes: Sequence[tuple[int, int]] | None = None,
+        **images: Tensor,
+    ) -> Inputs:
+        """Raw tensors, and the role of every position.
+
+        Args:
+            input_ids: tokens (batch, pos), image placeholders already expanded.
+            attention_mask: 0 where a position is padding.
+            roles: the role of every position, or half-open ranges by role
+                (``{"system": (1, 10), "user": [(10, 12), (28, 37)]}``), for all samples or one
+                each. Image and padding positions are found without; left out altogether, the
+                rest is ``user``; in a mapping, what is not named is ``template``.
+            sizes: width and height of every original image, for boxes in its pixels.
+            images: ``pixel_values`` and whatever else the model takes of images
+                (``image_grid_thw``, ``image_sizes``, ...), in order over the whole batch.
+
+        Raises:
+            InputError: tensors or roles that do not fit together.
+        """
+        given = {name: tensor for name, tensor in images.items() if tensor is not None}
+        return from_tensors(
+            input_ids,
+            self.family,
+            self.hf_model,
+            attention_mask=attention_mask,
+            roles=roles,
+            sizes=sizes,
+            images=given,
+            processor=self.processor,
+        )
+
+    @contextmanager
+    def reuse(self) -> Iterator[Reuse]:
+        """Share what passes about the same pictures have in common while this lasts.
+
+        ``inputs`` of the same samples are made once; and a pass about images that tower and
+        projector have seen takes what they made of them, where nobody watches or edits these and
+        no graph is kept. Results are the same. The last few batches are kept.
+
+        Yields:
+            A ``Reuse``, which counts, and says why where nothing can be shared.
+        """
+        before = self.shared
+
+        def put_back() -> None:
+            self.shared = before
+
+        with self.noted(put_back):
+            self.shared = before or Reuse()
+            yield self.shared
+
+
+def _samples(images: Any, prompts: Sequence[str] | str) -> list[Sample]:
+    if isinstance(prompts, str):
+        alone = isinstance(images, list | tuple) and len(images) == 1
+        prompts, images = [prompts], images if alone else [images]
+    prompts = as_texts(prompts, "prompts")
+    # A path is a sequence too, and so are bytes.
+    if not isinstance(images, Sequence) or isinstance(images, str | bytes | memoryview):
+        images = [images]
+    if len(images) != len(prompts):
+        raise InputError(
+            f"{len(images)} entries of images for {len(prompts)} prompts: give one each"
+        )
+    return [Sample(question=p, images=i) for i, p in zip(images, prompts, strict=True)]

@@ -1,0 +1,132 @@
+"""Passes: one, a clean one that others start from, and many that do."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from vlmlens.cache import ActivationCache, Save
+from vlmlens.checks import flag, told
+from vlmlens.inputs import Inputs
+from vlmlens.interventions import Intervention, as_edits
+from vlmlens.model.doors.given import as_cells, as_inputs, as_prefill, as_saves, prepared
+from vlmlens.model.doors.preparing import Preparing
+from vlmlens.model.lifetime.journal import in_turn
+from vlmlens.model.passes.one_pass import one_pass, refuse_idle
+from vlmlens.model.passes.run import Run
+from vlmlens.model.reuse.prefill import Prefill, prefill
+from vlmlens.model.reuse.resume import Resumed, resume
+from vlmlens.model.wiring.attention import UNCAPPED
+from vlmlens.positions import Positions
+
+
+class Running(Preparing):
+    """How ``HookedVLM`` runs passes; see there."""
+
+    @told
+    @in_turn
+    def run(
+        self,
+        inputs: Inputs,
+        interventions: Intervention | Sequence[Intervention] = (),
+        save: str | Save | Sequence[str | Save] = (),
+        *,
+        logits: bool | Positions = True,
+        attention: str = "auto",
+        grad: bool = False,
+    ) -> Run:
+        """One pass.
+
+        Args:
+            inputs: from ``inputs`` or ``inputs_from``.
+            interventions: edits, applied in order; or one.
+            save: points to keep, as names, patterns or ``Save``.
+            logits: those of every position; or of some, the same number in every sample, such
+                as ``"last"``; or False, for none: the pass then ends with the last block that
+                anybody watches.
+            attention: ``"auto"`` for the implementation that the model was opened with, or
+                ``"eager"`` or ``"sdpa"``. Compare runs of one kind only: in half precision the
+                two differ by more than many effects.
+            grad: keep the graph, for gradients with respect to what is saved.
+
+        Raises:
+            UnknownPointError: a point that the model does not have.
+            UnreachedPointError: a point that this pass never came by.
+            EmptySelectionError: a selection that is empty.
+            ClosedModelError: the model was closed.
+        """
+        self.check_open()
+        edits, saves = as_edits(interventions), as_saves(save)
+        refuse_idle(edits, steps=1)
+        inputs = prepared(as_inputs(inputs, "run"), edits)
+        with (
+            self.implementations.take(attention) as used,
+            torch.set_grad_enabled(flag(grad, "grad")),
+        ):
+            made, saved = one_pass(self, inputs, inputs.tensors, edits, saves, logits=logits)
+        return self.ran(used, inputs, made, saved)
+
+    @told
+    @in_turn
+    def prefill(
+        self,
+        inputs: Inputs,
+        save: str | Sequence[str] = (),
+        *,
+        after: Prefill | None = None,
+        attention: str = "auto",
+    ) -> Prefill:
+        """One sample's clean pass, and everything that edited passes can start from.
+
+        Args:
+            inputs: one sample.
+            save: points of the language model to keep, of every position.
+            after: an earlier prefill, of another question about the same images for example: the
+                tower and all positions that the two share are not computed again, where a
+                position's keys follow from what came before it alone. ``shared`` says how many.
+            attention: as in ``run``; what is resumed runs the same way.
+
+        Raises:
+            InputError: several samples, padding, or hooks that are still on.
+        """
+        self.check_open()
+        inputs = as_inputs(inputs, "prefill")
+        if after is not None:
+            as_prefill(after, "after")
+        names = [name for each in as_saves(save) for name in self.matching(each.points)]
+        with self.implementations.take(attention):
+            return prefill(self, inputs, attention, after, names)
+
+    @told
+    @in_turn
+    def resume(
+        self,
+        prefill: Prefill,
+        cells: Sequence[Sequence[Intervention]],
+        positions: Positions = "last",
+        *,
+        unseen: bool = False,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> Resumed:
+        """Many edited passes over one sample, each computing what its edits can change.
+
+        An edit at block l and position p changes nothing below l and nothing before p. Nor are the
+        tower, the projector, and rows of logits that nobody asked for computed again. Cells are
+        rows of a batch, whose size is halved when memory runs out. Where a cell cannot be resumed
+        (it edits the tower, or the inputs), its whole pass is run, and ``whole`` says why.
+
+        Args:
+            prefill: from ``prefill``.
+            cells: lists of interventions, each applied in order.
+            positions: whose logits are wanted, as in ``Save.rows``.
+            unseen: let cells be whose keys no query sees, which change nothing: a map has such
+                places, and elsewhere they are a mistake.
+            progress: called with the number of cells that were just done.
+        """
+        self.check_open()
+        return resume(self, as_prefill(prefill), as_cells(cells), positions, progress, unseen)
+
+    def ran(self, attention: str, inputs: Inputs, logits: Tensor, saved: ActivationCache) -> Run:
+        """What a pass came to, with what reads it needs to know of this model."""
+        capped = None if attention in UNCAPPED else self.softcap
+        return Run(inputs, logits, saved, attention, self.rope, self.scaling, capped)
