@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,12 +12,14 @@ from torch import Tensor
 from vlmlens.cache import ActivationCache
 from vlmlens.checks import Told, settle, shown
 from vlmlens.errors import InputError
-from vlmlens.inputs import Inputs
 from vlmlens.interventions.own import made_of, refuse_unlike
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Positions
 from vlmlens.positions.selection import SETTLED
 from vlmlens.select import Where
+
+if TYPE_CHECKING:  # an edit that nnsight sends to a server takes along what its module holds
+    from vlmlens.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Intervention(Told):
         """
         raise NotImplementedError(f"{type(self).__name__} must say how it edits")
 
-    def prepare(self, inputs: Inputs) -> Inputs:
+    def prepare(self, inputs: "Inputs") -> "Inputs":
         """The inputs, changed before the pass; by default as they are."""
         return inputs
 

@@ -1,6 +1,7 @@
 """Fewer vision tokens, or the same number, blurred."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -8,11 +9,13 @@ from torch import Tensor
 
 from vlmlens.checks import one_of
 from vlmlens.errors import InputError
-from vlmlens.inputs import Inputs
 from vlmlens.interventions.base import Intervention, Site
 from vlmlens.interventions.prepare import dropped, only_inputs
 from vlmlens.interventions.vision import images, tiles
 from vlmlens.layout import TokenLayout
+
+if TYPE_CHECKING:
+    from vlmlens.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class CompressVision(Intervention):
         if self.where.positions is not None:
             raise InputError("CompressVision pools whole images: leave where.positions out")
 
-    def prepare(self, inputs: Inputs) -> Inputs:
+    def prepare(self, inputs: "Inputs") -> "Inputs":
         """The inputs with one token a cell left, and the coarse grid in the layout."""
         if self.repeat:
             return inputs

@@ -1,14 +1,17 @@
 """Tokens taken out of the sequence."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vlmlens.errors import InputError
-from vlmlens.inputs import Inputs
 from vlmlens.interventions.base import Intervention
 from vlmlens.interventions.compress import refuse_ids
 from vlmlens.interventions.prepare import chosen_rows, dropped, only_inputs
+
+if TYPE_CHECKING:
+    from vlmlens.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class DropTokens(Intervention):
         if self.where.positions is None:
             raise InputError("DropTokens needs where=Where(positions=...): which tokens go")
 
-    def prepare(self, inputs: Inputs) -> Inputs:
+    def prepare(self, inputs: "Inputs") -> "Inputs":
         """The inputs without these tokens."""
         masks = chosen_rows(self, inputs.layouts)
         layouts = []

@@ -1,6 +1,7 @@
 """Other position ids."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -8,11 +9,13 @@ from torch import Tensor
 
 from vlmlens.checks import number, one_of, plain
 from vlmlens.errors import InputError
-from vlmlens.inputs import Inputs
 from vlmlens.interventions.base import Intervention
 from vlmlens.interventions.prepare import chosen_rows, only_inputs
 from vlmlens.layout import TokenLayout
 from vlmlens.select import Where
+
+if TYPE_CHECKING:
+    from vlmlens.inputs import Inputs
 
 AXES = ("time", "height", "width")
 #: The largest number up to which float32 tells whole numbers apart.
@@ -65,7 +68,7 @@ class MovePositions(Intervention):
         one_of(self.rest, "rest", ("kept", "follow"))
         only_inputs(self)
 
-    def prepare(self, inputs: Inputs) -> Inputs:
+    def prepare(self, inputs: "Inputs") -> "Inputs":
         """The inputs with these ids."""
         old = inputs.tensors["position_ids"]
         planes = _planes(old, self.axis)

@@ -1,6 +1,7 @@
 """Rearranging an image's tokens."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -8,13 +9,15 @@ from torch import Tensor
 
 from vlmlens.checks import one_of, whole, wholes
 from vlmlens.errors import EmptySelectionError, InputError
-from vlmlens.inputs import Inputs
 from vlmlens.interventions.base import Intervention, Site, generator
 from vlmlens.interventions.designs import DESIGNS, SHUFFLES, arrangement
 from vlmlens.interventions.prepare import chosen_rows, only_inputs
 from vlmlens.interventions.vision import images, tiles
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Positions, chosen
+
+if TYPE_CHECKING:
+    from vlmlens.inputs import Inputs
 
 MOVED = ("content", "position ids")
 
@@ -98,7 +101,7 @@ class PermuteVision(Intervention):
             out[own.at(own.places)] = x[own.at(moved)]
         return out
 
-    def prepare(self, inputs: Inputs) -> Inputs:
+    def prepare(self, inputs: "Inputs") -> "Inputs":
         """The inputs with the vision tokens' position ids rearranged, if those move."""
         if self.moves == "content":
             return inputs

@@ -1,15 +1,18 @@
 """What edits of the inputs share: whose positions they mean, and positions that drop out."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from vlmlens.errors import InputError
-from vlmlens.inputs import Inputs
 from vlmlens.interventions.base import Intervention
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import chosen, indices
+
+if TYPE_CHECKING:
+    from vlmlens.inputs import Inputs
 
 
 def only_inputs(edit: Intervention) -> None:
@@ -45,7 +48,7 @@ def chosen_rows(edit: Intervention, layouts: tuple[TokenLayout, ...]) -> list[np
     return rows
 
 
-def dropped(inputs: Inputs, masks: list[np.ndarray], reindexed: bool) -> Inputs:
+def dropped(inputs: "Inputs", masks: list[np.ndarray], reindexed: bool) -> "Inputs":
     """The inputs with positions hidden from everyone, as padding is.
 
     They stay in the tensors, so that lengths and image features still match, but no token can

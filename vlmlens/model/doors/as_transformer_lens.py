@@ -13,12 +13,12 @@ from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
 from vlmlens.inputs import Inputs
 from vlmlens.model.doors.given import as_hooks, as_inputs, as_saves
 from vlmlens.model.doors.shaped import only, shaped
+from vlmlens.model.doors.wrapped import Wrapped
 from vlmlens.model.lifetime.journal import in_turn
 from vlmlens.model.passes.one_pass import as_watched, refuse_unreached
 from vlmlens.model.passes.run import Run
 from vlmlens.model.passes.stopping import before_block
 from vlmlens.model.sequence.trained_length import warn_beyond
-from vlmlens.model.wrapped import Wrapped
 
 #: What TransformerLens's models take, and what to do here.
 INSTEAD = {
