@@ -73,7 +73,7 @@ def test_the_table_holds_the_numbers(page, results, table):
 
 def test_the_first_samples_are_shown_with_and_without_order(page, results, table):
     text = page(results, table).text
-    assert "color What is 0? red ✓ red ✗ blue color What is 1? red ✓ red ✓ red" in text
+    assert "0 color What is 0? red ✓ red ✗ blue 1 color What is 1? red ✓ red ✓ red" in text
     assert "What is 3?" in text
 
 
@@ -202,3 +202,17 @@ def test_folders_are_made_and_an_old_page_is_replaced(tmp_path, results):
 def test_a_folder_is_no_place_for_it(tmp_path, results):
     with pytest.raises(InputError, match=r"is a folder"):
         build(results, None, tmp_path)
+
+
+def test_every_answer_says_whose_it_is(page, results, table):
+    """A folder of images asks all of them the same: only their names tell them apart."""
+    named = results.assign_coords(
+        sample=[f"holiday/{number}.jpg" for number in range(4)],
+        question=("sample", ["Describe the image."] * 4),
+    )
+    assert "holiday/3.jpg" in page(named, table).text
+    first = named["correct"].where(named["sample"] != "holiday/0.jpg")  # it has no answer
+    text = page(named.assign(correct=first), table).text
+    assert "tell whether the answer agrees with the right one" in text
+    nobody = page(named.assign(correct=first * np.nan), table).text
+    assert "tell whether the answer agrees" not in nobody

@@ -155,7 +155,9 @@ def _gallery(results: xr.Dataset) -> list[dict]:
             name: _word(one[name].item()) if name in one.coords or name in one else ""
             for name in ("category", "question", "gold")
         }
-        rows.append(asked | {"said": said})
+        graded = any(each["right"] == each["right"] for each in said)  # NaN where nobody knows
+        sample = _word(one["sample"].item()) if "sample" in results.coords else str(index)
+        rows.append(asked | {"said": said, "graded": graded, "sample": sample})
     return rows
 
 
