@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from vlmlens.datasets import load, read_parquet, shapes_2d, write_parquet
+from vlmlens.datasets import check_pictures, load, read_parquet, shapes_2d, write_parquet
+from vlmlens.datasets.reading import rows
 from vlmlens.datasets.shapes import entries
 from vlmlens.errors import DataError, ImageError
 from vlmlens.sample import Sample
@@ -148,13 +149,13 @@ def test_a_part_of_a_large_file_is_read_without_the_rest(tmp_path):
     """Of 64 images of a megabyte in one group of rows, a few are in memory at once."""
     path = tmp_path / "large.parquet"
     noise = np.random.default_rng(0).bytes(2**20)
-    rows = {
+    columns = {
         "entry_id": list(range(64)),
         "test_category": ["x"] * 64,
         "image_filename": [number.to_bytes() + noise for number in range(64)],
         "qa_pairs": [[PAIR]] * 64,
     }
-    pq.write_table(pa.table(rows), path, compression="none", write_batch_size=4)
+    pq.write_table(pa.table(columns), path, compression="none", write_batch_size=4)
     before = pa.default_memory_pool()
     whole = read_parquet(path)
     assert [sample.images[0].data[0] for sample in whole] == list(range(64))
@@ -166,9 +167,31 @@ def test_a_part_of_a_large_file_is_read_without_the_rest(tmp_path):
         few = read_parquet(path, samples=3, seed=1)
     finally:
         pa.set_memory_pool(used)
-    assert [s.id for s in few] == [s.id for s in load(path, samples=3, seed=1)]
+    loaded = load(path, samples=3, seed=1, check=False)
+    assert [s.id for s in few] == [s.id for s in loaded]
     assert [sample.images[0].data[0] for sample in few] == [int(s.id) for s in few]
     assert peak.max_memory() < 48 * 2**20  # FEW rows at once, and what their pages need
+
+
+def test_a_damaged_picture_is_named_before_a_model_is_opened(tmp_path):
+    path = tmp_path / "set.parquet"
+    write_parquet(shapes_2d(3, size=32), path)
+    table = pq.read_table(path)
+    cells = table["image_filename"].to_pylist()
+    cells[1]["bytes"] = cells[1]["bytes"][:60]
+    kind = table.schema.field("image_filename").type
+    column = table.schema.get_field_index("image_filename")
+    pq.write_table(table.set_column(column, "image_filename", pa.array(cells, kind)), path)
+    with pytest.raises(ImageError, match=r"set\.parquet, row 1"):
+        load(path)
+    samples = load(path, check=False)
+    check_pictures(samples, most=1)
+    with pytest.raises(ImageError, match="row 1"):
+        check_pictures(samples)
+    row = list(rows(path))[1]
+    for picture in (row["image_filename"], str(tmp_path / "gone.png")):
+        with pytest.raises(ImageError, match="sample 'seven'"):
+            check_pictures([Sample("What?", picture, id="seven")])
 
 
 def test_what_cannot_be_written_is_refused(tmp_path):

@@ -54,7 +54,8 @@ def load(
         seed: what shapes-2d draws its scenes by, and what chooses among too many samples.
         question: what is asked of each image of a folder that holds no table of questions.
         prompt: which of a published set's own ways to ask; by default its first.
-        check: read every image of a folder once, so that what is missing or damaged is named now.
+        check: read every image of a folder or parquet file once, so that what is missing or damaged
+            is named now.
 
     Raises:
         DataError: there is no such data set, it holds nothing that can be used, or it asks its
@@ -75,7 +76,10 @@ def load(
     if data == "shapes-2d":
         return shapes_2d(seed=seed) if samples is None else shapes_2d(samples, seed=seed)
     if path.suffix.lower() == ".parquet" and not path.is_dir():
-        return read_parquet(path, samples=samples, seed=seed)
+        chosen = read_parquet(path, samples=samples, seed=seed)
+        if check:
+            check_pictures(chosen)
+        return chosen
     if path.is_dir():
         try:
             found = image_folder(path, question=question, check=False)

@@ -7,14 +7,17 @@ from pathlib import Path
 
 from PIL import Image
 
+from vlmlens.datasets.reading.pictures import InParquet
 from vlmlens.errors import DataError, ImageError
-from vlmlens.picture import know_heif, open_picture, printable
+from vlmlens.picture import Encoded, Picture, know_heif, open_picture, printable
 from vlmlens.sample import Sample
 
 #: Endings that make a file a picture, also one that cannot be read.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 #: What Pillow recognises by its content alone, whatever the file is called; HEIF with a plugin.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "QOI")
+#: Pictures that are bytes somewhere, which may be damaged.
+STORED = (str, Path, Encoded, InParquet)
 #: Endings that questions and answers are published under, packed or not; and, of other files,
 #: words of their names that say as much.
 SHEETS = (".csv", ".tsv", ".xls", ".xlsx", ".ods")
@@ -58,7 +61,9 @@ def named(paths: Sequence[Path], folder: Path, most: int = 5) -> str:
 
 
 def check_pictures(samples: Iterable[Sample], *, most: int = 0) -> None:
-    """Read the files of all samples' pictures, each once, before a model is opened for them.
+    """Read all samples' pictures, each once, before a model is opened for them.
+
+    Those that lie in files, by themselves or in tables; what is in memory or drawn is left.
 
     Args:
         samples: whose pictures.
@@ -67,19 +72,20 @@ def check_pictures(samples: Iterable[Sample], *, most: int = 0) -> None:
     Raises:
         ImageError: names every file that is missing, empty or damaged, and where it is asked for.
     """
-    wrong: dict[Path, str] = {}
-    checked: set[Path] = set()
+    wrong: dict[Picture, str] = {}
+    checked: set[Picture] = set()
     failed = 0
     for sample in samples:
-        for path in sample.images:
-            if not isinstance(path, Path) or path in checked:
+        stored = [one for one in sample.images if isinstance(one, STORED)]
+        for one in stored:
+            if one in checked:
                 continue
-            checked.add(path)
+            checked.add(one)
             try:
-                _check(path)
+                _check(Path(one)) if isinstance(one, str | Path) else open_picture(one)
             except Exception as error:  # Pillow's readers raise whatever they stumble over
-                wrong[path] = f"{sample.source}: {error}"
-        failed += any(isinstance(path, Path) and path in wrong for path in sample.images)
+                wrong[one] = f"{sample.source or sample.named()}: {error}"
+        failed += any(one in wrong for one in stored)
     if failed > most:
         heading = f"{len(wrong)} images cannot be read: " if len(wrong) > 1 else ""
         more = f"; and {len(wrong) - 10} more" if len(wrong) > 10 else ""
