@@ -16,7 +16,7 @@ from vlmlens.interventions import (
     Site,
     ZeroAblate,
 )
-from vlmlens.model.passes.one_pass import depth
+from vlmlens.model.passes.edits import depth
 
 PATTERN = "blocks.*.attn.hook_pattern"
 

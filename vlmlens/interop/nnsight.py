@@ -21,13 +21,9 @@ from vlmlens.errors import InputError, UnreachedPointError
 from vlmlens.interventions import Intervention, Site
 from vlmlens.model import HookedVLM, Inputs
 from vlmlens.model.lifetime.journal import Journal, in_turn
-from vlmlens.model.passes.one_pass import (
-    add_edits,
-    in_the_graph,
-    new_level,
-    refuse_recomputing,
-    refuse_unreached,
-)
+from vlmlens.model.passes.edits import add_edits, refuse_unreached
+from vlmlens.model.passes.saves import in_the_graph
+from vlmlens.model.passes.watching import new_level, refuse_recomputing
 
 PREFIX = "vlmlens."
 

@@ -2,10 +2,10 @@
 
 from vlmlens.inputs import Inputs
 from vlmlens.model.hooked import HookedVLM
-from vlmlens.model.passes.batching import in_batches
 from vlmlens.model.passes.run import Generation, Run
 from vlmlens.model.reading.norm import Norm
 from vlmlens.model.reading.residual import ResidualStream
+from vlmlens.model.reuse.batching import in_batches
 from vlmlens.model.reuse.prefill import Prefill
 from vlmlens.model.reuse.resume import Resumed
 from vlmlens.model.wiring.point import WiredPoint

@@ -24,7 +24,8 @@ from vlmlens.model.doors.given import (
 )
 from vlmlens.model.doors.running import Running
 from vlmlens.model.lifetime.journal import in_turn
-from vlmlens.model.passes.one_pass import one_pass, refuse_idle, refuse_unfinished
+from vlmlens.model.passes.edits import refuse_idle, refuse_unfinished
+from vlmlens.model.passes.one_pass import one_pass
 from vlmlens.model.passes.run import Generation
 from vlmlens.model.reading import notebook
 

@@ -246,7 +246,7 @@ PLACES: tuple[Fault, ...] = (
     ),
     Fault(
         "what reduces writes into the pass",
-        "model/passes/one_pass.py",
+        "model/passes/saves.py",
         "item.reduce(x.clone())",
         "item.reduce(x)",
         (
@@ -315,7 +315,7 @@ PLACES: tuple[Fault, ...] = (
     ),
     Fault(
         "blocks are run once more without their hooks",
-        "model/passes/one_pass.py",
+        "model/passes/watching.py",
         'module.training and getattr(module, "gradient_checkpointing", False)',
         "False",
         ("model/lifetime/test_left_behind.py::test_gradient_checkpointing_under_hooks_is_refused",),

@@ -15,9 +15,10 @@ from vlmlens.model.doors.given import as_hooks, as_inputs, as_saves
 from vlmlens.model.doors.shaped import only, shaped
 from vlmlens.model.doors.wrapped import Wrapped
 from vlmlens.model.lifetime.journal import in_turn
-from vlmlens.model.passes.one_pass import as_watched, refuse_unreached
+from vlmlens.model.passes.edits import refuse_unreached
 from vlmlens.model.passes.run import Run
 from vlmlens.model.passes.stopping import before_block
+from vlmlens.model.passes.watching import as_watched
 from vlmlens.model.sequence.trained_length import warn_beyond
 
 #: What TransformerLens's models take, and what to do here.

@@ -12,7 +12,8 @@ from vlmlens.interventions import Intervention, as_edits
 from vlmlens.model.doors.given import as_cells, as_inputs, as_prefill, as_saves, prepared
 from vlmlens.model.doors.preparing import Preparing
 from vlmlens.model.lifetime.journal import in_turn
-from vlmlens.model.passes.one_pass import one_pass, refuse_idle
+from vlmlens.model.passes.edits import refuse_idle
+from vlmlens.model.passes.one_pass import one_pass
 from vlmlens.model.passes.run import Run
 from vlmlens.model.reuse.prefill import Prefill, prefill
 from vlmlens.model.reuse.resume import Resumed, resume

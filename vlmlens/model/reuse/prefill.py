@@ -16,7 +16,8 @@ from vlmlens.errors import InputError
 from vlmlens.inputs import Inputs
 from vlmlens.model.decoding.generate import empty_cache
 from vlmlens.model.decoding.prefix import prefix_cache
-from vlmlens.model.passes.one_pass import new_level, see
+from vlmlens.model.passes.edits import see
+from vlmlens.model.passes.watching import new_level
 from vlmlens.model.sequence.trained_length import warn_beyond
 from vlmlens.model.wiring.wire import take_off
 from vlmlens.model.wiring.wired import Wired

@@ -18,10 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vlmlens.interventions import Intervention, Site
-from vlmlens.model.passes.batching import in_batches
-from vlmlens.model.passes.one_pass import (
+from vlmlens.model.passes.edits import (
     edited_points,
-    new_level,
     read_points,
     refuse_idle,
     refuse_unreached,
@@ -29,6 +27,8 @@ from vlmlens.model.passes.one_pass import (
 )
 from vlmlens.model.passes.runs import Runs
 from vlmlens.model.passes.visibility import Sight, sight_of
+from vlmlens.model.passes.watching import new_level
+from vlmlens.model.reuse.batching import in_batches
 from vlmlens.model.reuse.cone import Cone, cone, layer_of, settled
 from vlmlens.model.reuse.prefill import (
     Prefill,

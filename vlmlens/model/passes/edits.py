@@ -1,0 +1,155 @@
+"""What is edited: an intervention's hooks on its points, and edits that would touch nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
+from vlmlens.inputs import Inputs
+from vlmlens.interventions import Intervention, Site
+from vlmlens.interventions.base import within_block
+from vlmlens.model.lifetime.level import Level
+from vlmlens.model.passes.visibility import Sight, sight_of
+from vlmlens.model.wiring.point import WiredPoint
+from vlmlens.model.wiring.wired import Wired
+from vlmlens.positions import indices
+
+
+def add_edits(
+    vlm: Wired,
+    inputs: Inputs,
+    interventions: Sequence[Intervention],
+    level: Level,
+    step: int = 0,
+    sights: list[Sight] | None = None,
+) -> list[tuple[str, Intervention | str]]:
+    """Put every intervention's hooks on its points; returns the points and who asked for them.
+
+    ``sights``, where it is given, takes what is looked at before anything is edited.
+    """
+    watched = []
+    for intervention in interventions:
+        found = sight_of(intervention, edited_points(vlm, intervention), step, len(inputs))
+        if sights is None or found is None:
+            continue
+        for name in found[1]:
+            look: Any = partial(_look, sight=found[0], site=_site(vlm, inputs, name, step))
+            vlm.hook_dict[name].add_own(look, level)
+        sights.append(found[0])
+    for intervention in interventions:
+        seen: dict[str, Tensor] = {}
+        masks: dict = {}
+        for name in edited_points(vlm, intervention):
+            hook: Any
+            for read in read_points(vlm, intervention, name):
+                hook = partial(see, seen=seen)
+                vlm.hook_dict[read].add_own(hook, level)
+            site = replace(_site(vlm, inputs, name, step), seen=seen, masks=masks)
+            hook = partial(_edit, intervention=intervention, site=site)
+            vlm.hook_dict[name].add_own(hook, level)
+            watched.append((name, intervention))
+    return watched
+
+
+def edited_points(vlm: Wired, intervention: Intervention) -> list[str]:
+    """The points that an intervention edits, by name, in the layers that it means."""
+    if not intervention.points:
+        return []
+    names = [
+        name
+        for name in vlm.matching(intervention.points)
+        if intervention.where.has_layer(vlm.hook_dict[name].point.layer, depth(vlm, name))
+    ]
+    for pattern in intervention.also:  # where this model has them
+        names += [name for name in vlm.hook_dict if fnmatchcase(name, pattern)]
+    if not names:
+        raise UnknownPointError(", ".join(intervention.points), vlm.hook_dict, "in those layers")
+    return names
+
+
+def read_points(vlm: Wired, intervention: Intervention, name: str) -> list[str]:
+    """The points that an edit reads beside its own: of the same block, or of the whole model."""
+    wanted = [within_block(name, read) for read in intervention.reads]
+    wanted = [read for read in wanted if read not in vlm.absent]  # a layer that turns nothing
+    return vlm.matching(wanted) if wanted else []
+
+
+def depth(vlm: Wired, name: str) -> int:
+    """How many blocks the point's own stack offers: the tower's, or the language model's."""
+    return vlm.depth("vision.blocks" if name.startswith("vision.") else "blocks")
+
+
+def refuse_unreached(
+    vlm: Wired, watched: Sequence[tuple[str, Any]], before: Mapping[str, int], tensors: Any
+) -> None:
+    """Raise where a point that was asked for has not been passed since ``before``."""
+    for name, who in watched:
+        if vlm.hook_dict[name].fired == before[name]:
+            raise UnreachedPointError(
+                f"{name} was asked for by {who}, but this pass never came by"
+                + ("" if "pixel_values" in tensors else ": these inputs hold no image")
+            )
+
+
+def refuse_idle(interventions: Sequence[Intervention], steps: int) -> None:
+    """Refuse edits that would touch nothing: no point, or no step among those to come.
+
+    Raises:
+        InputError: says which, and what to do.
+    """
+    for edit in interventions:
+        if not edit.points and type(edit).prepare is Intervention.prepare:
+            raise InputError(f"{edit} has no point: say where it edits, point='hook_embed'")
+        if not any(edit.where.has_step(step) for step in range(steps)):
+            raise InputError(
+                f"{edit} is for steps={edit.where.steps!r}, of which none comes here: "
+                + (
+                    "run(...) is the prefill, step 0"
+                    if steps == 1
+                    else f"there are {steps}, from 0"
+                )
+            )
+
+
+def refuse_unfinished(interventions: Sequence[Intervention], lengths: Sequence[int]) -> None:
+    """Refuse edits of steps that some sample's answer ended before.
+
+    Args:
+        interventions: what was to be edited.
+        lengths: how many steps each sample had.
+
+    Raises:
+        InputError: names the sample, and the last step that came.
+    """
+    for edit in interventions:
+        where = edit.where
+        rows = range(len(lengths))
+        for row in rows if where.samples is None else indices(where.samples, len(rows), "sample"):
+            if not any(map(where.has_step, range(lengths[row]))):
+                raise InputError(
+                    f"{edit} is for steps={where.steps!r}, but the answer of sample {row} ended "
+                    f"with step {lengths[row] - 1}: stop=False goes on to max_new_tokens"
+                )
+
+
+def see(x: Tensor, hook: WiredPoint, seen: dict[str, Tensor]) -> None:
+    """A hook that notes what comes by."""
+    seen[hook.point.name] = x
+
+
+def _site(vlm: Wired, inputs: Inputs, name: str, step: int) -> Site:
+    point = vlm.hook_dict[name]
+    return Site(name, point.axes, point.point.layer, inputs.layouts, inputs.keys, step, model=vlm)
+
+
+def _look(x: Tensor, hook: WiredPoint, sight: Sight, site: Site) -> None:
+    sight.look(x, site)
+
+
+def _edit(x: Tensor, hook: WiredPoint, intervention: Intervention, site: Site) -> Tensor | None:
+    edited = intervention.apply(x, site)
+    return None if edited is x else edited
