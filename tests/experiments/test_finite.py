@@ -1,7 +1,9 @@
 """Activations that are no numbers are said with the first of them, in whatever block they begin."""
 
 from contextlib import contextmanager
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from conftest import picture
@@ -9,8 +11,8 @@ from conftest import picture
 from vlmlens import cli, probes
 from vlmlens.datasets import shapes_2d
 from vlmlens.errors import NonFiniteError
-from vlmlens.experiments import Answering, Comparing, Experiment, Probing, diagnose
-from vlmlens.interventions import Edit
+from vlmlens.experiments import Answering, Comparing, Experiment, Probing, diagnose, sweep
+from vlmlens.interventions import Edit, Scale
 from vlmlens.model import HookedVLM
 from vlmlens.model.reading.finite import first_broken
 from vlmlens.report import summary
@@ -132,3 +134,48 @@ def test_the_head_may_forbid_tokens(shapes):
                 assert Experiment(shapes, SAMPLES, Answering()).run().sizes["sample"] == 2
         finally:
             hook.remove()
+
+
+SWEEPS = {
+    "patching": {"corrupted": SAMPLES[1:], "normalized": False},
+    "an edit": {"edit": Scale(by=0.0), "score": "log_prob"},
+    "heads": {
+        "edit": Scale(by=0.0),
+        "score": "log_prob",
+        "point": "blocks.*.hook_z",
+        "over": "head",
+    },
+    "patching, log p": {"corrupted": SAMPLES[1:], "normalized": False, "score": "log_prob"},
+}
+
+
+@pytest.mark.parametrize("how", SWEEPS)
+@pytest.mark.parametrize(
+    ("layer", "value"), [(0, float("nan")), (2, float("inf")), (3, float("-inf"))]
+)
+def test_every_sweep_says_so(shapes, how, value, layer, tmp_path):
+    weight = shapes.hf_model.get_submodule(shapes.family.lm_layers)[layer].mlp.down_proj.weight
+    options = {"over": "role", "progress": False} | SWEEPS[how]
+    with planted(weight, value):
+        for folder in (None, tmp_path):  # and keeps nothing of it
+            with pytest.raises(NonFiniteError, match=f"sample a: blocks.{layer}.hook_mlp_out"):
+                sweep(shapes, SAMPLES[:1], folder=folder, **options)
+        found = sweep(shapes, SAMPLES[:1], folder=tmp_path, allow_nonfinite=True, **options)
+        assert found.isnull().any()
+    assert np.isfinite(sweep(shapes, SAMPLES[:1], folder=tmp_path, **options)).all()
+
+
+def test_a_cell_that_breaks_is_named(shapes):
+    """The runs that it starts from are whole; its own edit is not."""
+    with pytest.raises(NonFiniteError, match=r"sample a under .*blocks\.0\.hook_resid_pre"):
+        huge = Scale(by=1e39)
+        sweep(shapes, SAMPLES[0], edit=huge, over="role", score="log_prob", progress=False)
+    one = partial(torch.full, (), float("inf"))
+    with pytest.raises(NonFiniteError, match="the score of its last position is"):
+        sweep(
+            *(shapes, SAMPLES[0]),
+            edit=Scale(by=0.5),
+            over="role",
+            score=lambda logits: logits[:, 0] * 0 + one(),
+            progress=False,
+        )

@@ -11,7 +11,7 @@ from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.measures import Measure, saves_of
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, in_batches
-from vlmlens.model.reading.finite import first_broken, watching
+from vlmlens.model.reading.finite import broken, watching
 from vlmlens.positions import indices
 from vlmlens.sample import Sample
 
@@ -72,17 +72,11 @@ class Cell:
         """Says of one sample which activation was the first; of several that there is one."""
         names = ", ".join(sample.id or sample.question for sample in self.samples[:3])
         names += f" and {len(self.samples) - 3} more" if len(self.samples) > 3 else ""
-        where = "some activation is"
-        if len(self.samples) == 1:
-            inputs = self.model.inputs(self.samples, system=self.measure.system)
-            point = first_broken(self.model, inputs, self.interventions)
-            where = "while it answers, some activation is" if point is None else f"{point} is"
-        edits = f" under {', '.join(map(str, self.interventions))}" if self.interventions else ""
-        return NonFiniteError(
-            f"sample {names}{edits}: {where} NaN or infinite, the first of the pass to be, and "
-            "every number after it means nothing; look at that layer's weights, take a wider dtype "
-            "(float32, bfloat16), or measure all the same (allow_nonfinite=True)"
-        )
+        if len(self.samples) > 1:
+            return broken(self.model, names, None, self.interventions)
+        inputs = self.model.inputs(self.samples, system=self.measure.system)
+        said = "while it answers, some activation is"
+        return broken(self.model, names, inputs, self.interventions, said)
 
 
 def among(

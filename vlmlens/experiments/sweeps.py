@@ -1,7 +1,7 @@
 """Sweeps: one small edit after another, each at the price of what it can change."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from vlmlens.experiments.effect_maps import effect_map, joined, with_words
 from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.scores import Score, score_of
 from vlmlens.experiments.store import Store
-from vlmlens.experiments.units import Label, units
+from vlmlens.experiments.units import Label, is_placed, units
 from vlmlens.identity import unit
 from vlmlens.interventions import Intervention, PatchFrom
 from vlmlens.model import HookedVLM, Inputs, Prefill
+from vlmlens.model.reading.finite import broken, watching
 from vlmlens.model.reuse.prefill import common
 from vlmlens.positions import chosen
 from vlmlens.sample import Sample
@@ -46,6 +47,7 @@ def sweep(
     system: str | None = None,
     folder: Path | str | None = None,
     progress: bool = True,
+    allow_nonfinite: bool = False,
 ) -> xr.DataArray:
     """Edit every layer at every place, one at a time, and see what becomes of the answer.
 
@@ -76,6 +78,8 @@ def sweep(
         system: a system prompt.
         folder: keeps what is done; called again, only what is missing is computed.
         progress: show a bar.
+        allow_nonfinite: go on where activations or scores are NaN or infinite; otherwise such a
+            sample is refused, with the first point that is.
 
     Returns:
         (sample, layer) and ``pos``, ``role``, ``row``, ``column``, (``row``, ``column``) or
@@ -84,6 +88,7 @@ def sweep(
 
     Raises:
         InputError: nothing to patch from, samples that do not align, pairs that score alike.
+        NonFiniteError: activations, or the score of a cell, that are NaN or infinite.
 
     Source:
         Meng et al. 2022, "Locating and Editing Factual Associations", arXiv:2202.05262; Zhang and
@@ -98,7 +103,7 @@ def sweep(
             "corrupted samples are patched into, and an edit= is made in the clean run: pass one "
             "of the two"
         )
-    if edit is not None and _is_placed(edit):
+    if edit is not None and is_placed(edit):
         raise InputError(f"{edit} is placed cell by cell: say point= and where= of the sweep")
     second = [None] * len(first) if others is None else list(others)
     if not first or len(second) != len(first):
@@ -106,24 +111,19 @@ def sweep(
     store = keys = None
     if folder is not None:
         store = Store(as_folder(folder))
-        keys = Keys(model, "sweep", point, over, where, edit, score, system)
+        asked = (point, over, where, edit, score, system, *("nonfinite",) * allow_nonfinite)
+        keys = Keys(model, "sweep", *asked)
         if barred := store.open():
             raise DataError(f"{barred}; name another folder")
     tables, memory = [], _Memory()
     shown = tqdm(total=len(first), desc=f"sweep {point}", bar_format=BAR, disable=not progress)
     with model.reuse(), shown as bar:
         for one, other in zip(first, second, strict=True):
-            pair = _Pair(model, one, other, point, over, where, edit, score, system)
+            pair = _Pair(
+                model, one, other, point, over, where, edit, score, system, allow_nonfinite
+            )
             tables.append(pair.effects(store, keys, memory, bar.update, normalized))
     return joined(tables)
-
-
-def _is_placed(edit: Intervention) -> bool:
-    """Whether an edit has a point or a place of its own, which a sweep would overrule."""
-    own = {item.name: item for item in fields(edit)}
-    defaults = own["point"].default, own["where"].default_factory
-    where = defaults[1]() if callable(defaults[1]) else own["where"].default
-    return edit.point != defaults[0] or edit.where != where
 
 
 @dataclass
@@ -147,6 +147,7 @@ class _Pair:
     edit: Intervention | None
     score: str | Score
     system: str | None
+    allow_nonfinite: bool
 
     @cached_property
     def inputs(self) -> Inputs:
@@ -222,15 +223,23 @@ class _Pair:
     def _runs(self, memory: _Memory) -> tuple[Prefill, Prefill]:
         """The run to take from and the run to edit, starting from what is remembered."""
         model = self.model
-        source = memory.clean
-        if self.corrupted is not None:
-            given = model.inputs([self.clean], system=self.system)
-            source = memory.clean = model.prefill(given, self.names, after=memory.clean)
-        # A pair of two questions about one picture shares it between its own two runs.
-        known = [each for each in (memory.base, memory.clean) if each is not None]
-        near = max(known, key=lambda each: common(each, self.inputs, "auto"), default=None)
-        base = memory.base = model.prefill(self.inputs, after=near)
+        source, given = memory.clean, self.inputs
+        with watching(model) as seen:
+            if self.corrupted is not None:
+                given = model.inputs([self.clean], system=self.system)
+                source = memory.clean = model.prefill(given, self.names, after=memory.clean)
+                self._refuse(seen.broken, self.clean, given)
+            # A pair of two questions about one picture shares it between its own two runs.
+            known = [each for each in (memory.base, memory.clean) if each is not None]
+            near = max(known, key=lambda each: common(each, self.inputs, "auto"), default=None)
+            base = memory.base = model.prefill(self.inputs, after=near)
+        self._refuse(seen.broken, self.corrupted or self.clean, self.inputs)
         return source or base, base
+
+    def _refuse(self, nonfinite: bool, sample: Sample, inputs: Inputs, edits: Any = ()) -> None:
+        if nonfinite and not self.allow_nonfinite:
+            name = sample.id or sample.question
+            raise broken(self.model, name, inputs, edits, "the score of its last position is")
 
     def _chunk(self, chunk: Any, source: Prefill, base: Prefill) -> xr.Dataset:
         score = score_of(self.score, self.model, self.clean, self.corrupted, self.system)
@@ -245,7 +254,7 @@ class _Pair:
                 edits.append([made])
         found = self.model.resume(base, edits, unseen=True)
         with torch.no_grad():
-            return xr.Dataset(
+            table = xr.Dataset(
                 {
                     "score": ("cell", score(found.logits[:, -1]).float().cpu().numpy()),
                     "clean": float(score(source.logits)),
@@ -253,6 +262,12 @@ class _Pair:
                     "whole": len(found.whole),
                 }
             )
+        whole = torch.isfinite(found.logits[:, -1].clamp(min=0)).all(-1).cpu().numpy()
+        lost = np.flatnonzero(~(whole & np.isfinite(table["score"].values)))
+        sample = self.corrupted or self.clean
+        self._refuse(not np.isfinite([table["clean"], table["base"]]).all(), sample, self.inputs)
+        self._refuse(bool(lost.size), sample, self.inputs, edits[lost[0]] if lost.size else ())
+        return table
 
     def _labelled(
         self, values: np.ndarray, top: float, floor: float, normalized: bool, whole: int

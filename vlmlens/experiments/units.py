@@ -1,9 +1,10 @@
 """Units: what one cell of a sweep edits: a position, a role, a row of the image, a head."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from vlmlens.errors import EmptySelectionError, InputError
+from vlmlens.interventions import Intervention
 from vlmlens.layout import ROLES, TokenLayout
 from vlmlens.model import WiredPoint
 from vlmlens.positions import At, Cell, Column, Role, Row, Selection, as_selection, indices
@@ -80,3 +81,11 @@ def units(over: str, layout: TokenLayout, point: WiredPoint, where: Where) -> di
     if not found:
         raise EmptySelectionError(f"over={over!r} within {where!r} means nothing here: {layout!r}")
     return found
+
+
+def is_placed(edit: Intervention) -> bool:
+    """Whether an edit has a point or a place of its own, which a sweep would overrule."""
+    own = {item.name: item for item in fields(edit)}
+    defaults = own["point"].default, own["where"].default_factory
+    where = defaults[1]() if callable(defaults[1]) else own["where"].default
+    return edit.point != defaults[0] or edit.where != where

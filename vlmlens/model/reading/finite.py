@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vlmlens.cache import Save
-from vlmlens.errors import UnreachedPointError
+from vlmlens.errors import NonFiniteError, UnreachedPointError
 from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention
 from vlmlens.model.passes.runs import Runs
@@ -55,6 +55,32 @@ def watching(vlm: Runs) -> Iterator[Seen]:
         for module in modules:
             stack.callback(module.register_forward_hook(look).remove)
         yield seen
+
+
+def broken(
+    vlm: Runs,
+    names: str,
+    inputs: Inputs | None,
+    interventions: Sequence[Intervention] = (),
+    otherwise: str = "some activation is",
+) -> NonFiniteError:
+    """What to raise where numbers are none: whose pass it was, and its first such activation.
+
+    Args:
+        vlm: an open model.
+        names: the samples, for the message.
+        inputs: of one sample, to look for the point in; None: it is not looked for.
+        interventions: edits of that pass.
+        otherwise: what is said where no point is.
+    """
+    point = None if inputs is None else first_broken(vlm, inputs, interventions)
+    edits = f" under {', '.join(map(str, interventions))}" if interventions else ""
+    return NonFiniteError(
+        f"sample {names}{edits}: {otherwise if point is None else f'{point} is'} NaN or infinite, "
+        "the first of the pass to be, and every number after it means nothing; look at that "
+        "layer's weights, take a wider dtype (float32, bfloat16), or measure all the same "
+        "(allow_nonfinite=True)"
+    )
 
 
 def first_broken(
