@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 LEVEL = 0.95
-#: Below so many units nothing can be told of skewness: say so.
+#: Below so many units an interval is Student's alone, since skewness cannot be told: say so.
 FEW = 5
 #: Few draws show too little of a long tail: for a test of many cells, which looks far out, their
 #: skewness is taken for this many times as large; for an interval see ``feared``.
@@ -58,11 +58,11 @@ def feared(a, n, limit):
 
     The nearer a is to 1, the most that n values can show, the less it says of the tail behind it.
     At the bound Hall's transformation reaches farthest, four times as far as t itself; a greater a
-    would bring it back.
+    would bring it back. 0 below ``FEW`` values, whose skewness says nothing.
     """
     with np.errstate(divide="ignore"):
         more = (1 + 4 / n) * a / np.maximum(1 - a**2, 0.0)
-    return np.clip(np.where(a == 0, 0.0, more), -9 / (8 * limit), 9 / (8 * limit))
+    return np.clip(np.where((a == 0) | (n < FEW), 0.0, more), -9 / (8 * limit), 9 / (8 * limit))
 
 
 def beware(unit: str, count: int) -> str:

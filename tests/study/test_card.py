@@ -1,12 +1,16 @@
 """A card's tables: groups, intervals, and what the shuffle takes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from tests.benchmarks.coverage import two_models
+from vlmlens.study.card import table as arm_table
 from vlmlens.study.model_card import order, scores, table
 from vlmlens.study.paired import compared
+from vlmlens.study.runs import stored
 
 
 @pytest.fixture
@@ -102,3 +106,20 @@ def test_a_card_draws_pictures(found):
     ends = [[float(x) for x in row["noise"][7:-1].split(", ")] for row in rows]
     assert ends[0][0] < ends[1][0] < 0.5 < ends[1][1] < ends[0][1]
     assert rows[0]["n"] == rows[1]["n"] == "4"
+
+
+def test_seeds_are_no_more_questions():
+    """Of an arm's card: the answers of several seeds to a question come and go together."""
+    answers = stored(Path(__file__).parents[2] / "docs" / "study")["answers"]
+    model = str(answers["model"].values[0])
+    head, _, *rows = arm_table(answers, [model] * 3).splitlines()
+    names = [name.strip() for name in head.split("|")]
+    for row in rows:
+        cells = dict(zip(names, (cell.strip() for cell in row.split("|")), strict=True))
+        ends = [
+            [float(x) for x in cells[name].partition("[")[2][:-1].split(", ")]
+            for name in (f"seed {model[-1]}", "all seeds", "shuffled", "noise")
+        ]
+        assert all(low < high for low, high in ends)
+        one, all_of_it = (high - low for low, high in ends[:2])
+        assert all_of_it > 0.9 * one, row

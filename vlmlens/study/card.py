@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from vlmlens.errors import DataError
 from vlmlens.model import HookedVLM
 from vlmlens.probes.psi import ORIGINAL
-from vlmlens.probes.statistics import proportion_interval
+from vlmlens.probes.statistics import mean_map
 from vlmlens.study.arms import NAMES
 from vlmlens.study.conditions import SHUFFLES
 from vlmlens.study.measuring import EACH, SEED, study_samples
@@ -36,17 +36,20 @@ DIFFERS: Mapping[str, str] = MappingProxyType(
 
 
 def table(answers: xr.Dataset, models: Sequence[str]) -> str:
-    """One row a category: every seed's accuracy, and what is left without the picture's order."""
-    head = ["category", "n", *(f"seed {name[-1]}" for name in models)]
+    """One row a category: accuracy by seed and of all, and what is left without the order.
+
+    Every question has a picture of its own, and is one draw with all its answers: of several
+    seeds, of several shuffles.
+    """
+    head = ["category", "n", *(f"seed {name[-1]}" for name in models), "all seeds"]
     head += ["shuffled", "noise", "chance", "majority"]
     gold = {sample.id: sample.answer for sample in study_samples()}
     rows = []
     for category in dict.fromkeys(map(str, answers["category"].values)):
         here = answers.isel(sample=answers["category"].values == category)
-        right, n = here["correct"].sel(model=list(models)), here.sizes["sample"]
-        cells = [_share(int(right.sel(model=name, condition=ORIGINAL).sum()), n) for name in models]
-        for condition in (list(SHUFFLES), "noise"):
-            cells.append(f"{float(right.sel(condition=condition).mean()):.3f}")
+        n = here.sizes["sample"]
+        cells = [_share(here, [name], [ORIGINAL]) for name in models]
+        cells += [_share(here, models, names) for names in ([ORIGINAL], SHUFFLES, ["noise"])]
         commonest = Counter(gold[str(s)] for s in here["sample"].values).most_common(1)[0][1]
         chance = float(here["chance"].mean())
         rows.append([category, str(n), *cells, f"{chance:.3f}", f"{commonest / n:.3f}"])
@@ -131,6 +134,13 @@ def _said(forms: Mapping[str, float]) -> str:
     return ", ".join(f"{form} {share:.2f}" for form, share in forms.items())
 
 
-def _share(right: int, n: int) -> str:
-    low, high = proportion_interval(right, n)
-    return f"{right / n:.3f} [{low:.3f}, {high:.3f}]"
+def _share(answers: xr.Dataset, models: Sequence[str], conditions: Sequence[str]) -> str:
+    """How many answers are right, and the interval over questions."""
+    right = answers["correct"].sel(model=list(models), condition=list(conditions)).astype(float)
+    found = mean_map(
+        right.stack(answer=("model", "condition", "sample")),
+        over="answer",
+        scene="sample",
+        shares=True,
+    )
+    return "{:.3f} [{:.3f}, {:.3f}]".format(*(float(found[x]) for x in ("mean", "low", "high")))
