@@ -2,6 +2,7 @@
 
 import os
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from vlmlens.zoo.tiny import TINY, build
 settings.register_profile("models", max_examples=8, deadline=None, derandomize=True)
 settings.load_profile("models")
 
+TESTS = Path(__file__).parent
+#: The folders that `make machine` runs, and with them what is slow.
+MACHINE = ("model", "interventions", "probes")
 #: Every tiny model there is: the contract is held to all of them.
 EVERY = tuple(TINY)
 #: Models of different kinds, for what has to hold on more than LLaVA: fixed grids; grouped heads
@@ -62,6 +66,8 @@ def pytest_collection_modifyitems(items):
     addressed = [item.nodeid for item in items if " at 0x" in item.nodeid]
     assert not addressed, addressed
     for item in items:
+        if item.get_closest_marker("slow"):  # or no stage would run it
+            assert item.path.relative_to(TESTS).parts[0] in MACHINE, item.nodeid
         given = getattr(item, "callspec", None)
         for name in set(BROKEN_UPSTREAM) & {str(v) for v in given.params.values()} if given else ():
             if reason := cannot_run(name):
