@@ -83,8 +83,8 @@ NUMBERS: tuple[Fault, ...] = (
     Fault(
         "a letter that is an article is none",
         "graders/naming.py",
-        "if word.text not in ARTICLES or word.start in marked:",
-        "if word.text not in ARTICLES:",
+        "if word.text not in ARTICLES or word.start in marked or initial:",
+        "if word.text not in ARTICLES or initial:",
         ("graders/test_grade.py::test_no_letter_suffers",),
     ),
     Fault(
