@@ -114,6 +114,12 @@ def test_the_table_of_published_sets_lists_every_file():
     assert {found.grader for found in BENCHMARKS.values()} <= {*GRADERS, "none"}
 
 
+def test_every_tiny_family_is_listed():
+    package = importlib.import_module("vlmlens.zoo.tiny.families")
+    files = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert files == {name.partition("/")[0] for name in package.TINY}
+
+
 def test_tables_call_things_by_their_names():
     assert all(name == family.model_type for name, family in FAMILIES.items())
     assert all(name == kind.__name__ for name, kind in INTERVENTIONS.items())

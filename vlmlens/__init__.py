@@ -3,7 +3,11 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vlmlens import moved
+
 __version__ = "0.3.0"
+
+moved.install()
 
 if TYPE_CHECKING:
     from vlmlens import datasets, experiments, interventions, plots, positions, probes, report, zoo

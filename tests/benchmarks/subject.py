@@ -9,7 +9,7 @@ from PIL import Image
 
 import vlmlens as vl
 from vlmlens.zoo.tiny import made
-from vlmlens.zoo.tiny.table import Tiny
+from vlmlens.zoo.tiny.tiny import Tiny
 
 CHOICES = ("red", "blue", "left", "right")
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from vlmlens import moved
+from vlmlens.datasets import shapes
 from vlmlens.datasets.benchmarks import BENCHMARKS, asked_for, recognised
 from vlmlens.datasets.draw import drawn
 from vlmlens.datasets.files import check_pictures
@@ -13,6 +15,8 @@ from vlmlens.datasets.shapes.parquet import read_parquet, write_parquet
 from vlmlens.errors import DataError
 from vlmlens.picture import at_home
 from vlmlens.sample import Sample
+
+moved.already("vlmlens.datasets.shapes_2d", shapes)
 
 __all__ = [
     "BENCHMARKS",

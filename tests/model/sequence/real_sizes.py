@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from vlmlens.zoo.tiny.table import TINY, Tiny
+from vlmlens.zoo.tiny.families import TINY
+from vlmlens.zoo.tiny.tiny import Tiny
 
 
 def _real(

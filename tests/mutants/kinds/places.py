@@ -336,7 +336,7 @@ PLACES: tuple[Fault, ...] = (
     ),
     Fault(
         "a painted picture is taken for the old one",
-        "model/hooked.py",
+        "model/doors/preparing.py",
         "(id(sample), identity.scene(sample))",
         "(id(sample), 0)",
         ("model/reuse/test_reuse.py::test_a_picture_that_is_painted_over_is_seen_anew",),

@@ -10,7 +10,8 @@ from typing import Any
 from vlmlens.errors import UnknownModelError
 from vlmlens.zoo.opening.processors import stills
 from vlmlens.zoo.shapes import CHAT_TEMPLATE, shapes_tokenizer
-from vlmlens.zoo.tiny.table import OF_TOKENIZER, TINY, Tiny
+from vlmlens.zoo.tiny.families import TINY
+from vlmlens.zoo.tiny.tiny import OF_TOKENIZER, Tiny
 
 WORDS = (
     "Answer in a word or two. USER: \nWhat color is the circle? ASSISTANT: red",

@@ -1,0 +1,27 @@
+"""A tiny internvl."""
+
+from vlmlens.zoo.tiny.parts import square, text, tower
+from vlmlens.zoo.tiny.tiny import Tiny
+
+TINY: dict[str, Tiny] = {
+    "internvl": Tiny(
+        config={
+            "vision_config": tower("internvl_vision", image_size=[32, 32], patch_size=[8, 8])
+            | {"use_qk_norm": True},
+            "text_config": text("qwen2"),
+        },
+        pixels=(
+            "GotOcr2ImageProcessorPil",
+            square(32) | {"crop_to_patches": True, "max_patches": 4},
+        ),
+        image="<IMG_CONTEXT>",
+        processor={"image_seq_length": 4},
+        tokens={
+            "start_image_token": "<img>",
+            "end_image_token": "</img>",
+            "context_image_token": "<IMG_CONTEXT>",
+            "video_token": "<video>",
+        },
+        ids={"image_token_id": "<IMG_CONTEXT>"},
+    ),
+}

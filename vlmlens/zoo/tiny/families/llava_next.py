@@ -1,0 +1,16 @@
+"""A tiny llava_next."""
+
+from vlmlens.zoo.tiny.parts import CLIP, CLIP_PIXELS, PINPOINTS, WITH_CLS, text
+from vlmlens.zoo.tiny.tiny import Tiny
+
+TINY: dict[str, Tiny] = {
+    "llava_next": Tiny(
+        config={
+            "vision_config": CLIP,
+            "text_config": text("mistral"),
+            "image_grid_pinpoints": PINPOINTS,
+        },
+        pixels=("LlavaNextImageProcessorPil", CLIP_PIXELS | {"image_grid_pinpoints": PINPOINTS}),
+        processor=WITH_CLS,
+    ),
+}

@@ -1,0 +1,20 @@
+"""A tiny mistral3."""
+
+from vlmlens.zoo.tiny.parts import text, tower
+from vlmlens.zoo.tiny.tiny import Tiny
+
+TINY: dict[str, Tiny] = {
+    "mistral3": Tiny(
+        config={
+            "vision_config": tower("pixtral", image_size=64, patch_size=4, num_attention_heads=2)
+            | {"head_dim": 12},
+            "text_config": text("mistral", head_dim=8),
+            "spatial_merge_size": 2,
+        },
+        pixels=("PixtralImageProcessorPil", {"size": {"longest_edge": 48}, "patch_size": 4}),
+        image="[IMG]",
+        processor={"patch_size": 4, "spatial_merge_size": 2},
+        plain=("[IMG]", "[IMG_BREAK]", "[IMG_END]"),
+        ids={"image_token_id": "[IMG]"},
+    ),
+}
