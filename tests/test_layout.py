@@ -32,6 +32,12 @@ def test_masks_of_all_roles_are_a_partition():
     assert not layout.mask("assistant").any()  # a role that exists, and that nobody plays
 
 
+def test_patches_of_a_layout_that_says_no_more_are_of_one_tile():
+    layout = make()
+    assert layout.tile.tolist() == [0 if role == "vision" else -1 for role in WORDS]
+    assert layout.kind == tuple("patch" if role == "vision" else "" for role in WORDS)
+
+
 def test_positions_are_where_the_mask_is():
     layout = make()
     assert layout.positions("template").tolist() == [2, 11]

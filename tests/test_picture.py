@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from PIL import Image
 from transformers.image_utils import load_image
 
@@ -142,8 +143,10 @@ def ways(folder):
         "image": image,
         "bytes": data,
         "bytearray": bytearray(data),
+        "memoryview": memoryview(data),
         "BytesIO": BytesIO(data),
         "array": COLOURS,
+        "array of another library": xr.DataArray(COLOURS),
         "array of floats": COLOURS / 255,
         "array of 16 bits": COLOURS.astype(np.uint16) * 257,
         "array with alpha": np.dstack([COLOURS, np.full((6, 10), 255, np.uint8)]),

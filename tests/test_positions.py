@@ -22,7 +22,7 @@ from vlmlens.positions import (
     chosen,
     indices,
 )
-from vlmlens.select import Where
+from vlmlens.select import Where, as_steps
 
 WORDS = [
     "",
@@ -264,6 +264,10 @@ def test_samples_and_steps():
     for wrong in ("encode", -1, ()):
         with pytest.raises(EmptySelectionError, match="step"):
             Where(steps=wrong).has_step(0)
+    assert as_steps(slice(1, 6, 2)) == range(1, 6, 2)  # typed in, annotations or not
+    for unknown in (slice(1, None), slice(0, -1), slice(-2, 3), slice(3, 0, -1)):
+        with pytest.raises(InputError, match="say both ends"):  # of how many, nobody knows
+            as_steps(unknown)
 
 
 def test_a_sample_that_is_not_meant_need_not_have_what_is():

@@ -129,6 +129,7 @@ def test_numbers_in_letters(words, digits):
     assert grade(words, digits)
     assert grade(digits, words)
     assert plain(words) == digits
+    assert plain(f"there are {words} dogs") == f"there are {digits} dogs"
 
 
 @pytest.mark.parametrize(
@@ -210,6 +211,9 @@ def test_plain_answers():
         ("(a)", ("(a) Open", "(b) Closed"), 0),
         ("Closed", ("(a) Open", "(b) Closed"), 1),
         ("two", ("1", "2"), 1),
+        ("B", ("A. Lincoln", "Washington"), 1),  # initials are no labels
+        ("a", ("Washington", "A. Lincoln"), 0),
+        ("B", ("A. Lincoln", "A. Johnson"), 1),
         ("red", (), None),
     ],
 )

@@ -116,6 +116,20 @@ NUMBERS: tuple[Fault, ...] = (
         ("graders/test_grade.py::test_numbers_in_letters",),
     ),
     Fault(
+        "a minus in letters counts at the beginning alone",
+        "graders/words.py",
+        "is_number(made[-1].text):",
+        "is_number(made[1].text):",
+        ("graders/test_grade.py::test_numbers_in_letters",),
+    ),
+    Fault(
+        "an initial is taken for a label",
+        "graders/options.py",
+        '"" in own or len(set(own)) < len(own)',
+        '"" in own and len(set(own)) < len(own)',
+        ("graders/test_grade.py::test_which_choice_an_answer_is",),
+    ),
+    Fault(
         "yes is right where only no was said",
         "graders/yes_no.py",
         'if no and not yes:\n        return "no", PARSED',

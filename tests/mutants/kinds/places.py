@@ -192,6 +192,20 @@ PLACES: tuple[Fault, ...] = (
         "part = shares[shares >= ALL_SEEN]",
         ("report/test_summary.py::test_what_is_cropped_away_is_said",),
     ),
+    Fault(
+        "the first row of a picture is of no tile",
+        "layout.py",
+        "np.where(self.row >= 0, 0, -1)",
+        "np.where(self.row >= 1, 0, -1)",
+        ("test_layout.py::test_patches_of_a_layout_that_says_no_more_are_of_one_tile",),
+    ),
+    Fault(
+        "steps that are counted from the end are none",
+        "select.py",
+        "min(written.start or 0, written.stop, written.step or 1) < 0",
+        "max(written.start or 0, written.stop, written.step or 1) < 0",
+        ("test_positions.py::test_samples_and_steps",),
+    ),
     # Hooks and edits that write into what they are shown; threads; what is left behind.
     Fault(
         "a hook writes into the activation that the others hold",
