@@ -76,8 +76,8 @@ NUMBERS: tuple[Fault, ...] = (
     Fault(
         "own answers are tested against a null that cannot hold",
         "probes/psi.py",
-        "own = _against(correct, reference) == OWN",
-        "own = False and _against(correct, reference) == OWN",
+        "row = _row(intact, changed, which, own, seed)",
+        "row = _row(intact, changed, which, False, seed)",
         ("probes/test_psi.py::test_own_answers_have_a_share_changed_and_no_p",),
     ),
     Fault(
