@@ -173,6 +173,7 @@ SETTINGS = {
     "its field": {"edit": Scale(by=0.25)},
     "score": {"score": lambda logits: logits.max(-1).values},
     "system": {"system": "Be brief."},
+    "what is refused": {"allow_nonfinite": True},
 }
 
 

@@ -6,8 +6,8 @@ RESULTS: tuple[Fault, ...] = (
     Fault(
         "a sweep's key leaves out its system prompt",
         "experiments/sweeps.py",
-        '"sweep", point, over, where, edit, score, system)',
-        '"sweep", point, over, where, edit, score)',
+        "asked = (point, over, where, edit, score, system, ",
+        "asked = (point, over, where, edit, score, ",
         ("experiments/test_sweeps.py::test_a_folder_answers_for_the_settings_of_its_sweep_alone",),
     ),
     Fault(
