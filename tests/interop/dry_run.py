@@ -3,19 +3,21 @@
 In a process of its own: nnsight takes all modules that a server would not have away meanwhile.
 """
 
-import sys
-from pathlib import Path
-
+import numpy as np
 import torch
 from nnsight import TransformersModel
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from conftest import TINY, build, picture
+from PIL import Image
 
 import vlmlens as vl
 from vlmlens.interop.native import places
 from vlmlens.interventions import PermuteVision, Scale, Site
+from vlmlens.zoo.tiny import TINY, build
+
+
+def picture(seed):
+    noise = np.random.default_rng(seed).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    return Image.fromarray(noise)
+
 
 torch.set_num_threads(1)
 hf_model, processor = build(next(iter(TINY)))

@@ -31,8 +31,8 @@ SUSPECT = re.compile(
 )
 
 
-def is_original(config: Mapping[str, Any]) -> bool:
-    """Whether a ``config.json`` is that of LLaVA's own code."""
+def is_original(config: Any) -> bool:
+    """Whether what a ``config.json`` holds, whatever it is, is of LLaVA's own code."""
     return config.get("model_type") == "llava_llama" or (
         "mm_vision_tower" in config and "vision_config" not in config
     )
