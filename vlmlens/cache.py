@@ -132,7 +132,7 @@ class ActivationCache(Mapping[str, Tensor]):
             InputError: layers differ in shape, as heads of two widths do; or a ``Save`` of other
                 rows, or of another reduction, than what was kept.
         """
-        pattern = points.points if isinstance(points, Save) else points
+        pattern = points.points if isinstance(points, Save) else word(points, "points")
         names = [name for name in self if fnmatchcase(name, pattern)]
         if not names:
             raise UnknownPointError(pattern, self, "in what this run saved")
@@ -167,11 +167,15 @@ class ActivationCache(Mapping[str, Tensor]):
 
         Raises:
             UnknownPointError: a block of which it was not saved.
+            InputError: what is no layer, or the first, before which there is none.
         """
-        if layer is None or layer == -1:
-            last = self._long_name((activation_name, -1, sublayer_type or ""))
+        part = "" if sublayer_type is None else word(sublayer_type, "sublayer_type")
+        layer = -1 if layer is None else whole(layer, "layer")
+        if layer == -1:
+            last = self._long_name((activation_name, -1, part))
             layer = int(last.split(".")[1]) + 1
-        part = sublayer_type or ""
+        if layer < 1:
+            raise InputError(f"layer={layer}: there is no block before it; -1 means all")
         return torch.stack([self[activation_name, at, part] for at in range(layer)])
 
     def __repr__(self) -> str:

@@ -1,10 +1,12 @@
 """Checks of what users pass: words, numbers, keywords. A refusal says what there is."""
 
 import math
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, fields
 from functools import wraps
-from inspect import signature
+from inspect import Parameter, signature
+from pathlib import Path
 from reprlib import Repr
 from types import NoneType, UnionType
 from typing import Any, ClassVar, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -120,6 +122,37 @@ def word(value: Any, what: str) -> str:
     return value
 
 
+def path(value: Any, what: str) -> str | Path:
+    """The path of a file or a folder.
+
+    Raises:
+        InputError: anything else, or an empty text.
+    """
+    if not isinstance(value, str | Path) or not str(value):
+        raise InputError(f"{what}={shown(value)}: a path is wanted")
+    return value
+
+
+def found_at(place: str | Path) -> str:
+    """What lies at a path: ``"file"``, ``"folder"``, or "", also where no path can be so."""
+    try:
+        mode = Path(place).stat().st_mode
+    except (OSError, ValueError):  # too long a name, a NUL in it
+        return ""
+    return "folder" if stat.S_ISDIR(mode) else "file"
+
+
+def texts(value: Any, what: str) -> tuple[str, ...]:
+    """Texts, in a list or the like.
+
+    Raises:
+        InputError: one text alone, whose letters they would be; or anything else.
+    """
+    if not isinstance(value, list | tuple):
+        raise InputError(f"{what}={shown(value)}: a tuple of texts is wanted")
+    return tuple(word(each, what) for each in value)
+
+
 def one_of(value: Any, what: str, known: Iterable[str], otherwise: str = "") -> str:
     """One of these words.
 
@@ -153,15 +186,34 @@ def refuse_unknown(
 
 
 def told(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, whose unknown keywords are refused with the nearest names."""
-    known = [p.name for p in signature(function).parameters.values() if p.kind != p.VAR_KEYWORD]
+    """The function, told at its door what it is not made for.
+
+    Unknown keywords are refused with the nearest names; numbers, truth values, texts and paths are
+    checked by their annotations, and handed on as Python's own.
+    """
+    taken = signature(function).parameters.values()
+    known = [p.name for p in taken if p.kind != p.VAR_KEYWORD]
+    in_order = [p for p in taken if p.kind == p.POSITIONAL_OR_KEYWORD]
+    by_name = {p.name: p for p in taken}
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         refuse_unknown(kwargs, known, f"{function.__name__}(...)")
-        return function(*args, **kwargs)
+        places = [_as_annotated(x, p) for x, p in zip(args, in_order, strict=False)]
+        rest: tuple[Any, ...] = args[len(places) :]
+        words = {name: _as_annotated(x, by_name[name]) for name, x in kwargs.items()}
+        return function(*places, *rest, **words)  # pyright: ignore[reportCallIssue]
 
     return call
+
+
+def _as_annotated(given: Any, taken: Parameter) -> Any:
+    """An argument after the rule for what it is annotated as, where there is one."""
+    rule = RULES.get(kinds(taken.annotation))
+    optional = taken.default is None or NoneType in get_args(taken.annotation)
+    if rule is None or given is taken.default or (given is None and optional):
+        return given
+    return rule(given, taken.name)
 
 
 class Told:
@@ -183,6 +235,8 @@ RULES: dict[frozenset[Any], Rule] = {
     frozenset({float}): number,
     frozenset({int, float}): number,
     frozenset({str}): word,
+    frozenset({str, Path}): path,
+    frozenset({tuple[str, ...]}): texts,
 }
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from vlmlens.checks import whole
 from vlmlens.errors import EmptySelectionError, InputError, UnknownRoleError
 
 #: Every role that a position can play.
@@ -134,7 +135,7 @@ class TokenLayout:
             UnknownRoleError: a role that does not exist.
         """
         for role in roles:
-            if role not in ROLES:
+            if not isinstance(role, str) or role not in ROLES:
                 raise UnknownRoleError(role, ROLES)
         return np.isin(np.array(self.roles), roles)
 
@@ -163,8 +164,10 @@ class TokenLayout:
 
         Newlines and registers are none. Dropped ones are padding now.
         """
-        here = (self.image == image) & (self.row >= 0) & ~self.mask("pad")
-        found = np.flatnonzero(here if tile is None else here & (self.tile == tile))
+        here = (self.image == whole(image, "image")) & (self.row >= 0) & ~self.mask("pad")
+        if tile is not None:
+            here &= self.tile == whole(tile, "tile")
+        found = np.flatnonzero(here)
         return found[np.lexsort((self.column[found], self.row[found], self.tile[found]))]
 
     def tiles(self, image: int = 0) -> int:
@@ -201,7 +204,8 @@ class TokenLayout:
         here = self.vision(image)
         if not len(here):
             raise EmptySelectionError(f"no image {image}: this sample holds {self.images}")
-        size = self.sizes[image] if image < len(self.sizes) else None
+        image = whole(image, "image")
+        size = self.sizes[image] if 0 <= image < len(self.sizes) else None
         boxes = self.box[here]
         if size is None or np.isnan(boxes).any():
             raise InputError("the original image's size is unknown: pass images, not pixel_values")

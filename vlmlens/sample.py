@@ -4,9 +4,11 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from PIL import Image
 
+from vlmlens.checks import Told, shown, word
 from vlmlens.errors import ImageError, InputError
 from vlmlens.picture import Picture, fixed, name_of, open_picture
 
@@ -14,7 +16,7 @@ __all__ = ["Picture", "Sample", "about", "open_picture", "with_answers_known"]
 
 
 @dataclass(frozen=True)
-class Sample:
+class Sample(Told):
     """One question about zero or more images.
 
     Attributes:
@@ -32,9 +34,12 @@ class Sample:
         groups: further groups that it belongs to, by what they are: ``(("pair", "7"),)``.
 
     Raises:
-        InputError: a question, answer, choice, category or id that is no text.
+        UnknownKeywordError: a keyword that is none of these.
+        InputError: a question, answer, choice, category, id or the like that is no text.
         ImageError: an image that is nothing a picture can be given as; see ``picture.fixed``.
     """
+
+    ADVICE: ClassVar = {"image": "write images=", "prompt": "write question="}
 
     question: str
     images: Picture | tuple[Picture, ...] = ()
@@ -48,15 +53,21 @@ class Sample:
     groups: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self):
+        for name in ("id", "source"):  # which messages name the sample by
+            word(getattr(self, name), name)
         object.__setattr__(self, "images", self._fixed())
-        if not isinstance(self.choices, list | tuple):
-            raise InputError(f"{self.named()}: choices is {self.choices!r}; pass a tuple of texts")
-        object.__setattr__(self, "choices", tuple(self.choices))
-        texts = [self.question, *self.choices, self.category, self.id]
-        texts += [] if self.answer is None else [self.answer]
-        if wrong := [text for text in texts if not isinstance(text, str)]:
-            raise InputError(f"{self.named()}: {wrong[0]!r} is no text; write it as one")
-        if any("\0" in text for text in texts):
+        for name in ("choices", "options", "references"):
+            given = getattr(self, name)
+            if not isinstance(given, list | tuple):
+                raise InputError(f"{self.named()}: {name} is {shown(given)}; pass a tuple of texts")
+            object.__setattr__(self, name, tuple(given))
+        object.__setattr__(self, "groups", self._grouped())
+        said = [self.id, self.question, *self.choices, *self.options, *self.references]
+        said += [self.category, *(text for pair in self.groups for text in pair)]
+        said += [] if self.answer is None else [self.answer]
+        if wrong := [text for text in said if not isinstance(text, str)]:
+            raise InputError(f"{self.named()}: {shown(wrong[0])} is no text; write it as one")
+        if any("\0" in text for text in said):
             raise InputError(f"{self.named()}: a text holds the character NUL; take it out")
 
     @property
@@ -79,6 +90,15 @@ class Sample:
         """What messages call it: its id, or else its place, and where it was read."""
         name = f"sample {self.id!r}" if self.id else place or f"the sample {self.question!r:.60}"
         return f"{name} ({self.source})" if self.source else name
+
+    def _grouped(self) -> tuple[tuple[str, str], ...]:
+        try:
+            return tuple((kind, name) for kind, name in self.groups)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.named()}: groups is {shown(self.groups)}; pass pairs such as "
+                '(("pair", "7"),)'
+            ) from error
 
     def _fixed(self) -> tuple[Picture, ...]:
         given = self.images if isinstance(self.images, list | tuple) else (self.images,)
@@ -107,8 +127,8 @@ def about(sample: Sample, place: str = "") -> Iterator[None]:
         raise ImageError(f"{sample.named(place)}: {error}") from error
     except InputError as error:
         files = ", ".join(map(name_of, sample.images))
-        shown = f" with the image {files}" if files else ""
-        raise InputError(f"{sample.named(place)}{shown}: {error}") from error
+        seen = f" with the image {files}" if files else ""
+        raise InputError(f"{sample.named(place)}{seen}: {error}") from error
 
 
 def _trace(picture: Picture) -> str:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from as_users import as_users
 from closeness import assert_apart
 from conftest import QUESTIONS, TINY, build, picture
 
@@ -15,7 +16,15 @@ from vlmlens.errors import (
     UnknownPointError,
     UnreachedPointError,
 )
-from vlmlens.interventions import Edit, KnockOut, PatchFrom, PermuteVision, Scale, ZeroAblate
+from vlmlens.interventions import (
+    Edit,
+    KnockOut,
+    PatchFrom,
+    PermuteVision,
+    Scale,
+    ScaleAttention,
+    ZeroAblate,
+)
 
 nnsight = pytest.importorskip("nnsight")
 
@@ -233,6 +242,33 @@ def test_what_a_trace_refuses(vlm, traced, inputs, order):
         traced.at("hook_embed").value = torch.zeros(3)
     with pytest.raises(ZeroDivisionError), traced.trace(inputs):
         traced.at("hook_embed").value[:] = 1 / 0
+
+
+@pytest.mark.parametrize(("queries", "keys"), [("vision", "last"), ("last", "vision"), (0, -1)])
+def test_a_trace_refuses_what_cannot_act_as_a_run_does(vlm, traced, inputs, queries, keys):
+    where = vl.Where(queries=queries, keys=keys)
+    pattern = "blocks.*.attn.hook_pattern"
+    for edit in (
+        KnockOut(where=where),
+        ScaleAttention(by=2.0, where=where),
+        ZeroAblate(pattern, where),
+    ):
+        try:
+            ours = vlm.run(inputs, edit).logits
+        except EmptySelectionError as error:
+            with pytest.raises(EmptySelectionError, match=re.escape(str(error))):
+                logits_of(traced, inputs, edit)
+        else:
+            assert torch.equal(logits_of(traced, inputs, edit), ours)
+
+
+def test_a_trace_refuses_steps_that_never_come_and_what_is_no_intervention(traced, inputs):
+    with pytest.raises(InputError, match="of which none comes"):
+        logits_of(traced, inputs, Scale("hook_embed", vl.Where(steps="decode"), by=2.0))
+    with as_users(), pytest.raises(InputError, match="no intervention"):
+        logits_of(traced, inputs, "hook_embed")
+    with as_users(), pytest.raises(InputError, match="takes inputs"):
+        logits_of(traced, [picture(0)])
 
 
 def test_nothing_outlives_a_trace(vlm, traced, inputs):

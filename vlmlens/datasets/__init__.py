@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vlmlens import moved
+from vlmlens.checks import found_at, told
 from vlmlens.datasets import shapes
 from vlmlens.datasets.benchmarks import BENCHMARKS, asked_for, recognised
 from vlmlens.datasets.draw import drawn
@@ -39,6 +40,7 @@ DATASETS: dict[str, Callable[..., list[Sample]]] = {
 }
 
 
+@told
 def load(
     data: str | Path,
     *,
@@ -68,9 +70,10 @@ def load(
     """
     drawn([], samples, seed)  # says what is wrong with the number
     path = at_home(data)
-    published = None if path.exists() else asked_for(str(data))
-    own = data == "shapes-2d" or path.is_file() or published is not None
-    if question is not None and own and not path.is_dir():
+    here = found_at(path)
+    published = None if here else asked_for(str(data))
+    own = data == "shapes-2d" or here == "file" or published is not None
+    if question is not None and own and here != "folder":
         raise DataError(f"{data} asks its own questions: {question!r} would be asked of no image")
     if prompt and published is None:
         raise DataError(f"prompt={prompt!r} is a way to ask a published set; {data} is none")
@@ -79,12 +82,12 @@ def load(
         return drawn(benchmark.load(folder, split, prompt), samples, seed)
     if data == "shapes-2d":
         return shapes_2d(seed=seed) if samples is None else shapes_2d(samples, seed=seed)
-    if path.suffix.lower() == ".parquet" and not path.is_dir():
+    if path.suffix.lower() == ".parquet" and here != "folder":
         chosen = read_parquet(path, samples=samples, seed=seed)
         if check:
             check_pictures(chosen)
         return chosen
-    if path.is_dir():
+    if here == "folder":
         try:
             found = image_folder(path, question=question, check=False)
         except DataError as error:
@@ -98,7 +101,7 @@ def load(
         if check:
             check_pictures(chosen)
         return chosen
-    state = "is a file of no kind that we read" if path.is_file() else "is not there"
+    state = "is a file of no kind that we read" if here else "is not there"
     raise DataError(
         f"no data set {str(data)!r}: as a path, it {state}. There is: shapes-2d, the path of a "
         "folder of images (with a questions.csv or questions.jsonl, if you like), that of "

@@ -5,9 +5,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from vlmlens.checks import whole
 from vlmlens.errors import DataError
 
 T = TypeVar("T")
+#: More samples than this nobody means.
+MOST = 10**9
 
 
 def drawn(found: Sequence[T], samples: int | None, seed: int) -> list[T]:
@@ -21,11 +24,11 @@ def drawn(found: Sequence[T], samples: int | None, seed: int) -> list[T]:
     Raises:
         DataError: fewer than one asked for, or a negative seed.
     """
-    if samples is not None and samples < 1:
+    if samples is not None and whole(samples, "samples", most=MOST) < 1:
         raise DataError(f"{samples} samples asked for; ask for at least one, or leave it out")
+    if whole(seed, "seed") < 0:
+        raise DataError(f"the seed {seed} is negative; take 0 or more")
     if samples is None or len(found) <= samples:
         return list(found)
-    if seed < 0:
-        raise DataError(f"the seed {seed} is negative; take 0 or more")
     chosen = np.random.default_rng(seed).choice(len(found), samples, replace=False)
     return [found[i] for i in sorted(chosen)]

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from vlmlens.checks import told
 from vlmlens.datasets.files import SUFFIXES, check_pictures, listing, named, plugin
 from vlmlens.datasets.tables import COLUMNS, NAMES, REQUIRED, choices_of, rows, text_of
 from vlmlens.errors import DataError
@@ -13,6 +14,7 @@ from vlmlens.sample import Sample
 QUESTION = "Describe the image."
 
 
+@told
 def image_folder(
     folder: str | Path, *, question: str | None = None, check: bool = True
 ) -> list[Sample]:

@@ -8,8 +8,10 @@ import numpy as np
 import xarray as xr
 from PIL import Image
 
+from vlmlens.checks import one_of, told
 from vlmlens.errors import InputError
 from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.given import as_samples
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Answering, Measure
 from vlmlens.identity import picture
@@ -68,8 +70,8 @@ def blinded(samples: Sequence[Sample], control: str) -> list[Sample]:
     Raises:
         InputError: an unknown control, or a sample that there is no other picture for.
     """
-    if control not in CONTROLS:
-        raise InputError(f"no control {control!r}; there is: {', '.join(CONTROLS)}")
+    samples = as_samples(samples)
+    one_of(control, "control", CONTROLS)
     others = _others(samples) if control == "other picture" else []
     made = []
     for number, sample in enumerate(samples):
@@ -105,6 +107,7 @@ def _others(samples: Sequence[Sample]) -> list[int]:
     return [found[pictures] for pictures in shown]
 
 
+@told
 def controls(
     model: HookedVLM,
     samples: Sequence[Sample],
@@ -130,15 +133,17 @@ def controls(
     Raises:
         InputError: an unknown control.
     """
+    samples = as_samples(samples)
     how = Answering() if measure is None else measure
     tables = []
     for kind in (ORIGINAL, *kinds):
-        asked = list(samples) if kind == ORIGINAL else blinded(samples, kind)
+        asked = samples if kind == ORIGINAL else blinded(samples, kind)
         found = Experiment(model, asked, how, {kind: ()}, "control", batch).run(folder)
         tables.append(found)
     return joined(tables, "control")
 
 
+@told
 def control_table(
     found: xr.Dataset,
     *,

@@ -10,11 +10,11 @@ import xarray as xr
 from vlmlens.errors import DataError, InputError
 from vlmlens.experiments.cell import Cell
 from vlmlens.experiments.failing import EVERYBODYS, Failing
+from vlmlens.experiments.given import as_folder
 from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.measures import Measure, saves_of
 from vlmlens.experiments.store import Store
 from vlmlens.model import HookedVLM
-from vlmlens.picture import at_home
 from vlmlens.sample import Sample
 
 #: The numbers of some samples, and the table of what was measured of them.
@@ -132,14 +132,3 @@ def sized(table: xr.Dataset, rows: Sequence[int]) -> xr.Dataset:
             f"{'no dimension sample' if count is None else count}: it needs one entry each"
         )
     return table
-
-
-def as_folder(given: Path | str) -> Path:
-    """A folder's path.
-
-    Raises:
-        InputError: what is no path.
-    """
-    if not isinstance(given, str | Path) or not str(given):
-        raise InputError(f"folder={given!r}; pass a path, or None to keep nothing")
-    return at_home(given)

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
+from vlmlens.checks import number, shown, told
 from vlmlens.errors import InputError
 from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.given import as_labelled
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Answering, Comparing, Measure
-from vlmlens.interventions import Intervention
+from vlmlens.interventions import Intervention, as_edits
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
 
@@ -17,6 +20,7 @@ from vlmlens.sample import Sample
 Edits = Sequence[Intervention]
 
 
+@told
 def causal_effects(
     model: HookedVLM,
     samples: Sequence[Sample],
@@ -51,10 +55,9 @@ def causal_effects(
     Raises:
         InputError: no edits, or one that is called ``"original"``.
     """
-    if not edits or "original" in edits:
+    labelled = {"original": (), **as_labelled(edits)}
+    if "original" in edits:
         raise InputError("give edits by name; 'original' is the name of none of them")
-    labelled: dict[str, tuple[Intervention, ...]] = {"original": ()}
-    labelled |= {label: tuple(given) for label, given in edits.items()}
     measures = (
         Comparing(system=system),
         Answering(system=system, max_new_tokens=max_new_tokens, own=own),
@@ -67,6 +70,7 @@ def causal_effects(
     return compared.merge(answered, join="exact", compat="no_conflicts")
 
 
+@told
 def dose_effects(
     model: HookedVLM,
     samples: Sequence[Sample],
@@ -94,12 +98,22 @@ def dose_effects(
     Raises:
         InputError: no doses.
     """
-    if not doses:
-        raise InputError("no doses: give (dose, edits) for at least one")
-    edits = {f"{number}: {dose:g}": tuple(given) for number, (dose, given) in enumerate(doses)}
+    given = _as_doses(doses)
+    edits = {f"{number}: {dose:g}": edits for number, (dose, edits) in enumerate(given)}
     how = Answering() if measure is None else measure
     found = Experiment(model, samples, how, edits, "dose", batch).run(folder)
-    return found.assign_coords(dose=[float(dose) for dose, _ in doses])
+    return found.assign_coords(dose=[float(dose) for dose, _ in given])
+
+
+def _as_doses(given: Any) -> list[tuple[int | float, tuple[Intervention, ...]]]:
+    """Doses, each with the edits that give it."""
+    try:
+        pairs = [(dose, edits) for dose, edits in given]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"doses={shown(given)}: pairs (dose, edits) are wanted") from error
+    if not pairs:
+        raise InputError("no doses: give (dose, edits) for at least one")
+    return [(number(dose, "dose"), tuple(as_edits(edits))) for dose, edits in pairs]
 
 
 def compare(

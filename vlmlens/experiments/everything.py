@@ -8,11 +8,12 @@ import xarray as xr
 
 from vlmlens import probes
 from vlmlens.cache import Save
+from vlmlens.checks import told
 from vlmlens.experiments.blind import CONTROLS, control_table, controls
-from vlmlens.experiments.done import as_folder
 from vlmlens.experiments.effects import causal_effects, dose_effects
 from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
 from vlmlens.experiments.failing import left
+from vlmlens.experiments.given import as_folder, as_samples
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.looking import Looking, boxes_of, named_boxes
 from vlmlens.experiments.measures import Answering, Comparing
@@ -36,6 +37,7 @@ DESIGNS = ("within rows", "within columns", "rows", "columns", "blocks", "mirror
 PROBED, SHOWN = 64, 8
 
 
+@told
 def diagnose_all(
     model: HookedVLM,
     samples: Sequence[Sample],
@@ -90,7 +92,7 @@ def diagnose_all(
         * ``embedding``: quartiles of the embedding table's norms, and of the questions' words
         * ``shown``: attention, likeness and words patch by patch, of the first few pictures
     """
-    samples = with_answers_known(samples)
+    samples = with_answers_known(as_samples(samples))
     look = Looking(system=system, max_new_tokens=max_new_tokens, delta=delta)
     found = diagnose(
         model,

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from vlmlens.checks import allowed
-from vlmlens.errors import DataError, InputError
+from vlmlens.checks import Told, allowed, texts
+from vlmlens.errors import InputError
 from vlmlens.experiments.cell import Cell, among
 from vlmlens.experiments.done import Done, Part
 from vlmlens.experiments.failing import Failing
+from vlmlens.experiments.given import as_batch, as_labelled, as_measure, as_model, as_samples
 from vlmlens.experiments.joining import along_samples
 from vlmlens.experiments.measures import Measure
 from vlmlens.identity import unit
@@ -27,7 +27,7 @@ MAX_FAILED = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Experiment:
+class Experiment(Told):
     """Samples x lists of interventions x a measure.
 
     Attributes:
@@ -59,12 +59,16 @@ class Experiment:
     names: Sequence[str] = ()
 
     def __post_init__(self):
-        given = {
-            "samples": _samples(self.samples, getattr(self.measure, "own", False)),
-            "interventions": _labelled(self.interventions),
-            "batch": _batch(self.batch),
+        given: dict[str, Any] = {
+            "model": as_model(self.model),
+            "samples": as_samples(self.samples),
+            "measure": as_measure(self.measure),
+            "interventions": as_labelled(self.interventions),
+            "batch": as_batch(self.batch),
         }
-        given["names"] = tuple(self.names) or named(given["samples"])
+        if not getattr(self.measure, "own", False):  # what the model itself said may be empty
+            given["samples"] = tuple(with_answers_known(given["samples"]))
+        given["names"] = texts(self.names, "names") or named(given["samples"])
         for name, value in given.items():
             object.__setattr__(self, name, value)
         if len(self.names) != len(self.samples):
@@ -180,39 +184,3 @@ def named(samples: Sequence[Sample]) -> tuple[str, ...]:
         taken[name] = 1
         names.append(name)
     return tuple(names)
-
-
-def _samples(given: Any, own: bool) -> tuple[Sample, ...]:
-    """Samples, in which an empty answer is none, unless it is what the model itself said."""
-    if isinstance(given, Sample):
-        raise InputError("samples is one sample; pass a list of them")
-    try:
-        samples = tuple(given)
-    except TypeError as error:
-        raise InputError(f"samples is {given!r}; pass a list of samples") from error
-    if not samples:
-        raise DataError("an experiment needs samples; the data set is empty")
-    if strange := [one for one in samples if not isinstance(one, Sample)]:
-        raise InputError(f"{strange[0]!r} is no sample; pass a list of Sample(question, images)")
-    return samples if own else tuple(with_answers_known(samples))
-
-
-def _batch(given: Any) -> int:
-    if isinstance(given, bool) or not isinstance(given, Integral) or given < 1:
-        raise InputError(f"batch={given!r}; say how many samples a pass takes, at least 1")
-    return int(given)
-
-
-def _labelled(given: Any) -> dict[str, tuple[Intervention, ...]]:
-    if not isinstance(given, Mapping) or not given:
-        raise InputError(
-            f"interventions is {given!r}; name at least one list of them, such as "
-            '{"original": (), "shuffled": (PermuteVision(),)}'
-        )
-    made = {}
-    for label, edits in given.items():
-        edits = (edits,) if isinstance(edits, Intervention) else edits
-        if not isinstance(edits, Sequence) or not all(isinstance(e, Intervention) for e in edits):
-            raise InputError(f"interventions[{label!r}] is {edits!r}; pass a list of interventions")
-        made[label] = tuple(edits)
-    return made

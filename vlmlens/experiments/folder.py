@@ -8,8 +8,8 @@ from typing import Any
 import xarray as xr
 
 from vlmlens.errors import DataError
-from vlmlens.experiments.done import as_folder
 from vlmlens.experiments.files import whole, write
+from vlmlens.experiments.given import as_folder
 from vlmlens.experiments.store import make
 from vlmlens.identity import value
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from vlmlens import probes
 from vlmlens.cache import Save
-from vlmlens.checks import settle
+from vlmlens.checks import Told, settle
 from vlmlens.errors import DataError
 from vlmlens.graders import grade, right_choice, same
 from vlmlens.interventions import Intervention
@@ -20,7 +20,7 @@ from vlmlens.sample import Sample
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measure(Told):
     """A frozen value that measures: subclasses write ``__call__``.
 
     Attributes:

@@ -14,12 +14,12 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 import vlmlens
-from vlmlens.checks import allowed, number, one_of, whole
+from vlmlens.checks import allowed, number, one_of, told, whole
 from vlmlens.errors import DataError, InputError
-from vlmlens.experiments.done import as_folder
 from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
 from vlmlens.experiments.failing import failed, left
 from vlmlens.experiments.folder import claim, write_tables
+from vlmlens.experiments.given import as_folder, as_model, as_samples
 from vlmlens.experiments.measures import Answering, Choosing, Diagnosing, Measure
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.model import HookedVLM
@@ -28,11 +28,14 @@ from vlmlens.probes.graded import UNANSWERED
 from vlmlens.probes.psi import ORIGINAL
 from vlmlens.sample import Sample, with_answers_known
 
+#: More shuffles than this nobody means.
+MOST = 10**6
 SCORING = ("greedy", "likelihood")
 REFERENCES = ("gold", "own")
 LIBRARIES = ("vlmlens", "torch", "transformers", "transformer-lens", "numpy", "xarray", "scipy")
 
 
+@told
 def permutation_test(
     model: HookedVLM,
     samples: Sequence[Sample],
@@ -86,7 +89,9 @@ def permutation_test(
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
     """
-    samples = with_answers_known(samples)
+    as_model(model)
+    samples = with_answers_known(as_samples(samples))
+    whole(permutations, "permutations", 1, MOST)
     reference = refuse_unscored(samples, scoring, reference)
     answered = sum(sample.answer is not None for sample in samples)
     options: Any = {"system": system, "allow_nonfinite": allow_nonfinite}
@@ -140,8 +145,8 @@ def _reference(samples: Sequence[Sample], asked: str | None, scoring: str) -> st
         InputError: an unknown reference, or own answers of a model that only chooses.
         DataError: no sample has an answer, where one is needed.
     """
-    if asked is not None and asked not in REFERENCES:
-        raise InputError(f"reference={asked!r}; there is: {', '.join(REFERENCES)}")
+    if asked is not None:
+        one_of(asked, "reference", REFERENCES)
     known = any(sample.answer is not None for sample in samples)
     found = asked or ("gold" if known or scoring == "likelihood" else "own")
     if found == "own" and scoring == "likelihood":
@@ -175,6 +180,7 @@ class Diagnosis:
     tables: dict[str, xr.Dataset] = field(default_factory=dict)
 
 
+@told
 def diagnose(
     model: HookedVLM,
     samples: Sequence[Sample],
@@ -218,9 +224,10 @@ def diagnose(
         DataError: a folder that holds another model's results, or cannot be written into; too
             many samples failed.
     """
-    samples = with_answers_known(samples)
+    as_model(model)
+    samples = with_answers_known(as_samples(samples))
     refuse_unscored(samples, scoring, reference)
-    whole(permutations, "permutations", least=1)
+    whole(permutations, "permutations", 1, MOST)
     number(delta, "delta")
     if look is None:
         look = Diagnosing(

@@ -7,7 +7,7 @@ from functools import partial
 from jaxtyping import Float
 from torch import Tensor
 
-from vlmlens.checks import shown
+from vlmlens.checks import one_of, shown
 from vlmlens.errors import InputError
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
@@ -65,8 +65,7 @@ def score_of(
     """
     if callable(score):
         return partial(_numbers, score)
-    if score not in SCORES:
-        raise InputError(f"score={score!r}; there is: {', '.join(SCORES)}, or a function of logits")
+    one_of(score, "score", SCORES, ", or a function of logits")
     right = first_token(model, clean, system)
     if score == "log_prob":
         return LogProb(right)

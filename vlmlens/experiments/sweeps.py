@@ -11,9 +11,10 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
+from vlmlens.checks import shown, told
 from vlmlens.errors import DataError, InputError
-from vlmlens.experiments.done import as_folder
 from vlmlens.experiments.effect_maps import effect_map, joined, with_words
+from vlmlens.experiments.given import as_folder, as_model, as_samples
 from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.scores import Score, score_of
 from vlmlens.experiments.store import Store
@@ -33,6 +34,7 @@ UNITS = {"logit_difference": "logits", "log_prob": "nats"}
 BAR = "{l_bar}{bar}| {n:.1f}/{total} pairs [{elapsed}<{remaining}]"
 
 
+@told
 def sweep(
     model: HookedVLM,
     clean: Sample | Sequence[Sample],
@@ -94,8 +96,13 @@ def sweep(
         Meng et al. 2022, "Locating and Editing Factual Associations", arXiv:2202.05262; Zhang and
         Nanda 2023, "Towards Best Practices of Activation Patching", arXiv:2309.16042.
     """
-    first = [clean] if isinstance(clean, Sample) else list(clean)
-    others = [corrupted] if isinstance(corrupted, Sample) else corrupted
+    as_model(model)
+    if not isinstance(where, Where):
+        raise InputError(f"where={shown(where)}: Where(...) is wanted")
+    if edit is not None and not isinstance(edit, Intervention):
+        raise InputError(f"edit={shown(edit)}: an intervention is wanted, such as ZeroAblate()")
+    first = _several(clean, "clean")
+    others = None if corrupted is None else _several(corrupted, "corrupted")
     if others is None and edit is None:
         raise InputError("pass corrupted samples, to patch clean activations into, or an edit=")
     if others is not None and edit is not None:
@@ -105,8 +112,8 @@ def sweep(
         )
     if edit is not None and is_placed(edit):
         raise InputError(f"{edit} is placed cell by cell: say point= and where= of the sweep")
-    second = [None] * len(first) if others is None else list(others)
-    if not first or len(second) != len(first):
+    second = [None] * len(first) if others is None else others
+    if len(second) != len(first):
         raise InputError(f"{len(first)} clean samples and {len(second)} corrupted: one each")
     store = keys = None
     if folder is not None:
@@ -116,14 +123,18 @@ def sweep(
         if barred := store.open():
             raise DataError(f"{barred}; name another folder")
     tables, memory = [], _Memory()
-    shown = tqdm(total=len(first), desc=f"sweep {point}", bar_format=BAR, disable=not progress)
-    with model.reuse(), shown as bar:
+    bar = tqdm(total=len(first), desc=f"sweep {point}", bar_format=BAR, disable=not progress)
+    with model.reuse(), bar:
         for one, other in zip(first, second, strict=True):
             pair = _Pair(
                 model, one, other, point, over, where, edit, score, system, allow_nonfinite
             )
             tables.append(pair.effects(store, keys, memory, bar.update, normalized))
     return joined(tables)
+
+
+def _several(given: Any, what: str) -> tuple[Sample, ...]:
+    return (given,) if isinstance(given, Sample) else as_samples(given, what)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 
+from vlmlens.checks import one_of
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.interventions import Intervention
 from vlmlens.layout import ROLES, TokenLayout
@@ -69,8 +70,7 @@ def units(over: str, layout: TokenLayout, point: WiredPoint, where: Where) -> di
         heads = point.size(axis)
         meant = indices(range(heads) if where.heads is None else where.heads, heads, axis)
         return {head: replace(where, heads=head) for head in meant}
-    if over not in PLACES:
-        raise InputError(f"over={over!r}; there is: {', '.join([*PLACES, 'head'])}")
+    one_of(over, "over", PLACES, ", head")
     side = "queries" if "query" in point.axes else "positions"
     within = getattr(where, side)
     found: dict[Label, Where] = {}

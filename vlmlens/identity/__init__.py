@@ -4,6 +4,16 @@ from vlmlens.identity.digests import digest
 from vlmlens.identity.hooks import hooks_on
 from vlmlens.identity.libraries import versions
 from vlmlens.identity.pictures import picture, scene, unit
-from vlmlens.identity.values import Content, value
+from vlmlens.identity.values import Content, glance, value
 
-__all__ = ["Content", "digest", "hooks_on", "picture", "scene", "unit", "value", "versions"]
+__all__ = [
+    "Content",
+    "digest",
+    "glance",
+    "hooks_on",
+    "picture",
+    "scene",
+    "unit",
+    "value",
+    "versions",
+]

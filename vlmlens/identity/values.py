@@ -52,18 +52,24 @@ def value(given: Any) -> str:
     return Content().of(given)
 
 
+def glance(given: Any) -> str:
+    """The same within this process, where a tokenizer's words are known by how many they are."""
+    return Content(words=False).of(given)
+
+
 class Content:
     """One look at values: what it has met, it does not look at again.
 
     Args:
         revision: stands for weights that are offloaded, and so cannot be read.
+        words: read every word of a tokenizer's vocabulary.
 
     Attributes:
         own_code: whether any of it was code that belongs to no installed library.
     """
 
-    def __init__(self, revision: str = "") -> None:
-        self.revision = revision
+    def __init__(self, revision: str = "", words: bool = True) -> None:
+        self.revision, self._words = revision, words
         self.own_code = False
         self._known: dict[int, str] = {}
         self._kept: list[Any] = []  # an id is an object's only while the object is there
@@ -192,6 +198,9 @@ class Content:
         )
 
     def _tokenizer(self, given: Any) -> str:
+        if not self._words:
+            steps = (given.normalizer, given.pre_tokenizer, given.post_processor, given.decoder)
+            return self.joined("tokenizer", str(given.get_vocab_size()), *map(self.of, steps))
         # Calling a tokenizer writes how it last padded and cut; what it is begins behind that.
         text = given.to_str()
         return self.joined("tokenizer", text[text.index('"added_tokens"') :])

@@ -17,13 +17,16 @@ from nnsight.intervention.interleaver import Interleaver, Mediator, OutOfOrderEr
 from nnsight.intervention.source import STATE
 from torch import Tensor
 
+from vlmlens.checks import flag
 from vlmlens.errors import InputError, UnreachedPointError
-from vlmlens.interventions import Intervention, Site
+from vlmlens.interventions import Intervention, Site, as_edits
 from vlmlens.model import HookedVLM, Inputs
+from vlmlens.model.doors.given import as_inputs, prepared
 from vlmlens.model.lifetime.journal import Journal, in_turn
-from vlmlens.model.passes.edits import add_edits, refuse_unreached
+from vlmlens.model.passes.edits import add_edits, refuse_idle, refuse_unreached
 from vlmlens.model.passes.saves import in_the_graph
 from vlmlens.model.passes.watching import new_level, refuse_recomputing
+from vlmlens.model.sequence.trained_length import warn_beyond
 
 PREFIX = "vlmlens."
 
@@ -109,7 +112,7 @@ class TracedVLM(NNsight):
     def trace(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         inputs: Inputs,
-        interventions: Sequence[Intervention] = (),
+        interventions: Intervention | Sequence[Intervention] = (),
         *,
         attention: str = "auto",
         grad: bool = False,
@@ -122,7 +125,7 @@ class TracedVLM(NNsight):
 
         Args:
             inputs: from ``HookedVLM.inputs`` or ``inputs_from``.
-            interventions: edits, applied in order; the trace sees what they made.
+            interventions: edits, applied in order, or one; the trace sees what they made.
             attention: as in ``HookedVLM.run``.
             grad: keep the graph, for nnsight's ``backward``. Layers whose scores or pattern the
                 trace reads then compute attention explicitly, or there would be no gradient.
@@ -131,7 +134,8 @@ class TracedVLM(NNsight):
         Raises:
             UnreachedPointError: a point that this pass never comes by, or that it had passed
                 before the trace asked for it.
-            InputError: asked to run elsewhere.
+            InputError: asked to run elsewhere, or with an edit of a step that never comes.
+            EmptySelectionError: an edit of attention whose queries see none of its keys.
         """
         self._vlm.check_open()
         if options.get("remote"):
@@ -139,9 +143,9 @@ class TracedVLM(NNsight):
                 "hook points live in this process; to trace on a server, read and write through "
                 "vlmlens.interop.native on nnsight's own model (docs/interop.md)"
             )
-        for intervention in interventions:
-            inputs = intervention.prepare(inputs)
-        job = Pass(self._vlm, inputs, tuple(interventions), attention, grad)
+        edits = as_edits(interventions)
+        inputs = prepared(as_inputs(inputs, "trace"), edits)
+        job = Pass(self._vlm, inputs, edits, attention, flag(grad, "grad"))
         return super().trace(inputs, fn=job, **options)
 
     @in_turn
@@ -151,7 +155,9 @@ class TracedVLM(NNsight):
             return super().interleave(fn, *args, **kwargs)
         vlm = self._vlm
         with new_level(vlm) as level:
-            watched = add_edits(vlm, fn.inputs, fn.interventions, level)
+            refuse_idle(fn.interventions, steps=1)
+            warn_beyond(vlm.config, fn.inputs.layouts, fn.inputs.tensors["position_ids"])
+            watched, sights = add_edits(vlm, fn.inputs, fn.interventions, level)
             before = {name: point.fired for name, point in vlm.hook_dict.items()}
             self._pass = fn
             try:
@@ -166,6 +172,8 @@ class TracedVLM(NNsight):
             finally:
                 self._pass = None
             refuse_unreached(vlm, watched, before, fn.inputs.tensors)
+            for sight in sights:
+                sight.refuse()
         return output
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from vlmlens.model.doors.given import (
     prepared,
 )
 from vlmlens.model.doors.running import Running
+from vlmlens.model.lifetime.device import as_device
 from vlmlens.model.lifetime.journal import in_turn
 from vlmlens.model.passes.edits import refuse_idle, refuse_unfinished
 from vlmlens.model.passes.one_pass import one_pass
@@ -47,6 +48,7 @@ class HookedVLM(Running):
             default a hash of them, made when it is first needed.
 
     Raises:
+        InputError: what is no model.
         UnsupportedModelError: a model that sees no images, or whose parts cannot be recognised.
 
     Attributes:
@@ -77,12 +79,11 @@ class HookedVLM(Running):
             UnsupportedModelError: a model that sees no images, or whose parts are not recognised.
             InputError: a device or dtype that is not there.
         """
-        if str(device) == "meta":
-            raise InputError("device='meta' holds no weights, so nothing can run: name another")
+        place = None if device is None else as_device(device)
         hf_model, processor = zoo.load(model, dtype=dtype, **options)
-        if device is not None:
+        if place is not None:
             try:
-                hf_model.to(device)
+                hf_model.to(place)
             except (RuntimeError, AssertionError) as error:
                 raise InputError(f"cannot put the model on device={device!r}: {error}") from error
         return cls(hf_model, processor, str(model), zoo.revision(str(model), hf_model))

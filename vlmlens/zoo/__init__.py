@@ -7,6 +7,7 @@ from typing import Any
 
 from xxhash import xxh3_128
 
+from vlmlens.checks import found_at, shown
 from vlmlens.errors import InputError, UnknownModelError, UnsupportedModelError
 from vlmlens.picture import at_home
 
@@ -47,14 +48,14 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     from vlmlens.zoo.opening.processors import open_processor
     from vlmlens.zoo.opening.whole import refuse_changed_bundle, refuse_half
 
-    if dtype is not None and dtype != "auto":
-        kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-        if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
-            raise InputError(f"dtype={dtype!r}; there is: auto, float32, bfloat16, float16")
+    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    proper = isinstance(kind, torch.dtype) and kind.is_floating_point
+    if dtype is not None and not (proper or (isinstance(dtype, str) and dtype == "auto")):
+        raise InputError(f"dtype={shown(dtype)}; there is: auto, float32, bfloat16, float16")
     options.pop("output_loading_info", None)  # what it says is looked at here
     here = bundled()
     source = _folder(model)
-    is_folder = source.is_dir()
+    is_folder = found_at(source) == "folder"
     if not is_folder and not _like_hub_id(str(model)):
         raise UnknownModelError(
             str(model),

@@ -69,7 +69,21 @@ def cells(model):
     ]
     if f"{block}attn.hook_rot_k" in model.hook_dict:
         made.append([Scale(point=f"{block}attn.hook_rot_k", by=1.5, where=user)])
-    return made
+    # Not the first block of all: a window or a chunk may hide the image from the question there.
+    seeing = where_the_question_sees_the_image(model)
+    images = vl.Where(layers=seeing, queries="user", keys="vision")
+    return [*made, [KnockOut(where=images)], [KnockOut(where=images), made[last][0]]]
+
+
+def where_the_question_sees_the_image(model) -> int:
+    """The first block of them, by the pattern of a clean pass."""
+    inputs = asked(model)
+    (layout,) = inputs.layouts
+    asks, image = (torch.from_numpy(layout.mask(role)) for role in ("user", "vision"))
+    for name, pattern in model.run(inputs, save="blocks.*.attn.hook_pattern").saved.items():
+        if (pattern[0][:, asks][:, :, image] > 0).any():
+            return int(name.split(".")[1])
+    raise AssertionError(f"{model.name}: the question never sees the image")
 
 
 def test_resuming_equals_whole_passes(every_vlm):

@@ -1,5 +1,7 @@
 """What passes share about one picture, and that sharing changes nothing."""
 
+import copy
+
 import pytest
 import torch
 from closeness import assert_apart
@@ -173,8 +175,42 @@ def put(module):
         parameter.data = parameter.data * 0.5
 
 
+def write_data(module):
+    for parameter in module.parameters():
+        parameter.data[...] = parameter.data * 0.5
+
+
+def write_data_in_place(module):
+    for parameter in module.parameters():
+        parameter.data.mul_(0.5)
+
+
+def write_memory(module):
+    for parameter in module.parameters():
+        parameter.detach().numpy()[...] *= 0.5
+
+
+def write_one(module):
+    next(module.parameters()).data[-1] += 1.0
+
+
+def another_forward(module):
+    inner = next(part for part in module.modules() if isinstance(part, torch.nn.Linear))
+    inner.forward = lambda x, _was=inner.forward: _was(x) * 0.5
+
+
+def another_part(module):
+    for inner in module.modules():
+        for name, _ in inner.named_children():
+            if "act" in name:
+                setattr(inner, name, torch.nn.Tanh())
+
+
+WRITES = (halve, load, put, write_data, write_data_in_place, write_memory, write_one)
+
+
 @pytest.mark.parametrize("part", ["vision_tower", "multi_modal_projector"])
-@pytest.mark.parametrize("change", [halve, load, put])
+@pytest.mark.parametrize("change", [*WRITES, another_forward, another_part])
 def test_weights_that_were_changed_are_used(samples, part, change):
     with vl.HookedVLM(*build("llava")) as model:
         inputs = model.inputs(samples)
@@ -185,6 +221,52 @@ def test_weights_that_were_changed_are_used(samples, part, change):
             assert (reuse.encoded, reuse.reused) == (2, 0)
         assert not torch.equal(before, after)
         assert torch.equal(model.run(inputs).logits, after)
+
+
+def test_settings_that_were_changed_are_used(samples):
+    with vl.HookedVLM(*build("llava")) as model:
+        inputs = model.inputs(samples)
+        with model.reuse() as reuse:
+            before = model.run(inputs).logits
+            model.config.vision_feature_layer = 1
+            after = model.run(inputs).logits
+            assert (reuse.encoded, reuse.reused) == (2, 0)
+        assert not torch.equal(before, after)
+        assert torch.equal(model.run(inputs).logits, after)
+
+
+def another_template(processor):
+    processor.chat_template += "Well: "
+
+
+def other_pixels(processor):
+    processor.image_processor.image_mean = [0.1, 0.2, 0.3]
+
+
+def another_size(processor):
+    processor.image_processor.resample = 0
+
+
+def another_token(processor):
+    processor.tokenizer.add_tokens(["circle"])
+
+
+@pytest.mark.parametrize("change", [another_template, other_pixels, another_size, another_token])
+def test_a_processor_that_was_changed_is_used(samples, change):
+    hf_model, processor = build("llava")
+    with vl.HookedVLM(hf_model, copy.deepcopy(processor)) as model:
+        with model.reuse():
+            before = model.inputs(samples)
+            change(model.processor)
+            after = model.inputs(samples)
+        wanted = model.inputs(samples)
+
+    def same(one, other):
+        return one.tensors.keys() == other.tensors.keys() and all(
+            torch.equal(x, other.tensors[name]) for name, x in one.tensors.items()
+        )
+
+    assert same(after, wanted) and not same(before, after)
 
 
 @pytest.mark.parametrize("part", ["vision_tower", "multi_modal_projector"])

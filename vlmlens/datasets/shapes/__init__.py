@@ -13,6 +13,8 @@ from itertools import chain, cycle, islice
 import numpy as np
 from PIL import Image
 
+from vlmlens.checks import texts, told, whole
+from vlmlens.datasets.draw import MOST
 from vlmlens.datasets.shapes.questions import (
     CATEGORIES,
     CELLS,
@@ -112,6 +114,7 @@ class Entry:
         return Sample(q.text, (Drawn(self.scene, size),), q.answer, q.choices, q.category, name)
 
 
+@told
 def shapes_2d(
     samples: int = 600,
     *,
@@ -153,9 +156,10 @@ def entries(
     """What ``shapes_2d`` makes its samples from: the scenes with their questions and forms."""
     if isinstance(categories, str):
         raise DataError(f"categories is a sequence of names: write ({categories!r},)")
-    for category in categories:
+    for category in texts(categories, "categories"):
         if category not in FORMS:
             raise UnknownNameError(category, FORMS, "These are the categories of shapes-2d.")
+    whole(samples, "samples", most=MOST)
     if samples < 1 or not categories or len(set(categories)) < len(categories):
         raise DataError(
             f"cannot spread {samples} samples over the categories {', '.join(categories) or '()'}; "

@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from vlmlens.checks import told
 from vlmlens.datasets.draw import drawn
 from vlmlens.datasets.shapes import Drawn, Entry
 from vlmlens.datasets.tables import choices_of
@@ -24,6 +25,7 @@ FEW = 16
 GROUP = 64
 
 
+@told
 def read_parquet(path: str | Path, *, samples: int | None = None, seed: int = 0) -> list[Sample]:
     """The questions of a parquet file in the published set's columns, one sample each.
 

@@ -14,6 +14,7 @@ from vlmlens.inputs import Inputs
 from vlmlens.model.doors.as_transformer_lens import AsTransformerLens
 from vlmlens.model.doors.given import as_answers, as_texts
 from vlmlens.model.reuse.pictures import Reuse
+from vlmlens.model.reuse.seeing import wording
 from vlmlens.model.sequence.cropping import warn_of_crops
 from vlmlens.model.sequence.raw import Roles, from_tensors
 from vlmlens.model.sequence.samples import from_samples
@@ -74,7 +75,8 @@ class Preparing(AsTransformerLens):
             made = make()
         else:
             seen = tuple((id(sample), identity.scene(sample)) for sample in given)
-            made = self.shared.inputs((*seen, system, said, padding), given, make)
+            key = (*seen, system, said, padding, wording(self))
+            made = self.shared.inputs(key, given, make)
         self._told_of_crops = self._told_of_crops or warn_of_crops(made.layouts, str(self.name))
         return made
 
@@ -121,7 +123,9 @@ class Preparing(AsTransformerLens):
 
         ``inputs`` of the same samples are made once; and a pass about images that tower and
         projector have seen takes what they made of them, where nobody watches or edits these and
-        no graph is kept. Results are the same. The last few batches are kept.
+        no graph is kept. Results are the same, also where weights, the configuration or the
+        processor are changed meanwhile, in whatever way: they are compared with a copy of what
+        tower and projector are, which is kept while this lasts. The last few batches are kept.
 
         Yields:
             A ``Reuse``, which counts, and says why where nothing can be shared.

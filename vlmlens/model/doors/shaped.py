@@ -9,6 +9,7 @@ from torch import Tensor
 from vlmlens.cache import ActivationCache
 from vlmlens.checks import plain, shown, whole
 from vlmlens.errors import InputError
+from vlmlens.model.lifetime.device import as_device
 
 Axes = tuple[str, ...]
 
@@ -41,9 +42,10 @@ def shaped(
     if remove_batch_dim:
         cache = _changed(cache, _without_batch)
     if device is not None:
+        place = as_device(device)
         try:
-            cache = _changed(cache, lambda name, x, axes: (x.to(device), axes))
-        except (RuntimeError, AssertionError, TypeError) as error:
+            cache = _changed(cache, lambda name, x, axes: (x.to(place), axes))
+        except (RuntimeError, AssertionError) as error:
             raise InputError(f"device={shown(device)}: {error}") from error
     return cache
 
@@ -73,7 +75,10 @@ def _cut(given: Any) -> int | slice:
         return whole(wanted, "pos_slice")
     if not 1 <= len(wanted) <= 3:
         raise InputError(f"pos_slice={shown(given)}: an index, a slice, or a slice's ends")
-    return slice(*(None if end is None else whole(end, "pos_slice") for end in wanted))
+    cut = slice(*(None if end is None else whole(end, "pos_slice") for end in wanted))
+    if cut.step == 0:
+        raise InputError(f"pos_slice={shown(given)}: a step of 0 comes by nothing")
+    return cut
 
 
 def _at(name: str, x: Tensor, axes: Axes, cut: int | slice) -> tuple[Tensor, Axes]:

@@ -8,8 +8,10 @@ from functools import cached_property, partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from vlmlens import identity
+from vlmlens.checks import shown
 from vlmlens.errors import ClosedModelError, InputError, UnknownPointError, UnsupportedModelError
 from vlmlens.families import FAMILIES, Family
 from vlmlens.model.doors.as_module import AsModule
@@ -37,7 +39,11 @@ class Wrapped(AsModule):
     def __init__(self, hf_model: Any, processor: Any = None, name: str = "", revision: str = ""):
         super().__init__()
         refuse_wrapped(hf_model)
-        config: Any = hf_model.config
+        config: Any = getattr(hf_model, "config", None)
+        if not isinstance(hf_model, nn.Module) or config is None:
+            raise InputError(
+                f"{shown(hf_model)} is no transformers model; from_pretrained(name) opens one"
+            )
         if getattr(config, "vision_config", None) is None:
             raise UnsupportedModelError(
                 f"{type(hf_model).__name__} ({config.model_type}) is no vision-language model: its "

@@ -25,16 +25,18 @@ def add_edits(
     interventions: Sequence[Intervention],
     level: Level,
     step: int = 0,
-    sights: list[Sight] | None = None,
-) -> list[tuple[str, Intervention | str]]:
-    """Put every intervention's hooks on its points; returns the points and who asked for them.
+) -> tuple[list[tuple[str, Intervention | str]], list[Sight]]:
+    """Put every intervention's hooks on its points.
 
-    ``sights``, where it is given, takes what is looked at before anything is edited.
+    Returns:
+        The points and who asked for them, for ``refuse_unreached``; and what looks at attention
+        before anything is edited, each of which is to ``refuse`` once the pass is over.
     """
-    watched = []
+    watched: list[tuple[str, Intervention | str]] = []
+    sights: list[Sight] = []
     for intervention in interventions:
         found = sight_of(intervention, edited_points(vlm, intervention), step, len(inputs))
-        if sights is None or found is None:
+        if found is None:
             continue
         for name in found[1]:
             look: Any = partial(_look, sight=found[0], site=_site(vlm, inputs, name, step))
@@ -52,7 +54,7 @@ def add_edits(
             hook = partial(_edit, intervention=intervention, site=site)
             vlm.hook_dict[name].add_own(hook, level)
             watched.append((name, intervention))
-    return watched
+    return watched, sights
 
 
 def edited_points(vlm: Wired, intervention: Intervention) -> list[str]:

@@ -15,7 +15,6 @@ from vlmlens.model.lifetime.level import Level
 from vlmlens.model.passes.edits import add_edits, refuse_unreached
 from vlmlens.model.passes.saves import Keeping, row_index
 from vlmlens.model.passes.stopping import last_of
-from vlmlens.model.passes.visibility import Sight
 from vlmlens.model.passes.watching import as_watched, new_level, refuse_recomputing
 from vlmlens.model.sequence.trained_length import warn_beyond
 from vlmlens.model.wiring.wired import Wired
@@ -59,8 +58,8 @@ def one_pass(
         if interventions or saves:
             refuse_recomputing(vlm)
         stack.enter_context(as_watched(vlm))
-        sights: list[Sight] = []
-        watched += add_edits(vlm, inputs, interventions, level, step, sights)
+        edited, sights = add_edits(vlm, inputs, interventions, level, step)
+        watched += edited
         stack.enter_context(keeping.of(saves, level))
         watched += [(name, "save") for name in keeping.hooked]
         before = {name: vlm.hook_dict[name].fired for name, _ in watched}

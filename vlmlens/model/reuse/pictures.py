@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vlmlens.inputs import Inputs
+from vlmlens.model.reuse.seeing import Weights, settings
 from vlmlens.model.wiring.wired import Wired
 
 #: How many batches' features are kept: those at hand and, for pairs, those to compare with.
@@ -24,7 +25,7 @@ class _Features:
 
     Attributes:
         given: the images, as copies: whoever holds them may write into them.
-        state: what it was computed with, as ``_state`` tells it.
+        state: how attention was computed, and what modules were set to.
         output: what came out.
     """
 
@@ -46,6 +47,7 @@ class Reuse:
     encoded: int = 0
     reused: int = 0
     why_not: str = ""
+    _weights: Weights = field(default_factory=Weights)
     _features: deque[_Features] = field(default_factory=lambda: deque(maxlen=FEATURES))
     _inputs: deque[tuple[Hashable, Any, Inputs]] = field(
         default_factory=lambda: deque(maxlen=INPUTS)
@@ -76,7 +78,8 @@ class Reuse:
         """The tensors of a pass, with what the tower makes of the images in their place.
 
         Features stand in where nobody watches or edits tower and projector, and no graph is kept;
-        otherwise both run, as without reuse. They are made anew where pixels or weights changed.
+        otherwise both run, as without reuse. They are made anew where pixels, weights or settings
+        changed.
         """
         if "pixel_values" not in tensors:
             return tensors
@@ -85,7 +88,9 @@ class Reuse:
             return tensors
         encode = vlm.hf_model.base_model.get_image_features
         given = {name: tensors[name] for name in signature(encode).parameters if name in tensors}
-        state = _state(vlm)
+        state = vlm.config.vision_config._attn_implementation, settings(vlm)
+        if self._weights.changed(vlm):
+            self._features.clear()
         same = (f for f in self._features if f.state == state and _same(f.given, given))
         found = next(same, None)
         if found is None:
@@ -122,18 +127,6 @@ def _is_somebodys(hook: Any) -> bool:
     """Whether a hook is neither ours nor what transformers keeps on its models."""
     home = getattr(hook, "__module__", None) or ""
     return home.partition(".")[0] not in ("vlmlens", "transformers", "accelerate")
-
-
-def _state(vlm: Wired) -> Hashable:
-    """What images are seen with: weights by place and version, adapters, how attention is computed.
-
-    Who writes into ``weight.data`` is not noticed, for that counts no version.
-    """
-    model = vlm.hf_model
-    weights = tuple((x.data_ptr(), x._version) for x in (*model.parameters(), *model.buffers()))
-    switches = ("training", "_disable_adapters", "_active_adapter")
-    set_so = tuple(str([m.__dict__.get(name) for name in switches]) for m in model.modules())
-    return vlm.config.vision_config._attn_implementation, weights, set_so
 
 
 def _same(known: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> bool:

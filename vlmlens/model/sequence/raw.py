@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vlmlens.checks import refuse_unknown, shown
+from vlmlens.checks import plain, refuse_unknown, shown, whole, wholes, word
 from vlmlens.errors import InputError
 from vlmlens.families import Family, Pictures
 from vlmlens.inputs import Inputs
@@ -42,15 +42,11 @@ def from_tensors(
         raise InputError(
             f"attention_mask is {shown(mask)}, but input_ids are of shape {(batch, length)}"
         )
-    per_sample: list[Any] = [roles] * batch
-    if isinstance(roles, Sequence) and roles and not isinstance(roles[0], str):
-        per_sample = list(roles)
-        if len(per_sample) != batch:
-            raise InputError(f"roles for {len(per_sample)} samples, but {batch} samples")
+    per_sample = _by_sample(roles, batch)
     views: list[tuple[View, ...]] = []
     known: list[Any] = []
     if images:
-        known = [None] * _images(images) if sizes is None else list(sizes)
+        known = [None] * _images(images) if sizes is None else _sizes(sizes)
         at_hand = getattr(processor, "image_processor", None)
         try:
             views = family.views(Pictures(config, images, at_hand, known))
@@ -139,22 +135,63 @@ def _images(tensors: Mapping[str, Tensor]) -> int:
     return 0
 
 
-def _roles(roles: Roles | None, ids: list[int], config: Any) -> list[str]:
+def _sizes(given: Any) -> list[tuple[int, int] | None]:
+    """Width and height of every image; None for one of which nobody knows."""
+    items = plain(given)
+    if not isinstance(items, list | tuple):
+        raise InputError(f"sizes={shown(given)}: (width, height) of every image is wanted")
+    made: list[tuple[int, int] | None] = []
+    for size in items:
+        pair = None if size is None else wholes(size, "sizes", least=1)
+        if pair is not None and len(pair) != 2:
+            raise InputError(f"sizes={shown(given)}: {shown(size)} is no (width, height)")
+        made.append(pair)
+    return made
+
+
+def _by_sample(roles: Any, batch: int) -> list[Any]:
+    """What was said of every sample's roles: the same of all, or something of each."""
+    if roles is None or isinstance(roles, Mapping):
+        return [roles] * batch
+    said = plain(roles)
+    if not isinstance(said, list | tuple):
+        raise InputError(f"roles={shown(roles)}: a role for every position, or ranges by role")
+    if all(isinstance(role, str) for role in said):
+        return [said] * batch
+    if len(said) != batch:
+        raise InputError(f"roles for {len(said)} samples, but {batch} samples")
+    return list(said)
+
+
+def _roles(roles: Any, ids: list[int], config: Any) -> list[str]:
     bos = getattr(config.get_text_config(), "bos_token_id", None)
     if roles is None:
         return ["bos" if i == bos and at == 0 else "user" for at, i in enumerate(ids)]
     if not isinstance(roles, Mapping):
-        if len(roles) != len(ids):
-            raise InputError(f"{len(roles)} roles for {len(ids)} positions")
-        return list(roles)
+        said = plain(roles)
+        if not isinstance(said, list | tuple):
+            raise InputError(f"roles={shown(roles)}: a role for every position, or ranges by role")
+        if len(said) != len(ids):
+            raise InputError(f"{len(said)} roles for {len(ids)} positions")
+        return [word(role, "roles") for role in said]
     named = ["template"] * len(ids)
     for role, spans in roles.items():
-        if isinstance(spans, int):
-            spans = [(spans, spans + 1)]
-        elif spans and isinstance(spans[0], int):
-            spans = [spans]
-        for start, end in spans:
+        for start, end in _spans(spans, str(role)):
             if not 0 <= start < end <= len(ids):
                 raise InputError(f"{role} spans {start}:{end}, but there are {len(ids)} positions")
             named[start:end] = [role] * (end - start)
     return named
+
+
+def _spans(given: Any, role: str) -> list[tuple[int, int]]:
+    """Half-open ranges: one position, one range, or several of either."""
+    said = plain(given)
+    if not isinstance(said, list | tuple):
+        at = whole(said, f"roles[{role!r}]")
+        return [(at, at + 1)]
+    if said and not isinstance(said[0], list | tuple):
+        said = [said]
+    spans = [wholes(span, f"roles[{role!r}]") for span in said]
+    if wrong := [span for span in spans if len(span) != 2]:
+        raise InputError(f"roles[{role!r}]={shown(given)}: {wrong[0]} is no range (start, end)")
+    return [(start, end) for start, end in spans]

@@ -1,0 +1,79 @@
+"""What images are seen with: the weights, settings and code of tower and projector."""
+
+import types
+from collections.abc import Hashable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from vlmlens import identity
+from vlmlens.identity.libraries import NOTES
+from vlmlens.model.wiring.wired import Wired
+
+#: A module's own values that count as they are; containers, hooks and notes are left out.
+PLAIN = (bool, int, float, str, type(None))
+#: What adapters are switched by, in containers.
+SWITCHES = ("_active_adapter", "merged_adapters", "scaling")
+
+
+class Weights:
+    """The weights that images are seen with, as they were when they were last looked at.
+
+    A version counts what is written into a tensor, but for what is written through ``.data`` or
+    into memory that numpy shares. So values are compared with a copy, bit by bit where they lie.
+    """
+
+    def __init__(self) -> None:
+        self._known: list[tuple[Tensor, Tensor]] = []
+
+    def changed(self, vlm: Wired) -> bool:
+        """Whether any of them is another, or holds other values, than at the last look."""
+        now = [x for module in seeing(vlm) for x in _own(module)]
+        same = len(now) == len(self._known) and all(
+            x is kept and _equal(x.detach(), copy)
+            for x, (kept, copy) in zip(now, self._known, strict=True)
+        )
+        if not same:
+            self._known = [(x, x.detach().clone()) for x in now]
+        return not same
+
+
+def seeing(vlm: Wired) -> Iterator[nn.Module]:
+    """Every module but the language model's and the unembedding."""
+    text = vlm.hf_model.get_submodule(vlm.family.lm_layers.rpartition(".")[0])
+    left = {id(module) for module in text.modules()}
+    head = vlm.hf_model.get_output_embeddings()
+    left |= set() if head is None else {id(head)}
+    yield from (module for module in vlm.hf_model.modules() if id(module) not in left)
+
+
+def settings(vlm: Wired) -> Hashable:
+    """The configuration, and what every module that sees is set to and made of."""
+    made = tuple(_made(module) for module in seeing(vlm))
+    return identity.value(vlm.config), torch.is_autocast_enabled("cpu"), made
+
+
+def _made(module: nn.Module) -> Hashable:
+    held = vars(module)
+    plain = tuple((k, v) for k, v in held.items() if isinstance(v, PLAIN) and k not in NOTES)
+    code = tuple((k, id(v)) for k, v in held.items() if isinstance(v, types.FunctionType))
+    switches = str([held.get(name) for name in SWITCHES])
+    return type(module), plain, code, switches
+
+
+def _own(module: nn.Module) -> Iterator[Tensor]:
+    for held in (module._parameters, module._buffers):
+        yield from (x for x in held.values() if x is not None)
+
+
+def _equal(x: Tensor, copy: Tensor) -> bool:
+    if x.is_meta:  # offloaded: read from where it lies whenever it is needed
+        return copy.is_meta
+    if x.device != copy.device or x.dtype != copy.dtype or x.shape != copy.shape:
+        return False
+    return torch.equal(x, copy)
+
+
+def wording(vlm: Wired) -> Hashable:
+    """What samples are written down with: the processor, its template, the configuration."""
+    return identity.glance((vlm.processor, vlm.config))
