@@ -148,7 +148,7 @@ class HookedVLM(Running):
                 partial(edited, saves=saves),
                 partial(self.ran, used),
                 tokenizer=tokenizer,
-                choice=choosing.choice(wish, self.hf_model, inputs.tensors, tokenizer),
+                choice=choosing.choice(wish, self, inputs.tensors, tokenizer),
                 cache=generate.empty_cache(self.config.get_text_config()),
                 max_new_tokens=wish.most,
                 score=partial(scores, inputs, answers, edits, edited),
@@ -172,7 +172,14 @@ class HookedVLM(Running):
             An ``Audit``, which prints as a table.
         """
         self.check_open()
-        return audit(self, None if inputs is None else as_inputs(inputs, "audit"))
+        given, told = None if inputs is None else as_inputs(inputs, "audit"), self._told_of_crops
+
+        def put_back() -> None:
+            self._told_of_crops = told  # of users' pictures, and not of those drawn here
+
+        with self.noted(put_back):
+            self._told_of_crops = True
+            return audit(self, given)
 
     def __enter__(self) -> "HookedVLM":
         return self

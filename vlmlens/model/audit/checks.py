@@ -2,10 +2,12 @@
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig, GenerationMixin
 
 from vlmlens.inputs import Inputs
 from vlmlens.interventions import Scale
 from vlmlens.model.audit.findings import Law
+from vlmlens.model.decoding.choosing import lent
 from vlmlens.model.passes.runs import Audited
 from vlmlens.model.wiring.rotary import rotate
 from vlmlens.select import Where
@@ -112,18 +114,19 @@ def own_decoding(vlm: Audited, inputs: Inputs, bound: float) -> Law:
     """Transformers decodes with its own cache, from ids that it counts by itself."""
     name = "decoding by transformers' own generate: one pass over everything"
     counted = {k: v for k, v in inputs.tensors.items() if k != "position_ids"}
-    with vlm.implementations.plain(), torch.no_grad():
-        told = vlm.hf_model.generate(
-            **counted,
-            max_new_tokens=3,
-            min_new_tokens=3,
-            do_sample=False,
-            num_beams=1,
-            suppress_tokens=[vlm.config.image_token_id],
-            output_logits=True,
-            return_dict_in_generate=True,
-        )
     size = inputs.tensors["input_ids"].shape[1]
+    # The checkpoint's own settings choose tokens, and the law is of logits.
+    plain = GenerationConfig(
+        max_length=size + 3,
+        min_length=size + 3,
+        do_sample=False,
+        pad_token_id=0,
+        suppress_tokens=[vlm.config.image_token_id],
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    with lent(vlm, plain), vlm.implementations.plain(), torch.no_grad():
+        told = GenerationMixin.generate(vlm.hf_model, **counted)
     whole = vlm.run(inputs.appended(told.sequences[:, size:])).logits
     return Law(name, off(torch.stack(told.logits, 1), whole[:, size - 1 : -1]), bound)
 

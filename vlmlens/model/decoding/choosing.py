@@ -4,13 +4,16 @@ transformers prepares everything (``generation_config``, logits processors, what
 and hands it to a decoding function of ours, which takes it and decodes nothing.
 """
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from transformers import GenerationMixin
 from transformers.generation.logits_process import (
     LogitsProcessorList,
     UnbatchedClassifierFreeGuidanceLogitsProcessor,
@@ -23,6 +26,7 @@ from transformers.generation.stopping_criteria import (
 
 from vlmlens.checks import flag, number, whole
 from vlmlens.errors import InputError
+from vlmlens.model.wiring.wired import Wired
 
 #: Settings of ``generation_config`` that are other ways of decoding; what they are where unused.
 OTHER_WAYS: Mapping[str, tuple[Any, ...]] = {
@@ -38,6 +42,18 @@ OTHER_WAYS: Mapping[str, tuple[Any, ...]] = {
     "assistant_early_exit": (),
     "use_mtp": (False,),
 }
+
+#: Settings that only drawing reads; transformers warns of them where nothing is drawn.
+OF_DRAWING = (
+    *("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p"),
+    *("epsilon_cutoff", "eta_cutoff"),
+)
+#: Settings that only beams, its own caches or its own output read; it warns of these, too.
+UNREAD = (
+    *("early_stopping", "length_penalty", "cache_implementation", "cache_config", "max_cache_len"),
+    *("output_scores", "output_logits", "output_attentions", "output_hidden_states"),
+    "return_dict_in_generate",
+)
 
 
 @dataclass(frozen=True)
@@ -110,18 +126,19 @@ class Choice:
         return self.criteria(ids, None).to(ids.device)  # type: ignore[arg-type, return-value]
 
 
-def choice(wish: Wish, model: Any, tensors: Mapping[str, Tensor], tokenizer: Any) -> Choice:
+def choice(wish: Wish, vlm: Wired, tensors: Mapping[str, Tensor], tokenizer: Any) -> Choice:
     """How this checkpoint chooses after these prompts.
 
     Args:
         wish: what is asked for.
-        model: the transformers model.
+        vlm: the open model.
         tensors: the prompts, as they go in.
         tokenizer: for strings that stop; None without a processor.
 
     Raises:
         InputError: a way of decoding that is not ours, or settings that transformers refuses.
     """
+    model: Any = vlm.hf_model
     told = model.generation_config
     for name, unused in OTHER_WAYS.items():
         value = getattr(told, name, None)
@@ -130,6 +147,10 @@ def choice(wish: Wish, model: Any, tensors: Mapping[str, Tensor], tokenizer: Any
     length = tensors["input_ids"].shape[1]
     # Lengths of all, as settings of both kinds would make transformers warn at every call.
     own: dict[str, Any] = {"max_new_tokens": None, "max_length": length + wish.most}
+    ends = told.eos_token_id
+    ends = () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
+    filler = told.pad_token_id if told.pad_token_id is not None else (ends or (0,))[0]
+    own |= {"pad_token_id": filler}
     if wish.least is not None:
         own |= {"min_new_tokens": None, "min_length": length + wish.least}
     if wish.temperature:
@@ -138,13 +159,15 @@ def choice(wish: Wish, model: Any, tensors: Mapping[str, Tensor], tokenizer: Any
     if words is not None:  # for these it wants a tokenizer, and hands none on
         own |= {"stop_strings": None}
     try:
-        prepared = model.generate(
-            **{n: tensors[n] for n in ("input_ids", "attention_mask", "position_ids")},
-            **own,
-            do_sample=bool(wish.temperature),
-            use_cache=False,
-            custom_generate=_prepared,
-        )
+        other = type(model).generate is not GenerationMixin.generate
+        with lent(vlm, _read(told, drawing=bool(wish.temperature), own_generate=other)):
+            prepared = GenerationMixin.generate(
+                model,
+                **{n: tensors[n] for n in ("input_ids", "attention_mask", "position_ids")},
+                **own,
+                use_cache=False,
+                custom_generate=_prepared,
+            )
     except (ValueError, TypeError) as error:
         raise InputError(
             f"transformers refuses the checkpoint's generation_config: {error}"
@@ -159,16 +182,38 @@ def choice(wish: Wish, model: Any, tensors: Mapping[str, Tensor], tokenizer: Any
                 "needs the tokenizer: open the model with its processor, or generate(stop=False)"
             )
         criteria.append(StopStringCriteria(tokenizer, words))
-    ends = told.eos_token_id
-    ends = () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
-    pad = told.pad_token_id
     return Choice(
         processors,
         criteria if wish.stop else StoppingCriteriaList(),
         ends if wish.stop else (),
-        pad if pad is not None else (ends or (0,))[0],
+        filler,
         torch.Generator(device="cpu").manual_seed(wish.seed) if wish.temperature else None,
     )
+
+
+def _read(told: Any, *, drawing: bool, own_generate: bool) -> Any:
+    """A checkpoint's settings, without those that nothing reads: transformers warns of them."""
+    settings = copy.deepcopy(told)
+    for name in UNREAD if drawing else (*UNREAD, *OF_DRAWING):
+        if hasattr(settings, name):
+            setattr(settings, name, None)
+    settings.do_sample = drawing
+    if own_generate:  # Janus's, which draws pictures too, and guides these alone
+        settings.guidance_scale = None
+    return settings
+
+
+@contextmanager
+def lent(vlm: Wired, settings: Any) -> Iterator[None]:
+    """Decode by other settings than the checkpoint's while this lasts."""
+    own = vlm.hf_model.generation_config
+
+    def put_back() -> None:
+        vlm.hf_model.generation_config = own
+
+    with vlm.noted(put_back):
+        vlm.hf_model.generation_config = settings
+        yield
 
 
 def _prepared(
