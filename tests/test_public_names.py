@@ -110,7 +110,9 @@ def test_no_public_name_hides_a_module(name):
 def test_the_table_of_published_sets_lists_every_file():
     package = importlib.import_module("vlmlens.datasets.benchmarks")
     files = {module.name for module in pkgutil.iter_modules(package.__path__)}
-    assert files - {"benchmark", "letters", "metrics"} == {n.replace("-", "_") for n in BENCHMARKS}
+    spelt = {"2ds": "two_ds"}  # no module's name begins with a digit
+    named = {spelt.get(name, name.replace("-", "_")) for name in BENCHMARKS}
+    assert files - {"benchmark", "letters", "metrics"} == named
     assert {found.grader for found in BENCHMARKS.values()} <= {*GRADERS, "none"}
 
 

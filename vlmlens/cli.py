@@ -95,8 +95,14 @@ def diagnose(
     ] = "shapes-base",
     data: Annotated[
         str,
-        typer.Option(help="shapes-2d, a folder of images, or a parquet file of questions."),
+        typer.Option(
+            help="shapes-2d, a folder of images, a parquet file of questions, or a published set: "
+            "NAME:SPLIT@FOLDER."
+        ),
     ] = "shapes-2d",
+    prompt: Annotated[
+        str, typer.Option(help="Which of a published set's own ways to ask; its first by default.")
+    ] = "",
     samples: Annotated[int | None, typer.Option(help="How many; by default 240, or all.")] = None,
     folder: Annotated[
         Path, typer.Option("--out", file_okay=False, help="Where results go.")
@@ -165,7 +171,9 @@ def diagnose(
         )
     if samples is None and data == "shapes-2d":
         samples = 240
-    asked = datasets.load(data, samples=samples, seed=seed, question=question, check=False)
+    asked = datasets.load(
+        data, samples=samples, seed=seed, question=question, prompt=prompt, check=False
+    )
     datasets.check_pictures(asked, most=allowed(max_failed, len(asked)))
     left = datasets.left_out(data) if at_home(data).is_dir() and data != "shapes-2d" else []
     err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False, soft_wrap=True)

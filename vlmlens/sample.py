@@ -32,6 +32,7 @@ class Sample(Told):
         options: what the letters stand for, where ``choices`` are letters.
         references: answers that people gave, for rules that compare with several.
         groups: further groups that it belongs to, by what they are: ``(("pair", "7"),)``.
+        form: which of a published set's ways to ask the question is put in: ``"pope/paper"``.
 
     Raises:
         UnknownKeywordError: a keyword that is none of these.
@@ -51,6 +52,7 @@ class Sample(Told):
     options: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     groups: tuple[tuple[str, str], ...] = ()
+    form: str = field(default="", compare=False)
 
     def __post_init__(self):
         for name in ("id", "source"):  # which messages name the sample by

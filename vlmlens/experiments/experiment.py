@@ -100,7 +100,8 @@ class Experiment(Told):
             The measure's variables over ``sample`` and ``dimension``, with the coordinates
             ``category``, ``question``, ``gold`` and ``picture`` (sample): what questions about the
             same pictures share, by which intervals and tests draw. Where samples failed, the
-            attribute ``failures`` lists them, as JSON: ``id`` and ``error``.
+            attribute ``failures`` lists them, as JSON: ``id`` and ``error``. Where the samples are
+            a published set's, the attribute ``prompt_form`` names the way they are asked.
 
         Raises:
             DataError: more than ``max_failed`` samples failed; a folder that cannot be written
@@ -165,7 +166,13 @@ class Experiment(Told):
                     [1 / len(s.choices) if s.choices else np.nan for s in samples],
                 ),
             }
-        ).assign_attrs(failing.attrs())
+        ).assign_attrs(failing.attrs() | _forms(samples))
+
+
+def _forms(samples: Sequence[Sample]) -> dict[str, str]:
+    """The ways to ask that published sets put these questions in; nothing for other samples."""
+    forms = sorted({sample.form for sample in samples if sample.form})
+    return {"prompt_form": ", ".join(forms)} if forms else {}
 
 
 def _taken(dimension: object) -> InputError:

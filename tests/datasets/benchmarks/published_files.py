@@ -315,6 +315,24 @@ def coco_captions(folder: Path) -> None:
     whole(path, {"images": images, "annotations": said})
 
 
+def two_ds(folder: Path) -> None:
+    """The spec knows no fields of ``objects``, and no type of ``entry_id`` but string."""
+    pair = pa.struct({"question": TEXT, "answer": TEXT, "qa_category": TEXT})
+    columns = {
+        "entry_id": TEXT,
+        "test_category": TEXT,
+        "image_filename": PICTURE,
+        "objects": pa.list_(pa.struct({"shape": TEXT})),
+        "qa_pairs": pa.list_(pair),
+    }
+    asked = [
+        {"question": "Where is the red circle?", "answer": "top left", "qa_category": "color_abs"},
+        {"question": "What is left of the star?", "answer": "a cross", "qa_category": "shape_rel"},
+    ]
+    rows = [(str(n), "two shapes", struct(n), [{"shape": "star"}], asked) for n in range(3)]
+    table(folder / "data" / "train-00000-of-00001.parquet", columns, *rows)
+
+
 #: What was published: the set, a split, how many questions, and what writes the files.
 PUBLISHED: dict[str, tuple[str, str, int, Callable[[Path], None]]] = {
     "pope, hub": ("pope", "random", 2, pope_hub),
@@ -340,5 +358,6 @@ PUBLISHED: dict[str, tuple[str, str, int, Callable[[Path], None]]] = {
     "emb-spatial, hub": ("emb-spatial", "test", 1, emb_spatial_hub),
     "emb-spatial, original": ("emb-spatial", "test", 1, emb_spatial_original),
     "real-world-qa": ("real-world-qa", "test", 2, real_world_qa),
+    "2ds": ("2ds", "train", 6, two_ds),
     "coco-captions": ("coco-captions", "val2017", 1, coco_captions),
 }

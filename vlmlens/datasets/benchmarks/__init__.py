@@ -14,6 +14,7 @@ from vlmlens.datasets.benchmarks.pope import POPE
 from vlmlens.datasets.benchmarks.real_world_qa import REAL_WORLD_QA
 from vlmlens.datasets.benchmarks.spatial_eval import SPATIAL_EVAL
 from vlmlens.datasets.benchmarks.spatial_mm import SPATIAL_MM
+from vlmlens.datasets.benchmarks.two_ds import TWO_DS
 from vlmlens.datasets.benchmarks.vqa_v2 import VQA_V2
 from vlmlens.datasets.benchmarks.vsr import VSR
 from vlmlens.datasets.benchmarks.whatsup import WHATSUP
@@ -25,7 +26,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     found.name: found
     for found in (
         POPE, MMVP, GQA, CV_BENCH, VQA_V2, VSR, WHATSUP, BLINK, SPATIAL_EVAL, SPATIAL_MM,
-        EMB_SPATIAL, REAL_WORLD_QA, COCO_CAPTIONS,
+        EMB_SPATIAL, REAL_WORLD_QA, COCO_CAPTIONS, TWO_DS,
     )
 }  # fmt: skip
 

@@ -123,13 +123,13 @@ class Benchmark:
                 published; it says where the set comes from.
         """
         folder, chosen = Path(folder), self.split(split)
-        _, form = self.prompt(prompt)
+        name, form = self.prompt(prompt)
         if not folder.is_dir():
             raise DataError(f"there is no folder {folder}: {self.where_from()}")
         samples = self.read(folder, chosen)
         if not samples:
             raise DataError(f"{folder} holds no question of {self.name}:{chosen}")
-        return [form.ask(sample) for sample in samples]
+        return [replace(form.ask(sample), form=f"{self.name}/{name}") for sample in samples]
 
     def where_from(self) -> str:
         """What to do for the set's files."""

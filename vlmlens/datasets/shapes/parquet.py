@@ -10,6 +10,7 @@ from typing import Any
 
 from vlmlens.checks import told
 from vlmlens.datasets.draw import drawn
+from vlmlens.datasets.reading import Row
 from vlmlens.datasets.shapes import Drawn, Entry
 from vlmlens.datasets.tables import choices_of
 from vlmlens.errors import DataError, ImageError
@@ -52,24 +53,49 @@ def read_parquet(path: str | Path, *, samples: int | None = None, seed: int = 0)
         where = f"{path}, row {number}"
         name = str(row["entry_id"])
         name += f"@{number}" if ids[name] > 1 else ""
-        pairs = row["qa_pairs"] or []
-        for i, pair in enumerate(pairs):
-            if not isinstance(pair, dict) or not isinstance(pair.get("question"), str):
-                raise DataError(f"{where}: qa_pairs[{i}] has no question; there is: {pair!r}")
-            sample = Sample(
-                question=pair["question"],
-                answer=None if pair.get("answer") is None else str(pair["answer"]),
-                choices=choices_of(pair.get("choices"), where),
-                category=pair.get("qa_category") or row["test_category"] or "",
-                id=name if len(pairs) == 1 else f"{name}-{i}",
-                source=where,
-            )
-            asked.append((number, sample))
+        asked += [(number, sample) for sample in questions(Row(where, row), name)]
     if not asked:
         raise DataError(f"{path} holds no questions: it has {len(rows)} rows, and none asks any")
     asked = drawn(asked, samples, seed)
     images = _images(path, {number for number, _ in asked})
     return [replace(sample, images=(images[number],)) for number, sample in asked]
+
+
+def questions(
+    row: Row,
+    name: str,
+    images: tuple[Picture, ...] = (),
+    groups: tuple[tuple[str, str], ...] = (),
+) -> list[Sample]:
+    """What one row asks, a sample each.
+
+    Args:
+        row: with ``qa_pairs`` and ``test_category``.
+        name: of the row; a question's number is put behind it where there are several.
+        images: of every sample.
+        groups: of every sample.
+
+    Raises:
+        DataError: a question that is none, or choices that are none.
+    """
+    pairs = row["qa_pairs"] or []
+    found = []
+    for i, pair in enumerate(pairs):
+        if not isinstance(pair, dict) or not isinstance(pair.get("question"), str):
+            raise DataError(f"{row.where}: qa_pairs[{i}] has no question; there is: {pair!r}")
+        found.append(
+            Sample(
+                question=pair["question"],
+                images=images,
+                answer=None if pair.get("answer") is None else str(pair["answer"]),
+                choices=choices_of(pair.get("choices"), row.where),
+                category=pair.get("qa_category") or row["test_category"] or "",
+                id=name if len(pairs) == 1 else f"{name}-{i}",
+                source=row.where,
+                groups=groups,
+            )
+        )
+    return found
 
 
 def write_parquet(samples: Iterable[Sample | Entry], path: str | Path) -> None:
