@@ -203,3 +203,29 @@ def test_p_is_that_of_the_intact_image_among_its_shuffles():
     x = np.column_stack([intact, shuffled])
     sums = np.array([x[0, i] + x[1, j] for i in range(3) for j in range(3)])
     assert exchange_p(intact, shuffled) == min(1.0, 2 * (sums >= 2).mean())
+
+
+@pytest.mark.parametrize("shuffles", [1, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_questions_that_are_asked_again_about_their_pictures_add_nothing(seed, shuffles):
+    """Every question seven times: intervals stay, but for a share of what rounding to answers is.
+
+    No more of them than there are answers counts, which is the only place where copies show.
+    """
+    rng = np.random.default_rng(seed)
+    pictures = [f"picture {n}" for n in range(30)]
+    intact = (rng.random(30) < 0.9).astype(float)
+    changed = (rng.random((shuffles, 30)) < 0.25) * intact
+    once = psi_of(table(intact, *changed, picture=pictures))
+    again = psi_of(
+        table(
+            np.repeat(intact, 7),
+            *np.repeat(changed, 7, axis=1),
+            picture=list(np.repeat(pictures, 7)),
+        )
+    )
+    for name in ("psi", "accuracy", "accuracy_permuted"):
+        width = float((once[f"{name}_high"] - once[f"{name}_low"])[0])
+        for end in ("_low", "_high"):
+            assert abs(float((once[name + end] - again[name + end])[0])) < 0.05 * width
+    assert float(once["p_value"][0]) == pytest.approx(float(again["p_value"][0]), abs=0.01)

@@ -84,7 +84,7 @@ def position_sensitivity_index(
         _, which = units_of(here, "sample", scene)
         row = _row(intact, changed, which, own, seed)
         if chance is not None:
-            row |= _above_chance(intact, changed.mean(1), chance[member], which)
+            row |= _above_chance(intact, changed, chance[member], which)
         row["lost"] = float(((intact[:, None] > 0) & (changed <= 0)).mean())
         row["gained"] = float(((intact[:, None] <= 0) & (changed > 0)).mean())
         if log_prob is not None:
@@ -232,12 +232,11 @@ def _mean(name: str, values: xr.DataArray, which: np.ndarray) -> dict[str, float
 def _row(
     intact: np.ndarray, changed: np.ndarray, which: np.ndarray, own: bool, seed: int
 ) -> dict[str, float]:
-    permuted = changed.mean(1)
-    a, b, count = (_sums(x, which) for x in (intact, permuted, np.ones(len(intact))))
+    a, count = (_sums(x, which) for x in (intact, np.ones(len(intact))))
     by_shuffle = np.concatenate([_sums(column, which) for column in changed.T], axis=1)
     every = count * changed.shape[1]  # answers to shuffled images, all of a question's together
     return {
-        **_ends("psi", psi_interval(a, b, count, own, changed.shape[1])),
+        **_ends("psi", psi_interval(a, by_shuffle, count, own)),
         **_ends("accuracy", share_interval(a, count)),
         **_ends("accuracy_permuted", share_interval(by_shuffle.sum(1, keepdims=True), every)),
         "p_value": float("nan") if own else exchange_p(a[:, 0], by_shuffle, seed=seed),
@@ -247,20 +246,21 @@ def _row(
 
 
 def psi_interval(
-    a: np.ndarray, b: np.ndarray, count: np.ndarray, own: bool = False, times: int = 1
+    a: np.ndarray, shuffled: np.ndarray, count: np.ndarray, own: bool = False
 ) -> np.ndarray:
     """PSI and its interval, in per cent: (3, 1).
 
     Args:
         a: every unit's right answers about intact images, (unit, 1).
-        b: the same about shuffled ones, a mean of ``times`` answers to each question.
+        shuffled: the same about shuffled ones, (unit, shuffle).
         count: every unit's questions.
         own: all of ``a`` is right by construction: PSI is a share.
-        times: how many shuffles.
 
     Where every unit has the same, the interval is as wide as that of no answer of all changed.
     """
+    b = shuffled.mean(1, keepdims=True)
     if own and np.array_equal(a, count):
+        times = shuffled.shape[1]
         return 100 * share_interval(times * (count - b), times * count)
     if not a.sum():
         return np.full((3, 1), np.nan)
@@ -269,29 +269,32 @@ def psi_interval(
         unseen = share_interval(np.zeros_like(a), count)[2]
         half = 100 * unseen * count.sum() / a.sum()
         found[1:] = found[0] - half, found[0] + half
-    found[1] = np.minimum(found[1], _least(a, b))
+    found[1] = np.minimum(found[1], _least(a, shuffled))
     found[2] = np.minimum(found[2], 100.0)  # accuracies are not below 0
     return found
 
 
-def _least(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _least(a: np.ndarray, shuffled: np.ndarray) -> float:
     """What PSI is at least if as many right answers survive as Wilson's interval of them allows.
 
-    Where few survive, these few say little of how they vary, and Fieller's end is too near.
+    Where few survive, these few say little of how they vary, and Fieller's end is too near. A mean
+    over shuffles of each one's own end, as if they told the same: they are about the same pictures.
     """
-    most = share_interval(np.minimum(b, a), a)[2]
-    return np.where(np.isnan(most), np.inf, 100 * (1 - most))
+    most = share_interval(np.minimum(shuffled, a), np.broadcast_to(a, shuffled.shape))[2]
+    return np.inf if np.isnan(most).any() else 100 * (1 - float(most.mean()))
 
 
 def _above_chance(
-    intact: np.ndarray, permuted: np.ndarray, chance: np.ndarray, which: np.ndarray
+    intact: np.ndarray, changed: np.ndarray, chance: np.ndarray, which: np.ndarray
 ) -> dict[str, float]:
-    a, b, guess = (_sums(x, which) for x in (intact, permuted, chance))
+    a, guess = (_sums(x, which) for x in (intact, chance))
+    shuffled = np.concatenate([_sums(column, which) for column in changed.T], axis=1)
+    b = shuffled.mean(1, keepdims=True)
     found = np.full((3, 1), np.nan)
     if a.sum() - guess.sum() > 1e-9:
         found = 100 * ratio_interval(a - b, a - guess, np.ones(a.shape, dtype=bool))
         if found[1] == found[2]:
             half = psi_interval(a, a, _sums(np.ones(len(intact)), which))[2]
             found[1:] = found[0] - half, found[0] + half
-        found[1] = np.minimum(found[1], _least(a, b) * a.sum() / (a.sum() - guess.sum()))
+        found[1] = np.minimum(found[1], _least(a, shuffled) * a.sum() / (a.sum() - guess.sum()))
     return {"chance": chance.mean(), **_ends("psi_corrected", found)}
