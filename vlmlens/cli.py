@@ -17,6 +17,7 @@ from rich.table import Table
 import vlmlens
 from vlmlens.checks import number, one_of
 from vlmlens.errors import InputError, VLMLensError
+from vlmlens.extras import require
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -164,6 +165,8 @@ def diagnose(
     from vlmlens.picture import at_home
 
     number(delta, "--delta")
+    if everything:
+        require("sklearn", "diagnose --all", "diagnose without --all goes without it")
     options = _options(model, device, dtype, revision, attention, trust_remote_code)
     if everything and allow_nonfinite:
         raise InputError(

@@ -14,7 +14,7 @@ from tests.mutants.fault import ROOT, Fault
 
 #: Loaded once; every trial is forked from a process that holds them, and nothing of vlmlens.
 HEAVY = [
-    *("torch", "transformers", "transformer_lens", "scipy.stats", "statsmodels.api", "sklearn"),
+    *("torch", "transformers", "transformer_lens", "scipy.stats", "sklearn"),
     *("pytest", "hypothesis", "jaxtyping", "beartype", "xarray", "pandas", "accelerate", "peft"),
     *("transformers.models.auto.modeling_auto", "transformers.models.llava.modeling_llava"),
 ]

@@ -3,7 +3,6 @@ import pytest
 
 from vlmlens import plots
 from vlmlens.errors import InputError, MissingToolError
-from vlmlens.plots import exporting as EXPORT
 
 
 def test_a_page_opens_offline(tmp_path):
@@ -18,7 +17,7 @@ def test_other_endings_are_named(tmp_path):
 
 
 def test_without_kaleido_it_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(EXPORT, "find_spec", lambda _: None)
+    monkeypatch.setattr("vlmlens.extras.find_spec", lambda _: None)
     with pytest.raises(MissingToolError, match=r"vlmlens\[png\]"):
         plots.export(go.Figure(), tmp_path / "a.png")
     assert not list(tmp_path.iterdir())

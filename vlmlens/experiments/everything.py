@@ -19,6 +19,7 @@ from vlmlens.experiments.looking import Looking, boxes_of, named_boxes
 from vlmlens.experiments.measures import Answering, Comparing
 from vlmlens.experiments.recipes import Diagnosis, diagnose, psi_of, shuffles
 from vlmlens.experiments.summary import summarise
+from vlmlens.extras import require
 from vlmlens.identity import unit
 from vlmlens.interventions import Intervention, MovePositions, PermuteVision, RotateRope
 from vlmlens.model import HookedVLM
@@ -91,7 +92,11 @@ def diagnose_all(
           are two pictures)
         * ``embedding``: quartiles of the embedding table's norms, and of the questions' words
         * ``shown``: attention, likeness and words patch by patch, of the first few pictures
+
+    Raises:
+        MissingToolError: scikit-learn, the extra ``probes``, is not installed; nothing is measured.
     """
+    require("sklearn", "diagnose_all", "diagnose goes without it")
     samples = with_answers_known(as_samples(samples))
     look = Looking(system=system, max_new_tokens=max_new_tokens, delta=delta)
     found = diagnose(

@@ -1,11 +1,11 @@
 """A figure as a file: PNG, SVG, PDF or HTML."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import plotly.graph_objects as go
 
 from vlmlens.errors import InputError, MissingToolError
+from vlmlens.extras import require
 
 STATIC, PAGES = (".png", ".svg", ".pdf"), (".html",)
 
@@ -43,10 +43,7 @@ def export(
         path.parent.mkdir(parents=True, exist_ok=True)
         fig.write_html(path, include_plotlyjs=True, div_id=path.stem)
         return path
-    if not find_spec("kaleido"):
-        raise MissingToolError(
-            f'{path.suffix} needs kaleido: pip install "vlmlens[png]"; a page (.html) needs nothing'
-        )
+    require("kaleido", path.suffix, "a page (.html) needs nothing")
     path.parent.mkdir(parents=True, exist_ok=True)
     from choreographer.errors import BrowserFailedError, ChromeNotFoundError
 

@@ -11,6 +11,7 @@ from vlmlens.cache import Save
 from vlmlens.draws import by_scene
 from vlmlens.errors import InputError
 from vlmlens.estimates import mean_interval, share_interval
+from vlmlens.extras import require
 from vlmlens.layout import TokenLayout
 from vlmlens.model import Run
 from vlmlens.probes.grids import Box
@@ -61,10 +62,12 @@ def linear_probe(
     Raises:
         InputError: fewer than two pictures, or labels that do not fit the tokens or are all alike.
         UnknownPointError: the runs did not save what this needs.
+        MissingToolError: scikit-learn, the extra ``probes``, is not installed.
 
     Source: Alain and Bengio 2016, "Understanding intermediate layers using linear classifier
     probes", arXiv:1610.01644; the control after Hewitt and Liang 2019, arXiv:1909.03368.
     """
+    require("sklearn", "linear_probe")
     from sklearn.base import clone
     from sklearn.linear_model import RidgeClassifier
     from sklearn.model_selection import GroupKFold

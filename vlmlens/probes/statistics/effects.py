@@ -5,6 +5,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
+from scipy.optimize import root_scalar
 
 from vlmlens.errors import InputError
 from vlmlens.estimates import LEVEL
@@ -54,6 +55,11 @@ def samples_for_effect(
 ) -> int:
     """Samples at which a two-sided paired t test sees an effect of Cohen's d with this power.
 
+    The t of n samples, squared, is a noncentral F of 1 and n - 1 degrees of freedom. With t_n the
+    critical value, the n at which this is the power, and 2 at least:
+
+        power(n) = P(F(1, n - 1; n d^2) > t_n^2)
+
     Args:
         d: mean over standard deviation of the differences.
         power: probability of seeing it.
@@ -67,10 +73,16 @@ def samples_for_effect(
     _check(power, alpha, design_effect)
     if d == 0:
         raise InputError("no number of samples shows an effect of 0")
-    from statsmodels.stats.power import TTestPower  # takes seconds to import
 
-    found = TTestPower().solve_power(abs(d), power=power, alpha=alpha, alternative="two-sided")
-    return math.ceil(float(np.squeeze(found)) * design_effect)
+    def short(n: float) -> float:
+        least = stats.t.isf(alpha / 2, n - 1) ** 2
+        return float(power - stats.ncf.sf(least, 1, n - 1, n * d**2))
+
+    few = many = 2.0
+    while short(many) > 0:
+        few, many = many, 2 * many
+    found = many if many == few else root_scalar(short, bracket=(few, many)).root
+    return math.ceil(found * design_effect)
 
 
 def samples_for_flips(

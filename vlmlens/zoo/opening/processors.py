@@ -11,6 +11,7 @@ from types import FunctionType, SimpleNamespace
 from typing import Any
 
 from vlmlens.errors import UnsupportedModelError
+from vlmlens.extras import told
 
 #: Processor classes of model types that transformers does not know.
 OWN = {"vlmlens_llava": "LlavaProcessor", "vlmlens_llava_grid": "LlavaProcessor"}
@@ -21,16 +22,18 @@ def open_processor(name: str, model_type: str, **hub: Any) -> Any:
 
     Raises:
         UnsupportedModelError: transformers knows no processor of this model type.
+        MissingToolError: it needs a library that only an extra brings, as SmolVLM's does.
     """
     from transformers import AutoProcessor
 
-    try:
-        return AutoProcessor.from_pretrained(name, **hub)
-    except (ImportError, OSError) as error:
-        told = str(error).lower()
-        if "torchvision" not in told and "video processor" not in told:
-            raise
-        return stills(model_type).from_pretrained(name, **hub)
+    with told(f"the processor of {name}"):
+        try:
+            return AutoProcessor.from_pretrained(name, **hub)
+        except (ImportError, OSError) as error:
+            said = str(error).lower()
+            if "torchvision" not in said and "video processor" not in said:
+                raise
+            return stills(model_type).from_pretrained(name, **hub)
 
 
 def stills(model_type: str) -> Any:

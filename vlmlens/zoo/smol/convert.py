@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM
 
-from vlmlens.errors import MissingToolError, UnsupportedModelError
+from vlmlens.errors import UnsupportedModelError
+from vlmlens.extras import require
 
 #: DINOv2-small as the file's shapes tell it: 37 x 37 positions are 518 pixels in patches of 14.
 TOWER: dict[str, Any] = {
@@ -40,10 +41,7 @@ def opened_gguf(file: Path) -> tuple[Any, Any]:
     Raises:
         MissingToolError: gguf is not installed.
     """
-    try:
-        import gguf  # noqa: F401  transformers' own message does not name the extra
-    except ImportError as error:
-        raise MissingToolError('opening a GGUF needs gguf: pip install "vlmlens[smol]"') from error
+    require("gguf", "opening a GGUF")  # transformers' own message does not name the extra
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
@@ -71,10 +69,9 @@ def tower(file: Path) -> Dinov2Model:
         MissingToolError: onnx is not installed.
         UnsupportedModelError: a parameter of the tower is not in the file, or has another shape.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise MissingToolError('opening an ONNX needs onnx: pip install "vlmlens[smol]"') from error
+    require("onnx", "opening an ONNX")
+    import onnx
+
     graph = onnx.load(str(file)).graph
     model = Dinov2Model(Dinov2Config(**TOWER))
     try:

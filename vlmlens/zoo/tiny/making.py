@@ -8,6 +8,7 @@ families ignore the image altogether as transformers initialises them.
 from typing import Any
 
 from vlmlens.errors import UnknownModelError
+from vlmlens.extras import told
 from vlmlens.zoo.opening.processors import stills
 from vlmlens.zoo.shapes import CHAT_TEMPLATE, shapes_tokenizer
 from vlmlens.zoo.tiny.families import TINY
@@ -27,6 +28,7 @@ def build(name: str) -> tuple[Any, Any]:
 
     Raises:
         UnknownModelError: no such tiny model.
+        MissingToolError: its processor needs a library that only an extra brings.
     """
     if name not in TINY:
         raise UnknownModelError(name, TINY, "(tiny models of the families)")
@@ -88,10 +90,13 @@ def _processor(tiny: Tiny, model_type: str) -> Any:
     )
     kind, settings = tiny.pixels
     template = CHAT_TEMPLATE.replace("<image>", tiny.image)
-    return stills(model_type)(
-        image_processor=(getattr(pixels, kind, None) or getattr(transformers, kind))(**settings),
-        tokenizer=tokenizer,
-        chat_template=template if tiny.bos else template.removeprefix("{{ bos_token }}"),
-        **{name: getattr(transformers, part)() for name, part in tiny.parts.items()},
-        **tiny.processor,
-    )
+    with told(f"the processor of {model_type}"):
+        return stills(model_type)(
+            image_processor=(getattr(pixels, kind, None) or getattr(transformers, kind))(
+                **settings
+            ),
+            tokenizer=tokenizer,
+            chat_template=template if tiny.bos else template.removeprefix("{{ bos_token }}"),
+            **{name: getattr(transformers, part)() for name, part in tiny.parts.items()},
+            **tiny.processor,
+        )
