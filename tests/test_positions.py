@@ -287,7 +287,7 @@ def test_patches_are_the_images_tokens():
     assert found[..., 0].tolist() == [[False] * 3 + [True] * 3, [False] * 6]
     with pytest.raises(EmptySelectionError, match="3 x 6 patches"):
         Where(positions="vision").mask(axes, (3, 6, 4), layouts)
-    with pytest.raises(EmptySelectionError, match="3 pictures come by here for 2 images"):
+    with pytest.raises(EmptySelectionError, match="3 pictures are here for 2 images"):
         Where(samples=0).mask(axes, (3, 6, 4), layouts)
     with pytest.raises(EmptySelectionError, match="means no vision token"):
         Where(positions="user").mask(axes, shape, layouts)

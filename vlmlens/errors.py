@@ -7,7 +7,7 @@
     │   ├── UnknownKeywordError       a keyword that a function does not take
     │   └── UnknownModelError         a model: no bundled name, no folder, no reachable hub id
     ├── UnsupportedModelError     a model that is no vision-language model, or of unknown parts
-    ├── UnreachedPointError       a point that this pass never comes by
+    ├── UnreachedPointError       a point that this pass never reaches
     ├── EmptySelectionError       a selection that holds nothing, here
     ├── InputError                images, prompts or tensors that do not fit together
     │   └── ImageError                an image file that cannot be read
@@ -79,7 +79,7 @@ class UnsupportedModelError(VLMLensError):
 
 
 class UnreachedPointError(VLMLensError):
-    """A point that exists, but that this pass never comes by."""
+    """A point that exists, but that this pass never reaches."""
 
 
 class EmptySelectionError(VLMLensError):

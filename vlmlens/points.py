@@ -34,7 +34,7 @@ class Point:
         return int(found[1]) if found else None
 
 
-#: What a block can offer, in the order in which one pass comes by.
+#: What a block can offer, in the order in which one pass reaches it.
 BLOCK_POINTS = (
     Point("hook_resid_pre", "batch pos d_model", "the residual stream entering the block"),
     Point("attn.hook_q", "batch pos head d_head", "queries, before RoPE"),

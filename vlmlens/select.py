@@ -182,7 +182,7 @@ def _rows(part: Tensor, axes: list[str], shape: Sequence[int], layouts: Sequence
     counts = torch.tensor([layout.images for layout in layouts])
     if int(counts.sum()) != shape[0]:
         raise EmptySelectionError(
-            f"this selects samples, but {shape[0]} pictures come by here for {int(counts.sum())} "
+            f"this selects samples, but {shape[0]} pictures are here for {int(counts.sum())} "
             "images, so whose they are cannot be told; select samples at points with a batch axis"
         )
     return part.repeat_interleave(counts)

@@ -232,7 +232,7 @@ def test_what_a_trace_refuses(vlm, traced, inputs, order):
         traced.at("blocks.1.hook_resid_pre").value.save()
         traced.at("hook_embed").value.save()
     text_only = vlm.inputs_from(torch.tensor([[41, 42, 43]]))
-    with pytest.raises(UnreachedPointError, match="never came by"), traced.trace(text_only):
+    with pytest.raises(UnreachedPointError, match="never reached it"), traced.trace(text_only):
         traced.at("projector.hook_out").value.save()
     with pytest.raises(UnreachedPointError, match="no image"):
         logits_of(traced, text_only, Scale(point="projector.hook_out", by=2.0))

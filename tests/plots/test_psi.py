@@ -36,7 +36,7 @@ def test_dots_are_the_estimates_in_per_cent(scale, units):
     shown = dots(plots.psi(table(scale, units)))
     np.testing.assert_allclose(shown["original order"].x, [90, 80])
     np.testing.assert_allclose(shown["shuffled vision tokens"].x, [45, 80])
-    np.testing.assert_allclose(shown["guessing"].x, [25, 50])
+    np.testing.assert_allclose(shown["chance level"].x, [25, 50])
     np.testing.assert_allclose(shown["PSI"].x, [50, 0])
     assert shown["PSI"].xaxis == "x2"
 
@@ -67,7 +67,7 @@ def test_the_first_category_is_at_the_top_and_zero_is_marked():
 def test_intervals_guessing_and_counts_may_be_absent():
     bare = table()[["accuracy", "accuracy_permuted", "psi"]]
     fig = plots.psi(bare)
-    assert "guessing" not in dots(fig)
+    assert "chance level" not in dots(fig)
     assert dots(fig)["PSI"].hovertext[0] == "overall<br>PSI: 50.0 %"
 
 

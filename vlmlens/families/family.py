@@ -38,8 +38,8 @@ class Tap:
         axes: the point's axes in this stack, where they are not the usual ones: a tower that
             packs all images into one row of patches has ``patch`` for ``image pos``.
         part: (which, of how many) equal parts of the last axis, at fused projections.
-        pieces: whether one pass comes by several times, with one image or window each.
-        floats: whether only calls with numbers come by, at a table that also looks up ids.
+        pieces: whether one pass reaches it several times, with one image or window each.
+        floats: whether only calls with numbers count, at a table that also looks up ids.
     """
 
     module: str

@@ -103,11 +103,11 @@ class TracedVLM(NNsight):
         """
         if name not in self._vlm.hook_dict:
             self._vlm.matching([name])
-            raise InputError(f"{name!r} is a pattern; a trace comes by one point at a time")
+            raise InputError(f"{name!r} is a pattern; a trace reads one point at a time")
         if self._vlm.hook_dict[name].tap.pieces:
             raise UnreachedPointError(
-                f"{name} comes by several times in one pass, with one image or window each, and a "
-                "trace would see the first alone; save it with HookedVLM.run, or edit it with an "
+                f"{name} is reached several times in one pass, with one image or window each, and "
+                "a trace would see the first alone; save it with HookedVLM.run, or edit it with an "
                 "intervention"
             )
         return TracedPoint(self, name)
@@ -123,7 +123,7 @@ class TracedVLM(NNsight):
     ) -> Any:
         """An nnsight trace over one pass.
 
-        Points are read and written in the order in which the pass comes by, as all of nnsight's
+        Points are read and written in the order in which the pass reaches them, as all of nnsight's
         values are.
 
         Args:
@@ -135,7 +135,7 @@ class TracedVLM(NNsight):
             options: passed on to nnsight.
 
         Raises:
-            UnreachedPointError: a point that this pass never comes by, or that it had passed
+            UnreachedPointError: a point that this pass never reaches, or that it had passed
                 before the trace asked for it.
             InputError: asked to run elsewhere, or with an edit of a step that never comes.
             EmptySelectionError: an edit of attention whose queries see none of its keys.
@@ -279,7 +279,9 @@ def _explained(error: Exception, vlm: HookedVLM, before: dict[str, int]) -> Exce
         return error
     (name,) = found
     if vlm.hook_dict[name].fired == before[name]:
-        return UnreachedPointError(f"{name} was asked for in a trace, but this pass never came by")
+        return UnreachedPointError(
+            f"{name} was asked for in a trace, but this pass never reached it"
+        )
     return UnreachedPointError(
         f"{name} was asked for in a trace when the pass had gone by already: ask for points in "
         "the order in which the pass reaches them"

@@ -33,7 +33,7 @@ class Site:
         layouts: every sample's layout, up to the newest position.
         keys: a stable number for every sample, whatever batch it is in; seeds random edits.
         step: the decoding step; 0 is the prompt.
-        seen: what came by at the points that the intervention ``reads``.
+        seen: the activations at the points that the intervention ``reads``.
         model: the open ``HookedVLM``.
         masks: what is meant at points of one shape, made once a pass: on a GPU, what is copied
             there is waited for.
@@ -59,7 +59,7 @@ class Site:
         return self.masks[key]
 
     def read(self, point: str) -> Tensor:
-        """What came by at one of the points that the intervention ``reads``, as a copy."""
+        """The activation at one of the points that the intervention ``reads``, as a copy."""
         return self.seen[within_block(self.name, point)].clone()
 
 

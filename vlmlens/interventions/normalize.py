@@ -1,4 +1,4 @@
-"""Vision tokens brought to the length of words."""
+"""Vision tokens brought to the length of text tokens."""
 
 from dataclasses import dataclass
 

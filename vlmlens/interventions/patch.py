@@ -17,7 +17,7 @@ class PatchFrom(Intervention):
 
     Both runs are of whole inputs, pictures and all, and must align: every position plays the
     same role and looks at the same cell. While decoding the prompt's own keys and values stay
-    patched, where they come by again; what comes after the prompt is this run's own.
+    patched, where they appear again; what comes after the prompt is this run's own.
 
     Source: Meng et al. 2022, "Locating and Editing Factual Associations", arXiv:2202.05262.
 

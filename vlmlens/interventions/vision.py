@@ -41,7 +41,7 @@ class ImageTokens:
 
 
 def images(x: Tensor, site: Site) -> list[ImageTokens]:
-    """Every image's tokens at a site, or none where none comes by (while decoding).
+    """Every image's tokens at a site, or none where there are none (while decoding).
 
     Raises:
         EmptySelectionError: a sample without an image.

@@ -114,7 +114,7 @@ class HookedVLM(Running):
         Args:
             inputs: left-padded, or of one length.
             interventions: edits, applied in order at every step; or one. Positions of the prompt
-                come by in step 0 only; at scores and patterns, keys of the prompt at every step.
+                are there in step 0 only; at scores and patterns, keys of the prompt at every step.
             save: points to keep, of every step.
             max_new_tokens: how many tokens at most.
             min_new_tokens: no end token before so many; by default as the checkpoint says.
@@ -158,9 +158,9 @@ class HookedVLM(Running):
 
     @in_turn
     def audit(self, inputs: Inputs | None = None) -> Audit:
-        """What this model offers, and by how much every law is missed on it.
+        """What this model offers, and by how much every invariant is missed on it.
 
-        Points: where each kind is present, whether one pass comes by, whether an edit of it
+        Points: where each kind is present, whether one pass reaches it, whether an edit of it
         reaches the logits. Laws: logits equal plain transformers', with nobody watching and with
         every point saved; the stream adds up; nothing attends to what comes later; turned queries
         and keys; decoding with the cache; a padded batch.

@@ -45,7 +45,7 @@ class Lens:
 
     def _read(self, x: Float[Tensor, "token d_model"]) -> Float[Tensor, "token kept"]:
         hf, family = self.model.hf_model, self.model.family
-        # forward, not a call: a call would come by the points that others watch here.
+        # forward, not a call: a call would set off the hooks of others.
         normed = hf.get_submodule(family.final_norm).forward(x)
         logits = hf.get_submodule(family.lm_head).forward(normed).float()
         cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)

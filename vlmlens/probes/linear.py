@@ -41,7 +41,7 @@ def linear_probe(
     patch.
 
     A label that can be read is not therefore used: see the interventions for that. Patches of one
-    picture are no independent draws; intervals are over pictures.
+    picture are not independent draws; intervals are over pictures.
 
     Args:
         runs: one or more runs (batches) that saved ``need``.

@@ -147,7 +147,7 @@ def test_an_edit_that_moves_nothing_but_roundings_is_lost(monkeypatch):
 
 def test_the_readme_counts_the_laws(vlm):
     text = Path("README.md").read_text(encoding="utf-8")
-    assert "This and nine more laws" in text
+    assert "This and nine more invariants" in text
     assert len(vlm.audit().laws) == 1 + 9
 
 
@@ -171,7 +171,7 @@ def test_a_dead_point_is_found(monkeypatch):
     )
     with (
         vl.HookedVLM(*build("llava")) as vlm,
-        pytest.raises(vl.VLMLensError, match="never came by"),
+        pytest.raises(vl.VLMLensError, match="never reached it"),
     ):
         vlm.audit()
 

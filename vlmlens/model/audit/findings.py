@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 LEGEND = (
-    "layers: how many offer the point; reached: at how many of these the pass came by;",
+    "layers: how many offer the point; reached: how many of these the pass came to;",
     "edits arrive: from how many of the first, the middle and the last an edit moves the logits.",
 )
 
@@ -19,7 +19,7 @@ class PointReport:
         name: with ``*`` for the layer.
         axes: of the activation; empty where there is no such point.
         layers: in how many layers it is offered; 1 for points that exist once.
-        fires: in how many of them one pass comes by.
+        fires: how many of them one pass reaches.
         tried: in how many an edit was tried: the first, the middle and the last.
         edited: in how many of those the edit reached the logits.
         absent: why it is not offered, somewhere.

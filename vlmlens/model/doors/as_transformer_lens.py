@@ -121,7 +121,7 @@ class AsTransformerLens(Wrapped):
 
         Raises:
             UnknownKeywordError: any other keyword.
-            UnreachedPointError: hooks of points that this pass never came by.
+            UnreachedPointError: hooks of points that this pass never reached.
         """
         known = ("fwd_hooks", "bwd_hooks", "reset_hooks_end", "clear_contexts", *TAKES)
         refuse_unknown(options, known, "run_with_hooks(...)", INSTEAD)
@@ -145,7 +145,7 @@ class AsTransformerLens(Wrapped):
                 if all(self.hook_dict[own].fired == before[own] for own in meant):
                     raise UnreachedPointError(
                         f"a hook is for {', '.join(meant[:3])}{' ...' * (len(meant) > 3)}, none of "
-                        "which this pass came by"
+                        "which this pass reached"
                     )
         return made
 
@@ -170,7 +170,7 @@ class AsTransformerLens(Wrapped):
         Args:
             inputs: from ``inputs`` or ``inputs_from``.
             names_filter: a name, a list of names, a predicate, or None for every point that
-                this pass comes by.
+                this pass reaches.
             return_type: ``"logits"``, or None.
             device: where to keep what is saved.
             remove_batch_dim: take the batch's axis away, where it is one sample.

@@ -52,7 +52,7 @@ class Running(Preparing):
 
         Raises:
             UnknownPointError: a point that the model does not have.
-            UnreachedPointError: a point that this pass never came by.
+            UnreachedPointError: a point that this pass never reached.
             EmptySelectionError: a selection that is empty.
             ClosedModelError: the model was closed.
         """

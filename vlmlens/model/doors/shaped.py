@@ -77,7 +77,7 @@ def _cut(given: Any) -> int | slice:
         raise InputError(f"pos_slice={shown(given)}: an index, a slice, or a slice's ends")
     cut = slice(*(None if end is None else whole(end, "pos_slice") for end in wanted))
     if cut.step == 0:
-        raise InputError(f"pos_slice={shown(given)}: a step of 0 comes by nothing")
+        raise InputError(f"pos_slice={shown(given)}: a step of 0 goes nowhere")
     return cut
 
 

@@ -92,7 +92,7 @@ def refuse_unreached(
     for name, who in watched:
         if vlm.hook_dict[name].fired == before[name]:
             raise UnreachedPointError(
-                f"{name} was asked for by {who}, but this pass never came by"
+                f"{name} was asked for by {who}, but this pass never reached it"
                 + ("" if "pixel_values" in tensors else ": these inputs hold no image")
             )
 
@@ -139,7 +139,7 @@ def refuse_unfinished(interventions: Sequence[Intervention], lengths: Sequence[i
 
 
 def see(x: Tensor, hook: WiredPoint, seen: dict[str, Tensor]) -> None:
-    """A hook that notes what comes by."""
+    """A hook that notes the activation."""
     seen[hook.point.name] = x
 
 

@@ -18,7 +18,7 @@ class _Enough(BaseException):
 
 @contextmanager
 def last_of(vlm: Wired, watched: Sequence[str]) -> Iterator[None]:
-    """End the pass inside once it has come by all of these points.
+    """End the pass inside once it has reached all of these points.
 
     Raises:
         InputError: no point, or the logits, which are what comes last.

@@ -1,4 +1,4 @@
-"""A hook point of a transformers model: who watches it, and what they make of what comes by."""
+"""A hook point of a transformers model: who watches it, and what they make of its activations."""
 
 import re
 from collections.abc import Callable
@@ -45,7 +45,7 @@ class WiredPoint(HookPoint):
 
     Attributes:
         point: its name, axes and meaning.
-        fired: how often activations came by since it was last set to 0.
+        fired: how often a pass reached it since it was last set to 0.
     """
 
     def __init__(self, point: Point, tap: Tap, sizes: dict[str, int], wire: Line):

@@ -40,7 +40,7 @@ class Wire:
         return module
 
     def watched(self, stages: Sequence[str]) -> list[WiredPoint]:
-        """The points of some stages that have hooks, in the order in which a pass comes by."""
+        """The points of some stages that have hooks, in the order in which a pass reaches them."""
         found = [p for p in self.points if p.tap.stage in stages and p.watched]
         # hook_embed before block 0's; the heads' writes, then their sum.
         return sorted(found, key=lambda p: (p.point.layer is not None, p.tap.stage == "out"))

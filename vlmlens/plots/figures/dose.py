@@ -27,7 +27,7 @@ def dose(
             ``dose`` holds numbers: a shuffled share, a factor, a number of tokens.
         by: a dimension with one curve for each entry, such as ``model`` or ``category``.
         title: above the curves.
-        reference: a level to compare with, such as the accuracy of guessing.
+        reference: a level to compare with, such as the chance level.
         log: whether doses stand on a logarithmic axis, such as token counts.
 
     Raises:

@@ -25,8 +25,8 @@ KEPT = {
 def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
     """One row for each category: both accuracies on the left, the index on the right.
 
-    A dot is the estimate, the soft bar behind it its 95 % interval, and a short upright stroke
-    the accuracy of guessing. A PSI of 0 means that the order of the vision tokens does not
+    A dot is the estimate, the soft bar behind it its 95 % interval, and a short vertical line
+    the chance level. A PSI of 0 means that the order of the vision tokens does not
     matter, 100 that shuffling them leaves no answer right; below 0, shuffling helps. Of a table
     whose attribute ``reference`` is ``"own"`` (answers held against the model's own) the left
     shows the share of answers that shuffling keeps, and the right the share that it changes.
@@ -151,9 +151,9 @@ def _chance(table: xr.Dataset) -> go.Scatter:
         y=list(range(len(chance))),
         mode="markers",
         marker={"symbol": "line-ns-open", "size": 16, "color": MUTED, "line": {"width": 2}},
-        name="guessing",
+        name="chance level",
         legendrank=2000,
-        hovertext=[f"guessing: {value:.1f} %" for value in chance],
+        hovertext=[f"chance level: {value:.1f} %" for value in chance],
         hoverinfo="text",
     )
 

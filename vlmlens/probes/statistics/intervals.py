@@ -94,7 +94,7 @@ def mean_map(
 ) -> xr.Dataset:
     """The mean of every cell of a map and its 95 % interval.
 
-    Samples that share a picture (several questions about one) are no independent draws: the
+    Samples that share a picture (several questions about one) are not independent draws: the
     interval is over pictures, where the coordinate ``picture`` tells them, or over what ``scene``
     names. See ``estimates.ratio_interval`` and ``share_interval`` for the formulas, and
     docs/statistics.md for what they were measured to cover.
