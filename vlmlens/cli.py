@@ -97,10 +97,14 @@ def diagnose(
     data: Annotated[
         str,
         typer.Option(
-            help="shapes-2d, a folder of images, a parquet file of questions, or a published set: "
+            help="shapes-2d, a folder of images, a table of questions, or a published set: "
             "NAME:SPLIT@FOLDER."
         ),
     ] = "shapes-2d",
+    columns: Annotated[
+        str | None,
+        typer.Option(help="What holds what in a table: question=text,answer=label,image=file."),
+    ] = None,
     prompt: Annotated[
         str, typer.Option(help="Which of a published set's own ways to ask; its first by default.")
     ] = "",
@@ -175,10 +179,18 @@ def diagnose(
     if samples is None and data == "shapes-2d":
         samples = 240
     asked = datasets.load(
-        data, samples=samples, seed=seed, question=question, prompt=prompt, check=False
+        data,
+        samples=samples,
+        seed=seed,
+        question=question,
+        prompt=prompt,
+        columns=columns,
+        check=False,
     )
     datasets.check_pictures(asked, most=allowed(max_failed, len(asked)))
-    left = datasets.left_out(data) if at_home(data).is_dir() and data != "shapes-2d" else []
+    left = (
+        datasets.left_out(data, question) if at_home(data).is_dir() and data != "shapes-2d" else []
+    )
     err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False, soft_wrap=True)
     # The data is known to be in order: only now does it pay to import torch.
     from vlmlens import experiments, report

@@ -1,6 +1,6 @@
 """Data sets: functions that give samples, lazy in their images. No torch here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vlmlens import moved
@@ -9,10 +9,12 @@ from vlmlens.datasets import shapes
 from vlmlens.datasets.benchmarks import BENCHMARKS, asked_for, recognised
 from vlmlens.datasets.draw import drawn
 from vlmlens.datasets.files import check_pictures
-from vlmlens.datasets.folders import image_folder, left_out
+from vlmlens.datasets.folders import NAMES, image_folder, left_out, table_of, ways_to_ask
+from vlmlens.datasets.reading import ENDINGS
 from vlmlens.datasets.shapes import shapes_2d
 from vlmlens.datasets.shapes.pairs import Pair, counterfactual_pairs
-from vlmlens.datasets.shapes.parquet import read_parquet, write_parquet
+from vlmlens.datasets.shapes.parquet import is_published, read_parquet, write_parquet
+from vlmlens.datasets.tables import read_table
 from vlmlens.errors import DataError
 from vlmlens.picture import at_home
 from vlmlens.sample import Sample
@@ -29,6 +31,7 @@ __all__ = [
     "left_out",
     "load",
     "read_parquet",
+    "read_table",
     "shapes_2d",
     "write_parquet",
 ]
@@ -37,6 +40,7 @@ DATASETS: dict[str, Callable[..., list[Sample]]] = {
     "shapes-2d": shapes_2d,
     "image-folder": image_folder,
     "parquet": read_parquet,
+    "table": read_table,
 }
 
 
@@ -48,20 +52,24 @@ def load(
     seed: int = 0,
     question: str | None = None,
     prompt: str = "",
+    columns: Mapping[str, str] | str | None = None,
     check: bool = True,
 ) -> list[Sample]:
     """Samples of a data set, given as people name it on a command line.
 
     Args:
-        data: ``"shapes-2d"``, a folder of images, a ``.parquet`` file, or a published set by its
-            name, with a split and the folder of its files: ``"pope"``, ``"pope:random@FOLDER"``.
+        data: ``"shapes-2d"``, a folder of images, a table of questions (``.csv``, ``.tsv``,
+            ``.json``, ``.jsonl``, ``.parquet``), or a published set by its name, with a split and
+            the folder of its files: ``"pope"``, ``"pope:random@FOLDER"``.
         samples: at most how many; by default all of a folder or file, and 600 of shapes-2d.
             Of more, as many are drawn by the seed and kept in their order.
         seed: what shapes-2d draws its scenes by, and what chooses among too many samples.
         question: what is asked of each image of a folder that holds no table of questions.
         prompt: which of a published set's own ways to ask; by default its first.
-        check: read every image of a folder or parquet file once, so that what is missing or damaged
-            is named now.
+        columns: what holds what in a table of one's own: ``{"question": "text"}``, or
+            ``"question=text,answer=label"``; see ``read_table``.
+        check: read every image of a folder or table once, so that what is missing or damaged is
+            named now.
 
     Raises:
         DataError: there is no such data set, it holds nothing that can be used, or it asks its
@@ -77,33 +85,56 @@ def load(
         raise DataError(f"{data} asks its own questions: {question!r} would be asked of no image")
     if prompt and published is None:
         raise DataError(f"prompt={prompt!r} is a way to ask a published set; {data} is none")
+    if columns is not None and (published is not None or data == "shapes-2d"):
+        raise DataError(f"columns={columns!r} are of a table of your own; {data} is none")
     if published is not None:
         benchmark, split, folder = published
         return drawn(benchmark.load(folder, split, prompt), samples, seed)
     if data == "shapes-2d":
         return shapes_2d(seed=seed) if samples is None else shapes_2d(samples, seed=seed)
-    if path.suffix.lower() == ".parquet" and here != "folder":
-        chosen = read_parquet(path, samples=samples, seed=seed)
-        if check:
-            check_pictures(chosen)
-        return chosen
     if here == "folder":
-        try:
-            found = image_folder(path, question=question, check=False)
-        except DataError as error:
-            if (benchmark := recognised(path)) is None:
-                raise
-            raise DataError(
-                f"{error}. It looks like {benchmark.title} as it is published: ask for it as "
-                f"{benchmark.name}@{path}"
-            ) from error
-        chosen = drawn(found, samples, seed)
-        if check:
-            check_pictures(chosen)
-        return chosen
+        chosen = drawn(_folder(path, question, columns), samples, seed)
+    elif here and path.suffix.lower() in ENDINGS:
+        chosen = _file(path, samples, seed, columns)
+    else:
+        raise _unknown(data, here)
+    if check:
+        check_pictures(chosen)
+    return chosen
+
+
+def _folder(
+    path: Path, question: str | None, columns: Mapping[str, str] | str | None
+) -> list[Sample]:
+    published = recognised(path)
+    advice = published and (
+        f"It looks like {published.title} as it is published: ask for it as {published.name}@{path}"
+    )
+    table = table_of(path) if advice and question is None and columns is None else None
+    if table is not None and table.name not in NAMES:
+        raise DataError(f"{table} is not read so. {ways_to_ask(path)}. {advice}")
+    try:
+        return image_folder(path, question=question, columns=columns, check=False)
+    except DataError as error:
+        if advice is None:
+            raise
+        raise DataError(f"{error}. {advice}") from error
+
+
+def _file(
+    path: Path, samples: int | None, seed: int, columns: Mapping[str, str] | str | None
+) -> list[Sample]:
+    if path.suffix.lower() != ".parquet" or not is_published(path):
+        return drawn(read_table(path, columns=columns), samples, seed)
+    if columns is not None:
+        raise DataError(f"{path} is in the columns of 2DS, which are known: leave columns= out")
+    return read_parquet(path, samples=samples, seed=seed)
+
+
+def _unknown(data: str | Path, here: str) -> DataError:
     state = "is a file of no kind that we read" if here else "is not there"
-    raise DataError(
+    return DataError(
         f"no data set {str(data)!r}: as a path, it {state}. There is: shapes-2d, the path of a "
-        "folder of images (with a questions.csv or questions.jsonl, if you like), that of "
-        "a .parquet file in the columns of 2DS, and published sets: " + ", ".join(BENCHMARKS)
+        "folder of images (with a table of questions, if you like), that of a table of questions "
+        f"({', '.join(ENDINGS)}), and published sets: " + ", ".join(BENCHMARKS)
     )

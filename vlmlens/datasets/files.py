@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from vlmlens.datasets.reading.pictures import InParquet
+from vlmlens.datasets.reading import Base64, InParquet
 from vlmlens.errors import DataError, ImageError
 from vlmlens.picture import Encoded, Picture, know_heif, open_picture, printable
 from vlmlens.sample import Sample
@@ -17,7 +17,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".gif", "
 #: What Pillow recognises by its content alone, whatever the file is called; HEIF with a plugin.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM", "QOI")
 #: Pictures that are bytes somewhere, which may be damaged.
-STORED = (str, Path, Encoded, InParquet)
+STORED = (str, Path, Encoded, InParquet, Base64)
 #: Endings that questions and answers are published under, packed or not; and, of other files,
 #: words of their names that say as much.
 SHEETS = (".csv", ".tsv", ".xls", ".xlsx", ".ods")

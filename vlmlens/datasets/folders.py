@@ -1,42 +1,50 @@
 """A folder of the user's own images, with a table of questions or without one."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from vlmlens.checks import told
-from vlmlens.datasets.files import SUFFIXES, check_pictures, listing, named, plugin
-from vlmlens.datasets.tables import COLUMNS, NAMES, REQUIRED, choices_of, rows, text_of
+from vlmlens.datasets.files import SUFFIXES, Listing, check_pictures, listing, named, plugin
+from vlmlens.datasets.reading import ENDINGS
+from vlmlens.datasets.tables import read_table
 from vlmlens.errors import DataError
-from vlmlens.graders import right_choice
 from vlmlens.picture import at_home, printable
 from vlmlens.sample import Sample
 
 QUESTION = "Describe the image."
+#: Tables that are read whatever else lies beside them.
+NAMES = ("questions.csv", "questions.jsonl")
 
 
 @told
 def image_folder(
-    folder: str | Path, *, question: str | None = None, check: bool = True
+    folder: str | Path,
+    *,
+    question: str | None = None,
+    columns: Mapping[str, str] | str | None = None,
+    check: bool = True,
 ) -> list[Sample]:
     """Samples of the images in a folder.
 
-    With a table in it, one sample a row. ``questions.csv`` has a header with ``image`` (relative to
-    the folder), ``question``, ``answer`` (empty where nobody knows it) and perhaps ``choices``
-    (``yes|no``), ``category`` and ``id``; ``questions.jsonl`` has the same keys, an object a
-    line, choices as a list. Other columns are named in the log, and not read.
+    With a table in it, one sample a row: ``questions.csv`` or ``questions.jsonl``, or the only
+    table (CSV, TSV, JSON, JSON lines, parquet) of another name, in the columns of ``read_table``:
+    ``image`` (relative to the folder), ``question``, ``answer`` (empty where nobody knows it) and
+    perhaps ``choices`` (``yes|no``, or a list), ``category`` and ``id``.
 
     Without a table, one sample for every image in it and in its subfolders, in the order of
     their paths, which are their ids. Linked folders are followed, each folder once; hidden files
     are left out. An image is what Pillow can open, whatever its ending (``.heic`` where
     ``pillow-heif`` is installed); of an animation the first picture is seen.
-    Files that are none are named in the log. A file that may hold questions (``Questions.csv``,
-    ``annotations.json``) is never passed over: either it is written as such a table, or
-    ``question`` says that all images are asked the same.
+    Files that are none are named in the log. A file that may hold questions (``annotations.xml``,
+    one of several tables) is never passed over: either it is read, or ``question`` says that all
+    images are asked the same.
 
     Args:
         folder: where the images are.
         question: what is asked of every image, where there is no table; by default, if nothing
             there looks like one either, ``"Describe the image."``.
+        columns: what the table's columns hold, where their names do not say so.
         check: read every image once, so that what is missing or damaged is named now.
 
     Raises:
@@ -50,37 +58,54 @@ def image_folder(
         raise DataError(f"cannot read the image folder {printable(folder)}: {state}")
     if question is not None and not question.strip():
         raise DataError("the question is empty; say what is asked of every image")
-    tables = [folder / name for name in NAMES if (folder / name).is_file()]
-    if len(tables) == 2:
-        raise DataError(f"{folder} holds both {' and '.join(NAMES)}; keep one of them")
-    if tables and question is not None:
+    table, there = _looked(folder, question)
+    if table is not None and question is not None:
         raise DataError(
-            f"{tables[0]} asks its own questions, so {question!r} would be asked of no image; "
+            f"{table} asks its own questions, so {question!r} would be asked of no image; "
             "leave it out, or take the table away"
         )
-    found = _asked(folder, tables[0]) if tables else _found(folder, question)
+    if table is None and columns is not None:
+        raise DataError(f"columns={columns!r} are of a table, and none in {folder} is read")
+    found = _asked(table, columns) if table else _found(folder, there, question)
     if check:
         check_pictures(found)
     return found
 
 
-def left_out(folder: str | Path) -> list[str]:
+def table_of(folder: str | Path) -> Path | None:
+    """The table that ``image_folder`` reads questions from; None for none."""
+    return _looked(at_home(folder), None)[0]
+
+
+def left_out(folder: str | Path, question: str | None = None) -> list[str]:
     """The files that ``image_folder`` leaves out, as it names them; none where a table asks."""
     folder = at_home(folder)
-    if any((folder / name).is_file() for name in NAMES):
+    table, there = _looked(folder, question)
+    if table is not None:
         return []
-    there = listing(folder)
     return [printable(path.relative_to(folder)) for path in (*there.tables, *there.others)]
 
 
-def _found(folder: Path, question: str | None) -> list[Sample]:
+def _looked(folder: Path, question: str | None) -> tuple[Path | None, Listing]:
+    """The table that asks, and what there is where none does."""
+    own = [folder / name for name in NAMES if (folder / name).is_file()]
+    if len(own) == 2:
+        raise DataError(f"{folder} holds both {' and '.join(NAMES)}; keep one of them")
+    if own:
+        return own[0], Listing((), (), ())
     there = listing(folder)
+    if question is None and len(there.tables) == 1:
+        (one,) = there.tables
+        if one.parent == folder and one.suffix.lower() in ENDINGS:
+            return one, there
+    return None, there
+
+
+def _found(folder: Path, there: Listing, question: str | None) -> list[Sample]:
     if there.tables and question is None:
         raise DataError(
             f"{folder} holds {named(there.tables, folder)}, which may hold questions and would not "
-            f"be read. Questions are read from {' or '.join(NAMES)} in the folder itself, in the "
-            f"columns {', '.join(COLUMNS)} (the last three may be left out): write them so, or "
-            "say what every image is asked instead (question=..., or --question)"
+            f"be read. {ways_to_ask(folder)}"
         )
     if left := (*there.tables, *there.others):
         logging.getLogger("vlmlens").warning(
@@ -106,32 +131,19 @@ def _found(folder: Path, question: str | None) -> list[Sample]:
     ]
 
 
-def _asked(folder: Path, table: Path) -> list[Sample]:
-    samples: list[Sample] = []
-    lines: dict[str, str] = {}
-    asked: dict[tuple[str | tuple[str, ...] | None, ...], str] = {}
-    for where, row in rows(table):
-        image, question, answer, category, name = (
-            text_of(row.get(key), key, where) for key in (*REQUIRED, "category", "id")
-        )
-        if not image or not question:
-            raise DataError(f"{where} has an empty {'question' if image else 'image'}; fill it in")
-        choices = choices_of(row.get("choices"), where)
-        if answer and choices and right_choice(answer, choices) is None:
-            raise DataError(f"{where}: the answer {answer!r} is none of the choices {choices}")
-        path = folder / image
-        cells = (str(path), question, answer, choices, category, name)
-        if cells in asked:
-            raise DataError(
-                f"{where} says what {asked[cells]} says already; take one of them out, or give "
-                "them ids that differ"
-            )
-        asked[cells] = where
-        name = name or f"{image}:{len(samples) + 1}"
-        if name in lines:
-            raise DataError(f"{where} has the id {name!r} of {lines[name]}; ids must differ")
-        lines[name] = where
-        samples.append(Sample(question, (path,), answer or None, choices, category, name, where))
-    if not samples:
-        raise DataError(f"{table} asks nothing: below its header, it needs a row for each question")
-    return samples
+def _asked(table: Path, columns: Mapping[str, str] | str | None) -> list[Sample]:
+    try:
+        return read_table(table, columns=columns)
+    except DataError as error:
+        if table.name in NAMES:
+            raise
+        raise DataError(f"{error}. {ways_to_ask(table.parent)}") from error
+
+
+def ways_to_ask(folder: Path) -> str:
+    """What to do for the questions of a folder whose tables are not read."""
+    return (
+        f"Questions are read from {' or '.join(NAMES)}, or from the only other table in the folder "
+        f"itself ({' '.join(ENDINGS)}): name the one you mean ({folder}/...), or say what every "
+        "image is asked instead (question=..., or --question)"
+    )

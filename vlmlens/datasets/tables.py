@@ -1,142 +1,135 @@
-"""Rows of a table of questions: ``questions.csv`` or ``questions.jsonl``."""
+"""A table of questions, in any format that is read: a row is a question about pictures."""
 
-import csv
-import json
 import logging
-from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
-from io import StringIO
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from vlmlens.checks import told
+from vlmlens.datasets.benchmarks.benchmark import Prompt
+from vlmlens.datasets.reading import Base64, Columns, Row, as_mapping, rows
+from vlmlens.datasets.reading.cells import choices_of, options_of, pictures_of, text_of
+from vlmlens.datasets.reading.columns import USUAL
 from vlmlens.errors import DataError
+from vlmlens.graders import right_choice
+from vlmlens.picture import at_home
+from vlmlens.sample import Picture, Sample
 
-NAMES = ("questions.csv", "questions.jsonl")
-REQUIRED = ("image", "question", "answer")
-COLUMNS = (*REQUIRED, "choices", "category", "id")
-
-
-def rows(table: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each row of a table, with the words that say where it is.
-
-    Columns that nobody reads are named in a line of the log.
-
-    Raises:
-        DataError: it cannot be read, or a row or column cannot be used.
-    """
-    try:
-        text = table.read_text(encoding="utf-8-sig")  # Excel begins with a byte order mark
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the table {table}: {error}; save it as UTF-8") from error
-    unread: dict[str, None] = {}
-    for where, row in (_csv if table.suffix == ".csv" else _jsonl)(table, text):
-        unread |= dict.fromkeys(name for name in row if name and name not in COLUMNS)
-        yield where, row
-    if unread:
-        logging.getLogger("vlmlens").warning(
-            "%s: the columns %s are not read; there is: %s",
-            table,
-            ", ".join(unread),
-            ", ".join(COLUMNS),
-        )
+#: How a question is put whose options stand in columns A, B, ...: as lmms-eval and LLaVA do.
+LETTERS = Prompt(
+    "{question}\n{options}\nAnswer with the option's letter from the given choices directly.",
+    answer="{letter}",
+)
+#: So many rows that cannot be used are told; of more, how many there are.
+TOLD = 10
 
 
-def text_of(value: Any, key: str, where: str) -> str:
-    """A cell as text without space around it; ``""`` where there is none.
+@told
+def read_table(path: str | Path, *, columns: Mapping[str, str] | str | None = None) -> list[Sample]:
+    """The questions of a CSV, TSV, JSON, JSON lines or parquet file, a sample a row.
 
-    Raises:
-        DataError: neither a text nor a number.
-    """
-    if value is None or value != value:  # NaN is what some write where nothing is known
-        return ""
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    raise DataError(f"{where}: {key} is {value!r}; write it as text")
-
-
-def choices_of(value: Any, where: str) -> tuple[str, ...]:
-    """The choices of a cell: a list of texts, or one text with ``|`` between them.
-
-    Raises:
-        DataError: something else, or a single choice.
-    """
-    parts = value.split("|") if isinstance(value, str) else () if value is None else value
-    if not isinstance(parts, list | tuple):
-        raise DataError(f"{where}: choices is {value!r}; write a list of texts")
-    found = tuple(text for part in parts if (text := text_of(part, "a choice", where)))
-    if len(found) == 1:
-        raise DataError(
-            f"{where}: choices is {value!r}, a single one; write them as yes|no, or as a list; or "
-            "leave it empty"
-        )
-    if len(set(found)) < len(found):
-        raise DataError(f"{where}: choices is {value!r}, which holds one of them twice")
-    return found
-
-
-def check_columns(there: Iterable[str], where: str, noun: str = "") -> None:
-    """Refuse a table that lacks a column, or has one by another spelling.
+    Columns are known by their usual names (``image``, ``question``, ``answer`` and perhaps
+    ``choices``, ``category``, ``id``; see ``reading.columns.USUAL``), or as ``columns`` names them.
+    A picture is a file's name, relative to the table's folder; base64; a data URL; or bytes, as the
+    hub's parquet files hold them. Where options stand in columns ``A``, ``B``, ..., as VLMEvalKit
+    writes them, they are listed below the question and its answer is a letter; an image there may
+    be the ``index`` of another row, which holds it. Other columns are named in the log.
 
     Args:
-        there: the names of its columns.
-        where: the words that say which table, or which row, has them.
-        noun: what they are called.
+        path: of the table.
+        columns: what holds what: ``{"question": "text"}``, or ``"question=text,answer=label"``.
 
     Raises:
-        DataError: names what there is, and the nearest name.
+        DataError: no such file, a column that is missing (the nearest is named), or rows that
+            cannot be used; the first ten are told.
+
+    Example:
+        >>> samples = read_table("mine.tsv", columns="answer=label")  # doctest: +SKIP
     """
-    there = [str(name) for name in there]
-    absent = [name for name in COLUMNS if name not in there]
-    meant = {}
-    for name in there:
-        near = get_close_matches(name.strip().lower(), absent, n=1, cutoff=0.82)
-        if name not in COLUMNS and near:
-            meant[name] = near[0]
-    advice = "".join(f"; {name!r} is not read: write {near}" for name, near in meant.items())
-    if missing := [name for name in REQUIRED if name in absent]:
-        raise DataError(
-            f"{where} has no {noun}{', '.join(missing)}; there is: {', '.join(there) or 'nothing'}"
-            + advice
+    path = at_home(path)
+    known = Columns(as_mapping(columns))
+    asked = _Asked()
+    for row in rows(path, known.look):
+        asked.add(row, known, path.parent)
+    known.finish()
+    if known.unread:
+        logging.getLogger("vlmlens").warning(
+            "%s: the columns %s are not read; there is: %s (--columns FIELD=COLUMN reads another)",
+            path,
+            ", ".join(known.unread),
+            ", ".join(USUAL),
         )
-    if meant:
-        raise DataError(f"{where} has {noun}names that nobody reads{advice}")
+    return asked.samples(path)
 
 
-def _csv(table: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(StringIO(text), strict=True, skipinitialspace=True)
-    try:
-        header = list(reader.fieldnames or ())
-        check_columns(header, str(table), "column ")
-        if twice := [name for name in dict.fromkeys(header) if name and header.count(name) > 1]:
-            raise DataError(f"{table} has the column {', '.join(twice)} twice; keep one of them")
-        for row in reader:
-            where = f"{table}, line {reader.line_num}"
-            if None in row:
-                raise DataError(
-                    f"{where} has more cells than the header; put text with commas in double quotes"
-                )
-            if short := [name for name in REQUIRED if row[name] is None]:
-                raise DataError(
-                    f"{where} ends before its {', '.join(short)}; write every cell, empty ones too"
-                )
-            yield where, row
-    except csv.Error as error:
-        raise DataError(f"cannot read {table}, line {reader.reader.line_num}: {error}") from error
+class _Asked:
+    """The questions so far, and what was wrong with rows."""
 
+    def __init__(self):
+        self.found: list[Sample] = []
+        self.wrong: list[str] = []
+        self.names: dict[str, str] = {}
+        self.cells: dict[tuple, str] = {}
+        #: Pictures that stand in the table, by their rows' ids; and, by a sample's place, names of
+        #: files that may be such an id.
+        self.held: dict[str, Picture] = {}
+        self.files: dict[int, str] = {}
 
-def _jsonl(table: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    # Not splitlines: it would also cut a text at U+2028, which JSON allows inside strings.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{table}, line {number}"
+    def add(self, row: Row, known: Columns, folder: Path) -> None:
         try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise DataError(f"cannot read {where}: {error}") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{where} is no object; write {{...}} on each line")
-        check_columns(row, where)
-        yield where, row
+            self._add(row, known, folder)
+        except DataError as error:
+            self.wrong.append(str(error))
+
+    def _add(self, row: Row, known: Columns, folder: Path) -> None:
+        where, fields = row.where, known.fields
+        question, answer = (text_of(row[fields[key]], key, where) for key in ("question", "answer"))
+        category, name = (
+            text_of(row.get(fields.get(key, "")), key, where) for key in ("category", "id")
+        )
+        images = pictures_of(row[fields["image"]], folder, where)
+        if not images or not question:
+            raise DataError(f"{where} has an empty {'question' if images else 'image'}; fill it in")
+        options = options_of([row.get(letter) for letter in known.letters], where)
+        choices = options or choices_of(row.get(fields.get("choices", "")), where)
+        right = right_choice(answer, choices) if answer and choices else None
+        if answer and choices and right is None:
+            raise DataError(f"{where}: the answer {answer!r} is none of the choices {choices}")
+        self._once((images, question, answer, choices, category, name), where)
+        cell = row[fields["image"]]
+        file = str(cell).strip() if images[0] == folder / str(cell).strip() else ""
+        name = name or f"{file}:{len(self.found) + 1}".lstrip(":")
+        if name in self.names:
+            raise DataError(f"{where} has the id {name!r} of {self.names[name]}; ids must differ")
+        self.names[name] = where
+        if isinstance(images[0], Base64):
+            self.held[name] = images[0]
+        elif file:
+            self.files[len(self.found)] = file
+        sample = Sample(question, images, answer or None, choices, category, name, where)
+        if options:
+            sample = replace(sample, answer=None if right is None else choices[right])
+            sample = replace(LETTERS.ask(sample), form="letters")
+        self.found.append(sample)
+
+    def _once(self, cells: tuple, where: str) -> None:
+        if cells in self.cells:
+            raise DataError(
+                f"{where} says what {self.cells[cells]} says already; take one of them out, or "
+                "give them ids that differ"
+            )
+        self.cells[cells] = where
+
+    def samples(self, path: Path) -> list[Sample]:
+        if self.wrong:
+            heading = f"{len(self.wrong)} rows cannot be used: " if len(self.wrong) > 1 else ""
+            more = f"; and {len(self.wrong) - TOLD} more" if len(self.wrong) > TOLD else ""
+            raise DataError(heading + "; ".join(self.wrong[:TOLD]) + more)
+        if not self.found:
+            raise DataError(
+                f"{path} asks nothing: below its header, it needs a row for each question"
+            )
+        for place, name in self.files.items():
+            if name in self.held:
+                self.found[place] = replace(self.found[place], images=(self.held[name],))
+        return self.found

@@ -1,6 +1,9 @@
 """Files that others wrote: rows of tables, and the pictures that they name or hold."""
 
-from vlmlens.datasets.reading.pictures import InParquet, lookup
+from vlmlens.datasets.reading.columns import Columns, as_mapping
+from vlmlens.datasets.reading.pictures import Base64, InParquet, lookup
 from vlmlens.datasets.reading.table_rows import ENDINGS, Row, rows
 
-__all__ = ["ENDINGS", "InParquet", "Row", "lookup", "rows"]
+__all__ = [
+    "ENDINGS", "Base64", "Columns", "InParquet", "Row", "as_mapping", "lookup", "rows",
+]  # fmt: skip

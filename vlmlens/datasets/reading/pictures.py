@@ -1,7 +1,8 @@
 """Pictures that a table holds, or names."""
 
+import base64
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from vlmlens.errors import DataError, ImageError
+from vlmlens.picture import Encoded
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,26 @@ class InParquet:
             where = f"{self.path}, row {self.row} of group {self.group}"
             raise ImageError(f"cannot read the image {self.name} of {where}: {error}") from error
         return image
+
+
+@dataclass(frozen=True)
+class Base64:
+    """A picture that a table holds as text, decoded when somebody opens it.
+
+    Attributes:
+        text: the file's bytes, in base64.
+        name: what messages call it.
+    """
+
+    text: str = field(repr=False)
+    name: str
+
+    def __call__(self) -> Image.Image:
+        try:
+            data = base64.b64decode("".join(self.text.split()), validate=True)
+        except ValueError as error:
+            raise ImageError(f"the image of {self.name} is no base64: {error}") from error
+        return Encoded(data, f"of {self.name}")()
 
 
 @lru_cache(maxsize=2)  # neighbours are asked for one after the other

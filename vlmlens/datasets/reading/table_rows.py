@@ -2,30 +2,46 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from vlmlens.datasets.reading.decoded import POINTER, decoded
 from vlmlens.datasets.reading.pictures import InParquet
 from vlmlens.errors import DataError, UnknownColumnError
 
 #: The formats that are read, by the endings of their files.
 ENDINGS = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
+#: What stands between cells; the one of the file's ending is taken where others split no better.
+SEPARATORS = ",\t;"
 
+#: Called with columns, the words for where they stand, and what they are called there.
+Look = Callable[[Sequence[str], str, str], None]
 #: What ``Row.get`` gives back where it is told nothing.
 _NOTHING = object()
+_SPACE = re.compile(r"\s*")
+
+
+def _no_look(names: Sequence[str], where: str, noun: str) -> None:
+    """Columns that nobody looks at."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its cells by column, and the words that say where it is."""
+    """One row: its cells by column, the words that say where it is, and columns that it lacks."""
 
     where: str
     cells: Mapping[str, Any]
+    short: tuple[str, ...] = ()
 
     def __getitem__(self, column: str) -> Any:
+        if column in self.short:
+            raise DataError(
+                f"{self.where} ends before its {column}; write every cell, empty ones too"
+            )
         if column not in self.cells:
             raise UnknownColumnError(column, self.cells, f"({self.where})")
         return self.cells[column]
@@ -51,12 +67,19 @@ class Row:
         raise DataError(f"{self.where}: {column} is {value!r:.60}; it should be text")
 
 
-def rows(path: str | Path) -> Iterator[Row]:
+def rows(path: str | Path, look: Look = _no_look) -> Iterator[Row]:
     """The rows of a parquet, CSV, TSV, JSON or JSON lines file, one after the other.
 
-    JSON may be a list of objects, objects one after the other (in lines or not, whatever the
+    Text is UTF-8, or UTF-16 that says so. Cells are separated by what splits the header best:
+    commas, tabs or semicolons. A row that ends early lacks cells: that is said when one is asked
+    for. JSON may be a list of objects, objects one after the other (in lines or not, whatever the
     file's ending), or one object whose values are objects: its keys then stand in the column ``id``
-    where they have none. Pictures in a parquet file stay there until somebody opens them.
+    where they have none; NaN is a number there, and infinity is refused. Pictures in a parquet
+    file stay there until somebody opens them.
+
+    Args:
+        path: of the file.
+        look: sees the columns, before the rows that have them; also where no row does.
 
     Raises:
         DataError: no such file, no format that is read, or a row that is none.
@@ -69,51 +92,73 @@ def rows(path: str | Path) -> Iterator[Row]:
     if ending not in ENDINGS:
         raise DataError(f"cannot read the table {path}: there is: {', '.join(ENDINGS)}")
     if ending == ".parquet":
-        return _parquet(path)
+        return _parquet(path, look)
     if ending in (".csv", ".tsv"):
-        return _separated(path, "," if ending == ".csv" else "\t")
-    return _json(path)
+        return _separated(path, "," if ending == ".csv" else "\t", look)
+    return _json(path, look)
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")  # Excel begins with a byte order mark
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the table {path}: {error}; save it as UTF-8") from error
-
-
-def _separated(path: Path, separator: str) -> Iterator[Row]:
+def _separated(path: Path, own: str, look: Look) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)  # a picture may stand in a cell, as base64
-    reader = csv.DictReader(StringIO(_read(path), newline=""), delimiter=separator, strict=True)
+    text = decoded(path)
+    mark = _separator(text, own)
+    reader = csv.reader(
+        StringIO(text, newline=""), delimiter=mark, strict=True, skipinitialspace=True
+    )
     try:
-        for row in reader:
+        header = [name.strip() for name in next(filter(None, reader), [])]
+        if twice := [name for name in dict.fromkeys(header) if name and header.count(name) > 1]:
+            raise DataError(f"{path} has the column {', '.join(twice)} twice; keep one of them")
+        look(header, str(path), "column ")
+        for cells in filter(None, reader):
             where = f"{path}, line {reader.line_num}"
-            if None in row or None in row.values():
-                more = "more" if None in row else "fewer"
-                raise DataError(f"{where} has {more} cells than the header; put text in quotes")
-            yield Row(where, row)
+            if len(cells) > len(header):
+                raise DataError(
+                    f"{where} has more cells than the header; put text that holds {mark!r} in "
+                    "double quotes"
+                )
+            yield Row(where, dict(zip(header, cells, strict=False)), tuple(header[len(cells) :]))
     except csv.Error as error:
-        raise DataError(f"cannot read {path}, line {reader.reader.line_num}: {error}") from error
+        raise DataError(f"cannot read {path}, line {reader.line_num}: {error}") from error
 
 
-def _json(path: Path) -> Iterator[Row]:
-    text, at, number = _read(path), 0, 0
-    decoder = json.JSONDecoder(parse_constant=lambda name: _no_number(path, name))
-    while at < len(text):
-        if text[at].isspace():
-            at += 1
-            continue
+def _separator(text: str, own: str) -> str:
+    first = re.search(r"[^\r\n]*\S[^\r\n]*", text)
+    line = first[0] if first else ""
+
+    def parts(mark: str) -> int:
+        return len(next(csv.reader([line], delimiter=mark, skipinitialspace=True), []))
+
+    return max((own, *SEPARATORS), key=parts)  # the first of equals
+
+
+def _json(path: Path, look: Look) -> Iterator[Row]:
+    text, at, line, number = decoded(path), 0, 1, 0
+    decoder = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_once)
+    seen: set[tuple[str, ...]] = set()
+    while True:
+        start = _SPACE.match(text, at).end()  # pyright: ignore[reportOptionalMemberAccess]
+        line += text.count("\n", at, start)
+        if start == len(text):
+            return
         try:
-            value, at = decoder.raw_decode(text, at)
-        except (json.JSONDecodeError, RecursionError) as error:
-            line = text.count("\n", 0, at) + 1
+            value, at = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError) as error:
             raise DataError(f"cannot read {path}, line {line}: {error}") from error
         for cells in _objects(value):
             number += 1
-            where = f"{path}, row {number}"
+            place = f"line {line}"
             if not isinstance(cells, dict):
-                raise DataError(f"{where} is no object but {cells!r:.60}")
+                raise DataError(
+                    f"{path}, {place} is no object, nor a list of them, but holds {cells!r:.60}; "
+                    "write {...}"
+                )
+            where = f"{path}, {place if cells is value else f'row {number}'}"
+            if (names := tuple(cells)) not in seen:
+                look(names, where, "")
+                seen.add(names)
             yield Row(where, cells)
+        line += text.count("\n", start, at)
 
 
 def _objects(value: Any) -> list[Any]:
@@ -124,16 +169,28 @@ def _objects(value: Any) -> list[Any]:
     return [value]
 
 
-def _no_number(path: Path, name: str) -> Any:
-    raise DataError(f"{path} holds {name}, which is no JSON; write null where nothing is known")
+def _constant(name: str) -> float:
+    if name == "NaN":
+        return float("nan")
+    raise ValueError(f"{name} is no number; write null where nothing is known")
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has the name {twice!r} twice; keep one of them")
+    return found
+
+
+def _parquet(path: Path, look: Look) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
+            look(file.schema_arrow.names, str(path), "column ")
             pictures = [field.name for field in file.schema_arrow if _is_picture(field.type)]
             names = [f"{name}.path" for name in pictures]
             others = [name for name in file.schema_arrow.names if name not in pictures]
@@ -148,7 +205,10 @@ def _parquet(path: Path) -> Iterator[Row]:
                     yield Row(f"{path}, row {number}", cells)
                     number += 1
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"cannot read the parquet file {path}: {error}") from error
+        raise DataError(
+            f"cannot read the parquet file {path}: {error}; if it was cloned without git-lfs, "
+            f"{POINTER}"
+        ) from error
 
 
 def _is_picture(kind: Any) -> bool:

@@ -11,8 +11,8 @@ from typing import Any
 from vlmlens.checks import told
 from vlmlens.datasets.draw import drawn
 from vlmlens.datasets.reading import Row
+from vlmlens.datasets.reading.cells import choices_of
 from vlmlens.datasets.shapes import Drawn, Entry
-from vlmlens.datasets.tables import choices_of
 from vlmlens.errors import DataError, ImageError
 from vlmlens.picture import Encoded, Picture, at_home, open_picture
 from vlmlens.sample import Sample
@@ -24,6 +24,17 @@ COLUMNS = ("entry_id", "test_category", IMAGE, "qa_pairs")
 FEW = 16
 #: How many rows are written together. Of a group that a row is wanted of, more may be in memory.
 GROUP = 64
+
+
+def is_published(path: Path) -> bool:
+    """Whether a parquet file has the columns of 2DS, or is none that can be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return "qa_pairs" in pq.read_schema(path).names
+    except (pa.ArrowException, OSError):
+        return True  # which ``read_parquet`` then says
 
 
 @told
