@@ -112,7 +112,7 @@ def open_picture(picture: Picture) -> Image.Image:
     elif isinstance(own, Encoded):
         image = own()
     else:
-        image = own()
+        image = _drawn(own, name)
         if not isinstance(image, Image.Image):
             try:
                 return open_picture(image)
@@ -127,6 +127,20 @@ def open_picture(picture: Picture) -> Image.Image:
         raise ImageError(
             f"cannot read the image {name}: it is no readable image ({error})"
         ) from error
+
+
+def _drawn(draw: Callable[[], Any], name: str) -> Any:
+    """What a function draws.
+
+    Raises:
+        ImageError: it raises, whatever that is.
+    """
+    try:
+        return draw()
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(f"{name} draws no picture: {type(error).__name__}: {error}") from error
 
 
 def of_pixels(pixels: np.ndarray, *, channels_first: bool = False) -> Image.Image:

@@ -12,7 +12,15 @@ from conftest import QUESTIONS, build, picture
 import vlmlens as vl
 from vlmlens.checks import allowed
 from vlmlens.errors import DataError, ImageError, UnknownPointError
-from vlmlens.experiments import Answering, Experiment, Measure, diagnose, permutation_test
+from vlmlens.experiments import (
+    Answering,
+    Experiment,
+    Measure,
+    causal_effects,
+    controls,
+    diagnose,
+    permutation_test,
+)
 from vlmlens.interventions import PermuteVision, Scale
 
 
@@ -204,3 +212,36 @@ def test_a_sample_that_the_experiment_lacks_is_refused(model):
     edits = {"edited": (PermuteVision(where=vl.Where(samples=6)),)}
     with pytest.raises(vl.errors.EmptySelectionError):
         Experiment(model, asked(6), Answering(max_new_tokens=1), edits, batch=2).run()
+
+
+class Going:
+    """A picture that can be opened so many times, and then is gone."""
+
+    def __init__(self, drawn, times):
+        self.drawn, self.left = drawn, times
+
+    def __call__(self):
+        self.left -= 1
+        if self.left < 0:
+            raise OSError("gone")
+        return self.drawn
+
+
+@pytest.mark.parametrize("times", [1, 3, 5, 7, 9, 11, 13, 16, 19, 22])
+@pytest.mark.parametrize("which", ["causal_effects", "controls"])
+def test_what_fails_in_one_of_several_measurements_is_in_none(model, which, times):
+    samples = asked(4)
+    samples[2] = replace(samples[2], images=(Going(picture(2), times),))
+    try:
+        if which == "controls":
+            table = controls(model, samples, ("text only", "blank"), batch=2)
+        else:
+            table = causal_effects(model, samples, {"half": (Scale("hook_embed", by=0.5),)})
+    except vl.VLMLensError as error:
+        assert "gone" in str(error)
+        return
+    there = table["sample"].values.tolist()
+    left_out = [each["id"] for each in json.loads(table.attrs.get("failures", "[]"))]
+    assert sorted(there + left_out) == ["s0", "s1", "s2", "s3"]
+    assert set(left_out) <= {"s2"}
+    assert np.isfinite(table["log_prob"]).all()

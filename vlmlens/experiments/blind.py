@@ -11,6 +11,7 @@ from PIL import Image
 from vlmlens.checks import one_of, told
 from vlmlens.errors import InputError
 from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.failing import in_all
 from vlmlens.experiments.given import as_samples
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Answering, Measure
@@ -140,7 +141,7 @@ def controls(
         asked = samples if kind == ORIGINAL else blinded(samples, kind)
         found = Experiment(model, asked, how, {kind: ()}, "control", batch).run(folder)
         tables.append(found)
-    return joined(tables, "control")
+    return joined(in_all(tables), "control")
 
 
 @told

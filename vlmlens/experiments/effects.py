@@ -9,6 +9,7 @@ import xarray as xr
 from vlmlens.checks import number, shown, told
 from vlmlens.errors import InputError
 from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.failing import in_all
 from vlmlens.experiments.given import as_labelled
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Answering, Comparing, Measure
@@ -55,14 +56,14 @@ def causal_effects(
     Raises:
         InputError: no edits, or one that is called ``"original"``.
     """
-    labelled = {"original": (), **as_labelled(edits)}
-    if "original" in edits:
+    if isinstance(edits, Mapping) and (not edits or "original" in edits):
         raise InputError("give edits by name; 'original' is the name of none of them")
+    labelled = {"original": (), **as_labelled(edits)}
     measures = (
         Comparing(system=system),
         Answering(system=system, max_new_tokens=max_new_tokens, own=own),
     )
-    compared, answered = (
+    compared, answered = in_all(
         Experiment(model, samples, measure, labelled, batch=batch).run(folder)
         for measure in measures
     )

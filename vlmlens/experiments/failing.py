@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import xarray as xr
 
@@ -58,10 +58,9 @@ class Failing:
         first = next(iter(self.errors.values()))
         if not self.worked:
             raise first
-        listed = "; ".join(f"{each['id']}: {each['error']}" for each in self.listed()[:5])
         raise DataError(
             f"{len(self.errors)} of {len(self.names)} samples failed, and max_failed allows "
-            f"{self.limit}: {listed}{' ...' if len(self.errors) > 5 else ''}; mend or leave out "
+            f"{self.limit}: {said_of(self.listed())}; mend or leave out "
             "these samples, or allow more (max_failed=, --max-failed); what was finished is kept"
         ) from first
 
@@ -95,6 +94,31 @@ def left(
     there = set(table["sample"].values.tolist())
     kept = [row for row, name in enumerate(names) if name in there]
     return [samples[row] for row in kept], [names[row] for row in kept]
+
+
+def in_all(tables: Iterable[xr.Dataset]) -> list[xr.Dataset]:
+    """The tables, of the samples that none of them lacks; each names all that failed.
+
+    Raises:
+        DataError: no sample is in all of them.
+    """
+    every = list(tables)
+    lacking = {each["id"]: each for each in failed(*every)}
+    if not lacking:
+        return every
+    names = [name for name in every[0]["sample"].values.tolist() if name not in lacking]
+    if not names:
+        raise DataError(
+            f"every sample failed in one measurement or another: {said_of(lacking.values())}"
+        )
+    told = {"failures": json.dumps(list(lacking.values()))}
+    return [table.sel(sample=names).assign_attrs(told) for table in every]
+
+
+def said_of(failures: Iterable[Mapping[str, str]]) -> str:
+    """The first few failures in a line."""
+    listed = [f"{each['id']}: {each['error']}" for each in failures]
+    return "; ".join(listed[:5]) + (" ..." if len(listed) > 5 else "")
 
 
 def failed(*tables: xr.Dataset) -> list[dict[str, str]]:

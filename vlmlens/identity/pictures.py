@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from vlmlens.identity.digests import digest
-from vlmlens.sample import Picture, Sample, open_picture
+from vlmlens.sample import Picture, Sample, about, open_picture
 
 
 def picture(given: Picture) -> str:
@@ -39,9 +39,10 @@ def scene(sample: Sample) -> str:
     come from: they are one draw of the data, not several.
 
     Raises:
-        ImageError: a file is missing, empty or no image; the message names it.
+        ImageError: a file is missing, empty or no image; the message names it and the sample.
     """
-    return digest(*(picture(one).encode() for one in sample.images)) if sample.images else ""
+    with about(sample):
+        return digest(*(picture(one).encode() for one in sample.images)) if sample.images else ""
 
 
 def unit(sample: Sample) -> str:

@@ -297,6 +297,7 @@ def test_a_closed_one_acts_on_nothing():
         lambda: point.register_forward_hook(lambda *_: None),
         lambda: point.register_forward_pre_hook(lambda *_: None),
         lambda: copy.deepcopy(model),
+        lambda: model.reuse().__enter__(),
     ):
         with pytest.raises(ClosedModelError):
             act()

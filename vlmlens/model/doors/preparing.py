@@ -129,7 +129,11 @@ class Preparing(AsTransformerLens):
 
         Yields:
             A ``Reuse``, which counts, and says why where nothing can be shared.
+
+        Raises:
+            ClosedModelError: the model was closed.
         """
+        self.check_open()
         before = self.shared
 
         def put_back() -> None:
