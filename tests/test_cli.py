@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import vlmlens
 from vlmlens import cli, families
+from vlmlens.cli import tables
 from vlmlens.errors import DataError
 from vlmlens.experiments import Cell
 from vlmlens.report.compatibility import page
@@ -424,5 +425,6 @@ def test_no_line_of_help_ends_in_the_middle(vlmlens_says):
 
 
 def test_what_does_not_exist_is_a_dash():
-    assert cli._interval(float("nan"), float("nan"), ".1f") == cli._plain(float("nan"), "g") == "—"
-    assert cli._interval(1.25, 2.0, ".1f") == "[1.2, 2.0]"
+    nan = float("nan")
+    assert tables.interval(nan, nan, ".1f") == tables.plain(nan, "g") == "—"
+    assert tables.interval(1.25, 2.0, ".1f") == "[1.2, 2.0]"

@@ -8,7 +8,8 @@ import pytest
 import torch
 from conftest import picture
 
-from vlmlens import cli, probes
+from vlmlens import probes
+from vlmlens.cli import tables
 from vlmlens.datasets import shapes_2d
 from vlmlens.errors import NonFiniteError
 from vlmlens.experiments import Answering, Comparing, Experiment, Probing, diagnose, sweep
@@ -102,10 +103,10 @@ def test_a_diagnosis_says_so_and_goes_on_where_it_may(shapes):
     known = found.results["cmb"].notnull().all(["sample", "head"]).values
     assert known.any() and not known.all()
     said = f"{known.sum()} of {known.size} layers"
-    assert said in cli._gaps(found.results["cmb"])
+    assert said in tables.gaps(found.results["cmb"])
     assert any(said in each for each in summary.sentences(found.results, None))
     whole = diagnose(shapes, samples, permutations=1, progress=False).results
-    assert cli._gaps(whole["cmb"]) == ""
+    assert tables.gaps(whole["cmb"]) == ""
     assert not any("have values" in each for each in summary.sentences(whole, None))
 
 

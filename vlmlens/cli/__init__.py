@@ -1,0 +1,19 @@
+"""The command line: each command parses, calls the library and prints; a file for each group."""
+
+import logging
+
+from vlmlens.cli.checking import check, families
+from vlmlens.cli.diagnosing import diagnose
+from vlmlens.cli.fetching import fetch, models
+from vlmlens.cli.terminal import app
+
+for _command in (diagnose, models, fetch, check, families):
+    app.command()(_command)
+
+
+def run() -> None:
+    """The entry point."""
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    # The command says it itself, once.
+    logging.getLogger("vlmlens.experiments.failing").setLevel(logging.ERROR)
+    app()

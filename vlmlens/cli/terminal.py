@@ -1,0 +1,105 @@
+"""The terminal that all commands share: the application, its two streams, options of opening."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import typer.core
+from rich.console import Console
+from rich.markup import escape
+
+import vlmlens
+from vlmlens.checks import one_of
+from vlmlens.errors import InputError, VLMLensError
+
+
+class Told(typer.core.TyperGroup):
+    """Commands whose errors end in one line, and which say so when they are interrupted."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; what is a bug keeps its traceback."""
+        try:
+            return super().invoke(ctx)
+        except VLMLensError as error:
+            said = str(error)
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # a full disk, a folder that may not be written to, ...
+            said = ": ".join(filter(None, (error.strerror or str(error), error.filename)))
+        except KeyboardInterrupt:
+            again = "; run the same command again, and it goes on where it stopped"
+            err.print(f"interrupted{again if ctx.invoked_subcommand == 'diagnose' else ''}")
+            raise typer.Exit(130) from None
+        err.print(f"[bold red]error:[/] {escape(' '.join(said.split()))}", soft_wrap=True)
+        raise typer.Exit(2)
+
+
+app = typer.Typer(
+    help="See how a vision-language model sees where things are.",
+    cls=Told,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",  # which joins the lines of a paragraph
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+#: Options of every command that opens a model.
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; as it was saved.")]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of a model of the Hugging Face hub.")
+]
+Attention = Annotated[
+    str | None, typer.Option(help="sdpa or eager; by default what transformers takes.")
+]
+Trust = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with a hub's model.")
+]
+
+
+def _version(asked: bool) -> bool:
+    if asked:
+        out.print(f"vlmlens {vlmlens.__version__}", highlight=False)
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Which version this is."),
+    ] = False,
+) -> None:
+    """See how a vision-language model sees where things are."""
+
+
+def opening(
+    model: str | None,
+    device: str | None,
+    dtype: str | None,
+    revision: str | None,
+    attention: str | None,
+    trust_remote_code: bool,
+) -> dict[str, Any]:
+    """What was asked of opening a model, and nothing else.
+
+    Raises:
+        InputError: an option that this model would not read.
+    """
+    if attention is not None:
+        one_of(attention, "--attention", ("sdpa", "eager"))
+    here = model is not None and ("/" not in model or Path(model).exists())
+    if here and (revision is not None or trust_remote_code):
+        named = "--revision" if revision is not None else "--trust-remote-code"
+        raise InputError(f"{named} is for models of the hub, owner/name; {model} is none")
+    given = {
+        "device": device,
+        "dtype": dtype,
+        "revision": revision,
+        "attn_implementation": attention,
+        "trust_remote_code": trust_remote_code or None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
