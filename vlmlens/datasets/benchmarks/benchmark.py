@@ -126,7 +126,14 @@ class Benchmark:
         name, form = self.prompt(prompt)
         if not folder.is_dir():
             raise DataError(f"there is no folder {folder}: {self.where_from()}")
-        samples = self.read(folder, chosen)
+        try:
+            samples = self.read(folder, chosen)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # A cell of another type than the published one, such as null where a list should be.
+            raise DataError(
+                f"the files in {folder} are not as {self.title} is published "
+                f"({type(error).__name__}: {error}); {self.where_from()}"
+            ) from error
         if not samples:
             raise DataError(f"{folder} holds no question of {self.name}:{chosen}")
         return [replace(form.ask(sample), form=f"{self.name}/{name}") for sample in samples]

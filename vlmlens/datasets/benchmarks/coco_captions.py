@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
-from vlmlens.datasets.reading import lookup, rows
+from vlmlens.datasets.reading import lookup, only
 from vlmlens.errors import DataError
 from vlmlens.sample import Sample
 
@@ -13,20 +13,18 @@ ORIGIN = "cocodataset.org (annotations/captions_SPLIT.json and the images of tha
 def read(folder: Path, split: str) -> list[Sample]:
     """One sample an image, in the order of the file; its captions are the references."""
     name = f"captions_{split}.json"
-    whole = next(rows(COCO_CAPTIONS.table(folder, name, f"annotations/{name}")))
-    said: dict[int, list[str]] = {}
-    for each in whole["annotations"]:
-        said.setdefault(each["image_id"], []).append(each["caption"].strip())
+    whole = only(COCO_CAPTIONS.table(folder, name, f"annotations/{name}"))
+    said: dict[str, list[str]] = {}
+    for each in whole.rows("annotations", "caption"):
+        said.setdefault(each.text("image_id"), []).append(each.text("caption").strip())
     found = []
-    for each in whole["images"]:
-        where = f"{whole.where}, image {each['id']}"
-        if each["id"] not in said:
-            raise DataError(f"{where} has no caption")
-        image = lookup(each["file_name"], folder, (split, "images", ""), ORIGIN, where)
-        captions = tuple(said[each["id"]])
-        found.append(
-            Sample("Describe the image.", (image,), id=str(each["id"]), references=captions)
-        )
+    for each in whole.rows("images", "image"):
+        name = each.text("id")
+        if name not in said:
+            raise DataError(f"{each.where} has no caption")
+        image = lookup(each.text("file_name"), folder, (split, "images", ""), ORIGIN, each.where)
+        captions = tuple(said[name])
+        found.append(Sample("Describe the image.", (image,), id=name, references=captions))
     return found
 
 

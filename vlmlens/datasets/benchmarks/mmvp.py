@@ -8,6 +8,7 @@ from pathlib import Path
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
 from vlmlens.datasets.benchmarks.letters import chosen, options
 from vlmlens.datasets.reading import lookup
+from vlmlens.datasets.reading.decoded import decoded
 from vlmlens.errors import DataError
 from vlmlens.sample import Sample
 
@@ -24,7 +25,7 @@ def read(folder: Path, split: str) -> list[Sample]:
     """
     table = MMVP.table(folder, "Questions.csv")
     found: dict[int, Sample] = {}
-    reader = csv.reader(StringIO(table.read_text(encoding="utf-8-sig"), newline=""))
+    reader = csv.reader(StringIO(decoded(table), newline=""), strict=True)
     next(reader, None)  # the first heading has been seen as "Index" and as "lndex"
     for cells in reader:
         where = f"{table}, line {reader.line_num}"

@@ -1,10 +1,9 @@
 """VQAv2: open questions, ten people's answers. Goyal et al. 2017, arXiv:1612.00837."""
 
 from pathlib import Path
-from typing import Any
 
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
-from vlmlens.datasets.reading import Row, lookup, rows
+from vlmlens.datasets.reading import Row, lookup, only, rows
 from vlmlens.errors import DataError
 from vlmlens.sample import Picture, Sample
 
@@ -25,33 +24,32 @@ def read(folder: Path, split: str) -> list[Sample]:
     hub, coco = SPLITS[split]
     pattern = f"{hub}-*.parquet"
     if found := sorted([*folder.glob(pattern), *folder.glob(f"data/{pattern}")]):
-        return [_sample(row, row["image"], row.cells) for path in found for row in rows(path)]
+        return [_sample(row, row["image"], row) for path in found for row in rows(path)]
     name = "test-dev2015" if split == "testdev" else coco
-    asked = next(rows(VQA_V2.table(folder, f"v2_OpenEnded_mscoco_{name}_questions.json")))
-    told: dict[Any, dict] = {}
+    asked = only(VQA_V2.table(folder, f"v2_OpenEnded_mscoco_{name}_questions.json"))
+    told: dict[str, Row] = {}
     if split == "validation":
-        answers = next(rows(VQA_V2.table(folder, f"v2_mscoco_{name}_annotations.json")))
-        told = {each["question_id"]: each for each in answers["annotations"]}
+        answers = only(VQA_V2.table(folder, f"v2_mscoco_{name}_annotations.json"))
+        told = {each.text("question_id"): each for each in answers.rows("annotations", "answer")}
     made = []
-    for number, cells in enumerate(asked["questions"]):
-        row = Row(f"{asked.where}, question {number}", cells)
+    for row in asked.rows("questions", "question"):
         file = f"COCO_{coco}_{int(row.text('image_id')):012d}.jpg"
         image = lookup(file, folder, (coco, f"images/{coco}", "images", ""), ORIGIN, row.where)
-        made.append(_sample(row, image, told.get(row["question_id"], {})))
+        made.append(_sample(row, image, told.get(row.text("question_id"), Row(row.where, {}))))
     return made
 
 
-def _sample(row: Row, image: Picture, told: Any) -> Sample:
+def _sample(row: Row, image: Picture, told: Row) -> Sample:
     answers = told.get("answers") or []
-    if answers and not all(
+    if not isinstance(answers, list) or not all(
         isinstance(a, dict) and isinstance(a.get("answer"), str) for a in answers
     ):
         raise DataError(f"{row.where}: answers is {answers!r:.60}; each should have an 'answer'")
-    kind, first = told.get("answer_type") or "", (told.get("question_type") or "")
+    kind, first = told.text("answer_type", ""), told.text("question_type", "")
     return Sample(
         row.text("question"),
         (image,),
-        told.get("multiple_choice_answer"),
+        told.text("multiple_choice_answer", "") or None,
         (),
         kind,
         row.text("question_id"),

@@ -9,6 +9,7 @@ import numpy as np
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
 from vlmlens.datasets.benchmarks.mmvp import LETTER
 from vlmlens.datasets.reading import Row, lookup, rows
+from vlmlens.datasets.reading.decoded import decoded
 from vlmlens.errors import DataError
 from vlmlens.sample import Sample
 
@@ -92,8 +93,8 @@ def _lists(table: Path) -> list[Row]:
     import json
 
     try:
-        found = json.loads(table.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(decoded(table))
+    except (ValueError, RecursionError) as error:
         raise DataError(f"cannot read {table}: {error}") from error
     if not isinstance(found, list) or not all(isinstance(r, list) and len(r) == 3 for r in found):
         raise DataError(f"{table} is no list of an image's number, a right and a wrong caption")

@@ -2,8 +2,8 @@
 
 from vlmlens.datasets.reading.columns import Columns, as_mapping
 from vlmlens.datasets.reading.pictures import Base64, InParquet, lookup
-from vlmlens.datasets.reading.table_rows import ENDINGS, Row, rows
+from vlmlens.datasets.reading.table_rows import ENDINGS, Row, only, rows
 
 __all__ = [
-    "ENDINGS", "Base64", "Columns", "InParquet", "Row", "as_mapping", "lookup", "rows",
+    "ENDINGS", "Base64", "Columns", "InParquet", "Row", "as_mapping", "lookup", "only", "rows",
 ]  # fmt: skip

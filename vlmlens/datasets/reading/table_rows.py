@@ -66,6 +66,29 @@ class Row:
             return default
         raise DataError(f"{self.where}: {column} is {value!r:.60}; it should be text")
 
+    def rows(self, column: str, noun: str) -> list["Row"]:
+        """The objects of a list in a cell, each called by its number.
+
+        Raises:
+            DataError: it is no list of objects.
+        """
+        value = self[column]
+        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+            raise DataError(f"{self.where}: {column} is {value!r:.60}; it should be objects")
+        return [Row(f"{self.where}, {noun} {n}", each) for n, each in enumerate(value)]
+
+
+def only(path: str | Path) -> Row:
+    """The object that a whole JSON file is.
+
+    Raises:
+        DataError: it holds none.
+    """
+    found = next(rows(path), None)
+    if found is None:
+        raise DataError(f"{path} is empty")
+    return found
+
 
 def rows(path: str | Path, look: Look = _no_look) -> Iterator[Row]:
     """The rows of a parquet, CSV, TSV, JSON or JSON lines file, one after the other.
