@@ -19,6 +19,7 @@ from vlmlens.experiments import (
     causal_effects,
     controls,
     diagnose,
+    diagnose_all,
     permutation_test,
 )
 from vlmlens.interventions import PermuteVision, Scale
@@ -245,3 +246,16 @@ def test_what_fails_in_one_of_several_measurements_is_in_none(model, which, time
     assert sorted(there + left_out) == ["s0", "s1", "s2", "s3"]
     assert set(left_out) <= {"s2"}
     assert np.isfinite(table["log_prob"]).all()
+
+
+def test_what_fails_in_a_later_table_only_stops_no_table(model):
+    """A picture that is gone at any moment: every table comes out, and each names what it lacks."""
+    for times in (6, 20, 32, 44, 56, 68):
+        samples = asked(4)
+        gone = samples[2] = replace(samples[2], images=(Going(picture(2), times),))
+        tables = diagnose_all(model, samples, permutations=1, max_new_tokens=2).tables
+        for name, table in tables.items():
+            lacking = [each["id"] for each in json.loads(table.attrs.get("failures", "[]"))]
+            assert set(lacking) <= {gone.id}, name
+        shown = tables["shown"]["sample"].values.tolist()
+        assert {"s0", "s1", "s3"} <= set(shown)

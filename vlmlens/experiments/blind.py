@@ -1,5 +1,6 @@
 """What a model answers without seeing: no image, noise, a blank, another sample's picture."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,9 +10,9 @@ import xarray as xr
 from PIL import Image
 
 from vlmlens.checks import one_of, told
-from vlmlens.errors import InputError
-from vlmlens.experiments.experiment import Experiment
-from vlmlens.experiments.failing import in_all
+from vlmlens.errors import ImageError, InputError
+from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
+from vlmlens.experiments.failing import Failing, failed, in_all
 from vlmlens.experiments.given import as_samples
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Answering, Measure
@@ -73,7 +74,18 @@ def blinded(samples: Sequence[Sample], control: str) -> list[Sample]:
     """
     samples = as_samples(samples)
     one_of(control, "control", CONTROLS)
-    others = _others(samples) if control == "other picture" else []
+    shown = [_shown(sample) for sample in samples] if control == "other picture" else []
+    return _blinded(samples, control, shown)
+
+
+def _shown(sample: Sample) -> frozenset[str]:
+    return frozenset(map(picture, sample.images))
+
+
+def _blinded(
+    samples: Sequence[Sample], control: str, shown: Sequence[frozenset[str]]
+) -> list[Sample]:
+    others = _others(samples, shown) if control == "other picture" else []
     made = []
     for number, sample in enumerate(samples):
         if control == "text only":
@@ -87,9 +99,8 @@ def blinded(samples: Sequence[Sample], control: str) -> list[Sample]:
     return made
 
 
-def _others(samples: Sequence[Sample]) -> list[int]:
+def _others(samples: Sequence[Sample], shown: Sequence[frozenset[str]]) -> list[int]:
     """For every sample the next one, around the end, that shows none of its pictures."""
-    shown = [frozenset(map(picture, sample.images)) for sample in samples]
     # Questions about the same pictures share a counterpart, so each set of them is looked up once.
     first = {pictures: number for number, pictures in reversed(list(enumerate(shown)))}
     distinct = sorted(first.values())
@@ -138,10 +149,39 @@ def controls(
     how = Answering() if measure is None else measure
     tables = []
     for kind in (ORIGINAL, *kinds):
+        if kind == "other picture":
+            tables.append(_with_others(model, samples, how, batch, folder))
+            continue
         asked = samples if kind == ORIGINAL else blinded(samples, kind)
-        found = Experiment(model, asked, how, {kind: ()}, "control", batch).run(folder)
-        tables.append(found)
+        tables.append(Experiment(model, asked, how, {kind: ()}, "control", batch).run(folder))
     return joined(in_all(tables), "control")
+
+
+def _with_others(
+    model: HookedVLM,
+    samples: Sequence[Sample],
+    how: Measure,
+    batch: int,
+    folder: Path | str | None,
+) -> xr.Dataset:
+    """The control that looks at pictures before it runs: those that cannot be read are left out."""
+    failing = Failing(named(samples), MAX_FAILED)
+    shown: dict[int, frozenset[str]] = {}
+    for number, sample in enumerate(samples):
+        try:
+            shown[number] = _shown(sample)
+        except ImageError as error:
+            failing.add(number, error)
+    failing.worked = bool(shown)
+    failing.tell()
+    there = [samples[number] for number in shown]
+    names = [failing.names[number] for number in shown]
+    asked = _blinded(there, "other picture", list(shown.values()))
+    table = Experiment(
+        *(model, asked, how, {"other picture": ()}, "control", batch), names=names
+    ).run(folder)
+    every = [*failing.listed(), *failed(table)]
+    return table.assign_attrs({"failures": json.dumps(every)} if every else {})
 
 
 @told

@@ -12,7 +12,7 @@ from vlmlens.checks import told
 from vlmlens.experiments.blind import CONTROLS, control_table, controls
 from vlmlens.experiments.effects import causal_effects, dose_effects
 from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
-from vlmlens.experiments.failing import left
+from vlmlens.experiments.failing import Failing, batches, in_all, left
 from vlmlens.experiments.given import as_folder, as_samples
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.looking import Looking, boxes_of, named_boxes
@@ -20,7 +20,6 @@ from vlmlens.experiments.measures import Answering, Comparing
 from vlmlens.experiments.recipes import Diagnosis, diagnose, psi_of, shuffles
 from vlmlens.experiments.summary import summarise
 from vlmlens.extras import require
-from vlmlens.identity import unit
 from vlmlens.interventions import Intervention, MovePositions, PermuteVision, RotateRope
 from vlmlens.model import HookedVLM
 from vlmlens.probes.linear import NEEDS as STATES
@@ -120,14 +119,17 @@ def diagnose_all(
     samples, names = left(samples, named(samples), found.results)
     kept = found.results.attrs["reference"] == "own"
     asked = answered_samples(samples, found.results) if kept else samples
-    graded = [sample for sample in asked if sample.answer is not None]
     compared = Experiment(
         *(model, asked, Comparing(system=system), shuffles(permutations), "permutation", batch),
-        *(0, names),
+        *(max_failed, names),
     ).run(cells)
-    results = found.results.assign({name: compared[name] for name in ("kl", "agree", "top_drop")})
+    results, compared = in_all([found.results, compared])
+    results = results.assign({name: compared[name] for name in ("kl", "agree", "top_drop")})
+    samples, _ = left(samples, names, results)
+    asked, names = left(asked, names, results)
+    graded = [sample for sample in asked if sample.answer is not None]
     probed = samples[:PROBED]
-    several = len(set(map(unit, probed))) > 1
+    several = len(set(results["picture"].values[:PROBED].tolist())) > 1
     kinds = [kind for kind in CONTROLS if several or kind != "other picture"]
     answering = Answering(system=system, max_new_tokens=max_new_tokens, own=kept)
     tables = {
@@ -159,12 +161,16 @@ def diagnose_all(
             seed=seed,
         ),
         **(
-            {"linear": linear_table(model, probed, system=system, batch=batch, seed=seed)}
+            {
+                "linear": linear_table(
+                    model, probed, system=system, batch=batch, seed=seed, max_failed=max_failed
+                )
+            }
             if several
             else {}
         ),
         "embedding": _embedding(model, samples),
-        "shown": shown(model, samples[:SHOWN], system=system),
+        "shown": shown(model, samples[:SHOWN], system=system, max_failed=max_failed),
     }
     for table in tables.values():
         table.attrs |= {k: v for k, v in results.attrs.items() if k not in table.attrs}
@@ -185,33 +191,47 @@ def linear_table(
     system: str | None = None,
     batch: int = 32,
     seed: int = 0,
+    max_failed: int | float = MAX_FAILED,
 ) -> xr.Dataset:
-    """``probes.linear_probe`` of every label that these pictures have, over (label, layer)."""
+    """``probes.linear_probe`` of every label that these pictures have, over (label, layer).
+
+    Samples whose pictures cannot be read are left out, up to ``max_failed``.
+    """
     need: Save = STATES[0]
-    runs = [
-        model.run(
-            model.inputs(samples[start : start + batch], system=system), save=need, logits=False
-        )
-        for start in range(0, len(samples), batch)
-    ]
+    failing = Failing(named(samples), max_failed)
+    runs, kept = [], []
+    for some, inputs in batches(model, samples, batch, failing, system=system):
+        runs.append(model.run(inputs, save=need, logits=False))
+        kept += some
+    samples = kept
     layouts = [layout for run in runs for layout in run.inputs.layouts]
     labels: dict[str, str | list[list[str]]] = {"row": "row", "column": "column"}
     if boxes_of(samples) is not None:
         for what in ("color", "shape"):
-            named = [
+            own_labels = [
                 probes.labels_in_boxes(layout, named_boxes(sample, what))
                 for layout, sample in zip(layouts, samples, strict=True)
             ]
-            labels[what] = [[label.split(" ")[-1] for label in own] for own in named]
+            labels[what] = [[label.split(" ")[-1] for label in own] for own in own_labels]
     found = [
         probes.linear_probe(runs, label, seed=seed).drop_vars("per_picture")
         for label in labels.values()
     ]
-    return joined(found, "label", list(labels)).assign_attrs(pictures=len(set(map(unit, samples))))
+    pictures = {each for run in runs for each in run.inputs.units}
+    table = joined(found, "label", list(labels))
+    return table.assign_attrs({"pictures": len(pictures)} | failing.attrs())
 
 
-def shown(model: HookedVLM, samples: Sequence[Sample], *, system: str | None = None) -> xr.Dataset:
+def shown(
+    model: HookedVLM,
+    samples: Sequence[Sample],
+    *,
+    system: str | None = None,
+    max_failed: int | float = MAX_FAILED,
+) -> xr.Dataset:
     """The first pictures patch by patch, where the answer begins.
+
+    Samples whose pictures cannot be read are left out, up to ``max_failed``.
 
     Returns:
         Over (sample, layer, row, column): ``attention`` (heads averaged), ``word`` (logit lens);
@@ -219,9 +239,10 @@ def shown(model: HookedVLM, samples: Sequence[Sample], *, system: str | None = N
         and ``""``, beyond the grid of a smaller image.
     """
     parts = []
-    for sample in samples:
-        lens = probes.lens_needs(model, best=1)
-        run = model.run(model.inputs([sample], system=system), save=[LAST_ROWS, "hook_embed", lens])
+    lens = probes.lens_needs(model, best=1)
+    failing = Failing(named(samples), max_failed)
+    for _, inputs in batches(model, samples, 1, failing, system=system):
+        run = model.run(inputs, save=[LAST_ROWS, "hook_embed", lens])
         rows, columns = run.inputs.layouts[0].grid()
         words = probes.logit_lens(run, lens, model.processor.tokenizer)["word"].isel(rank=0)
         part = xr.Dataset(
@@ -232,7 +253,7 @@ def shown(model: HookedVLM, samples: Sequence[Sample], *, system: str | None = N
             }
         )
         parts.append(part.assign_coords(row=range(rows), column=range(columns)))
-    return joined(parts, "sample", join="outer")
+    return joined(parts, "sample", join="outer").assign_attrs(failing.attrs())
 
 
 def _doses(

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import xarray as xr
 
@@ -13,7 +13,10 @@ from vlmlens.errors import (
     MissingToolError,
     UnknownNameError,
     UnreachedPointError,
+    VLMLensError,
 )
+from vlmlens.inputs import Inputs
+from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
 
 LOG = logging.getLogger(__name__)
@@ -85,6 +88,42 @@ class Failing:
     def attrs(self) -> dict[str, str]:
         """What a table says of them: nothing where none failed."""
         return {"failures": json.dumps(self.listed())} if self.errors else {}
+
+
+def batches(
+    model: HookedVLM,
+    samples: Sequence[Sample],
+    batch: int,
+    failing: Failing,
+    *,
+    system: str | None = None,
+) -> Iterator[tuple[list[Sample], Inputs]]:
+    """Samples and their inputs, batch by batch; those of which none can be made are left out.
+
+    Raises:
+        VLMLensError: more fail than may.
+    """
+    for start in range(0, len(samples), batch):
+        some = list(samples[start : start + batch])
+        try:
+            made = [(some, _whole(model, some, system))]
+        except VLMLensError:  # whose it was is seen one by one
+            made = []
+            for number, sample in enumerate(some, start):
+                try:
+                    made.append(([sample], _whole(model, [sample], system)))
+                except VLMLensError as error:
+                    failing.add(number, error)
+        failing.worked = failing.worked or bool(made)
+        yield from made
+    failing.tell()
+
+
+def _whole(model: HookedVLM, samples: Sequence[Sample], system: str | None) -> Inputs:
+    """Inputs, with their units: nothing is read of a picture any more."""
+    inputs = model.inputs(samples, system=system)
+    assert len(inputs.units) == len(samples)
+    return inputs
 
 
 def left(
