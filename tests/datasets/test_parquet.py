@@ -139,6 +139,14 @@ def test_a_file_without_questions_is_refused(tmp_path):
         read_parquet(published(tmp_path, {"qa_pairs": [{"answer": "top"}]}))
 
 
+@pytest.mark.parametrize("pairs", [3.5, "Why?", True])
+def test_questions_of_another_type_are_refused(tmp_path, pairs):
+    path = published(tmp_path, {"qa_pairs": pairs})
+    for read in (read_parquet, load):
+        with pytest.raises(DataError, match=r"row 0: qa_pairs is .*; it should be a list"):
+            read(path)
+
+
 @pytest.mark.parametrize("choices", ["yesno", ["yes"]])
 def test_choices_are_several_texts(tmp_path, choices):
     with pytest.raises(DataError, match=r"row 0: choices is .*a single one"):

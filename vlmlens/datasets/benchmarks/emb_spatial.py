@@ -1,13 +1,11 @@
 """EmbSpatial-Bench: relations seen from where one stands. Du et al. 2024, arXiv:2406.05756."""
 
-import base64
 from pathlib import Path
 
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
 from vlmlens.datasets.benchmarks.cv_bench import NOTE
-from vlmlens.datasets.reading import Row, rows
+from vlmlens.datasets.reading import Base64, Row, rows
 from vlmlens.errors import DataError
-from vlmlens.picture import Encoded
 from vlmlens.sample import Picture, Sample
 
 
@@ -36,12 +34,7 @@ def _sample(row: Row) -> Sample:
 
 def _image(row: Row) -> Picture:
     image = row["image"]
-    if not isinstance(image, str):
-        return image
-    try:
-        return Encoded(base64.b64decode(image, validate=True), row.text("question_id"))
-    except ValueError as error:
-        raise DataError(f"{row.where}: the image is no base64: {error}") from error
+    return Base64(image, row.where) if isinstance(image, str) else image
 
 
 EMB_SPATIAL = Benchmark(

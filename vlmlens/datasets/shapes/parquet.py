@@ -90,6 +90,8 @@ def questions(
         DataError: a question that is none, or choices that are none.
     """
     pairs = row["qa_pairs"] or []
+    if not isinstance(pairs, list):
+        raise DataError(f"{row.where}: qa_pairs is {pairs!r:.60}; it should be a list of questions")
     found = []
     for i, pair in enumerate(pairs):
         if not isinstance(pair, dict) or not isinstance(pair.get("question"), str):
