@@ -79,6 +79,7 @@ def at(wanted):
         (Region(image=0), [2, 3, 4, 5, 6, 7]),
         (Box(0, 0, 10, 10), [2]),
         (Box(5, 5, 15, 15), [2, 3, 5, 6]),
+        (Box(20, 0, np.inf, np.inf), [4, 7]),  # as far as the picture goes
         (At(0), [1]),  # padding does not count
         (At(range(2)), [1, 2]),
         (At((-1, 0)), [1, 15]),
@@ -206,6 +207,15 @@ def test_the_algebra_of_sets(a, b):
     assert not one[~OWN].any()
 
 
+@pytest.mark.parametrize(
+    "selection",
+    [Region(image=1), Region(columns=(0, 1)), Cell(1, 2, image=0), Box(0, 0, 5, 5.5, image=-1)],
+    ids=repr,
+)
+def test_what_is_printed_is_all_that_it_is(selection):
+    assert eval(repr(selection), vars(positions)) == selection
+
+
 @settings(max_examples=100)
 @given(TREES)
 def test_they_print_as_they_are_written(tree):
@@ -268,6 +278,9 @@ def test_samples_and_steps():
     for unknown in (slice(1, None), slice(0, -1), slice(-2, 3), slice(3, 0, -1)):
         with pytest.raises(InputError, match="say both ends"):  # of how many, nobody knows
             as_steps(unknown)
+    for wrong in (slice(0, 2.5), slice("a", 3), slice(0, True), slice(0, 3, 0)):
+        with pytest.raises(InputError, match="a slice"):
+            as_steps(wrong)
 
 
 def test_a_sample_that_is_not_meant_need_not_have_what_is():

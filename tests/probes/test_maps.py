@@ -23,6 +23,7 @@ from vlmlens.probes.statistics import (
     samples_for_flips,
     samples_for_width,
 )
+from vlmlens.probes.statistics.redrawn import exchanged
 
 
 def layers_heads(x, **coords):
@@ -110,6 +111,21 @@ def test_signs_are_flipped_exactly_where_there_are_few():
     assert "exact" in found.attrs["test"]
     # One cell is the paired permutation test of that cell.
     assert p[0] == pytest.approx(paired_p(cells[:, 0], np.zeros(6)))
+
+
+def test_maps_that_reach_a_size_are_counted_with_those_that_equal_it():
+    """Two cells of five equal values: sizes repeat, and rounding must not tell them apart."""
+    z, null = exchanged(np.full((5, 2), 0.1), 99, 0)
+    every = np.abs(np.array(list(itertools.product([1, -1], repeat=5))).sum(1)) / np.sqrt(5)
+    sizes = np.array([0.0, 1.0, 3.0, 5.0]) / np.sqrt(5)
+    share = (every[:, None] >= sizes - 1e-12).mean(0)
+    assert share.tolist() == [1.0, 1.0, 12 / 32, 2 / 32] and null.exact
+    np.testing.assert_allclose(z, sizes[-1])
+    np.testing.assert_allclose(null.topped(sizes), share)
+    np.testing.assert_allclose(null.pooled(sizes), share)
+    np.testing.assert_allclose(null.reached(sizes[2:]), share[2:])
+    small = np.array([1, 3, 5]) / 500  # as slack that is absolute would not see
+    assert (null.pooled(small) == 1).all() and (null.topped(small) == 1).all()
 
 
 def test_drawn_signs_count_the_data_themselves():

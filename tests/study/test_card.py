@@ -1,5 +1,6 @@
 """A card's tables: groups, intervals, and what the shuffle takes."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 import xarray as xr
 
 from tests.benchmarks.coverage import two_models
+from vlmlens.datasets.shapes import CATEGORIES, CONTROLS, entries
+from vlmlens.study import paired
 from vlmlens.study.card import table as arm_table
-from vlmlens.study.model_card import order, scores, table
+from vlmlens.study.model_card import SEED, order, scores, table
 from vlmlens.study.paired import compared
 from vlmlens.study.runs import stored
 
@@ -50,8 +53,6 @@ def test_without_a_shuffle_nothing_is_said_of_order(found):
 
 
 def test_conditions_are_measured_on_the_same_questions(vlm):
-    from vlmlens.datasets.shapes import entries
-
     answered = scores(vlm, list(entries(3)))
     assert answered["condition"].values.tolist() == ["intact", "shuffled", "noise"]
     assert answered.dims == ("condition", "sample") and not answered.isnull().any()
@@ -73,6 +74,22 @@ def test_two_models_are_compared_question_by_question(found):
         assert row[f"{name}_low"] < row[name] < row[f"{name}_high"]
     with pytest.raises(ValueError, match="align"):
         compared(found, found.isel(sample=[0, 1]))
+
+
+def test_both_models_are_asked_the_questions_of_a_card(found, monkeypatch, capsys):
+    asked = []
+
+    def answered(model, chosen, *, folder):
+        asked.append([entry.id for entry in chosen])
+        return found
+
+    monkeypatch.setattr(paired, "scores", answered)
+    monkeypatch.setattr(paired.HookedVLM, "from_pretrained", contextlib.nullcontext)
+    paired.main("one", "other", each=2)
+    own = entries(18, seed=SEED, split="test", categories=(*CATEGORIES, *CONTROLS))
+    assert asked == [[entry.id for entry in own]] * 2
+    said = capsys.readouterr().out
+    assert "overall, 4 questions\n" in said and "only 4 samples" in said
 
 
 def test_differences_hold_their_level_where_questions_share_pictures():

@@ -206,6 +206,20 @@ PLACES: tuple[Fault, ...] = (
         "max(written.start or 0, written.stop, written.step or 1) < 0",
         ("test_positions.py::test_samples_and_steps",),
     ),
+    Fault(
+        "a selection is printed without its image",
+        "positions/selection.py",
+        "if not (f.default is None and value is None)",
+        "if f.default is not None",
+        ("test_positions.py::test_what_is_printed_is_all_that_it_is",),
+    ),
+    Fault(
+        "a box that goes to the end is refused",
+        "positions/grid.py",
+        "partial(number, finite=False)",
+        "partial(number)",
+        ("test_positions.py::test_positions_that_are_meant",),
+    ),
     # Hooks and edits that write into what they are shown; threads; what is left behind.
     Fault(
         "a hook writes into the activation that the others hold",
