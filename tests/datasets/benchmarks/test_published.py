@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from published_files import CV_ROW, PUBLISHED
+from published_files import CV_ROW, PUBLISHED, lines, put
 
 from vlmlens import datasets
 from vlmlens.datasets.benchmarks import BENCHMARKS, recognised
@@ -137,6 +137,15 @@ def test_the_words_are_those_of_the_set(name, prompt, tmp_path):
     bench, split, _, write = PUBLISHED[name]
     write(tmp_path)
     assert BENCHMARKS[bench].load(tmp_path, split, prompt)[0].question == WORDS[name, prompt]
+
+
+@pytest.mark.parametrize("choices", ["3210", ["3", 2, "1", "0"], None], ids=str)
+def test_choices_that_are_no_list_of_texts_are_no_choices(choices, tmp_path):
+    """Letters of a text would be choices, too: "3210" has a third one."""
+    put(tmp_path, CV_ROW["filename"])
+    lines(tmp_path / "test_2d.jsonl", CV_ROW | {"choices": choices})
+    with pytest.raises(DataError, match=r"choices is .* it should be a list of texts"):
+        BENCHMARKS["cv-bench"].load(tmp_path, "2D")
 
 
 def test_pairs_of_mmvp_are_neighbours_and_corrections_are_said(tmp_path):

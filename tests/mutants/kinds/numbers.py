@@ -195,6 +195,16 @@ NUMBERS: tuple[Fault, ...] = (
         ),
     ),
     Fault(
+        "the letters of a text are choices",
+        "datasets/benchmarks/cv_bench.py",
+        "if not isinstance(choices, list) or not all(",
+        "if not isinstance(choices, list) and not all(",
+        (
+            "datasets/benchmarks/test_published.py"
+            "::test_choices_that_are_no_list_of_texts_are_no_choices",
+        ),
+    ),
+    Fault(
         "corrections of MMVP are not made",
         "datasets/benchmarks/mmvp.py",
         'if split == "corrected":',

@@ -213,13 +213,6 @@ PLACES: tuple[Fault, ...] = (
         "if f.default is not None",
         ("test_positions.py::test_what_is_printed_is_all_that_it_is",),
     ),
-    Fault(
-        "a box that goes to the end is refused",
-        "positions/grid.py",
-        "partial(number, finite=False)",
-        "partial(number)",
-        ("test_positions.py::test_positions_that_are_meant",),
-    ),
     # Hooks and edits that write into what they are shown; threads; what is left behind.
     Fault(
         "a hook writes into the activation that the others hold",
