@@ -13,7 +13,7 @@ from tests.benchmarks import passes, probing, shuffling, sweeping
 from tests.benchmarks.bench import Bench, Job
 from tests.benchmarks.subject import Size
 from tests.benchmarks.timing import Found
-from vlmlens.experiments.recipes import versions
+from vlmlens.experiments.diagnosis import versions
 
 PAGE = Path("docs/benchmarks.md")
 

@@ -16,7 +16,7 @@ from vlmlens import experiments, probes
 from vlmlens.errors import InputError
 from vlmlens.experiments import Comparing, Probing, blinded, summarise
 from vlmlens.experiments.blind import CONTROLS
-from vlmlens.experiments.measures import passes
+from vlmlens.experiments.reads import passes
 from vlmlens.interventions import PermuteVision, Scale
 from vlmlens.sample import Sample
 from vlmlens.select import Where

@@ -25,7 +25,7 @@ from vlmlens.experiments import (
     permutation_test,
     read,
 )
-from vlmlens.experiments.measures import needs
+from vlmlens.experiments.reads import needs
 from vlmlens.interventions import KnockOut, PermuteVision, Scale
 
 

@@ -2,17 +2,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from vlmlens.report.summary import (
-    Estimate,
-    in_category,
-    notes,
-    on_crops,
-    over_samples,
-    permutations,
-    sentences,
-    short,
-    tiles,
-)
+from vlmlens.report.summary import notes, on_crops, permutations, sentences, tiles
+from vlmlens.report.written import Estimate, in_category, over_samples, short
 
 
 def words(results, table=None):

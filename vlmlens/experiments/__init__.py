@@ -2,6 +2,7 @@
 
 from vlmlens.experiments.blind import Blank, Noise, blinded, control_table, controls
 from vlmlens.experiments.cell import Cell
+from vlmlens.experiments.diagnosis import Diagnosis, save
 from vlmlens.experiments.effects import causal_effects, compare, dose_effects
 from vlmlens.experiments.everything import diagnose_all, linear_table, shown
 from vlmlens.experiments.experiment import Experiment
@@ -17,7 +18,7 @@ from vlmlens.experiments.measures import (
     Probing,
     Reciting,
 )
-from vlmlens.experiments.recipes import Diagnosis, diagnose, permutation_test, refuse_unscored, save
+from vlmlens.experiments.recipes import diagnose, permutation_test, refuse_unscored
 from vlmlens.experiments.store import Store
 from vlmlens.experiments.summary import summarise
 from vlmlens.experiments.sweeps import sweep

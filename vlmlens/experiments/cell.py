@@ -8,7 +8,8 @@ import xarray as xr
 from vlmlens.errors import NonFiniteError, VLMLensError
 from vlmlens.experiments.joining import along_samples
 from vlmlens.experiments.keys import Keys
-from vlmlens.experiments.measures import Measure, saves_of
+from vlmlens.experiments.measures import Measure
+from vlmlens.experiments.reads import saves_of
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, in_batches
 from vlmlens.model.reading.finite import broken, watching

@@ -12,7 +12,8 @@ from vlmlens.experiments.cell import Cell
 from vlmlens.experiments.failing import EVERYBODYS, Failing
 from vlmlens.experiments.given import as_folder
 from vlmlens.experiments.keys import Keys
-from vlmlens.experiments.measures import Measure, saves_of
+from vlmlens.experiments.measures import Measure
+from vlmlens.experiments.reads import saves_of
 from vlmlens.experiments.store import Store
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample

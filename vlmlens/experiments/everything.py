@@ -10,6 +10,7 @@ from vlmlens import probes
 from vlmlens.cache import Save
 from vlmlens.checks import told
 from vlmlens.experiments.blind import CONTROLS, control_table, controls
+from vlmlens.experiments.diagnosis import Diagnosis, psi_of
 from vlmlens.experiments.effects import causal_effects, dose_effects
 from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
 from vlmlens.experiments.failing import Failing, batches, in_all, left
@@ -17,7 +18,7 @@ from vlmlens.experiments.given import as_folder, as_samples
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.looking import Looking, boxes_of, named_boxes
 from vlmlens.experiments.measures import Answering, Comparing
-from vlmlens.experiments.recipes import Diagnosis, diagnose, psi_of, shuffles
+from vlmlens.experiments.recipes import diagnose, shuffles
 from vlmlens.experiments.summary import summarise
 from vlmlens.extras import require
 from vlmlens.interventions import Intervention, MovePositions, PermuteVision, RotateRope

@@ -1,6 +1,5 @@
 """What is measured in a cell: a model, some samples and interventions in; a table out."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -8,9 +7,9 @@ import numpy as np
 import xarray as xr
 
 from vlmlens import probes
-from vlmlens.cache import Save
 from vlmlens.checks import Told, settle
 from vlmlens.errors import DataError
+from vlmlens.experiments.reads import needs, passes
 from vlmlens.graders import grade, right_choice, same
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, Run
@@ -281,37 +280,3 @@ def stand_ins(samples: Sequence[Sample]) -> tuple[list[str], xr.DataArray]:
     gold = [known[0] if s.answer is None else s.answer for s in samples] if known else []
     has = [sample.answer is not None for sample in samples]
     return gold, xr.DataArray(has, dims="sample")
-
-
-def needs(chosen: Sequence[Callable]) -> list[Save]:
-    """What these probes read, as their modules say."""
-    found: list[Save] = []
-    for probe in chosen:
-        for item in getattr(sys.modules[probe.__module__], "NEEDS", ()):
-            if item not in found:
-                found.append(item)
-    return found
-
-
-def saves_of(measure: Measure) -> list[Save]:
-    """What a measure's probes read, as their modules say: part of what decides over a result."""
-    return needs(getattr(measure, "probes", ()))
-
-
-def passes(model: HookedVLM, chosen: Sequence[Callable]) -> list[list[Callable]]:
-    """Probes dealt into passes, so that no pass saves one point in two ways."""
-    dealt: list[tuple[list[Callable], dict[str, Save]]] = []
-    for probe in chosen:
-        wanted = {
-            name: Save(name, item.rows, item.reduce)
-            for item in needs([probe])
-            for name in model.matching(item.points)
-        }
-        for together, saved in dealt:
-            if all(saved.get(name, item) == item for name, item in wanted.items()):
-                together.append(probe)
-                saved.update(wanted)
-                break
-        else:
-            dealt.append(([probe], wanted))
-    return [together for together, _ in dealt]

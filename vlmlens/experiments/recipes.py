@@ -1,11 +1,9 @@
 """Whole experiments by name: the paper's permutation test, and the diagnosis of a model."""
 
 import json
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +11,16 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-import vlmlens
 from vlmlens.checks import allowed, number, one_of, told, whole
 from vlmlens.errors import DataError, InputError
+from vlmlens.experiments.diagnosis import Diagnosis, psi_of, versions
 from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
 from vlmlens.experiments.failing import failed, left
-from vlmlens.experiments.folder import claim, write_tables
-from vlmlens.experiments.given import as_folder, as_model, as_samples
+from vlmlens.experiments.folder import claim
+from vlmlens.experiments.given import as_model, as_samples
 from vlmlens.experiments.measures import Answering, Choosing, Diagnosing, Measure
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.model import HookedVLM
-from vlmlens.probes import position_sensitivity_index
 from vlmlens.probes.graded import UNANSWERED
 from vlmlens.probes.psi import ORIGINAL
 from vlmlens.sample import Sample, with_answers_known
@@ -32,7 +29,6 @@ from vlmlens.sample import Sample, with_answers_known
 MOST = 10**6
 SCORING = ("greedy", "likelihood")
 REFERENCES = ("gold", "own")
-LIBRARIES = ("vlmlens", "torch", "transformers", "transformer-lens", "numpy", "xarray", "scipy")
 
 
 @told
@@ -165,21 +161,6 @@ def shuffles(permutations: int) -> dict[str, tuple[Intervention, ...]]:
     return edits | {f"seed {k}": (PermuteVision(seed=k),) for k in range(permutations)}
 
 
-@dataclass(frozen=True, eq=False)
-class Diagnosis:
-    """What ``diagnose`` found.
-
-    Attributes:
-        results: every measurement of every sample.
-        psi: the Position Sensitivity Index, overall and per category.
-        tables: what ``diagnose_all`` found besides, by name.
-    """
-
-    results: xr.Dataset
-    psi: xr.Dataset
-    tables: dict[str, xr.Dataset] = field(default_factory=dict)
-
-
 @told
 def diagnose(
     model: HookedVLM,
@@ -275,56 +256,6 @@ def diagnose(
     if failures:
         results.attrs["failures"] = json.dumps(failures)
     return Diagnosis(results, psi_of(results, seed=seed))
-
-
-def psi_of(results: xr.Dataset, *, scene: str | bool | None = None, seed: int = 0) -> xr.Dataset:
-    """PSI of a table of answers, with KL where that was measured.
-
-    Args:
-        results: of ``permutation_test`` or ``diagnose``; the attribute ``reference`` says what
-            answers were measured against.
-        scene: what is drawn, as in ``position_sensitivity_index``.
-        seed: of the test.
-
-    Returns:
-        ``position_sensitivity_index``'s table. Where the reference is the model's own answers,
-        ``accuracy_permuted`` is the share of answers that shuffling keeps and ``psi`` the share
-        that it changes, and their attributes say so.
-    """
-    correct = results["correct"]
-    if correct["chance"].isnull().any():
-        correct = correct.drop_vars("chance")
-    psi = position_sensitivity_index(
-        correct,
-        results["log_prob"],
-        results.get("kl"),
-        scene=scene,
-        reference=results.attrs.get("reference"),
-        seed=seed,
-    )
-    psi.attrs = results.attrs | psi.attrs
-    if results.attrs.get("reference") == "own":
-        psi["accuracy"].attrs["long_name"] = "answers, intact"
-        psi["accuracy_permuted"].attrs["long_name"] = "share of answers kept when shuffled"
-        psi["psi"].attrs["long_name"] = "share of answers changed by shuffling"
-    return psi
-
-
-def save(diagnosis: Diagnosis, folder: Path | str) -> dict[str, Path]:
-    """Write ``results.nc``, ``psi.nc``, each further table, ``meta.json``, whole or not at all.
-
-    Raises:
-        DataError: a folder that holds another model's results, or cannot be written into.
-    """
-    tables = {"results": diagnosis.results, "psi": diagnosis.psi, **diagnosis.tables}
-    return write_tables(diagnosis.results, tables, as_folder(folder))
-
-
-def versions() -> dict[str, str]:
-    """The versions that decide over a number."""
-    python = ".".join(map(str, sys.version_info[:3]))
-    found = {name: version(name) for name in LIBRARIES if name != "vlmlens"}
-    return {"python": python, "vlmlens": vlmlens.__version__} | found
 
 
 def _grid(model: HookedVLM, sample: Sample) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import xarray as xr
 
 from vlmlens import plots
 from vlmlens.plots.arrays import entries, mean_interval
-from vlmlens.report.summary import Estimate, over_samples
+from vlmlens.report.written import Estimate, over_samples
 
 #: What the page's own sections are about, and what belongs to them.
 CLAIMED = {"cmb", "cmb_uniform", "alpha_v", "delta_g_v", "delta_alpha_v", "eq11_residual"}

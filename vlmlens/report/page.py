@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from vlmlens import plots
 from vlmlens.errors import InputError
-from vlmlens.report import summary
+from vlmlens.report import summary, written
 from vlmlens.report.others import CLAIMED, others
 
 SHOWN_SAMPLES = 12
@@ -131,7 +131,7 @@ def _psi_rows(table: xr.Dataset) -> list[dict]:
     rows = []
     for index, category in enumerate(table["category"].values):
         cells: dict[str, Any] = {
-            name: summary.in_category(table, name, index) if name in table else None
+            name: written.in_category(table, name, index) if name in table else None
             for name in columns[:6]
         }
         for name in columns[6:]:
@@ -187,8 +187,8 @@ def _equation_11(results: xr.Dataset) -> dict | None:
     if not {"eq11_residual", "delta_alpha_v"} <= set(results):
         return None
     return {
-        "residual": summary.over_samples(abs(results["eq11_residual"])),
-        "change": summary.over_samples(abs(results["delta_alpha_v"])),
+        "residual": written.over_samples(abs(results["eq11_residual"])),
+        "change": written.over_samples(abs(results["delta_alpha_v"])),
     }
 
 
