@@ -138,16 +138,16 @@ PLACES: tuple[Fault, ...] = (
     ),
     Fault(
         "a misspelt column is not read",
-        "datasets/tables.py",
+        "datasets/reading/columns.py",
         "cutoff=0.82",
         "cutoff=1.0",
         ("datasets/test_image_folder.py::test_a_csv_that_cannot_serve_says_where",),
     ),
     Fault(
         "a row that is there twice counts twice",
-        "datasets/folders.py",
-        "if cells in asked:",
-        "if cells in lines:",
+        "datasets/tables.py",
+        "if cells in self.cells:",
+        "if cells in self.names:",
         ("datasets/test_image_folder.py::test_a_csv_that_cannot_serve_says_where",),
     ),
     Fault(
