@@ -20,8 +20,7 @@ from vlmlens.interventions import (
     Scale,
     ZeroAblate,
 )
-from vlmlens.model.passes import batching
-from vlmlens.model.reuse import resume
+from vlmlens.model.reuse import batching, resume
 from vlmlens.model.reuse.cone import Cone
 from vlmlens.zoo.tiny import build
 
