@@ -88,7 +88,7 @@ def test_a_gain_is_called_one(results, table):
 
 def test_a_model_that_guesses_is_said_to(results, table):
     table["chance"][0] = 0.88
-    assert "not clearly above guessing" in words(results, table)
+    assert "not clearly above chance" in words(results, table)
 
 
 def test_without_answers_the_reference_is_named(results, table):

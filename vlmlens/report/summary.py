@@ -125,14 +125,14 @@ def _on_order(results: xr.Dataset, psi: xr.Dataset) -> str:
         text += " There is no interval, so this says little beyond these questions."
     elif index.side(of=0.0) == 0:
         text += (
-            " The interval holds 0: these questions neither show that the order of the vision "
+            " The interval includes 0: these questions neither show that the order of the vision "
             "tokens matters, nor that it does not."
         )
     if not np.isnan(chance.value):
         text += f" Guessing would give {short(chance.value)}{NBSP}%."
         if whole.side(of=chance.value) < 1 and whole.known:
             text += (
-                " The unshuffled accuracy is itself not clearly above guessing, and a model "
+                " The unshuffled accuracy is itself not clearly above chance, and a model "
                 "that guesses has no order to lose: read the PSI with that in mind."
             )
     return text
@@ -196,7 +196,7 @@ def _on_rotation(results: xr.Dataset) -> str | None:
         f"the share is {share}."
     )
     if change.side(of=0.0) == 0 and change.known:
-        text += " The interval holds 0; heads that gain and heads that lose cancel in this mean."
+        text += " The interval includes 0; heads that gain and heads that lose cancel in this mean."
     return text
 
 

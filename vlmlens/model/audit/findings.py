@@ -1,4 +1,4 @@
-"""What an audit finds: points, laws, and the table that shows them."""
+"""What an audit finds: points, invariants (laws), and the table that shows them."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
