@@ -428,3 +428,12 @@ def test_what_does_not_exist_is_a_dash():
     nan = float("nan")
     assert tables.interval(nan, nan, ".1f") == tables.plain(nan, "g") == "—"
     assert tables.interval(1.25, 2.0, ".1f") == "[1.2, 2.0]"
+
+
+def test_as_many_may_fail_as_in_python():
+    from inspect import signature
+
+    from vlmlens.cli.diagnosing import diagnose
+    from vlmlens.experiments.experiment import MAX_FAILED
+
+    assert signature(diagnose).parameters["max_failed"].default == MAX_FAILED

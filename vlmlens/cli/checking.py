@@ -32,8 +32,8 @@ def check(
 ) -> None:
     """Check a model: which points it has, and by how much each invariant is missed on it.
 
-    Ends with status 1 if a point is dead, an invariant does not hold, or a family cannot be run at all:
-    of several, the others are measured all the same.
+    Ends with status 1 if a point is dead, an invariant does not hold, or a family cannot be run at
+    all: of several, the others are measured all the same.
     """
     import torch
 

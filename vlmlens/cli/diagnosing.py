@@ -79,7 +79,7 @@ def diagnose(
         typer.Option(
             min=0, help="Samples that may fail before it stops: a share below 1, or a number."
         ),
-    ] = 0.1,
+    ] = 0.05,
     seed: Annotated[int, typer.Option(min=0, help="Of the data set, intervals and tests.")] = 0,
     device: Device = None,
     dtype: Dtype = None,

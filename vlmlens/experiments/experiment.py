@@ -23,7 +23,7 @@ from vlmlens.sample import Sample, with_answers_known
 
 #: What results call something else by.
 TAKEN = ("sample", "category", "question", "gold", "picture", "chance")
-MAX_FAILED = 0.1
+MAX_FAILED = 0.05
 
 
 @dataclass(frozen=True, eq=False)
