@@ -218,10 +218,11 @@ def test_rows_join_at_their_own_block(llava):
 
 
 def test_the_tower_runs_once_for_questions_about_one_picture(llava):
+    edits = cells(llava)[:4]
     with counted([llava.hf_model.model.vision_tower.embeddings]) as seen:
         first = llava.prefill(asked(llava, 0))
         second = llava.prefill(asked(llava, 1), after=first)
-        llava.resume(second, cells(llava)[:4])
+        llava.resume(second, edits)
         once = seen[0]
         other = llava.prefill(asked(llava, 1, seed=5), after=second)
     assert second.shared > 0
