@@ -1,6 +1,7 @@
 """What may be given to a model, in every family: words of any script, no picture, places, ids."""
 
 import copy
+import os
 import warnings
 
 import numpy as np
@@ -247,6 +248,10 @@ def test_image_tensors_that_lack_something_or_are_too_many(every_vlm):
             every_vlm.inputs_from(shown)
 
 
+@pytest.mark.skipif(
+    os.environ.get("ATEN_CPU_CAPABILITY") == "default",
+    reason="torch compiles flex attention for vector instructions only",
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
 def test_flex_attention_is_not_watched():
     options = {"attn_implementation": "flex_attention"}
