@@ -389,3 +389,22 @@ def test_gradient_checkpointing_under_hooks_is_refused():
         model.run(inputs, EDITS)
         hf_model._set_gradient_checkpointing(False)
         model.run(inputs, EDITS, grad=True).logits.sum().backward()
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
+)
+def test_a_copy_of_watched_attention_is_watched_by_nobody(copied):
+    from vlmlens.model.wiring.attention import RowRequest, ask_rows, catcher_of, withdraw
+
+    module = torch.nn.Linear(2, 2)
+    request = RowRequest(torch.zeros(1, 1, dtype=torch.long), print)
+    ask_rows(module, request)
+    other = copied(module)
+    assert catcher_of(module) is not None
+    assert catcher_of(other) is None
+    withdraw(other, request)  # of the copy: the original's is not touched
+    assert catcher_of(module) is not None
+    withdraw(module, request)
+    assert catcher_of(module) is None
+    assert SLOT not in vars(module)
