@@ -1,0 +1,76 @@
+"""Every public name says how it is used: an example in its docstring, which runs as it stands.
+
+An example may use the names of ``PREAMBLE`` without a word, and nothing else that it has not made.
+"""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+from functools import cache
+
+import pytest
+
+import vlmlens
+
+#: What stands before each example; the page of conventions says the same.
+PREAMBLE = """
+import numpy as np
+import torch
+import vlmlens as vl
+
+model = vl.HookedVLM.from_pretrained("shapes-base")
+samples = vl.datasets.load("shapes-2d")[:4]
+sample = samples[0]
+"""
+#: Packages whose every public name has an example.
+COMPLETE: tuple[str, ...] = ()
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def public():
+    """``package.name`` -> the class or function, once each, under the shortest path."""
+    names = [module.name for module in pkgutil.walk_packages(vlmlens.__path__, "vlmlens.")]
+    found, seen = {}, set()
+    for name in sorted(["vlmlens", *names], key=lambda name: (name.count("."), name)):
+        if name.endswith("__main__"):
+            continue
+        package = importlib.import_module(name)
+        if not hasattr(package, "__path__"):
+            continue
+        for each in sorted(getattr(package, "__all__", ())):
+            value = getattr(package, each)
+            if (inspect.isclass(value) or inspect.isroutine(value)) and id(value) not in seen:
+                seen.add(id(value))
+                found[f"{name}.{each}"] = value
+    return found
+
+
+PUBLIC = public()
+
+
+@cache
+def names():
+    made = {}
+    exec(PREAMBLE, made)
+    return made
+
+
+def examples(value):
+    found = doctest.DocTestFinder(exclude_empty=True).find(value, value.__name__, globs={})
+    return [test for test in found if test.examples]
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name.startswith(COMPLETE)])
+def test_every_public_name_has_an_example(name):
+    assert ">>>" in (PUBLIC[name].__doc__ or ""), f"{name} shows no use of itself"
+
+
+@pytest.mark.parametrize("name", [name for name, value in PUBLIC.items() if examples(value)])
+def test_every_example_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for test in examples(PUBLIC[name]):
+        test.globs = dict(names())
+        said = []
+        doctest.DocTestRunner(optionflags=OPTIONS, verbose=False).run(test, out=said.append)
+        assert not said, "".join(said)
