@@ -57,6 +57,12 @@ def head_atlas(
     Raises:
         EmptySelectionError: a sample without that image.
         UnknownPointError: the run saved no rows.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.atlas.NEEDS)
+        >>> found = vl.probes.head_atlas(run)
+        >>> list(found), found.row.dims
+        (['share', 'entropy', 'row', 'column', 'spread', 'peak'], ('sample', 'layer', 'head'))
     """
     maps = image_attention(run, image=image)
     x = maps.values
@@ -146,7 +152,15 @@ class Looks:
 
 
 def looks_needs(inputs: Inputs) -> Save:
-    """What ``patch_looks`` needs a run of these inputs to save."""
+    """What ``patch_looks`` needs a run of these inputs to save.
+
+    Example:
+        >>> inputs = model.inputs(samples)
+        >>> need = vl.probes.looks_needs(inputs)
+        >>> run = model.run(inputs, save=need)
+        >>> run.saved["blocks.0.attn.hook_pattern"].shape  # batch head look
+        torch.Size([4, 4, 9])
+    """
     return Save("blocks.*.attn.hook_pattern", rows="vision", reduce=Looks(inputs.layouts))
 
 
@@ -172,6 +186,12 @@ def patch_looks(run: Run) -> xr.Dataset:
 
     Raises:
         EmptySelectionError: the run saved no such rows.
+
+    Example:
+        >>> inputs = model.inputs(samples)
+        >>> found = vl.probes.patch_looks(model.run(inputs, save=vl.probes.looks_needs(inputs)))
+        >>> found.distance.dims, found.distance.units
+        (('sample', 'layer', 'head'), 'patches')
     """
     needed = [name for name in run.saved if name.endswith("attn.hook_pattern")]
     if not needed or run.saved[needed[0]].shape[-1] != len(LOOKS) or run.saved[needed[0]].ndim != 3:

@@ -36,6 +36,12 @@ def image_attention(run: Run, *, image: int = 0, tile: int = 0) -> xr.DataArray:
 
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.attention_maps.NEEDS)
+        >>> found = vl.probes.image_attention(run)
+        >>> dict(found.sizes)
+        {'sample': 4, 'layer': 4, 'head': 4, 'row': 8, 'column': 8}
     """
     rows = run.saved.stack(LAST_ROWS)[..., -1, :].float().cpu().numpy()  # layer batch head key
     maps = []
@@ -90,6 +96,12 @@ def word_attention(
 
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
+
+    Example:
+        >>> run = model.generate(model.inputs([sample]), save=vl.probes.attention_maps.NEEDS)
+        >>> found = vl.probes.word_attention(run, model.processor.tokenizer, "green")
+        >>> dict(found.attention.sizes)
+        {'layer': 4, 'head': 4, 'row': 8, 'column': 8}
     """
     steps = word_steps(run, tokenizer, word, sample)
     rows = [step + reads for step in steps]

@@ -30,6 +30,11 @@ def answer_score(run: Run) -> Float[Tensor, " sample"]:
 
     Raises:
         EmptySelectionError: inputs without an answer.
+
+    Example:
+        >>> inputs = model.inputs(samples, answers=[each.answer for each in samples])
+        >>> vl.probes.answer_score(model.run(inputs)).shape
+        torch.Size([4])
     """
     ids = run.inputs.tensors["input_ids"]
     log_p = _wide(run.logits).log_softmax(-1)[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
@@ -80,6 +85,14 @@ def attribution_patching(
 
     Source:
         Nanda 2023, "Attribution Patching"; Syed et al. 2023, arXiv:2310.10348.
+
+    Example:
+        >>> pair = vl.datasets.counterfactual_pairs(1, kind="swap")[0]
+        >>> clean = model.inputs([pair.clean], answers=[pair.clean.answer])
+        >>> corrupted = model.inputs([pair.corrupted], answers=[pair.clean.answer])
+        >>> effect = vl.probes.attribution_patching(model, clean, corrupted)
+        >>> effect.dims, effect.sizes["layer"]
+        (('sample', 'layer', 'pos'), 4)
     """
     source = model.run(clean, save=point).saved
     lever = _Lever(point=point)
@@ -136,6 +149,14 @@ def integrated_gradients(
 
     Source:
         Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks", arXiv:1703.01365.
+
+    Example:
+        >>> pair = vl.datasets.counterfactual_pairs(1, kind="swap")[0]
+        >>> inputs = model.inputs([pair.clean], answers=[pair.clean.answer])
+        >>> baseline = model.inputs([pair.corrupted], answers=[pair.clean.answer])
+        >>> found = vl.probes.integrated_gradients(model, inputs, baseline, steps=2)
+        >>> np.allclose(found.sum("pos") + found.residual, found.difference, atol=1e-4)
+        True
     """
     names = model.matching(point)
     if len(names) != 1 or steps < 1:
@@ -178,6 +199,14 @@ def patch_map(positions: xr.DataArray, inputs: Inputs, image: int = 0) -> xr.Dat
     Raises:
         InputError: grids of different sizes, or an image in several tiles.
         EmptySelectionError: a sample without that image.
+
+    Example:
+        >>> pair = vl.datasets.counterfactual_pairs(1, kind="swap")[0]
+        >>> clean = model.inputs([pair.clean], answers=[pair.clean.answer])
+        >>> corrupted = model.inputs([pair.corrupted], answers=[pair.clean.answer])
+        >>> effect = vl.probes.attribution_patching(model, clean, corrupted, "hook_embed")
+        >>> dict(vl.probes.patch_map(effect, clean).sizes)
+        {'sample': 1, 'row': 8, 'column': 8}
     """
     grids = {layout.grid(image) for layout in inputs.layouts}
     if len(grids) > 1:

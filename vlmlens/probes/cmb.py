@@ -59,6 +59,14 @@ def cross_modality_balance(
 
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.cmb.NEEDS)
+        >>> found = vl.probes.cross_modality_balance(run)
+        >>> dict(found.sizes)
+        {'sample': 4, 'layer': 4, 'head': 4}
+        >>> found.uniform.values.round(2).tolist()
+        [0.9, 0.88, 0.9, 0.9]
     """
     return _balance(run, text, image, steps, without, least=0.0)
 
@@ -79,6 +87,13 @@ def paper_balance(run: Run | Generation, *, against: str = "user") -> xr.DataArr
 
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, released code.
+
+    Example:
+        >>> inputs = model.inputs(samples)
+        >>> run = model.generate(inputs, save=vl.probes.cmb.NEEDS, max_new_tokens=2)
+        >>> found = vl.probes.paper_balance(run)
+        >>> found.dims, bool((found <= vl.probes.cross_modality_balance(run)).all())
+        (('sample', 'layer', 'head'), True)
     """
     if against not in ("user", "system"):
         raise InputError(f"against={against!r}; there is: user, system")
@@ -153,6 +168,12 @@ def modality_dominance(
 
     Source:
         Wu et al. 2025, "When Language Overrules", arXiv:2508.10552.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.cmb.NEEDS)
+        >>> found = vl.probes.modality_dominance(run)
+        >>> found.aei.dims, np.allclose(found.per_token * found.mdi, 1)
+        (('sample', 'layer', 'head'), True)
     """
     found, own = masses(run, (image, text), without)
     weights = own_mean(found, own)

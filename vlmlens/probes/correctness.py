@@ -32,6 +32,13 @@ def accuracy(
 
     Raises:
         InputError: a sample without an answer, or a generation without a tokenizer.
+
+    Example:
+        >>> run = model.generate(model.inputs(samples), max_new_tokens=4)
+        >>> [str(word) for word in vl.probes.answers(run).values]
+        ['green', 'purple', 'triangle', 'triangle']
+        >>> vl.probes.accuracy(run).mean().item()
+        1.0
     """
     known = [s.answer for s in run.inputs.samples] if gold is None else list(gold)
     right_answers = [answer for answer in known if answer is not None]
@@ -61,7 +68,13 @@ def accuracy(
 
 
 def answers(run: Generation) -> xr.DataArray:
-    """What was generated, as text: (sample,)."""
+    """What was generated, as text: (sample,).
+
+    Example:
+        >>> run = model.generate(model.inputs(samples), max_new_tokens=4)
+        >>> [str(word) for word in vl.probes.answers(run).values]
+        ['green', 'purple', 'triangle', 'triangle']
+    """
     return xr.DataArray(
         list(run.texts), dims=("sample",), coords=samples(run.inputs), name="answer"
     )
@@ -83,6 +96,12 @@ def answer_log_prob(run: Run | Generation, answer: int = 0) -> xr.DataArray:
     Raises:
         EmptySelectionError: inputs without an answer.
         InputError: a generation that was not given such an answer.
+
+    Example:
+        >>> inputs = model.inputs(samples, answers=[each.answer for each in samples])
+        >>> found = vl.probes.answer_log_prob(model.run(inputs))
+        >>> found.dims, bool((found < 0).all())
+        (('sample',), True)
     """
     if isinstance(run, Generation):
         given = [] if run.scores.log_probs is None else list(run.scores.log_probs)

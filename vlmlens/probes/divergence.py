@@ -32,6 +32,14 @@ def output_divergence(edited: Run, clean: Run) -> xr.Dataset:
 
     Raises:
         InputError: runs of different batches, or of different vocabularies.
+
+    Example:
+        >>> from vlmlens.interventions import PermuteVision
+        >>> inputs = model.inputs(samples)
+        >>> shuffled = model.run(inputs, [PermuteVision(seed=0)])
+        >>> found = vl.probes.output_divergence(shuffled, model.run(inputs))
+        >>> found.kl.dims, bool((found.kl > 0).all())
+        (('sample',), True)
     """
     if len(edited.inputs) != len(clean.inputs) or edited.inputs.samples != clean.inputs.samples:
         raise InputError("the two runs are of different samples: compare the same batch")

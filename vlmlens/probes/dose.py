@@ -55,6 +55,17 @@ def dose_response(
             reference that is neither.
 
     Source: Page 1963, "Ordered hypotheses for multiple treatments".
+
+    Example:
+        >>> import xarray as xr
+        >>> values = xr.DataArray(
+        ...     [[1.0, 0.8, 0.6], [0.9, 0.7, 0.5]],
+        ...     dims=("sample", "dose"),
+        ...     coords={"dose": [0.0, 0.5, 1.0]},
+        ... )
+        >>> found = vl.probes.dose_response(values)
+        >>> found["mean"].values.round(2).tolist(), round(found.slope.item(), 2)
+        ([0.95, 0.75, 0.55], -0.4)
     """
     if set(values.dims) != {"sample", "dose"} or values["dose"].dtype.kind not in "iuf":
         raise InputError(f"a response is (sample, dose) with numbers for doses, not {values.dims}")

@@ -31,6 +31,12 @@ def token_norms(run: Run) -> xr.DataArray:
 
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 3.
+
+    Example:
+        >>> run = model.run(model.inputs(samples[:1]), save=vl.probes.embedding.NEEDS)
+        >>> found = vl.probes.token_norms(run)
+        >>> dict(found.sizes), dict(found[found.role == "vision"].sizes)
+        ({'token': 78}, {'token': 64})
     """
     norms = run.saved[NEEDS[0].points].float().cpu().numpy()
     names = samples(run.inputs)["sample"]
@@ -60,6 +66,11 @@ def embedding_norms(model: HookedVLM, texts: Sequence[str] | None = None) -> xr.
 
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 3.
+
+    Example:
+        >>> found = vl.probes.embedding_norms(model, ["a red circle", "a blue star"])
+        >>> dict(found.sizes), found.of.values.tolist()
+        ({'token': 6}, [0, 0, 0, 1, 1, 1])
     """
     table = model.hf_model.get_input_embeddings()
     device = table.weight.device
@@ -89,6 +100,12 @@ def quartiles(norms: xr.DataArray) -> xr.Dataset:
     Returns:
         ``n``, ``mean``, ``min``, ``q1``, ``median``, ``q3``, ``max`` over ``role``, in the norms'
         units.
+
+    Example:
+        >>> run = model.run(model.inputs(samples[:1]), save=vl.probes.embedding.NEEDS)
+        >>> found = vl.probes.quartiles(vl.probes.token_norms(run))
+        >>> found.n.sel(role="vision").item(), bool((found.q1 <= found["median"]).all())
+        (64.0, True)
     """
     roles = list(dict.fromkeys(norms["role"].values.tolist()))
     parts = [norms.values[norms["role"].values == role] for role in roles]

@@ -77,6 +77,11 @@ def lens_needs(
     Raises:
         InputError: fewer than one word, or points that are no stream of the language model's
             blocks.
+
+    Example:
+        >>> need = vl.probes.lens_needs(model, best=3, rows="last")
+        >>> need.points, need.rows
+        ('blocks.*.hook_resid_post', 'last')
     """
     if best < 1:
         raise InputError(f"best={best}: at least one word is kept")
@@ -116,6 +121,15 @@ def logit_lens(run: Run, need: Save, tokenizer: Any = None) -> xr.Dataset:
 
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens"; on vision tokens Neo et al.
     2024, "Towards Interpreting Visual Information Processing in VLMs", arXiv:2410.07149.
+
+    Example:
+        >>> need = vl.probes.lens_needs(model, best=3, rows="last")
+        >>> run = model.run(model.inputs([sample]), save=need)
+        >>> found = vl.probes.logit_lens(run, need, model.processor.tokenizer)
+        >>> dict(found.token.sizes)
+        {'sample': 1, 'layer': 4, 'pos': 1, 'rank': 3}
+        >>> found.word.isel(sample=0, layer=-1, pos=0, rank=0).item()
+        ' green'
     """
     if not isinstance(need.reduce, Lens):
         raise InputError("logit_lens reads what lens_needs(model) asked for: pass that very value")
@@ -156,6 +170,13 @@ def on_image(lens: xr.DataArray, run: Run, *, image: int = 0, tile: int = 0) -> 
     Raises:
         EmptySelectionError: a sample without that image.
         InputError: text, for samples whose grids differ: take them one by one.
+
+    Example:
+        >>> need = vl.probes.lens_needs(model, best=1)
+        >>> run = model.run(model.inputs([sample]), save=need)
+        >>> found = vl.probes.logit_lens(run, need, model.processor.tokenizer)
+        >>> dict(vl.probes.on_image(found["word"].isel(rank=0), run).sizes)
+        {'sample': 1, 'layer': 4, 'row': 8, 'column': 8}
     """
     rest = [dim for dim in lens.dims if dim != "pos"]
     maps = []

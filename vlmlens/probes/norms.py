@@ -48,6 +48,14 @@ def hidden_norms(run: Run, *, roles: tuple[str, ...] = ROLES, tags: bool = False
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 4; ``tags=True`` is its
         released code's.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.norms.NEEDS)
+        >>> found = vl.probes.hidden_norms(run)
+        >>> dict(found.sizes)
+        {'sample': 4, 'depth': 5, 'role': 3}
+        >>> found.depth_label[-1].item()
+        'after final norm'
     """
     blocks = run.saved.stack(NEEDS[0])
     norms = torch.cat([blocks, run.saved.stack(NEEDS[1]).to(blocks.device)])  # depth batch pos
@@ -91,6 +99,12 @@ def norm_ratio(norms: xr.DataArray, *, of: str = "vision", to: str = "user") -> 
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 4: the ratio of every image,
         then their mean.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.norms.NEEDS)
+        >>> found = vl.probes.norm_ratio(vl.probes.hidden_norms(run))
+        >>> found.ratio.dims, np.allclose(np.log10(found.ratio), found.log10_ratio)
+        (('sample', 'depth'), True)
     """
     there = [str(role) for role in norms["role"].values]
     if missing := {of, to} - set(there):

@@ -66,6 +66,17 @@ def position_sensitivity_index(
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349; intervals, permutations and the
         corrected form are ours.
+
+    Example:
+        >>> import xarray as xr
+        >>> correct = xr.DataArray(
+        ...     [[1, 0, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]],
+        ...     dims=("sample", "permutation"),
+        ...     coords={"permutation": ["original", "shuffle 0", "shuffle 1"]},
+        ... )
+        >>> found = vl.probes.position_sensitivity_index(correct).sel(category="overall")
+        >>> found.accuracy.item(), found.accuracy_permuted.item(), found.psi.item()
+        (1.0, 0.5, 50.0)
     """
     correct, (log_prob, kl) = graded(correct, log_prob, kl)
     names = [str(p) for p in correct["permutation"].values]
@@ -141,6 +152,17 @@ def answer_flips(
         InputError: no column ``"original"``, or no other; missing values.
 
     Source: McNemar 1947.
+
+    Example:
+        >>> import xarray as xr
+        >>> correct = xr.DataArray(
+        ...     [[1, 0], [1, 0], [0, 1], [1, 1]],
+        ...     dims=("sample", "permutation"),
+        ...     coords={"permutation": ["original", "shuffle 0"]},
+        ... )
+        >>> found = vl.probes.answer_flips(correct).sel(category="overall", shuffle="shuffle 0")
+        >>> found.lost.item(), found.gained.item(), found.odds.item()
+        (2.0, 1.0, 2.0)
     """
     correct, _ = graded(correct)
     shuffled = [str(p) for p in correct["permutation"].values if str(p) != ORIGINAL]

@@ -24,6 +24,11 @@ def answer_recited(run: Run) -> xr.DataArray:
 
     Raises:
         EmptySelectionError: inputs without an answer.
+
+    Example:
+        >>> inputs = model.inputs(samples, answers=[each.answer for each in samples])
+        >>> vl.probes.answer_recited(model.run(inputs)).values.tolist()
+        [1.0, 1.0, 1.0, 1.0]
     """
     ids = run.inputs.tensors["input_ids"]
     hit = run.logits[:, :-1].argmax(-1) == ids[:, 1:]

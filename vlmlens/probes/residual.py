@@ -54,6 +54,12 @@ def residual_stream(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.Dataset:
     Source:
         "The Unseen Bias", arXiv:2512.08374; Qi et al. 2025, arXiv:2503.17349, section 5 of its
         theory.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.residual.NEEDS)
+        >>> found = vl.probes.residual_stream(run)
+        >>> list(found)
+        ['rms', 'attn_update', 'mlp_update', 'update', 'cos_next', 'cos_first']
     """
     before = first = run.saved["blocks.0.hook_resid_pre"].float()
     layers = layer_numbers(run, NEEDS[1])

@@ -91,6 +91,12 @@ def rope_sensitivity(
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, and its released code, which
         divides by max(delta, 1e-12) and so is right for positive delta only. Bands, text, slopes
         and residuals are ours.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.rope.NEEDS)
+        >>> found = vl.probes.rope_sensitivity(run, delta=(-1.0, 1.0))
+        >>> dict(found.delta_alpha_v.sizes), bool((abs(found.identity_residual) < 1e-4).all())
+        ({'delta': 2, 'sample': 4, 'layer': 4, 'head': 4}, True)
     """
     several = isinstance(delta, Sequence)
     deltas = [float(d) for d in delta] if isinstance(delta, Sequence) else [float(delta)]
@@ -128,7 +134,13 @@ def rope_sensitivity(
 
 
 def paper_query(model: HookedVLM, inputs: Inputs) -> Inputs:
-    """The inputs with the paper's query at the end: one end-of-sequence token."""
+    """The inputs with the paper's query at the end: one end-of-sequence token.
+
+    Example:
+        >>> inputs = model.inputs([sample])
+        >>> len(vl.probes.paper_query(model, inputs).layouts[0]) - len(inputs.layouts[0])
+        1
+    """
     end = model.config.get_text_config().eos_token_id
     end = end[0] if isinstance(end, list) else end
     return inputs.appended(torch.full((len(inputs), 1), end))

@@ -40,6 +40,14 @@ def attention_rows(
     Raises:
         InputError: no such sample, or rows other than those that were saved.
         UnknownPointError: the run saved no patterns.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.rows.NEEDS)
+        >>> found = vl.probes.attention_rows(run, sample=0)
+        >>> found.attention.dims, np.allclose(found.attention.sum("key"), 1, atol=1e-3)
+        (('layer', 'head', 'query', 'key'), True)
+        >>> found.role[0].item(), dict(found.picture_0.sizes)
+        ('bos', {'y_0': 224, 'x_0': 224, 'rgb': 3})
     """
     if not 0 <= sample < len(run.inputs):
         raise InputError(f"no sample {sample}: the run holds {len(run.inputs)}, counted from 0")

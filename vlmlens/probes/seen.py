@@ -18,6 +18,10 @@ def share_seen(run: Run | Generation) -> xr.DataArray:
     Returns:
         (sample,), a fraction of the originals' pixels, over all of a sample's pictures: 1 is
         everything. NaN without pictures, or where their sizes are unknown.
+
+    Example:
+        >>> vl.probes.share_seen(model.run(model.inputs(samples))).values.tolist()
+        [1.0, 1.0, 1.0, 1.0]
     """
     shares = [_of(layout) for layout in run.steps[0].inputs.layouts]
     found = array(

@@ -34,6 +34,12 @@ def attention_shares(run: Run | Generation, *, steps: str = "mean") -> xr.DataAr
 
     Raises:
         InputError: an unknown ``steps``.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.shares.NEEDS)
+        >>> found = vl.probes.attention_shares(run)
+        >>> dict(found.sizes), np.allclose(found.sum("role"), 1)
+        ({'sample': 4, 'layer': 4, 'head': 4, 'role': 6}, True)
     """
     if steps not in STEPS or steps == "sums":
         raise InputError(f"steps={steps!r}; there is: mean, each")
@@ -77,6 +83,12 @@ def paper_shares(run: Run | Generation) -> xr.Dataset:
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, table of 20 COCO images, and its
         released code.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.shares.NEEDS)
+        >>> found = vl.probes.paper_shares(run).share
+        >>> found.part.values.tolist(), np.allclose(found.sum("part"), 1)
+        (['system', 'vision', 'user'], True)
     """
     found, own = _by_role(run)
     heads = found.mean(3)  # step sample layer role

@@ -48,6 +48,12 @@ def sink_tokens(run: Run, *, threshold: float = THRESHOLD) -> xr.Dataset:
     Source:
         Kang et al. 2025, "See What You Are Told: Visual Attention Sink in Large Multimodal
         Models", arXiv:2503.03321.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.sinks.NEEDS)
+        >>> found = vl.probes.sink_tokens(run, threshold=6.0)
+        >>> found.peak.dims, found.sink.dims
+        (('sample', 'layer', 'pos'), ('sample', 'pos'))
     """
     found = run.saved.stack(NEEDS[0]).transpose(0, 1).float().cpu()  # batch layer pos
     pad = torch.from_numpy(np.stack([lay.mask("pad") for lay in run.inputs.layouts]))

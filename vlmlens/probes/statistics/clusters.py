@@ -55,6 +55,16 @@ def cluster_test(
             pictures: two, and five for the test of the mean.
 
     Source: Maris and Oostenveld 2007, "Nonparametric statistical testing of EEG- and MEG-data".
+
+    Example:
+        >>> import xarray as xr
+        >>> from vlmlens.probes.statistics import cluster_test
+        >>> values = np.random.default_rng(0).normal(size=(20, 6, 6))
+        >>> values[:, :2, :2] += 3  # the top left differs from 0
+        >>> maps = xr.DataArray(values, dims=("sample", "row", "column"))
+        >>> found = cluster_test(maps, permutations=99)
+        >>> (found.cluster == 1).values[:3, :3].astype(int).tolist()
+        [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
     """
     if set(values.dims) != {over, "row", "column"}:
         raise InputError(f"clusters lie on ({over}, row, column); the values have {values.dims}")

@@ -17,6 +17,11 @@ def cohens_d(a: Float[np.ndarray, " sample"], b: Float[np.ndarray, " sample"]) -
     """Cohen's d of paired values: mean(a - b) / sd(a - b). 0: no difference; 0.8 is called large.
 
     NaN where the difference does not vary, or for fewer than two samples.
+
+    Example:
+        >>> from vlmlens.probes.statistics import cohens_d
+        >>> cohens_d(np.array([3.0, 5.0, 4.0]), np.array([1.0, 2.0, 3.0]))
+        2.0
     """
     d = a - b
     if len(d) < 2 or np.ptp(d) == 0:
@@ -31,6 +36,11 @@ def rank_biserial(a: Float[np.ndarray, " sample"], b: Float[np.ndarray, " sample
     are left out. NaN where every pair is tied.
 
     Source: Kerby 2014, "The simple difference formula".
+
+    Example:
+        >>> from vlmlens.probes.statistics import rank_biserial
+        >>> round(rank_biserial(np.array([3.0, 5.0, 4.0]), np.array([1.0, 2.0, 5.0])), 2)
+        0.67
     """
     d = a - b
     d = d[d != 0]
@@ -44,6 +54,11 @@ def flip_odds(lost: int, gained: int) -> float:
     """Odds that a flipped answer was lost, lost / gained; 1: either way alike.
 
     Infinite where none was gained, NaN where none flipped.
+
+    Example:
+        >>> from vlmlens.probes.statistics import flip_odds
+        >>> flip_odds(lost=6, gained=2)
+        3.0
     """
     if gained:
         return lost / gained
@@ -69,6 +84,11 @@ def samples_for_effect(
 
     Raises:
         InputError: no effect, or a power, alpha or design effect that cannot be.
+
+    Example:
+        >>> from vlmlens.probes.statistics import samples_for_effect
+        >>> samples_for_effect(0.5)
+        34
     """
     _check(power, alpha, design_effect)
     if d == 0:
@@ -114,6 +134,11 @@ def samples_for_flips(
 
     Source: Duffy 1984, "Asymptotic and exact power for the McNemar test and its analogue with R
     controls per case"; the search starts at Connor 1987.
+
+    Example:
+        >>> from vlmlens.probes.statistics import samples_for_flips
+        >>> samples_for_flips(lost=0.2, gained=0.05)
+        92
     """
     _check(power, alpha, design_effect)
     total, gap = lost + gained, lost - gained
@@ -159,6 +184,11 @@ def design_effect(questions: float | int, correlation: float | int) -> float:
         InputError: less than one question, or a correlation outside 0 to 1.
 
     Source: Kish 1965, "Survey Sampling".
+
+    Example:
+        >>> from vlmlens.probes.statistics import design_effect
+        >>> design_effect(questions=5, correlation=0.25)
+        2.0
     """
     if questions < 1 or not 0 <= correlation <= 1:
         raise InputError(
@@ -179,6 +209,11 @@ def samples_for_width(half_width: float, *, p: float = 0.5, design_effect: float
     Raises:
         InputError: a half width that is not between 0 and 1, a p outside 0 to 1, or a design
             effect below 1.
+
+    Example:
+        >>> from vlmlens.probes.statistics import samples_for_width
+        >>> samples_for_width(0.05)
+        385
     """
     _check(0.5, 0.5, design_effect)
     if not (0 < half_width < 1 and 0 < p < 1):

@@ -45,6 +45,12 @@ def bootstrap(
 
     Source: Efron 1987, "Better bootstrap confidence intervals"; Hesterberg 2015, "What teachers
     should know about the bootstrap", section 3.3.
+
+    Example:
+        >>> from vlmlens.probes.statistics import bootstrap
+        >>> low, high = bootstrap(np.median, np.arange(21.0))
+        >>> low < 10 < high
+        True
     """
     n = len(columns[0])
     if n < 2:
@@ -78,6 +84,11 @@ def proportion_interval(right: int, n: int) -> tuple[float, float]:
     """95 % Wilson interval of a proportion of independent answers; NaN for no samples.
 
     Answers that share a picture are not: give ``mean_map`` the answers with their pictures.
+
+    Example:
+        >>> from vlmlens.probes.statistics import proportion_interval
+        >>> [round(end, 2) for end in proportion_interval(right=8, n=10)]
+        [0.49, 0.94]
     """
     if n == 0:
         return float("nan"), float("nan")
@@ -116,6 +127,14 @@ def mean_map(
 
     Raises:
         InputError: infinite values, no such coordinate, or nothing along the dimension.
+
+    Example:
+        >>> import xarray as xr
+        >>> from vlmlens.probes.statistics import mean_map
+        >>> right = xr.DataArray([1, 1, 1, 0, 1, 1, 1, 0], dims="sample")
+        >>> found = mean_map(right)
+        >>> found["mean"].item(), found.n.item(), found.low.item() < 0.75 < found.high.item()
+        (0.75, 8.0, True)
     """
     sums, counts = by_scene(values, over, scene)
     proportions = are_answers(values.values.astype(float)) if shares is None else shares

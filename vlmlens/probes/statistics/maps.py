@@ -88,6 +88,15 @@ def map_test(
     neuroimaging"; Benjamini and Hochberg 1995; Romano and Wolf 2005, "Exact and approximate
     stepdown methods for multiple hypothesis testing"; Hall 1992, "On the removal of skewness by
     transformation".
+
+    Example:
+        >>> import xarray as xr
+        >>> from vlmlens.probes.statistics import map_test
+        >>> values = np.random.default_rng(0).normal(size=(20, 2, 3))
+        >>> values[:, 1, 2] += 2  # one head of one layer
+        >>> found = map_test(xr.DataArray(values, dims=("sample", "layer", "head")))
+        >>> found.significant.values.astype(int).tolist()
+        [[0, 0, 0], [0, 0, 1]]
     """
     if correction not in CORRECTIONS:
         raise InputError(f"correction={correction!r}; there is: {', '.join(CORRECTIONS)}")
@@ -160,6 +169,11 @@ def corrected(p: Float[np.ndarray, "*cells"], correction: str) -> Float[np.ndarr
 
     Raises:
         InputError: ``"max"``, which needs the redrawn maps: use ``map_test``.
+
+    Example:
+        >>> from vlmlens.probes.statistics import corrected
+        >>> corrected(np.array([0.01, 0.02, 0.04, np.nan]), "fdr").round(3).tolist()
+        [0.03, 0.03, 0.04, nan]
     """
     if correction == "none":
         return p.copy()

@@ -18,6 +18,11 @@ def paired_p(
     """Two-sided permutation p of the null that a and b may change places within each sample.
 
     Exact where all 2^n exchanges fit into 9999, else Monte Carlo with the +1 correction.
+
+    Example:
+        >>> from vlmlens.probes.statistics import paired_p
+        >>> paired_p(np.array([2.0, 3.0, 4.0, 5.0]), np.array([1.0, 1.0, 1.0, 1.0]))  # 2 of 2^4
+        0.125
     """
     return exchange_p(a, b[:, None], seed=seed)
 
@@ -32,6 +37,12 @@ def exchange_p(
     these are changes of sign; with several they are not, since a condition and the mean of the
     others differ in shape. Exact where all choices fit into 9999, else Monte Carlo with the +1
     correction; 1 for fewer than two units.
+
+    Example:
+        >>> from vlmlens.probes.statistics import exchange_p
+        >>> intact, shuffled = np.ones(6), np.zeros((6, 2))
+        >>> round(exchange_p(intact, shuffled), 4)  # twice 1 of 3^6 choices
+        0.0027
     """
     x = np.concatenate([one[:, None], others], axis=1)
     x = x - x.mean(1, keepdims=True)
@@ -69,6 +80,11 @@ class Flips:
         lost: right before, wrong after.
         gained: wrong before, right after.
         p: exact two-sided p of the null that a flip goes either way alike.
+
+    Example:
+        >>> from vlmlens.probes.statistics import flips
+        >>> flips(np.array([1.0, 1.0, 1.0, 0.0]), np.array([1.0, 0.0, 0.0, 0.0]))
+        Flips(lost=2, gained=0, p=0.5)
     """
 
     lost: int
@@ -98,6 +114,12 @@ def flips(
 
     Source: McNemar 1947, "Note on the sampling error of the difference between correlated
     proportions or percentages".
+
+    Example:
+        >>> from vlmlens.probes.statistics import flips
+        >>> found = flips(np.array([1.0, 1.0, 1.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]))
+        >>> found.lost, found.gained, found.p
+        (3, 1, 0.625)
     """
     was, remains = before > 0, after > 0
     lost, gained = int((was & ~remains).sum()), int((~was & remains).sum())
