@@ -13,7 +13,7 @@ from conftest import picture
 from vlmlens import experiments, plots, probes, zoo
 from vlmlens.datasets import shapes_2d
 from vlmlens.errors import MissingToolError
-from vlmlens.extras import EXTRAS, missing, told
+from vlmlens.extras import EXTRAS, missing, naming_extra
 from vlmlens.model import HookedVLM
 from vlmlens.probes import linear
 from vlmlens.zoo import smol, tiny
@@ -103,7 +103,7 @@ def test_a_saved_smolvlm_says_which_extra_its_processor_takes(tmp_path, monkeypa
 
 
 def test_other_imports_that_fail_keep_their_own_words():
-    with pytest.raises(ImportError, match="something else"), told("this"):
+    with pytest.raises(ImportError, match="something else"), naming_extra("this"):
         raise ImportError("something else is missing")
 
 

@@ -23,7 +23,7 @@ from vlmlens.zoo.variants import VARIANTS
 #: Folder -> its table, and the files that are no members but what members share. Where the members
 #: lie in a folder of their own, ``HOMES`` says which.
 TABLES = {
-    "families": (FAMILIES, {"family", "geometry", "towers"}),
+    "families": (FAMILIES, {"blocks", "family", "geometry", "language_models", "towers"}),
     "interventions": (INTERVENTIONS, {"base", "own", "designs", "prepare", "stored", "vision"}),
     "probes": (PROBES, {"graded", "grids", "labels", "statistics", "steps", "turning"}),
     "datasets": (DATASETS, {"benchmarks", "draw", "files", "reading", "tables"}),

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlmlens.checks import Told, settle, shown, whole, word
+from vlmlens.annotations import Checked, settle
+from vlmlens.checks import shown, whole, word
 from vlmlens.errors import InputError, UnknownPointError
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Positions
@@ -18,7 +19,7 @@ from vlmlens.positions.selection import SETTLED
 
 
 @dataclass(frozen=True)
-class Save(Told):
+class Save(Checked):
     """What a run is to keep of some points.
 
     Attributes:

@@ -1,24 +1,15 @@
-"""Checks of what users pass: words, numbers, keywords. A refusal says what there is."""
+"""Checks of what users pass: texts, numbers, keywords. A refusal says what there is."""
 
 import math
 import stat
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import Field, fields
-from functools import wraps
-from inspect import Parameter, signature
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from reprlib import Repr
-from types import NoneType, UnionType
-from typing import Any, ClassVar, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 
 from vlmlens.errors import InputError, UnknownKeywordError
-
-P = ParamSpec("P")
-R = TypeVar("R")
-#: From a value and what it is called to the value in Python's own terms; raises ``InputError``.
-Rule = Callable[[Any, str], Any]
 
 _short = Repr()
 _short.maxstring = _short.maxother = 60
@@ -183,98 +174,6 @@ def refuse_unknown(
     for name in given:
         if name not in known:
             raise UnknownKeywordError(name, known, where, (advice or {}).get(name, ""))
-
-
-def told(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, told at its door what it is not made for.
-
-    Unknown keywords are refused with the nearest names; numbers, truth values, texts and paths are
-    checked by their annotations, and handed on as Python's own.
-    """
-    taken = signature(function).parameters.values()
-    known = [p.name for p in taken if p.kind != p.VAR_KEYWORD]
-    in_order = [p for p in taken if p.kind == p.POSITIONAL_OR_KEYWORD]
-    by_name = {p.name: p for p in taken}
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        refuse_unknown(kwargs, known, f"{function.__name__}(...)")
-        places = [_as_annotated(x, p) for x, p in zip(args, in_order, strict=False)]
-        rest: tuple[Any, ...] = args[len(places) :]
-        words = {name: _as_annotated(x, by_name[name]) for name, x in kwargs.items()}
-        return function(*places, *rest, **words)  # pyright: ignore[reportCallIssue]
-
-    return call
-
-
-def _as_annotated(given: Any, taken: Parameter) -> Any:
-    """An argument after the rule for what it is annotated as, where there is one."""
-    rule = RULES.get(kinds(taken.annotation))
-    optional = taken.default is None or NoneType in get_args(taken.annotation)
-    if rule is None or given is taken.default or (given is None and optional):
-        return given
-    return rule(given, taken.name)
-
-
-class Told:
-    """A value whose unknown keywords are refused with the nearest names."""
-
-    #: What to write instead of keywords that belong elsewhere.
-    ADVICE: ClassVar[Mapping[str, str]] = {}
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        if not kwargs.keys() <= getattr(cls, "__dataclass_fields__", {}).keys():
-            refuse_unknown(kwargs, signature(cls).parameters, f"{cls.__name__}(...)", cls.ADVICE)
-        return object.__new__(cls)  # super() does not travel to another machine's Python
-
-
-#: What the fields of a value may hold, by the kinds in their annotation (None aside).
-RULES: dict[frozenset[Any], Rule] = {
-    frozenset({bool}): flag,
-    frozenset({int}): whole,
-    frozenset({float}): number,
-    frozenset({int, float}): number,
-    frozenset({str}): word,
-    frozenset({str, Path}): path,
-    frozenset({tuple[str, ...]}): texts,
-}
-
-
-def kinds(annotation: Any) -> frozenset[Any]:
-    """The types that an annotation names, None aside."""
-    union = get_origin(annotation) in (Union, UnionType)
-    return frozenset(get_args(annotation) if union else (annotation,)) - {NoneType}
-
-
-def settle(value: Any, rules: Mapping[frozenset[Any], Rule] = RULES) -> None:
-    """Check the fields of a frozen dataclass by their annotations, and put plain values in place.
-
-    A field of another kind is its class's own to check; so is one that is left at its default.
-
-    Raises:
-        InputError: names the field.
-    """
-    for item in fields(value):
-        given = getattr(value, item.name)
-        if given is item.default:
-            continue
-        annotation = _annotation(type(value), item)
-        rule = rules.get(kinds(annotation))
-        optional = item.default is None or NoneType in get_args(annotation)
-        if rule is None or (given is None and optional):
-            continue
-        if (made := rule(given, item.name)) is not given:
-            object.__setattr__(value, item.name, made)
-
-
-def _annotation(kind: type, item: Field) -> Any:
-    """A field's type; one that was written as a text is looked up."""
-    if not isinstance(item.type, str):
-        return item.type
-    try:
-        return get_type_hints(kind)[item.name]
-    except Exception:  # names that only a type checker sees, in a user's own class
-        return item.type
 
 
 def _bounds(least: int | float | None, most: int | float | None) -> str:

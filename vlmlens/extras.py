@@ -48,7 +48,7 @@ def require(module: str, what: str, instead: str = "") -> None:
 
 
 @contextmanager
-def told(what: str) -> Iterator[None]:
+def naming_extra(what: str) -> Iterator[None]:
     """Say which extra it takes where another library, or an import, asks for one of ours.
 
     Args:

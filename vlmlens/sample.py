@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from PIL import Image
 
-from vlmlens.checks import Told, shown, word
+from vlmlens.annotations import Checked
+from vlmlens.checks import shown, word
 from vlmlens.errors import ImageError, InputError
 from vlmlens.picture import Picture, fixed, name_of, open_picture
 
@@ -16,7 +17,7 @@ __all__ = ["Picture", "Sample", "about", "open_picture", "with_answers_known"]
 
 
 @dataclass(frozen=True)
-class Sample(Told):
+class Sample(Checked):
     """One question about zero or more images.
 
     Attributes:

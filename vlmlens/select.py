@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from vlmlens.checks import Told, kinds, settle
+from vlmlens.annotations import Checked, kinds, settle
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Indices, Positions, Span, as_written, chosen, indices
@@ -21,7 +21,7 @@ STEPS = ("prefill", "decode")
 
 
 @dataclass(frozen=True, repr=False)
-class Where(Told):
+class Where(Checked):
     """Which part of an activation is meant; None, or ``"all"``, means all of an axis.
 
     Numbers may be numpy's or torch's; several of them a tuple, a list, a set, an array, a range or

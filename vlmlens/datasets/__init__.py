@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vlmlens import moved
-from vlmlens.checks import found_at, told
+from vlmlens.annotations import checked
+from vlmlens.checks import found_at
 from vlmlens.datasets import shapes
 from vlmlens.datasets.benchmarks import BENCHMARKS, asked_for, recognised
 from vlmlens.datasets.draw import drawn
@@ -44,7 +45,7 @@ DATASETS: dict[str, Callable[..., list[Sample]]] = {
 }
 
 
-@told
+@checked
 def load(
     data: str | Path,
     *,

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from vlmlens.checks import told
+from vlmlens.annotations import checked
 from vlmlens.datasets.files import SUFFIXES, Listing, check_pictures, listing, named, plugin
 from vlmlens.datasets.reading import ENDINGS
 from vlmlens.datasets.tables import read_table
@@ -17,7 +17,7 @@ QUESTION = "Describe the image."
 NAMES = ("questions.csv", "questions.jsonl")
 
 
-@told
+@checked
 def image_folder(
     folder: str | Path,
     *,

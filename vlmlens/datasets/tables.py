@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from vlmlens.checks import told
+from vlmlens.annotations import checked
 from vlmlens.datasets.benchmarks.benchmark import Prompt
 from vlmlens.datasets.reading import Base64, Columns, Row, as_mapping, rows
 from vlmlens.datasets.reading.cells import choices_of, options_of, pictures_of, text_of
@@ -24,7 +24,7 @@ LETTERS = Prompt(
 TOLD = 10
 
 
-@told
+@checked
 def read_table(path: str | Path, *, columns: Mapping[str, str] | str | None = None) -> list[Sample]:
     """The questions of a CSV, TSV, JSON, JSON lines or parquet file, a sample a row.
 

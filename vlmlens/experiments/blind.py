@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 from PIL import Image
 
-from vlmlens.checks import one_of, told
+from vlmlens.annotations import checked
+from vlmlens.checks import one_of
 from vlmlens.errors import ImageError, InputError
 from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
 from vlmlens.experiments.failing import Failing, failed, in_all
@@ -119,7 +120,7 @@ def _others(samples: Sequence[Sample], shown: Sequence[frozenset[str]]) -> list[
     return [found[pictures] for pictures in shown]
 
 
-@told
+@checked
 def controls(
     model: HookedVLM,
     samples: Sequence[Sample],
@@ -184,7 +185,7 @@ def _with_others(
     return table.assign_attrs({"failures": json.dumps(every)} if every else {})
 
 
-@told
+@checked
 def control_table(
     found: xr.Dataset,
     *,

@@ -6,7 +6,8 @@ from typing import Any
 
 import xarray as xr
 
-from vlmlens.checks import number, shown, told
+from vlmlens.annotations import checked
+from vlmlens.checks import number, shown
 from vlmlens.errors import InputError
 from vlmlens.experiments.experiment import Experiment
 from vlmlens.experiments.failing import in_all
@@ -21,7 +22,7 @@ from vlmlens.sample import Sample
 Edits = Sequence[Intervention]
 
 
-@told
+@checked
 def causal_effects(
     model: HookedVLM,
     samples: Sequence[Sample],
@@ -71,7 +72,7 @@ def causal_effects(
     return compared.merge(answered, join="exact", compat="no_conflicts")
 
 
-@told
+@checked
 def dose_effects(
     model: HookedVLM,
     samples: Sequence[Sample],

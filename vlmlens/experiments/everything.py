@@ -7,8 +7,8 @@ from pathlib import Path
 import xarray as xr
 
 from vlmlens import probes
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
-from vlmlens.checks import told
 from vlmlens.experiments.blind import CONTROLS, control_table, controls
 from vlmlens.experiments.diagnosis import Diagnosis, psi_of
 from vlmlens.experiments.effects import causal_effects, dose_effects
@@ -38,7 +38,7 @@ DESIGNS = ("within rows", "within columns", "rows", "columns", "blocks", "mirror
 PROBED, SHOWN = 64, 8
 
 
-@told
+@checked
 def diagnose_all(
     model: HookedVLM,
     samples: Sequence[Sample],

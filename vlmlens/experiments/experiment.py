@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from vlmlens.checks import Told, allowed, texts
+from vlmlens.annotations import Checked
+from vlmlens.checks import allowed, texts
 from vlmlens.errors import InputError
 from vlmlens.experiments.cell import Cell, among
 from vlmlens.experiments.done import Done, Part
@@ -27,7 +28,7 @@ MAX_FAILED = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Experiment(Told):
+class Experiment(Checked):
     """Samples x lists of interventions x a measure.
 
     Attributes:

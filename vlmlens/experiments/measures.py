@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from vlmlens import probes
-from vlmlens.checks import Told, settle
+from vlmlens.annotations import Checked, settle
 from vlmlens.errors import DataError
 from vlmlens.experiments.reads import needs, passes
 from vlmlens.graders import grade, right_choice, same
@@ -19,7 +19,7 @@ from vlmlens.sample import Sample
 
 
 @dataclass(frozen=True)
-class Measure(Told):
+class Measure(Checked):
     """A frozen value that measures: subclasses write ``__call__``.
 
     Attributes:

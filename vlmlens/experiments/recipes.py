@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-from vlmlens.checks import allowed, number, one_of, told, whole
+from vlmlens.annotations import checked
+from vlmlens.checks import allowed, number, one_of, whole
 from vlmlens.errors import DataError, InputError
 from vlmlens.experiments.diagnosis import Diagnosis, psi_of, versions
 from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
@@ -31,7 +32,7 @@ SCORING = ("greedy", "likelihood")
 REFERENCES = ("gold", "own")
 
 
-@told
+@checked
 def permutation_test(
     model: HookedVLM,
     samples: Sequence[Sample],
@@ -161,7 +162,7 @@ def shuffles(permutations: int) -> dict[str, tuple[Intervention, ...]]:
     return edits | {f"seed {k}": (PermuteVision(seed=k),) for k in range(permutations)}
 
 
-@told
+@checked
 def diagnose(
     model: HookedVLM,
     samples: Sequence[Sample],

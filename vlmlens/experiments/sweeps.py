@@ -7,7 +7,8 @@ from typing import Any
 import xarray as xr
 from tqdm.auto import tqdm
 
-from vlmlens.checks import shown, told
+from vlmlens.annotations import checked
+from vlmlens.checks import shown
 from vlmlens.errors import DataError, InputError
 from vlmlens.experiments.effect_maps import joined
 from vlmlens.experiments.given import as_folder, as_model, as_samples
@@ -24,7 +25,7 @@ from vlmlens.select import Where
 BAR = "{l_bar}{bar}| {n:.1f}/{total} pairs [{elapsed}<{remaining}]"
 
 
-@told
+@checked
 def sweep(
     model: HookedVLM,
     clean: Sample | Sequence[Sample],

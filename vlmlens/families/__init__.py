@@ -1,6 +1,7 @@
 """One architecture per file, as data."""
 
 from vlmlens.families.aya_vision import AYA_VISION
+from vlmlens.families.blocks import BLOCKS, block_table
 from vlmlens.families.cohere2_vision import COHERE2_VISION
 from vlmlens.families.deepseek_vl import DEEPSEEK_VL, JANUS
 from vlmlens.families.family import Block, Family, Pictures, Stage, Tap, layer_types
@@ -21,7 +22,6 @@ from vlmlens.families.qwen2_5_vl import QWEN2_5_VL
 from vlmlens.families.qwen2_vl import QWEN2_VL
 from vlmlens.families.qwen3_5 import QWEN3_5
 from vlmlens.families.qwen3_vl import QWEN3_VL, QWEN3_VL_MOE
-from vlmlens.families.towers import BLOCKS, block_table
 from vlmlens.families.vipllava import VIPLLAVA
 from vlmlens.families.vlmlens_llava import VLMLENS_LLAVA, VLMLENS_LLAVA_GRID
 

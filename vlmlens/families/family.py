@@ -120,7 +120,7 @@ class Family:
         points: points that lie elsewhere than is usual, or the reason why there is none.
         lm_kinds: the language model's configuration -> the kind of every layer, where layers have
             several point tables.
-        blocks: point tables of stacks that ``towers.py`` lacks, by ``model_type``.
+        blocks: point tables of stacks that ``blocks.py`` lacks, by ``model_type``.
         per_token: inputs with a number for every token -> (an image token's, a generated one's);
             every other token of a prompt has 0.
         per_sample: inputs whose first axis counts samples, not images.
@@ -128,7 +128,7 @@ class Family:
         raster: whether the projector's tokens come in the order of the sequence.
         deepstack: path of a list of further projectors, whose tokens are added to the stream after
             the first blocks.
-        unlike: laws of the audit that do not apply, ``"stream"`` or ``"turn"``, and why.
+        unlike: invariants that do not hold, ``"stream"`` or ``"rotation"``, and why.
         chat_template: for checkpoints that come without one.
         towers: other paths of the tower's list of blocks, by the tower's ``model_type``.
     """

@@ -1,7 +1,7 @@
 """Llama 4: tiles of a padded canvas, then a small copy; RoPE in complex numbers; experts.
 
-Queries and keys are normed after they turn, so ``attn.hook_rot_q`` and ``attn.hook_rot_k`` are
-turned and normed.
+Queries and keys are normed after RoPE, so ``attn.hook_rot_q`` and ``attn.hook_rot_k`` are
+rotated and normed.
 """
 
 import math
@@ -44,16 +44,16 @@ def _views(pictures: Pictures) -> list[tuple[View, ...]]:
 
 
 def _kinds(text: Any) -> Sequence[str]:
-    turning = text.no_rope_layers[: text.num_hidden_layers]  # 1 where a layer has RoPE
+    rotates = text.no_rope_layers[: text.num_hidden_layers]  # 1 where a layer has RoPE
     return [
-        ("turned" if turns else "unturned") + (" experts" if layer in text.moe_layers else "")
-        for layer, turns in enumerate(turning)
+        ("rotated" if here else "unrotated") + (" experts" if layer in text.moe_layers else "")
+        for layer, here in enumerate(rotates)
     ]
 
 
 LLAMA4 = Family(
     model_type="llama4",
-    unlike={"turn": "does not apply: queries and keys are normed after they turn"},
+    unlike={"rotation": "does not apply: queries and keys are normed after RoPE"},
     views=_views,
     vision_layers="vision_model.model.layers",
     projector="multi_modal_projector",

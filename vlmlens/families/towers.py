@@ -1,103 +1,14 @@
-"""The transformer stacks that families share, by the ``model_type`` of the sub-configuration.
+"""What the blocks of vision towers offer; ``blocks.py`` says which model has which.
 
 Towers that see one picture at a time have the axes ``image pos``. Towers that pack the patches of
 all images into one row have ``patch``.
 """
 
-from collections.abc import Mapping
-
 from vlmlens.families.family import Block, Tap
-
-# ---------------------------------------------------------------------- language models
-
-LLAMA_BLOCK: Block = {
-    "hook_resid_pre": Tap("", "in"),
-    "attn.hook_q": Tap("self_attn.q_proj", "out", "batch pos (head d_head)"),
-    "attn.hook_k": Tap("self_attn.k_proj", "out", "batch pos (kv_head d_head)"),
-    "attn.hook_cos": Tap("self_attn", "cos"),
-    "attn.hook_sin": Tap("self_attn", "sin"),
-    "attn.hook_rot_q": Tap("self_attn", "query", "batch head pos d_head"),
-    "attn.hook_rot_k": Tap("self_attn", "key", "batch kv_head pos d_head"),
-    "attn.hook_v": Tap("self_attn", "value", "batch kv_head pos d_head"),
-    "attn.hook_attn_scores": Tap("self_attn", "scores"),
-    "attn.hook_pattern": Tap("self_attn", "pattern"),
-    "attn.hook_z": Tap("self_attn.o_proj", "in", "batch pos (head d_head)"),
-    "attn.hook_result": Tap("self_attn.o_proj", "heads"),
-    "hook_attn_out": Tap("self_attn.o_proj", "out"),
-    "hook_resid_mid": Tap("post_attention_layernorm", "stream"),
-    "mlp.hook_pre": Tap("mlp.gate_proj", "out"),
-    "mlp.hook_post": Tap("mlp.down_proj", "in"),
-    "hook_mlp_out": Tap("mlp", "out"),
-    "hook_resid_post": Tap("", "out"),
-}
-
-# Queries and keys are normed before they turn.
-NORMED: Block = {
-    "attn.hook_q": Tap("self_attn.q_norm", "out"),
-    "attn.hook_k": Tap("self_attn.k_norm", "out"),
-}
-QWEN3_BLOCK: Block = LLAMA_BLOCK | NORMED
-
-# Every token has several small MLPs of its own.
-EXPERTS: Block = {
-    "mlp.hook_pre": "a token goes to some experts only, whose hidden units no module shows",
-    "mlp.hook_post": "a token goes to some experts only, whose hidden units no module shows",
-}
-
-# Sublayers norm what they write, so the stream gets the norm's output.
-GEMMA2_BLOCK: Block = LLAMA_BLOCK | {
-    "hook_attn_out": Tap("post_attention_layernorm", "out"),
-    "hook_resid_mid": Tap("pre_feedforward_layernorm", "stream"),
-    "hook_mlp_out": Tap("post_feedforward_layernorm", "out"),
-}
-GEMMA3_BLOCK: Block = GEMMA2_BLOCK | {
-    "attn.hook_q": Tap("self_attn.q_norm", "out", "batch head pos d_head"),
-    "attn.hook_k": Tap("self_attn.k_norm", "out", "batch kv_head pos d_head"),
-}
-# With experts beside it, the MLP whose hidden units are offered is the one that all tokens share.
-GEMMA4_BLOCK: Block = GEMMA2_BLOCK | NORMED
-GEMMA4_SHARED: Block = GEMMA4_BLOCK | {
-    "attn.hook_k": "this layer makes no keys: it reads those of an earlier one, already turned",
-}
-RECURRENT = "this layer keeps a running state: it has neither pattern nor positions"
-QWEN3_5_LINEAR: Block = {
-    name: RECURRENT if name.startswith("attn.") else tap for name, tap in QWEN3_BLOCK.items()
-} | {"hook_attn_out": Tap("linear_attn", "out")}
-LLAMA4_BLOCK: Block = LLAMA_BLOCK | {
-    "mlp.hook_pre": Tap("feed_forward.gate_proj", "out"),
-    "mlp.hook_post": Tap("feed_forward.down_proj", "in"),
-    "hook_mlp_out": Tap("feed_forward", "out"),
-}
-UNTURNED: Block = {
-    "attn.hook_cos": "this layer sees all positions and turns nothing",
-    "attn.hook_sin": "this layer sees all positions and turns nothing",
-}
-LFM2_BLOCK: Block = LLAMA_BLOCK | {
-    "attn.hook_q": Tap("self_attn.q_layernorm", "out"),
-    "attn.hook_k": Tap("self_attn.k_layernorm", "out"),
-    "attn.hook_z": Tap("self_attn.out_proj", "in", "batch pos (head d_head)"),
-    "attn.hook_result": Tap("self_attn.out_proj", "heads"),
-    "hook_attn_out": Tap("self_attn.out_proj", "out"),
-    "hook_resid_mid": Tap("ffn_norm", "stream"),
-    "mlp.hook_pre": Tap("feed_forward.w1", "out"),
-    "mlp.hook_post": Tap("feed_forward.w2", "in"),
-    "hook_mlp_out": Tap("feed_forward", "out"),
-}
-CONVOLVES = "this layer convolves over positions: it has no attention"
-LFM2_CONV: Block = {name: CONVOLVES if "attn" in name else tap for name, tap in LFM2_BLOCK.items()}
-GLM4V_BLOCK: Block = LLAMA_BLOCK | {
-    "hook_attn_out": Tap("post_self_attn_layernorm", "out"),
-    "hook_mlp_out": Tap("post_mlp_layernorm", "out"),
-    "mlp.hook_pre": Tap("mlp.gate_up_proj", "out", part=(0, 2)),
-}
-
-COHERE2_BLOCK: Block = LLAMA_BLOCK | {
-    "hook_resid_mid": "attention and MLP both read the block's input: there is no stream between",
-}
 
 # ---------------------------------------------------------------------- towers, picture by picture
 
-# CLIP and SigLIP: absolute positions, so queries and keys never turn.
+# CLIP and SigLIP: absolute positions, so queries and keys are never rotated.
 CLIP_BLOCK: Block = {
     "hook_resid_pre": Tap("", "in"),
     "attn.hook_q": Tap("self_attn.q_proj", "out", "image pos (head d_head)"),
@@ -256,60 +167,3 @@ PIXTRAL_BLOCK: Block = {
     "hook_mlp_out": Tap("feed_forward", "out", "1 patch d_model", STREAM),
     "hook_resid_post": Tap("", "out", "1 patch d_model", STREAM),
 }
-
-#: model_type of a sub-configuration -> what its blocks offer. Layers of one kind that differ are
-#: named ``model_type:layer_type``.
-BLOCKS: dict[str, Block] = {
-    "llama": LLAMA_BLOCK,
-    "mistral": LLAMA_BLOCK,
-    "qwen2": LLAMA_BLOCK,
-    "qwen2_vl_text": LLAMA_BLOCK,
-    "qwen2_5_vl_text": LLAMA_BLOCK,
-    "qwen3": QWEN3_BLOCK,
-    "qwen3_vl_text": QWEN3_BLOCK,
-    "qwen3_vl_moe_text": QWEN3_BLOCK,
-    "qwen3_vl_moe_text:experts": QWEN3_BLOCK | EXPERTS,
-    "qwen3_5_text": QWEN3_BLOCK,
-    "qwen3_5_text:linear_attention": QWEN3_5_LINEAR,
-    "gemma": LLAMA_BLOCK,
-    "gemma2": GEMMA2_BLOCK,
-    "gemma3_text": GEMMA3_BLOCK,
-    "gemma4_text": GEMMA4_BLOCK,
-    "gemma4_text:shared": GEMMA4_SHARED,
-    "glm4v_text": GLM4V_BLOCK,
-    "llama4_text": LLAMA4_BLOCK,
-    "llama4_text:turned experts": LLAMA4_BLOCK | EXPERTS,
-    "llama4_text:unturned": LLAMA4_BLOCK | UNTURNED,
-    "llama4_text:unturned experts": LLAMA4_BLOCK | UNTURNED | EXPERTS,
-    "lfm2": LFM2_BLOCK,
-    "lfm2:conv": LFM2_CONV,
-    "cohere2": COHERE2_BLOCK,
-    "cohere2:full_attention": COHERE2_BLOCK | UNTURNED,
-    "clip_vision_model": CLIP_BLOCK,
-    "siglip_vision_model": CLIP_BLOCK,
-    "siglip2_vision_model": CLIP_BLOCK,
-    "idefics3_vision": CLIP_BLOCK,
-    "smolvlm_vision": CLIP_BLOCK,
-    "janus_vision_model": JANUS_VISION_BLOCK,
-    "llama4_vision_model": LLAMA4_VISION_BLOCK,
-    "gemma4_vision": GEMMA4_VISION_BLOCK,
-    "dinov2": DINOV2_BLOCK,
-    "internvl_vision": INTERNVL_BLOCK,
-    "ovis2_vision": OVIS2_VISION_BLOCK,
-    "qwen2_vl_vision": QWEN_VISION_BLOCK,
-    "qwen2_5_vl_vision": GATED_VISION_BLOCK,
-    "glm4v_vision": GATED_VISION_BLOCK,
-    "qwen3_vl_vision": QWEN3_VISION_BLOCK,
-    "qwen3_vl_moe_vision": QWEN3_VISION_BLOCK,
-    "qwen3_5_vision": QWEN3_VISION_BLOCK,
-    "pixtral": PIXTRAL_BLOCK,
-}
-
-
-def block_table(blocks: Mapping[str, Block], model_type: str, layer_type: str = "") -> Block | None:
-    """What blocks of one kind offer, by the family's own table and then by the shared one."""
-    for table in (blocks, BLOCKS):
-        for name in (f"{model_type}:{layer_type}", model_type):
-            if name in table:
-                return table[name]
-    return None

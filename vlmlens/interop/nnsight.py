@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vlmlens.checks import flag
 from vlmlens.errors import InputError, UnreachedPointError
-from vlmlens.extras import told
+from vlmlens.extras import naming_extra
 from vlmlens.interventions import Intervention, Site, as_edits
 from vlmlens.model import HookedVLM, Inputs
 from vlmlens.model.doors.given import as_inputs, prepared
@@ -26,7 +26,7 @@ from vlmlens.model.passes.saves import in_the_graph
 from vlmlens.model.passes.watching import new_level, refuse_recomputing
 from vlmlens.model.sequence.trained_length import warn_beyond
 
-with told("vlmlens.interop.nnsight"):
+with naming_extra("vlmlens.interop.nnsight"):
     from nnsight import NNsight
     from nnsight.intervention.interleaver import Interleaver, Mediator, OutOfOrderError
     from nnsight.intervention.source import STATE

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlmlens.annotations import Checked, settle
 from vlmlens.cache import ActivationCache
-from vlmlens.checks import Told, settle, shown
+from vlmlens.checks import shown
 from vlmlens.errors import InputError
 from vlmlens.interventions.own import made_of, refuse_unlike
 from vlmlens.layout import TokenLayout
@@ -64,7 +65,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Intervention(Told):
+class Intervention(Checked):
     """An edit of one kind of point: a frozen value with one pure method.
 
     Subclasses add their own fields and write ``edit`` for the whole tensor; ``where`` confines it.

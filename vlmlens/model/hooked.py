@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from vlmlens import zoo
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
-from vlmlens.checks import told
 from vlmlens.errors import InputError
 from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention, as_edits
@@ -88,7 +88,7 @@ class HookedVLM(Running):
                 raise InputError(f"cannot put the model on device={device!r}: {error}") from error
         return cls(hf_model, processor, str(model), zoo.revision(str(model), hf_model))
 
-    @told
+    @checked
     @in_turn
     def generate(
         self,

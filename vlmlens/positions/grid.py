@@ -5,7 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from vlmlens.checks import number, settle
+from vlmlens.annotations import settle
+from vlmlens.checks import number
 from vlmlens.errors import EmptySelectionError
 from vlmlens.layout import TokenLayout
 from vlmlens.positions.selection import SETTLED, Mask, Selection, there

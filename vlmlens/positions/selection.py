@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Bool
 
-from vlmlens.checks import RULES, Told, kinds, settle
+from vlmlens.annotations import RULES, Checked, kinds, settle
 from vlmlens.errors import EmptySelectionError, UnknownRoleError
 from vlmlens.layout import ROLES, TokenLayout
 from vlmlens.positions.written import Indices, Span, as_numbers, as_written, indices
@@ -20,7 +20,7 @@ Mask: TypeAlias = Bool[np.ndarray, " pos"]
 
 
 @dataclass(frozen=True, repr=False)
-class Selection(Told):
+class Selection(Checked):
     """Positions of a sample: subclasses write ``mask``."""
 
     def __post_init__(self):

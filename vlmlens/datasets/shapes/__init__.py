@@ -13,7 +13,8 @@ from itertools import chain, cycle, islice
 import numpy as np
 from PIL import Image
 
-from vlmlens.checks import texts, told, whole
+from vlmlens.annotations import checked
+from vlmlens.checks import texts, whole
 from vlmlens.datasets.draw import MOST
 from vlmlens.datasets.shapes.questions import (
     CATEGORIES,
@@ -114,7 +115,7 @@ class Entry:
         return Sample(q.text, (Drawn(self.scene, size),), q.answer, q.choices, q.category, name)
 
 
-@told
+@checked
 def shapes_2d(
     samples: int = 600,
     *,

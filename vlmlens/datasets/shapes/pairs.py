@@ -7,7 +7,7 @@ from operator import eq, ne
 
 import numpy as np
 
-from vlmlens.checks import told
+from vlmlens.annotations import checked
 from vlmlens.datasets.shapes import FORMS, SIZE, Entry, seeded
 from vlmlens.datasets.shapes.questions import CATEGORIES, Question, ask
 from vlmlens.datasets.shapes.scene import COLORS, MARGIN, Scene, random_scene
@@ -46,7 +46,7 @@ class Edit:
     promise: Callable[[str, str], bool]
 
 
-@told
+@checked
 def counterfactual_pairs(
     pairs: int = 100,
     *,

@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from vlmlens.checks import told
+from vlmlens.annotations import checked
 from vlmlens.datasets.draw import drawn
 from vlmlens.datasets.reading import Row
 from vlmlens.datasets.reading.cells import choices_of
@@ -37,7 +37,7 @@ def is_published(path: Path) -> bool:
         return True  # which ``read_parquet`` then says
 
 
-@told
+@checked
 def read_parquet(path: str | Path, *, samples: int | None = None, seed: int = 0) -> list[Sample]:
     """The questions of a parquet file in the published set's columns, one sample each.
 

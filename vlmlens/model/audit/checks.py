@@ -83,8 +83,8 @@ def rope(vlm: Audited, saved, bound: float) -> Law:
     name = "blocks: queries and keys turned by the angles are the turned ones"
     if vlm.rope is None:
         return Law(name, float("nan"), bound, "does not apply: nothing turns, or not by angles")
-    if "turn" in vlm.family.unlike:
-        return Law(name, float("nan"), bound, vlm.family.unlike["turn"])
+    if "rotation" in vlm.family.unlike:
+        return Law(name, float("nan"), bound, vlm.family.unlike["rotation"])
     worst = 0.0
     for layer in range(vlm.layers):
         at = f"blocks.{layer}.attn.hook_"

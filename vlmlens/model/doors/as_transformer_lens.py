@@ -7,8 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.cache import ActivationCache, Save
-from vlmlens.checks import flag, one_of, refuse_unknown, shown, told, whole
+from vlmlens.checks import flag, one_of, refuse_unknown, shown, whole
 from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
 from vlmlens.inputs import Inputs
 from vlmlens.model.doors.given import as_hooks, as_inputs, as_saves
@@ -83,7 +84,7 @@ class AsTransformerLens(Wrapped):
                 made = self.hf_model(**inputs.tensors, use_cache=False).logits
         return made if return_type is not None else None
 
-    @told
+    @checked
     def hooks(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         fwd_hooks: Sequence[tuple[str | Callable[[str], bool], Callable]] = (),

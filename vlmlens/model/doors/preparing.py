@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from vlmlens import identity
-from vlmlens.checks import told
+from vlmlens.annotations import checked
 from vlmlens.errors import InputError
 from vlmlens.inputs import Inputs
 from vlmlens.model.doors.as_transformer_lens import AsTransformerLens
@@ -24,7 +24,7 @@ from vlmlens.sample import Picture, Sample
 class Preparing(AsTransformerLens):
     """How ``HookedVLM`` prepares inputs; see there."""
 
-    @told
+    @checked
     def inputs(
         self,
         samples: Sequence[Sample] | Sample | Picture,

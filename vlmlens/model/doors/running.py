@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.cache import ActivationCache, Save
-from vlmlens.checks import flag, told
+from vlmlens.checks import flag
 from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention, as_edits
 from vlmlens.model.doors.given import as_cells, as_inputs, as_prefill, as_saves, prepared
@@ -24,7 +25,7 @@ from vlmlens.positions import Positions
 class Running(Preparing):
     """How ``HookedVLM`` runs passes; see there."""
 
-    @told
+    @checked
     @in_turn
     def run(
         self,
@@ -67,7 +68,7 @@ class Running(Preparing):
             made, saved = one_pass(self, inputs, inputs.tensors, edits, saves, logits=logits)
         return self.ran(used, inputs, made, saved)
 
-    @told
+    @checked
     @in_turn
     def prefill(
         self,
@@ -98,7 +99,7 @@ class Running(Preparing):
         with self.implementations.take(attention):
             return prefill(self, inputs, attention, after, names)
 
-    @told
+    @checked
     @in_turn
     def resume(
         self,

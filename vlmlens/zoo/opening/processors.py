@@ -11,7 +11,7 @@ from types import FunctionType, SimpleNamespace
 from typing import Any
 
 from vlmlens.errors import UnsupportedModelError
-from vlmlens.extras import told
+from vlmlens.extras import naming_extra
 
 #: Processor classes of model types that transformers does not know.
 OWN = {"vlmlens_llava": "LlavaProcessor", "vlmlens_llava_grid": "LlavaProcessor"}
@@ -26,7 +26,7 @@ def open_processor(name: str, model_type: str, **hub: Any) -> Any:
     """
     from transformers import AutoProcessor
 
-    with told(f"the processor of {name}"):
+    with naming_extra(f"the processor of {name}"):
         try:
             return AutoProcessor.from_pretrained(name, **hub)
         except (ImportError, OSError) as error:

@@ -8,7 +8,7 @@ families ignore the image altogether as transformers initialises them.
 from typing import Any
 
 from vlmlens.errors import UnknownModelError
-from vlmlens.extras import told
+from vlmlens.extras import naming_extra
 from vlmlens.zoo.opening.processors import stills
 from vlmlens.zoo.shapes import CHAT_TEMPLATE, shapes_tokenizer
 from vlmlens.zoo.tiny.families import TINY
@@ -90,7 +90,7 @@ def _processor(tiny: Tiny, model_type: str) -> Any:
     )
     kind, settings = tiny.pixels
     template = CHAT_TEMPLATE.replace("<image>", tiny.image)
-    with told(f"the processor of {model_type}"):
+    with naming_extra(f"the processor of {model_type}"):
         return stills(model_type)(
             image_processor=(getattr(pixels, kind, None) or getattr(transformers, kind))(
                 **settings

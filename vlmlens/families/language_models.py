@@ -1,0 +1,93 @@
+"""What the blocks of language models offer; ``blocks.py`` says which model has which."""
+
+from vlmlens.families.family import Block, Tap
+
+LLAMA_BLOCK: Block = {
+    "hook_resid_pre": Tap("", "in"),
+    "attn.hook_q": Tap("self_attn.q_proj", "out", "batch pos (head d_head)"),
+    "attn.hook_k": Tap("self_attn.k_proj", "out", "batch pos (kv_head d_head)"),
+    "attn.hook_cos": Tap("self_attn", "cos"),
+    "attn.hook_sin": Tap("self_attn", "sin"),
+    "attn.hook_rot_q": Tap("self_attn", "query", "batch head pos d_head"),
+    "attn.hook_rot_k": Tap("self_attn", "key", "batch kv_head pos d_head"),
+    "attn.hook_v": Tap("self_attn", "value", "batch kv_head pos d_head"),
+    "attn.hook_attn_scores": Tap("self_attn", "scores"),
+    "attn.hook_pattern": Tap("self_attn", "pattern"),
+    "attn.hook_z": Tap("self_attn.o_proj", "in", "batch pos (head d_head)"),
+    "attn.hook_result": Tap("self_attn.o_proj", "heads"),
+    "hook_attn_out": Tap("self_attn.o_proj", "out"),
+    "hook_resid_mid": Tap("post_attention_layernorm", "stream"),
+    "mlp.hook_pre": Tap("mlp.gate_proj", "out"),
+    "mlp.hook_post": Tap("mlp.down_proj", "in"),
+    "hook_mlp_out": Tap("mlp", "out"),
+    "hook_resid_post": Tap("", "out"),
+}
+
+# Queries and keys are normed before RoPE.
+NORMED: Block = {
+    "attn.hook_q": Tap("self_attn.q_norm", "out"),
+    "attn.hook_k": Tap("self_attn.k_norm", "out"),
+}
+QWEN3_BLOCK: Block = LLAMA_BLOCK | NORMED
+
+# Every token has several small MLPs of its own.
+EXPERTS: Block = {
+    "mlp.hook_pre": "a token goes to some experts only, whose hidden units no module shows",
+    "mlp.hook_post": "a token goes to some experts only, whose hidden units no module shows",
+}
+QWEN3_EXPERTS: Block = QWEN3_BLOCK | EXPERTS
+
+# Sublayers norm what they write, so the stream gets the norm's output.
+GEMMA2_BLOCK: Block = LLAMA_BLOCK | {
+    "hook_attn_out": Tap("post_attention_layernorm", "out"),
+    "hook_resid_mid": Tap("pre_feedforward_layernorm", "stream"),
+    "hook_mlp_out": Tap("post_feedforward_layernorm", "out"),
+}
+GEMMA3_BLOCK: Block = GEMMA2_BLOCK | {
+    "attn.hook_q": Tap("self_attn.q_norm", "out", "batch head pos d_head"),
+    "attn.hook_k": Tap("self_attn.k_norm", "out", "batch kv_head pos d_head"),
+}
+# With experts beside it, the MLP whose hidden units are offered is the one that all tokens share.
+GEMMA4_BLOCK: Block = GEMMA2_BLOCK | NORMED
+GEMMA4_SHARED: Block = GEMMA4_BLOCK | {
+    "attn.hook_k": "this layer makes no keys: it reads those of an earlier one, already rotated",
+}
+RECURRENT = "this layer keeps a running state: it has neither pattern nor positions"
+QWEN3_5_LINEAR: Block = {
+    name: RECURRENT if name.startswith("attn.") else tap for name, tap in QWEN3_BLOCK.items()
+} | {"hook_attn_out": Tap("linear_attn", "out")}
+LLAMA4_BLOCK: Block = LLAMA_BLOCK | {
+    "mlp.hook_pre": Tap("feed_forward.gate_proj", "out"),
+    "mlp.hook_post": Tap("feed_forward.down_proj", "in"),
+    "hook_mlp_out": Tap("feed_forward", "out"),
+}
+UNROTATED: Block = {
+    "attn.hook_cos": "this layer sees all positions and rotates nothing",
+    "attn.hook_sin": "this layer sees all positions and rotates nothing",
+}
+LLAMA4_EXPERTS: Block = LLAMA4_BLOCK | EXPERTS
+LLAMA4_UNROTATED: Block = LLAMA4_BLOCK | UNROTATED
+LLAMA4_UNROTATED_EXPERTS: Block = LLAMA4_UNROTATED | EXPERTS
+LFM2_BLOCK: Block = LLAMA_BLOCK | {
+    "attn.hook_q": Tap("self_attn.q_layernorm", "out"),
+    "attn.hook_k": Tap("self_attn.k_layernorm", "out"),
+    "attn.hook_z": Tap("self_attn.out_proj", "in", "batch pos (head d_head)"),
+    "attn.hook_result": Tap("self_attn.out_proj", "heads"),
+    "hook_attn_out": Tap("self_attn.out_proj", "out"),
+    "hook_resid_mid": Tap("ffn_norm", "stream"),
+    "mlp.hook_pre": Tap("feed_forward.w1", "out"),
+    "mlp.hook_post": Tap("feed_forward.w2", "in"),
+    "hook_mlp_out": Tap("feed_forward", "out"),
+}
+CONVOLVES = "this layer convolves over positions: it has no attention"
+LFM2_CONV: Block = {name: CONVOLVES if "attn" in name else tap for name, tap in LFM2_BLOCK.items()}
+GLM4V_BLOCK: Block = LLAMA_BLOCK | {
+    "hook_attn_out": Tap("post_self_attn_layernorm", "out"),
+    "hook_mlp_out": Tap("post_mlp_layernorm", "out"),
+    "mlp.hook_pre": Tap("mlp.gate_up_proj", "out", part=(0, 2)),
+}
+
+COHERE2_BLOCK: Block = LLAMA_BLOCK | {
+    "hook_resid_mid": "attention and MLP both read the block's input: there is no stream between",
+}
+COHERE2_UNROTATED: Block = COHERE2_BLOCK | UNROTATED
