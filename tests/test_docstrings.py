@@ -24,7 +24,7 @@ samples = vl.datasets.load("shapes-2d")[:4]
 sample = samples[0]
 """
 #: Packages whose every public name has an example.
-COMPLETE: tuple[str, ...] = ("vlmlens.probes",)
+COMPLETE: tuple[str, ...] = ("vlmlens.graders", "vlmlens.plots", "vlmlens.probes")
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 

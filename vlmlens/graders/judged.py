@@ -12,6 +12,12 @@ def judge(decide: Callable[[str, Sample], bool | float | Graded], name: str) -> 
 
     Raises:
         InputError: it answers with something else; when an answer is graded.
+
+    Example:
+        >>> from vlmlens.graders import judge
+        >>> rule = judge(lambda said, sample: sample.answer in said, "contains")
+        >>> rule("It looks green.", sample).score
+        1.0
     """
 
     def apply(said: str, sample: Sample) -> Graded:

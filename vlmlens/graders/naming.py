@@ -74,6 +74,17 @@ def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
 
     Raises:
         InputError: something that is no text.
+
+    Example:
+        >>> from vlmlens.graders import grade
+        >>> grade("It is on the left.", "left", ["left", "right"])
+        True
+        >>> grade("(B)", "right", ["left", "right"])
+        True
+        >>> grade("left or right", "left", ["left", "right"])
+        False
+        >>> grade("two", "2"), grade("2 to 3", "3")
+        (True, False)
     """
     if wrong := [x for x in (said, gold, *choices) if not isinstance(x, str)]:
         raise InputError(f"{wrong[0]!r:.60} is no text: grade(said, gold, choices) takes texts")
@@ -98,7 +109,15 @@ def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
 
 
 def named(said: str, choices: Sequence[str]) -> frozenset[int]:
-    """Which of the choices an answer names, by the rule of ``grade``, without what it denies."""
+    """Which of the choices an answer names, by the rule of ``grade``, without what it denies.
+
+    Example:
+        >>> from vlmlens.graders import named
+        >>> sorted(named("left, not right", ["left", "right"]))
+        [0]
+        >>> sorted(named("A or B", ["left", "right"]))
+        [0, 1]
+    """
     said = readable(said)
     found, _ = options(choices[0], choices)
     marked = _letters(said, found)
@@ -112,6 +131,11 @@ def same(said: str, other: str, choices: Sequence[str] = ()) -> bool:
 
     For a model's own answers: a longer one is another one, silence is silence, and choices are
     not read.
+
+    Example:
+        >>> from vlmlens.graders import same
+        >>> same("The left.", "left"), same("It is on the left.", "left")
+        (True, False)
     """
     one, two = plain(said), plain(other)
     return one == two if one or two else said.strip() == other.strip()

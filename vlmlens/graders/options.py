@@ -59,7 +59,15 @@ def _options(gold: str, choices: tuple[str, ...]) -> tuple[tuple[Option, ...], f
 
 
 def right_choice(gold: str, choices: Sequence[str]) -> int | None:
-    """Which of the choices an answer is, given by its text or by its letter; None for none."""
+    """Which of the choices an answer is, given by its text or by its letter; None for none.
+
+    Example:
+        >>> from vlmlens.graders import right_choice
+        >>> right_choice("B", ["left", "right"]), right_choice("left", ["left", "right"])
+        (1, 0)
+        >>> right_choice("above", ["left", "right"]) is None
+        True
+    """
     found, right = options(gold, choices)
     first = min(right)
     return first if first < len(choices) and len(found) == len(choices) else None

@@ -17,6 +17,14 @@ class Graded:
         score: 1 is right, 0 wrong; between the two where people's answers differ.
         parsed: what the answer was taken for; empty where nothing in it answers.
         state: ``"parsed"``, ``"unparsed"`` or ``"ambiguous"``.
+
+    Example:
+        >>> from vlmlens.graders import GRADERS
+        >>> question = vl.Sample("Is there a dog?", answer="yes", choices=("yes", "no"))
+        >>> GRADERS["yes_no"]("Yes, there is.", question)
+        Graded(score=1.0, parsed='yes', state='parsed')
+        >>> GRADERS["yes_no"]("I see a cat.", question).state
+        'unparsed'
     """
 
     score: float
@@ -33,6 +41,12 @@ class Rule:
         version: raised whenever any answer would be graded otherwise.
         apply: grades what is said to a sample's question.
         source: where the rule is from.
+
+    Example:
+        >>> from vlmlens.graders import Graded, Rule
+        >>> brief = Rule("brief", 1, lambda said, _: Graded(float(len(said.split()) == 1), said))
+        >>> brief("green", sample).score, brief("It is green.", sample).score, brief.label
+        (1.0, 0.0, 'brief/1')
     """
 
     name: str

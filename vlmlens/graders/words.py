@@ -78,7 +78,13 @@ def read(text: str) -> list[Word]:
 
 
 def plain(answer: str) -> str:
-    """An answer without case, punctuation, articles and spare spaces; numbers in digits."""
+    """An answer without case, punctuation, articles and spare spaces; numbers in digits.
+
+    Example:
+        >>> from vlmlens.graders import plain
+        >>> plain("The  Two dogs."), plain("42!")
+        ('2 dogs', '42')
+    """
     return " ".join(w.text for w in read(readable(answer)) if w.text not in ARTICLES)
 
 

@@ -33,6 +33,12 @@ def export(
     Raises:
         InputError: another ending.
         MissingToolError: no kaleido, or no browser that it finds.
+
+    Example:
+        >>> run = model.run(model.inputs([sample]), save=vl.probes.cmb.NEEDS)
+        >>> fig = vl.plots.heads(vl.probes.cross_modality_balance(run))
+        >>> vl.plots.export(fig, "heads.html").name
+        'heads.html'
     """
     path = Path(path)
     if path.suffix.lower() not in (*STATIC, *PAGES):

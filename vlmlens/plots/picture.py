@@ -31,6 +31,12 @@ def folded(values: xr.DataArray, image: int = 0, tile: int = 0) -> xr.DataArray:
 
     Raises:
         InputError: no such coordinates, image or tile, or cells that make no grid.
+
+    Example:
+        >>> run = model.run(model.inputs([sample]), save=vl.probes.rows.NEEDS)
+        >>> rows = vl.probes.attention_rows(run).attention
+        >>> dict(vl.plots.folded(rows.isel(query=-1)).sizes)
+        {'layer': 4, 'head': 4, 'row': 8, 'column': 8}
     """
     along = next((dim for dim in ("key", "pos") if dim in values.dims), None)
     missing = [name for name in ("image", "row", "column") if name not in values.coords]

@@ -24,6 +24,13 @@ def placed(
 
     Raises:
         InputError: values that do not fit the layout.
+
+    Example:
+        >>> import xarray as xr
+        >>> layout = model.inputs([sample]).layouts[0]
+        >>> values = xr.DataArray(np.zeros((8, 8)), dims=("row", "column"))
+        >>> vl.plots.placed(values, layout).right.values[0].tolist()  # 8 patches of 28 pixels
+        [28.0, 56.0, 84.0, 112.0, 140.0, 168.0, 196.0, 224.0]
     """
     along = next((dim for dim in ("pos", "key") if dim in values.dims), None)
     if along is not None:

@@ -28,6 +28,12 @@ def atlas(values: xr.DataArray, *, scale: str = "head", title: str | None = None
 
     Raises:
         InputError: another dimension, or a scale that is not there.
+
+    Example:
+        >>> run = model.run(model.inputs([sample]), save=vl.probes.attention_maps.NEEDS)
+        >>> maps = vl.probes.image_attention(run).isel(sample=0)
+        >>> type(vl.plots.atlas(maps)).__name__
+        'Figure'
     """
     check_dims(values, "an atlas of heads", ("layer", "head", "row", "column"))
     if scale not in SCALES:

@@ -29,6 +29,12 @@ def depth(
     Raises:
         InputError: neither or both of ``layer`` and ``depth``, or a dimension too many,
             or a value that a logarithmic axis has no place for.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.norms.NEEDS)
+        >>> fig = vl.plots.depth(vl.probes.hidden_norms(run), by="role", log=True)
+        >>> sorted({trace.name for trace in fig.data if "interval" not in trace.name})
+        ['user', 'vision']
     """
     along = depth_dim(values, by)
     fig = go.Figure()

@@ -32,6 +32,17 @@ def dose(
 
     Raises:
         InputError: a dimension is missing or too many, or doses that are no numbers.
+
+    Example:
+        >>> import xarray as xr
+        >>> values = xr.DataArray(
+        ...     [[1.0, 0.8, 0.6], [0.9, 0.7, 0.5]],
+        ...     dims=("sample", "dose"),
+        ...     coords={"dose": [0.0, 0.5, 1.0]},
+        ... )
+        >>> fig = vl.plots.dose(vl.probes.dose_response(values), reference=0.25)
+        >>> fig.data[-1].x.tolist(), fig.layout.xaxis.title.text
+        ([0.0, 0.5, 1.0], 'dose')
     """
     array = shown(values)
     needed = ("dose",) if by is None else (by, "dose")

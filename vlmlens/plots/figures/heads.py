@@ -42,6 +42,14 @@ def heads(
 
     Raises:
         InputError: a dimension is missing, or there is one more than the map has room for.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.cmb.NEEDS)
+        >>> fig = vl.plots.heads(vl.probes.cross_modality_balance(run))
+        >>> fig.layout.xaxis.title.text, fig.layout.yaxis.title.text
+        ('head', 'layer (0 is nearest the input)')
+        >>> fig.data[0].z.shape
+        (4, 4)
     """
     needed = ("layer", "head") if by is None else (by, "layer", "head")
     cells = summary(values, "a map of heads")
@@ -112,6 +120,6 @@ def _scale(mean: np.ndarray, midpoint: float | None, name: str) -> dict:
     bar = COLOUR_BAR | {"title": {"text": name, "side": "right"}}
     if midpoint is None or np.isnan(mean).all():
         return {"colorscale": SEQUENTIAL, "colorbar": bar}
-    low, high = min(np.nanmin(mean), midpoint), max(np.nanmax(mean), midpoint)
+    low, high = min(float(np.nanmin(mean)), midpoint), max(float(np.nanmax(mean)), midpoint)
     scale = diverging_scale(low, high, midpoint)
     return {"colorscale": scale, "cmin": low, "cmax": high, "colorbar": bar}

@@ -28,6 +28,15 @@ def lens(image: Picture, table: xr.Dataset, *, title: str | None = None) -> go.F
 
     Raises:
         InputError: a variable or dimension that is missing.
+
+    Example:
+        >>> need = vl.probes.lens_needs(model, best=1)
+        >>> run = model.run(model.inputs([sample]), save=need)
+        >>> found = vl.probes.logit_lens(run, need, model.processor.tokenizer).isel(rank=0)
+        >>> grids = found[["word", "log_prob"]].map(vl.probes.on_image, args=(run,))
+        >>> fig = vl.plots.lens(sample.images[0], grids.isel(sample=0))
+        >>> len(fig.layout.sliders[0].steps)
+        4
     """
     check_variable(table, "a logit lens", ("word", "log_prob"))
     for name in ("word", "log_prob"):

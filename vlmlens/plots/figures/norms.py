@@ -26,6 +26,12 @@ def norms(hidden_norm: xr.DataArray, *, title: str | None = None) -> go.Figure:
 
     Raises:
         InputError: a dimension is missing, or the role vision or user is.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.norms.NEEDS)
+        >>> fig = vl.plots.norms(vl.probes.hidden_norms(run))
+        >>> fig.layout.yaxis.type, fig.layout.yaxis2.type
+        ('log', 'log')
     """
     check_dims(hidden_norm, "a figure of norms", ("depth", "role"), optional=("sample",))
     roles = entries(hidden_norm, "role")

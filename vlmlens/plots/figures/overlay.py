@@ -35,6 +35,13 @@ def overlay(
         InputError: the values are no (row, column) grid, are another picture's, or do not say
             where on this one they lie.
         ImageError: the picture cannot be read.
+
+    Example:
+        >>> run = model.run(model.inputs([sample]), save=vl.probes.attention_maps.NEEDS)
+        >>> found = vl.probes.image_attention(run).isel(sample=0, layer=3, head=0)
+        >>> fig = vl.plots.overlay(sample.images[0], found)
+        >>> fig.data[0].z.shape
+        (8, 8)
     """
     check_dims(values, "an overlay", ("row", "column"))
     picture = open_picture(image)
@@ -60,8 +67,8 @@ def overlay(
         colorbar=COLOUR_BAR | {"title": {"text": title_of(values), "side": "right"}},
     )
     if midpoint is not None and not np.isnan(grid.values).all():
-        low = min(np.nanmin(grid.values), midpoint)
-        high = max(np.nanmax(grid.values), midpoint)
+        low = min(float(np.nanmin(grid.values)), midpoint)
+        high = max(float(np.nanmax(grid.values)), midpoint)
         heat.update(zmin=low, zmax=high, colorscale=veiled_around(low, high, midpoint))
     fig = go.Figure(heat)
     laid_under(fig, picture)

@@ -39,6 +39,17 @@ def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
 
     Raises:
         InputError: a variable or the dimension is missing.
+
+    Example:
+        >>> import xarray as xr
+        >>> correct = xr.DataArray(
+        ...     [[1, 0], [1, 1], [1, 0], [1, 1]],
+        ...     dims=("sample", "permutation"),
+        ...     coords={"permutation": ["original", "shuffle 0"]},
+        ... )
+        >>> fig = vl.plots.psi(vl.probes.position_sensitivity_index(correct))
+        >>> fig.data[-1].name, fig.data[-1].x.tolist()  # half of the answers are lost
+        ('PSI', [50.0])
     """
     check_variable(table, "a forest plot", tuple(MARKS))
     for name in MARKS:

@@ -33,6 +33,12 @@ def rope(table: xr.Dataset, *, by: str | None = None, title: str | None = None) 
 
     Raises:
         InputError: a variable or dimension is missing, or there is one too many.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.rope.NEEDS)
+        >>> fig = vl.plots.rope(vl.probes.rope_sensitivity(run))
+        >>> [note.text for note in fig.layout.annotations]
+        ['attention on the image, α', 'change of its scores, |Δg|', 'change of the share, Δα']
     """
     check_variable(table, "RoPE sensitivity", tuple(PANELS))
     needed = ("layer",) if by is None else ("layer", by)

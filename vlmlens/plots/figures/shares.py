@@ -22,6 +22,12 @@ def shares(
 
     Raises:
         InputError: no part or role, a dimension too many, or shares that do not sum to 1.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.shares.NEEDS)
+        >>> fig = vl.plots.shares(vl.probes.paper_shares(run).share)
+        >>> [trace.name for trace in fig.data]
+        ['vision', 'user']
     """
     array = shown(values)
     part = next((dim for dim in ("part", "role") if dim in array.dims), None)
@@ -43,33 +49,10 @@ def shares(
         if not np.nanmax(mean) > 0:
             continue  # a role that no position plays
         hover = [
-            "<br>".join(
-                filter(
-                    None,
-                    [
-                        plain(bar),
-                        plain(name),
-                        estimate(rows.isel({by or "bar": i, part: at})),
-                    ],
-                )
-            )
+            [plain(bar), plain(name), estimate(rows.isel({by or "bar": i, part: at}))]
             for i, bar in enumerate(bars)
         ]
-        fig.add_trace(
-            go.Bar(
-                y=list(range(len(bars))),
-                x=mean,
-                orientation="h",
-                name=plain(name),
-                marker={"color": colour(name, at), "line": {"color": "white", "width": 1}},
-                text=[f"{value:.0f}" if value >= 4 else "" for value in mean],
-                textposition="inside",
-                insidetextanchor="middle",
-                textangle=0,
-                hovertext=hover,
-                hoverinfo="text",
-            )
-        )
+        fig.add_trace(_pieces(mean, plain(name), colour(name, at), hover))
     fig.update_xaxes(title_text="share of attention [%]", range=[0, 100.5])
     names = {"tickvals": list(range(len(bars))), "ticktext": [plain(bar) for bar in bars]}
     fig.update_yaxes(autorange="reversed", showgrid=False, ticks="", **names)
@@ -85,3 +68,20 @@ def shares(
         height=130 + (44 if len(bars) < 8 else 24) * max(1, len(bars)),
     )
     return fig
+
+
+def _pieces(mean: np.ndarray, name: str, fill: str, hover: list[list[str]]) -> go.Bar:
+    """One part of every bar, its number written where there is room."""
+    return go.Bar(
+        y=list(range(len(mean))),
+        x=mean,
+        orientation="h",
+        name=name,
+        marker={"color": fill, "line": {"color": "white", "width": 1}},
+        text=[f"{value:.0f}" if value >= 4 else "" for value in mean],
+        textposition="inside",
+        insidetextanchor="middle",
+        textangle=0,
+        hovertext=["<br>".join(filter(None, lines)) for lines in hover],
+        hoverinfo="text",
+    )

@@ -30,6 +30,13 @@ def similarity(
 
     Raises:
         InputError: values that are no cosines, or a chosen token outside the grid.
+
+    Example:
+        >>> run = model.run(model.inputs([sample]), save=vl.probes.similarity.NEEDS)
+        >>> found = vl.probes.similarity_map(run, to=(3, 4)).isel(sample=0)
+        >>> fig = vl.plots.similarity(sample.images[0], found, of=(3, 4))
+        >>> fig.data[0].z.shape
+        (8, 8)
     """
     check_dims(values, "a similarity map", ("row", "column"))
     if np.nanmax(np.abs(values.values)) > 1 + 1e-4:

@@ -42,6 +42,15 @@ def sweep(
 
     Raises:
         InputError: a dimension or coordinate is missing, or one is too many.
+
+    Example:
+        >>> pair = vl.datasets.counterfactual_pairs(1, kind="swap")[0]
+        >>> clean = model.inputs([pair.clean], answers=[pair.clean.answer])
+        >>> corrupted = model.inputs([pair.corrupted], answers=[pair.clean.answer])
+        >>> effect = vl.probes.attribution_patching(model, clean, corrupted).isel(sample=0)
+        >>> fig = vl.plots.sweep(vl.plots.placed(effect, clean.layouts[0]))
+        >>> fig.layout.yaxis.title.text
+        'layer'
     """
     check_dims(effect, "a sweep", ("layer", "pos"), optional=("sample",))
     if missing := [name for name in ALONG if name not in effect.coords]:

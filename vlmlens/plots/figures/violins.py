@@ -30,6 +30,12 @@ def violins(
     Raises:
         InputError: nothing of that name groups the values, or values that a logarithmic axis has
             no place for.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.embedding.NEEDS)
+        >>> fig = vl.plots.violins(vl.probes.token_norms(run))
+        >>> [trace.name for trace in fig.data if trace.name]
+        ['bos', 'template', 'vision', 'user']
     """
     groups = _groups(values, by)
     lowest = min(group.min() for group in groups.values())

@@ -33,6 +33,11 @@ class Selection:
         head: None for the mean of all heads.
         position: the word or patch that is locked, or None.
         area: the positions of the patches that are chosen.
+
+    Example:
+        >>> run = model.run(model.inputs([sample]), save=vl.probes.rows.NEEDS)
+        >>> vl.plots.explorer(vl.probes.attention_rows(run)).selection
+        Selection(run='attention', layer=None, head=None, position=77, area=())
     """
 
     run: str
@@ -60,13 +65,28 @@ def explorer(runs: xr.Dataset | Mapping[str, xr.Dataset], *, title: str = "") ->
 
     Raises:
         InputError: something is missing, or two runs cannot be laid on one another.
+
+    Example:
+        >>> run = model.run(model.inputs([sample]), save=vl.probes.rows.NEEDS)
+        >>> view = vl.plots.explorer(vl.probes.attention_rows(run), title="sample 0")
+        >>> view.save("page.html").name
+        'page.html'
     """
     return Explorer(runs, title=title)
 
 
 @final
 class Explorer:
-    """What ``explorer`` returns."""
+    """Attention rows to point at: shown in a notebook, moved by ``select``, written by ``save``.
+
+    Example:
+        >>> run = model.run(model.inputs([sample]), save=vl.probes.rows.NEEDS)
+        >>> view = vl.plots.explorer(vl.probes.attention_rows(run))
+        >>> view.save("page.html").name
+        'page.html'
+        >>> view.selection
+        Selection(run='attention', layer=None, head=None, position=77, area=())
+    """
 
     def __init__(self, runs: xr.Dataset | Mapping[str, xr.Dataset], *, title: str = ""):
         named = {"attention": runs} if isinstance(runs, xr.Dataset) else dict(runs)
