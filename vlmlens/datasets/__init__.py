@@ -63,7 +63,8 @@ def load(
             ``.json``, ``.jsonl``, ``.parquet``), or a published set by its name, with a split and
             the folder of its files: ``"pope"``, ``"pope:random@FOLDER"``.
         samples: at most how many; by default all of a folder or file, and 600 of shapes-2d.
-            Of more, as many are drawn by the seed and kept in their order.
+            Of more, as many are drawn by the seed and kept in their order; of pairs and sets of
+            questions that count as one, whole ones.
         seed: what shapes-2d draws its scenes by, and what chooses among too many samples.
         question: what is asked of each image of a folder that holds no table of questions.
         prompt: which of a published set's own ways to ask; by default its first.
@@ -90,7 +91,8 @@ def load(
         raise DataError(f"columns={columns!r} are of a table of your own; {data} is none")
     if published is not None:
         benchmark, split, folder = published
-        return drawn(benchmark.load(folder, split, prompt), samples, seed)
+        found = benchmark.load(folder, split, prompt)
+        return drawn(found, samples, seed, benchmark.drawn_with)
     if data == "shapes-2d":
         return shapes_2d(seed=seed) if samples is None else shapes_2d(samples, seed=seed)
     if here == "folder":

@@ -6,6 +6,7 @@ from sklearn import metrics as theirs
 
 from vlmlens.datasets.benchmarks import BENCHMARKS
 from vlmlens.datasets.benchmarks.metrics import METRICS, Items, items
+from vlmlens.datasets.draw import drawn
 from vlmlens.errors import DataError
 from vlmlens.graders import Graded
 from vlmlens.sample import Sample
@@ -74,3 +75,29 @@ def test_samples_become_columns():
 
 def test_every_set_names_metrics_that_there_are():
     assert {name for each in BENCHMARKS.values() for name in each.metrics} == set(METRICS)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_what_chance_would_get(name):
+    """Guessing among so many choices, worked out on paper."""
+    gold = ["yes", "yes", "yes", "no"]
+    groups = {"pair": [*"aabb"], "set": ["x"] * 4, "config": [*"aaab"], "category": [*"aaab"]}
+    groups |= {"type": ["2D", "2D", "2D", "3D"], "source": [*"aabc"]}
+    found = columns([0, 1, 1, 0], ["no"] * 4, gold, **groups)
+    half = METRICS[name](found.guessed(np.full(4, 0.5)))
+    expected = {"precision": 0.75, "f1": 0.6, "pair_accuracy": 0.25, "set_accuracy": 0.5**4}
+    expected["f1_mean"] = (2 / 3 + 0) / 2  # nothing is yes among the b
+    assert half == pytest.approx(expected.get(name, 0.5))
+    assert np.isnan(METRICS[name](found.guessed(np.full(4, np.nan))))
+
+
+def test_pairs_are_drawn_whole():
+    names = [Sample("q", id=str(n), groups=(("pair", str(n // 2)),)) for n in range(40)]
+    some = drawn(names, 9, 3, BENCHMARKS["mmvp"].drawn_with)
+    pairs = [dict(sample.groups)["pair"] for sample in some]
+    assert len(some) == 8 and all(pairs.count(pair) == 2 for pair in pairs)
+    assert some == [name for name in names if name in some]
+    assert drawn(names, 9, 3, BENCHMARKS["mmvp"].drawn_with) == some
+    assert drawn(names, 9, 4, BENCHMARKS["mmvp"].drawn_with) != some
+    with pytest.raises(DataError, match="1 samples asked for, and 2 belong together"):
+        drawn(names, 1, 0, BENCHMARKS["mmvp"].drawn_with)

@@ -79,6 +79,7 @@ class Benchmark:
         grader: which rule grades its answers, of ``vlmlens.graders``.
         metrics: what is reported of it; the first is the headline.
         unit: what is drawn as one in intervals: ``"picture"``, or a group of the samples'.
+        by: groups of the samples' whose members are reported by themselves, too.
         licence: of the files, as far as it is stated.
     """
 
@@ -92,10 +93,18 @@ class Benchmark:
     grader: str
     metrics: tuple[str, ...] = ("accuracy",)
     unit: str = "picture"
+    by: tuple[str, ...] = ("category",)
     licence: str = field(default="not stated")
 
     def __post_init__(self):
         object.__setattr__(self, "prompts", MappingProxyType(dict(self.prompts)))
+
+    @property
+    def drawn_with(self) -> Callable[[Sample], str] | None:
+        """What a sample is only ever drawn together with; None where each is drawn alone."""
+        if self.unit == "picture":
+            return None
+        return lambda sample: dict(sample.groups).get(self.unit, sample.id)
 
     def prompt(self, name: str = "") -> tuple[str, Prompt]:
         """A prompt form and its name; the default where none is named."""

@@ -75,5 +75,6 @@ BLINK = Benchmark(
     },
     grader="letter",
     metrics=("config_mean", "accuracy"),
+    by=("config",),
     licence="Apache-2.0",
 )

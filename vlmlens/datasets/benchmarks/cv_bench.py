@@ -71,6 +71,7 @@ CV_BENCH = Benchmark(
         ),
     },
     grader="letter",
+    by=("task", "source"),
     metrics=("source_mean", "accuracy_2d", "accuracy_3d", "accuracy"),
     licence="Apache-2.0",
 )

@@ -53,5 +53,6 @@ EMB_SPATIAL = Benchmark(
     },
     grader="letter",
     metrics=("accuracy",),
+    by=("source", "relation"),
     licence="CC BY 4.0",
 )

@@ -69,5 +69,6 @@ GQA = Benchmark(
     },
     grader="exact",
     metrics=("accuracy",),
+    by=("structural", "semantic"),
     licence="CC BY 4.0",
 )

@@ -72,6 +72,6 @@ POPE = Benchmark(
         ),
     },
     grader="yes_no",
-    metrics=("accuracy", "precision", "recall", "f1", "yes_ratio"),
+    metrics=("accuracy", "precision", "recall", "f1", "yes_ratio", "f1_mean"),
     licence="MIT (questions); COCO's (images)",
 )

@@ -36,4 +36,5 @@ TWO_DS = Benchmark(
     prompts={"bare": Prompt()},
     grader="contains",  # its authors ask another model: vlmlens.graders.judge
     metrics=("accuracy",),
+    by=("category", "test_category"),
 )

@@ -71,5 +71,6 @@ VQA_V2 = Benchmark(
     },
     grader="vqa",
     metrics=("soft_accuracy",),
+    by=("category",),  # yes or no, number, other
     licence="CC BY 4.0",
 )

@@ -115,5 +115,6 @@ WHATSUP = Benchmark(
     grader="letter",
     metrics=("accuracy", "pair_accuracy", "set_accuracy"),
     unit="set",
+    by=("relation",),
     licence="MIT (code)",
 )
