@@ -178,15 +178,27 @@ def share_interval(right: Units, count: Units) -> np.ndarray:
         shift = np.where(count > 0, without - (without.sum(0) - p * (count <= 0).sum(0)) / units, 0)
         variance = (units - 1) / units * (shift**2).sum(0)
         kish = total**2 / (count**2).sum(0)
-        spread = p * (1 - p)
-        agree = (variance <= 1e-12) | (spread <= 1e-12)
-        n = np.minimum(np.where(agree, kish, spread / np.where(agree, 1.0, variance)), total)
-        z = stats.t.isf((1 - LEVEL) / 2, np.maximum(kish - 1, 1e-3))
-        middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z / (1 + z**2 / n) * np.sqrt(np.maximum(spread, 0.0) / n + z**2 / (4 * n**2))
-    low, high = np.clip(middle - half, 0.0, 1.0), np.clip(middle + half, 0.0, 1.0)
-    low, high = np.minimum(low, p), np.maximum(high, p)  # rounding at 0 and 1
+        low, high = wilson(p, variance, total, kish)
     return np.stack([p, np.where(units < 2, np.nan, low), np.where(units < 2, np.nan, high)])
+
+
+def wilson(p, variance, total, kish) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends of Wilson's 95 % interval of a share, with an effective number of answers.
+
+    Args:
+        p: the share.
+        variance: of it.
+        total: how many answers it is of.
+        kish: Kish's number of units that they come from.
+    """
+    spread = p * (1 - p)
+    agree = (variance <= 1e-12) | (spread <= 1e-12)
+    n = np.minimum(np.where(agree, kish, spread / np.where(agree, 1.0, variance)), total)
+    z = stats.t.isf((1 - LEVEL) / 2, np.maximum(kish - 1, 1e-3))
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(np.maximum(spread, 0.0) / n + z**2 / (4 * n**2))
+    low, high = np.clip(middle - half, 0.0, 1.0), np.clip(middle + half, 0.0, 1.0)
+    return np.minimum(low, p), np.maximum(high, p)  # rounding at 0 and 1
 
 
 def mean_interval(sums: Units, counts: Units, *, shares: bool = False) -> np.ndarray:

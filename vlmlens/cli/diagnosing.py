@@ -51,7 +51,11 @@ def diagnose(
     ] = None,
     permutations: Annotated[int, typer.Option(min=1, help="Shuffles of every image.")] = 5,
     scoring: Annotated[
-        str, typer.Option(help="greedy: grade what is said; likelihood: the likeliest choice.")
+        str,
+        typer.Option(
+            help="greedy: grade what is said; likelihood: the likeliest choice, also "
+            "likelihood:per-token, :per-byte, :calibrated."
+        ),
     ] = "greedy",
     reference: Annotated[
         str | None,

@@ -2,6 +2,7 @@
 
 from vlmlens.experiments.blind import Blank, Noise, blinded, control_table, controls
 from vlmlens.experiments.cell import Cell
+from vlmlens.experiments.choosing import Choosing
 from vlmlens.experiments.diagnosis import Diagnosis, save
 from vlmlens.experiments.effects import causal_effects, compare, dose_effects
 from vlmlens.experiments.everything import diagnose_all, linear_table, shown
@@ -11,7 +12,6 @@ from vlmlens.experiments.folder import claim
 from vlmlens.experiments.looking import Looking
 from vlmlens.experiments.measures import (
     Answering,
-    Choosing,
     Comparing,
     Diagnosing,
     Measure,

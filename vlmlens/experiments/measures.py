@@ -3,14 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import xarray as xr
 
 from vlmlens import probes
 from vlmlens.annotations import Checked, settle
 from vlmlens.errors import DataError
 from vlmlens.experiments.reads import needs, passes
-from vlmlens.graders import grade, right_choice, same
+from vlmlens.graders import grade, same
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, Run
 from vlmlens.probes import cmb, norms, rope
@@ -124,91 +123,6 @@ class Reciting(Measure):
         return xr.Dataset(
             {"correct": probes.answer_recited(run), "log_prob": probes.answer_log_prob(run)}
         )
-
-
-@dataclass(frozen=True)
-class Choosing(Measure):
-    """Which of its choices the model finds likeliest; needs no generation and no grading.
-
-    A prompt goes through the model once, whatever the number of its choices.
-
-    Attributes:
-        rows: how many prompts go through the model at once.
-    """
-
-    rows: int = 128
-
-    @staticmethod
-    def places(samples: Sequence[Sample]) -> list[int | None]:
-        """Which of its choices is right, for every sample; None where nobody knows.
-
-        Raises:
-            DataError: a sample without choices, or whose answer is none of them.
-        """
-        at: list[int | None] = []
-        for sample in samples:
-            if sample.answer is None and sample.choices:
-                at.append(None)
-                continue
-            found = None if sample.answer is None else right_choice(sample.answer, sample.choices)
-            if found is None:
-                raise DataError(
-                    f"likelihood scoring needs choices with the answer among them; sample "
-                    f"{sample.id or sample.question!r} has {sample.choices} and {sample.answer!r}"
-                )
-            at.append(found)
-        return at
-
-    def __call__(
-        self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
-    ) -> xr.Dataset:
-        """``answer``, the choice of the highest log p; ``correct``; ``log_prob`` of the right one.
-
-        The last two are NaN for a sample without a right answer.
-
-        Raises:
-            DataError: a sample without choices, or whose answer is none of them.
-        """
-        at = self.places(samples)
-        best, gold, right = [], [], []
-        for start in range(0, len(samples), self.rows):
-            some = samples[start : start + self.rows]
-            scores = self._found(model, some, interventions)
-            for sample, which, found in zip(some, at[start:], scores, strict=False):
-                best.append(sample.choices[int(found.argmax())])
-                known = which is not None
-                gold.append(float(found[which]) if known else np.nan)
-                right.append(float(best[-1] == sample.choices[which]) if known else np.nan)
-        return xr.Dataset(
-            {
-                "answer": ("sample", best),
-                "correct": ("sample", right),
-                "log_prob": ("sample", gold),
-            },
-            coords={"sample": [s.id or str(i) for i, s in enumerate(samples)]},
-        )
-
-    def _found(
-        self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
-    ) -> list[np.ndarray]:
-        """Log p of every sample's own choices."""
-        most = max(len(sample.choices) for sample in samples)
-        said = model.generate(
-            model.inputs(samples, system=self.system),
-            interventions,
-            max_new_tokens=1,
-            # The last choice stands in where a sample has fewer of them.
-            answered=[
-                model.inputs(
-                    samples,
-                    system=self.system,
-                    answers=[s.choices[min(number, len(s.choices) - 1)] for s in samples],
-                )
-                for number in range(most)
-            ],
-        )
-        every = np.stack([probes.answer_log_prob(said, number).values for number in range(most)])
-        return [every[: len(s.choices), row] for row, s in enumerate(samples)]
 
 
 @dataclass(frozen=True)

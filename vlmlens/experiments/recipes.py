@@ -14,12 +14,13 @@ from tqdm.auto import tqdm
 from vlmlens.annotations import checked
 from vlmlens.checks import allowed, number, one_of, whole
 from vlmlens.errors import DataError, InputError
+from vlmlens.experiments.choosing import FORMS, Choosing
 from vlmlens.experiments.diagnosis import Diagnosis, psi_of, versions
 from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
 from vlmlens.experiments.failing import failed, left
 from vlmlens.experiments.folder import claim
 from vlmlens.experiments.given import as_model, as_samples
-from vlmlens.experiments.measures import Answering, Choosing, Diagnosing, Measure
+from vlmlens.experiments.measures import Answering, Diagnosing, Measure
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.model import HookedVLM
 from vlmlens.probes.graded import UNANSWERED
@@ -28,7 +29,7 @@ from vlmlens.sample import Sample, with_answers_known
 
 #: More shuffles than this nobody means.
 MOST = 10**6
-SCORING = ("greedy", "likelihood")
+SCORING = ("greedy", "likelihood", *(f"likelihood:{form}" for form in FORMS))
 REFERENCES = ("gold", "own")
 
 
@@ -61,7 +62,9 @@ def permutation_test(
             the others.
         permutations: how many shuffles of every image.
         scoring: ``"greedy"`` grades what the model says by a fixed rule; ``"likelihood"`` takes
-            the choice that it finds likeliest.
+            the choice that it finds likeliest, by the sum of log p, or in another of the forms of
+            ``Choosing``: ``"likelihood:per-token"``, ``"likelihood:per-byte"``,
+            ``"likelihood:calibrated"``.
         max_new_tokens: the length of an answer at most.
         system: a system prompt.
         reference: ``"gold"`` grades by the samples' answers; ``"own"`` takes what the model says
@@ -93,8 +96,8 @@ def permutation_test(
     answered = sum(sample.answer is not None for sample in samples)
     options: Any = {"system": system, "allow_nonfinite": allow_nonfinite}
     measure: Measure = Answering(max_new_tokens=max_new_tokens, **options)
-    if scoring == "likelihood":
-        measure = Choosing(**options)
+    if form := likelihood_form(scoring):
+        measure = Choosing(form=form, **options)
     before = []
     if reference == "own":
         blank = [replace(sample, answer=None, choices=()) for sample in samples]
@@ -130,9 +133,15 @@ def refuse_unscored(samples: Sequence[Sample], scoring: str, reference: str | No
         DataError: a sample without the choices that likelihood scoring takes.
     """
     one_of(scoring, "scoring", SCORING)
-    if scoring == "likelihood":
+    if likelihood_form(scoring):
         Choosing.places(samples)
     return _reference(samples, reference, scoring)
+
+
+def likelihood_form(scoring: str) -> str:
+    """Which form of likelihood a way to score names; empty for what is said."""
+    way, _, form = scoring.partition(":")
+    return (form or "sum") if way == "likelihood" else ""
 
 
 def _reference(samples: Sequence[Sample], asked: str | None, scoring: str) -> str:
@@ -145,8 +154,9 @@ def _reference(samples: Sequence[Sample], asked: str | None, scoring: str) -> st
     if asked is not None:
         one_of(asked, "reference", REFERENCES)
     known = any(sample.answer is not None for sample in samples)
-    found = asked or ("gold" if known or scoring == "likelihood" else "own")
-    if found == "own" and scoring == "likelihood":
+    chosen = bool(likelihood_form(scoring))
+    found = asked or ("gold" if known or chosen else "own")
+    if found == "own" and chosen:
         raise InputError("own answers are what the model says: scoring='greedy'")
     if found == "gold" and not known:
         raise DataError(
@@ -187,7 +197,7 @@ def diagnose(
         model: an open model.
         samples: questions about images.
         permutations: how many shuffles of every image.
-        scoring: ``"greedy"`` or ``"likelihood"``, as in ``permutation_test``.
+        scoring: ``"greedy"``, ``"likelihood"`` or a form of it, as in ``permutation_test``.
         reference: ``"gold"`` or ``"own"``, as there; samples without an answer are left out of
             accuracy and PSI, and named in the attribute ``unanswered``.
         allow_nonfinite: as there; averages then are NaN where a layer is.

@@ -1,0 +1,1 @@
+"""Benchmarks: models side by side on published sets, item by item."""
