@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -109,7 +110,7 @@ class Choosing(Measure):
             known = which is not None
             gold.append(float(found.log_prob[which]) if known else np.nan)
             right.append(float(best[-1] == sample.choices[which]) if known else np.nan)
-        table = {
+        table: dict[str, Any] = {
             "answer": ("sample", best),
             "correct": ("sample", right),
             "log_prob": ("sample", gold),
@@ -127,17 +128,17 @@ class Choosing(Measure):
         log_prob, tokens = self._likely(model, samples, interventions)
         blind = np.full(log_prob.shape, np.nan)
         if self.form == "calibrated":
-            if bare := next((s for s in samples if not s.images), None):
+            if lacking := next((s for s in samples if not s.images), None):
                 raise InputError(
-                    f"sample {bare.id or bare.question!r} has no image, so that there is nothing "
+                    f"sample {lacking.id or lacking.question!r} has no image, so there is nothing "
                     "to calibrate by leaving it out: form='sum', or another"
                 )
             blind, _ = self._likely(model, [replace(s, images=()) for s in samples], ())
         found = []
         for row, sample in enumerate(samples):
             size = np.array([len(choice.encode()) for choice in sample.choices], dtype=float)
-            parts = (each[: len(size), row] for each in (log_prob, tokens))
-            found.append(Weights(*parts, size, blind[: len(size), row]))
+            scores, counts, bare = (each[: len(size), row] for each in (log_prob, tokens, blind))
+            found.append(Weights(scores, counts, size, bare))
         return found
 
     def _likely(

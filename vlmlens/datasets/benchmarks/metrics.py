@@ -160,7 +160,7 @@ def whole_groups(group: str) -> Callable[[Items], Sums]:
         np.multiply.at(all_right, which, found.score)
         rows = np.zeros((2, len(found)))
         rows[0, first], rows[1, first] = all_right, 1.0
-        return _share(*rows)
+        return _share(rows[0], rows[1])
 
     return sums
 
