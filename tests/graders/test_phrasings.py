@@ -41,6 +41,28 @@ SAYS_X = (
     ),
     *("Y is wrong, so X", "Y is not correct. X.", "It can't be Y. It must be X.", "X instead of Y"),
     *("X rather than Y", "Not Y but X", "The answer is X\u3002", "\u3010X\u3011", "\uff08X\uff09"),
+    *(
+        "X~",
+        "X#",
+        "~X~",
+        "~~X~~",
+        "X%",
+        "@X",
+        "X only",
+        "Only X.",
+        "X alone",
+        "X not Y",
+        "Not Y. X",
+    ),
+    *(
+        "X is correct, Y is not",
+        "X, i.e., the ball",
+        "\u9009X",
+        "\u7b54\u6848\u662fX\u3002",
+        "\u9009X\u9879",
+    ),
+    *("<think>Y? Z!</think>X", "<think>\nY.\n</think>\n\n(X)", "Y or Z.</think>\nX"),
+    *("Y is small. <answer>X</answer>", "Y and Z are not, so \\boxed{X}", "\\boxed{\\text{(X)}}"),
     *('{"answer": "X"}', "answer=X", "_X_", "```\nX\n```", "> X", "Ans: X", "I would choose X"),
 )
 SAYS_NOTHING = (
@@ -57,6 +79,7 @@ SAYS_NOTHING = (
         "X\nY",
         "(X)(Y)",
     ),
+    *("X over Y", "<think>X", "<answer></answer> X", "<answer>X</answer> <answer>Y</answer>"),
     *("X is incorrect", "X isn't right", "X.Y.", "anything, not X", "Y X"),
 )
 #: Choices, and what the right answer is called among them.
@@ -77,7 +100,7 @@ def test_one_letter_is_said(form, among):
     choices, name = AMONG[among]
     for n, letter in enumerate("ABCDEFGH"):
         other = "ABCDEFGH"[n - 3]
-        said = form.replace("X", letter).replace("Y", other)
+        said = form.replace("X", letter).replace("Y", other).replace("Z", "ABCDEFGH"[n - 5])
         golds = [choices[i] if name is None else name.format("ABCDEFGH"[i]) for i in (n, n - 3)]
         assert grade(said, golds[0], choices), said
         assert not grade(said, golds[1], choices), said
@@ -144,10 +167,52 @@ def test_a_place_is_one_where_a_place_is_meant(said, gold):
         ("one", "1"),
         ("<answer>7</answer>", "7"),
         ("2\u20133", ""),
+        ("3cm", "3"),
+        ("3 cm", "3"),
+        ("3.5cm", ""),
+        ("3.5k", ""),
+        ("3.5x", ""),
+        ("1,500.0kg", "1500"),
+        ("3-5cm", ""),
+        ("3:30pm", ""),
+        ("v1.3", ""),
+        ("1e-3", ""),
+        ("1.5e6", "1500000"),
+        ("3D", ""),
+        ("3rd", ""),
+        ("1\u202f500", "1500"),
+        ("1\u00a0500\u00a0000", "1500000"),
+        ("1'500", "1500"),
+        ("half", ""),
+        ("one half", "1/2"),
+        ("two thirds", ""),
+        ("two and a half", ""),
+        ("two, and a half of it is red", ""),
+        ("half a dozen", ""),
+        ("three point five", ""),
+        ("one and a half million", "1500000"),
+        ("3%", "3"),
+        ("\u56fe\u4e2d\u67093\u53ea\u732b", "3"),
     ],
 )
 def test_a_number_is_that_number_in_all_writings(said, number):
-    golds = ("3", "-3", "1", "20", "21", "24", "32", "2", "100", "101", "1500000", "3000000", "7")
+    golds = (
+        "3",
+        "-3",
+        "1",
+        "1500",
+        "10",
+        "20",
+        "21",
+        "24",
+        "32",
+        "2",
+        "100",
+        "101",
+        "1500000",
+        "3000000",
+        "7",
+    )
     golds += ("1/2", "11/2")
     assert [gold for gold in golds if grade(said, gold)] == [number] * bool(number)
 
@@ -161,6 +226,13 @@ def test_a_number_is_that_number_in_all_writings(said, number):
         ("\uff39\uff45\uff53", "yes", "parsed"),
         ("<answer>No</answer>", "no", "parsed"),
         ("**Yes.**", "yes", "parsed"),
+        ("<think>No?</think> Yes", "yes", "parsed"),
+        ("There is no doubt: yes", "yes", "parsed"),
+        ("I have no idea", "", "unparsed"),
+        ("No way to tell", "", "unparsed"),
+        ("No way.", "no", "parsed"),
+        ("It is not no", "", "ambiguous"),
+        ("That's not false", "", "ambiguous"),
     ],
 )
 @pytest.mark.parametrize("full_stop", ["", "."])
@@ -169,6 +241,7 @@ def test_yes_and_no_in_all_writings(said, answer, state, full_stop):
         sample = Sample("Is there a dog?", answer=gold.title() + full_stop)
         graded = GRADERS["yes_no"](said, sample)
         assert (graded.score, graded.parsed, graded.state) == (answer == gold, answer, state)
+        assert grade(said, gold) <= (answer == gold)
 
 
 @pytest.mark.parametrize(

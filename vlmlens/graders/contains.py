@@ -12,4 +12,4 @@ def _contains(said: str, sample: Sample) -> Graded:
     return Graded(float(bool(wanted) and found), plain(said), PARSED if words else UNPARSED)
 
 
-CONTAINS = Rule("contains", 2, _contains)
+CONTAINS = Rule("contains", 3, _contains)

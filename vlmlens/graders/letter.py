@@ -24,4 +24,4 @@ def _choices(sample: Sample) -> tuple[str, ...]:
     return tuple(f"{a}. {text}" for a, text in zip(bare, sample.options, strict=True))
 
 
-LETTER = Rule("letter", 2, _letter)
+LETTER = Rule("letter", 3, _letter)

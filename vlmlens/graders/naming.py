@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 
 from vlmlens.errors import InputError
 from vlmlens.graders.options import OPPOSITE, Option, options
-from vlmlens.graders.words import ARTICLES, Word, plain, read, readable
+from vlmlens.graders.words import (
+    ARTICLES,
+    NO_ANSWER,
+    SCRIPTS,
+    Word,
+    is_numeric,
+    plain,
+    read,
+    readable,
+)
 
 _NOT = ("not", "never", "neither", "nor", "cannot", "without", "except")
 #: Words that an enumeration begins after: "it is a cat and a dog" lists a cat and a dog.
@@ -25,7 +34,8 @@ _WRONG, _TRUE = ("wrong", "incorrect", "false"), ("right", "correct", "true", "a
 #: after it. "I would" and its like begin with no letter.
 _AFTER = re.compile(
     r"[*_\"`”’']*(?:\s*$|\s*\n|[^\w\s.'’#+%°@^~\-–]|\.(?!\w)|\s+[^\w\s]|\s*[/+]\s*[\w(]|[-–][A-Z](?!\w)|"
-    r"\s+[A-Z](?![\w'’])|\s+(?:or|and|nor|but|is|vs|versus|because|since)\b|"
+    r"\s+[A-Z](?![\w'’])|\s+(?:or|and|nor|but|is|vs|versus|because|since|over|than|alone|only|also)\b|"
+    rf"\s+not\s+[A-Z](?!\w)|\s+[{SCRIPTS}]|"
     r"(?<![Ii])\s+(?:as|if|it|was|would|could|should|must|will|can|may|might|has|does|seems|appears|"
     r"looks|fits|matches|to|for|in|on|at|of|with|from|here|rather|instead)\b)"
 )
@@ -50,7 +60,7 @@ class _Mention:
 
 
 def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
-    """Whether an answer is right, by a fixed rule and no judge.
+    r"""Whether an answer is right, by a fixed rule and no judge.
 
     Right is what equals the right answer but for case, punctuation, articles and the way to write
     a number ("two", "2", "2.0"); and a longer answer that names it, and nothing else that
@@ -61,7 +71,8 @@ def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
     * its letter: alone ("B", "b"), marked ("(B)", "b)", "B.", "**B**"), after "option" or before
       its text. Choices that are letters, or begin with one, have these; others count from A.
       The gold answer, too, may be a letter or a text.
-    * not what is denied: "left, not right" names left alone.
+    * not what is denied: "left, not right" names left alone; nor what is thought aloud
+      (``<think>``), and where the answer is marked (``<answer>``, ``\boxed``) nothing else.
 
     Never right: silence, punctuation, an article alone; two options ("A or B", "yes and no"); the
     right answer joined by "or", or in a list, to something else; for a number any other number
@@ -158,6 +169,7 @@ def _letters(said: str, found: Sequence[Option]) -> dict[int, int]:
     """Where letters stand that mean an option, and which."""
     known = {option.letter: n for n, option in enumerate(found) if option.letter}
     marked = {}
+    alone = len(read(said)) == 1
     for word in read(said):
         which = known.get(word.text.upper()) if word.end - word.start == 1 else None
         if which is None:
@@ -170,7 +182,7 @@ def _letters(said: str, found: Sequence[Option]) -> dict[int, int]:
         beside = [w.text for w in read(after) if w.text not in ARTICLES][: len(text)]
         meant = _AFTER.match(said, word.end) or (text and tuple(beside) == text)
         sure = _CLOSED.match(after) or (_CUE.search(before) and (meant or not small))
-        if sure or (meant and (not small or _BEFORE.search(before))):
+        if alone or sure or (meant and (not small or _BEFORE.search(before))):
             marked[word.start] = which
     return marked
 
@@ -198,9 +210,10 @@ def _mentions(
 
 
 def _determiner(words: Sequence[Word], mention: _Mention) -> bool:
-    """Whether this is the "no" of "Yes, there is no doubt"."""
+    """Whether this is the "no" of "Yes, there is no doubt", or of "I have no idea"."""
     following = words[mention.end : mention.end + 1]
-    return (
+    idle = words[mention.start].text == "no" and NO_ANSWER.match(" ".join(_said_of(words, mention)))
+    return bool(idle) or (
         words[mention.start].text == "no"
         and words[0].text == "yes"
         and any(
@@ -243,7 +256,7 @@ def _denied(words: Sequence[Word], mention: _Mention) -> bool:
     at = mention.start
     is_, *verdict = [*_said_of(words, mention), ""]
     if is_ in ("is", "are", "was", "were") and (
-        verdict[0] in _WRONG or (verdict[0] == "not" and verdict[1] in _TRUE)
+        verdict[0] in _WRONG or (verdict[0] == "not" and verdict[1] in ("", *_TRUE))
     ):
         return True
     if [w.text for w in words[max(at - 2, 0) : at]] in (["instead", "of"], ["rather", "than"]):
@@ -268,9 +281,8 @@ def _hedged(
         return True
     if len(option.text) == 1 and option.text[0][0] in "-0123456789":
         for at, word in rest:
-            number = word.text[-1].isdigit() and word.text[0] in "-0123456789"
             loose = word.spelled and word.text == "1"  # "two, the red one and ..."
-            if number and not loose and not _denied(words, _Mention(-1, at, at + 1)):
+            if is_numeric(word.text) and not loose and not _denied(words, _Mention(-1, at, at + 1)):
                 return True
     if option.text and option.text[0] in OPPOSITE:  # "Yes, a dog." lists nothing
         return False

@@ -1,16 +1,19 @@
 """The one number that is said."""
 
 from vlmlens.graders.rule import AMBIGUOUS, PARSED, UNPARSED, Graded, Rule
-from vlmlens.graders.words import is_number, plain, read, readable
+from vlmlens.graders.words import is_number, is_numeric, plain, read, readable
 from vlmlens.sample import Sample
 
 
 def _number(said: str, sample: Sample) -> Graded:
-    found = {word.text for word in read(readable(said)) if is_number(word.text)}
+    found = {word.text for word in read(readable(said)) if is_numeric(word.text)}
     if len(found) != 1:
         return Graded(0.0, "", AMBIGUOUS if found else UNPARSED)
     (parsed,) = found
-    return Graded(float(parsed == plain(sample.answer or "")), parsed, PARSED)
+    right = parsed == plain(sample.answer or "")
+    if not right and not is_number(parsed):
+        return Graded(0.0, "", UNPARSED)
+    return Graded(float(right), parsed, PARSED)
 
 
-NUMBER = Rule("number", 2, _number)
+NUMBER = Rule("number", 3, _number)

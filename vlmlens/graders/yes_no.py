@@ -3,13 +3,16 @@
 import re
 
 from vlmlens.graders.rule import AMBIGUOUS, PARSED, UNPARSED, Graded, Rule
-from vlmlens.graders.words import plain, read, readable
+from vlmlens.graders.words import NO_ANSWER, plain, read, readable
 from vlmlens.sample import Sample
 
 #: Words for yes and no that samples use as their answers.
 TRUE, FALSE = ("yes", "true"), ("no", "false")
 #: What takes a statement back, where neither yes nor no is said.
 _DENIES = re.compile(r"\b(?:no|not|never|none|cannot)\b|n['’]t\b")
+#: No that answers nothing, and no that is denied itself.
+_NO_ANSWER = re.compile(rf"\bno\s+{NO_ANSWER.pattern}", re.IGNORECASE)
+_DENIED = re.compile(r"\bnot\s+(?:a\s+)?(?:no|false)\b")
 
 
 def pope(said: str) -> str:
@@ -27,7 +30,7 @@ def strict(said: str) -> tuple[str, str]:
     The first word decides where it is one of them ("Yes, it is not a cat"). Without either, an
     answer is unparsed; with both, ambiguous.
     """
-    said = readable(said)
+    said = _NO_ANSWER.sub(" ", readable(said))
     words = [word.text for word in read(said) if word.text.isalpha()]
     if not words:
         return "", UNPARSED
@@ -40,9 +43,9 @@ def strict(said: str) -> tuple[str, str]:
         return "", AMBIGUOUS
     if yes and not _DENIES.search(said.lower()):
         return "yes", PARSED
-    if no and not yes:
+    if no and not yes and not _DENIED.search(said.lower()):
         return "no", PARSED
-    return "", AMBIGUOUS if yes else UNPARSED
+    return "", AMBIGUOUS if yes or no else UNPARSED
 
 
 def _graded(answer: str, state: str, sample: Sample) -> Graded:
@@ -59,5 +62,5 @@ def _pope(said: str, sample: Sample) -> Graded:
     return _graded(pope(said), PARSED, sample)
 
 
-YES_NO = Rule("yes_no", 2, _strict)
+YES_NO = Rule("yes_no", 3, _strict)
 POPE_OWN = Rule("pope", 2, _pope, "Li et al. 2023, arXiv:2305.10355")

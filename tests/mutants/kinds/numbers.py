@@ -153,8 +153,8 @@ NUMBERS: tuple[Fault, ...] = (
     Fault(
         "yes is right where only no was said",
         "graders/yes_no.py",
-        'if no and not yes:\n        return "no", PARSED',
-        'if no and not yes:\n        return "yes", PARSED',
+        '_DENIED.search(said.lower()):\n        return "no", PARSED',
+        '_DENIED.search(said.lower()):\n        return "yes", PARSED',
         ("graders/test_rules.py::test_yes_or_no",),
     ),
     Fault(
