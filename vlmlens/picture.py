@@ -201,6 +201,15 @@ def printable(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def state_of(path: str | Path) -> tuple[int, ...]:
+    """What changes with a file's contents: its place on the disk, its size, its times.
+
+    Nobody can put back a file's time of change (ctime), as rsync and cp do its mtime.
+    """
+    told = Path(path).stat()
+    return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns
+
+
 def know_heif() -> None:
     """Let Pillow open what an iPhone writes, where its plugin pillow-heif is installed."""
     if "HEIF" not in Image.OPEN and find_spec("pillow_heif"):

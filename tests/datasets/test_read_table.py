@@ -3,6 +3,7 @@
 import base64
 import csv
 import json
+import os
 from io import BytesIO, StringIO
 
 import pyarrow as pa
@@ -33,9 +34,9 @@ ROWS = [
 ]
 
 
-def png(color):
+def png(color, kind="PNG"):
     data = BytesIO()
-    Image.new("RGB", (8, 6), color).save(data, "PNG")
+    Image.new("RGB", (8, 6), color).save(data, kind)
     return data.getvalue()
 
 
@@ -247,6 +248,28 @@ def test_pictures_wait_until_they_are_opened(tmp_path):
     samples = load(tmp_path / "mine.tsv")
     assert all(isinstance(s.images[0], Base64) for s in samples)
     assert "iVBOR" not in repr(samples)
+
+
+@pytest.mark.parametrize("opened_before", [False, True])
+def test_pictures_of_a_file_written_anew_are_not_shown_with_the_old_questions(
+    tmp_path, opened_before
+):
+    path = tmp_path / "mine.parquet"
+    red, blue = (
+        [row | {"image": {"bytes": png(color, "BMP"), "path": None}} for row in ROWS]
+        for color in ("red", "blue")
+    )
+    parquet(red, path)
+    samples, dates = load(path), path.stat()
+    if opened_before:
+        samples[0].pictures()
+    parquet(blue, path)
+    assert path.stat().st_size == dates.st_size
+    os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
+    with pytest.raises(ImageError, match="changed since its questions were read: read it again"):
+        samples[0].pictures()
+    (shown,) = load(path)[0].pictures()
+    assert shown.getpixel((0, 0)) == (0, 0, 255)
 
 
 def test_a_table_of_vlmevalkit_lists_its_options_and_shares_its_pictures(tmp_path):

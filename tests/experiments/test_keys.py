@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -205,6 +206,22 @@ def swapped(model):
 
 
 @contextmanager
+def among_globals(model):
+    home = sys.modules[type(lm(model.hf_model).layers[0]).__module__]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(home, "apply_rotary_pos_emb", lambda q, k, *more, **named: (q, k))
+        yield
+
+
+@contextmanager
+def in_a_class(model):
+    kind = type(lm(model.hf_model).layers[0].mlp)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(kind, "forward", lambda self, x: x)
+        yield
+
+
+@contextmanager
 def other_version(model, name="transformers"):
     real = libraries._version
     with pytest.MonkeyPatch.context() as patched:
@@ -240,6 +257,8 @@ CHANGES = {
     "autocast": autocast,
     "a forward": replaced,
     "an activation function": swapped,
+    "a forward of its class": in_a_class,
+    "a function that its class calls": among_globals,
     "the mean of pixels": put(
         lambda m: m.processor.image_processor, "image_mean", lambda was: [0.1, *list(was)[1:]]
     ),

@@ -53,6 +53,16 @@ def test_a_file_written_anew_is_read_anew_whatever_its_dates_say(tmp_path):
         identity.picture(path)
 
 
+def test_a_file_written_twice_within_a_tick_of_the_clock_is_read_twice(tmp_path, monkeypatch):
+    path = tmp_path / "picture.bmp"
+    picture(0, (30, 30)).save(path)
+    now = path.stat()
+    monkeypatch.setattr("vlmlens.picture.Path.stat", lambda self, **_: now)  # a coarse clock
+    before = identity.picture(path)
+    picture(1, (30, 30)).save(path)
+    assert identity.picture(path) != before
+
+
 def test_a_scene_is_all_pictures_in_their_order():
     def scene(*pictures, question="What?"):
         return identity.scene(vl.Sample(question, pictures))

@@ -110,6 +110,8 @@ class Experiment(Checked):
                 address tells from others, or a hook that is on, where there is a folder.
             VLMLensError: what the experiment's own mistakes raise.
         """
+        if not callable(progress):
+            raise InputError(f"progress={progress!r}: a function, called after every cell, or none")
         failing = Failing(self.names, self.max_failed)
         done = Done(self.model, self.measure, folder)
         done.look(self.samples, failing)

@@ -81,12 +81,15 @@ def body(given: types.CodeType, content: "Content") -> str:
 def class_(given: type, content: "Content") -> str:
     """A class: its bases and all that it defines; a library's by its name and version."""
     if is_library(given.__module__):
-        # Somebody may have put a function of their own in the place of a library's.
+        # Somebody may have put a function of their own in the place of a library's, in a class
+        # or among the globals that its methods read.
         put = [
             (name, held)
             for base in given.__mro__
             if is_library(base.__module__)
-            for name, held in vars(base).items()
+            for place in (base, sys.modules.get(base.__module__))
+            if place is not None and place is not builtins
+            for name, held in vars(place).items()
             if isinstance(held, types.FunctionType)
             and not is_library(held.__globals__.get("__name__") or "")
         ]

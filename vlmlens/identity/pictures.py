@@ -1,12 +1,17 @@
 """What identifies a picture: the pixels that the model is shown."""
 
+import time
 from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
 
 from vlmlens.identity.digests import digest
+from vlmlens.picture import state_of
 from vlmlens.sample import Picture, Sample, about, open_picture
+
+#: Nanoseconds within which two changes of a file may have one time.
+JUST_NOW = 10**8
 
 
 def picture(given: Picture) -> str:
@@ -20,15 +25,14 @@ def picture(given: Picture) -> str:
     """
     if isinstance(given, str | Path):
         try:
-            state = Path(given).stat()
+            state = state_of(given)
         except (OSError, ValueError):
             open_picture(given)  # says what is wrong
             raise
-        # Nobody can put back a file's time of change (ctime), as rsync and cp do its mtime.
-        return _file(
-            str(given),
-            (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns),
-        )
+        # Clocks of files are coarse: what was written just now may be once more, unseen.
+        if abs(time.time_ns() - max(state[-2:])) < JUST_NOW:
+            return _pixels(open_picture(given))
+        return _file(str(given), state)
     return _pixels(open_picture(given))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from vlmlens.errors import DataError, ImageError
-from vlmlens.picture import Encoded
+from vlmlens.picture import Encoded, state_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class InParquet:
         group: which of its row groups.
         row: of the group.
         column: where the pictures are, as ``{bytes, path}``.
+        state: of the file, when its table was read: other questions may lie in it by now.
         name: what the file calls the picture.
     """
 
@@ -30,11 +31,13 @@ class InParquet:
     group: int
     row: int
     column: str
+    state: tuple[int, ...] = field(repr=False, compare=False)
     name: str = ""
 
     def __call__(self) -> Image.Image:
-        state = self.path.stat()
-        cells = _column(self.path, (state.st_size, state.st_mtime_ns), self.group, self.column)
+        if not self.path.is_file() or state_of(self.path) != self.state:
+            raise ImageError(f"{self.path} changed since its questions were read: read it again")
+        cells = _column(self.path, self.state, self.group, self.column)
         data = cells[self.row].as_py()["bytes"]
         try:  # a picture may lie beside the file, which then knows its name only
             image = Image.open(self.path.parent / self.name if data is None else BytesIO(data))
@@ -66,7 +69,7 @@ class Base64:
 
 
 @lru_cache(maxsize=2)  # neighbours are asked for one after the other
-def _column(path: Path, state: tuple[int, int], group: int, column: str) -> Any:
+def _column(path: Path, state: tuple[int, ...], group: int, column: str) -> Any:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:

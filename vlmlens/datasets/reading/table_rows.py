@@ -12,6 +12,7 @@ from typing import Any
 from vlmlens.datasets.reading.decoded import POINTER, decoded
 from vlmlens.datasets.reading.pictures import InParquet
 from vlmlens.errors import DataError, UnknownColumnError
+from vlmlens.picture import state_of
 
 #: The formats that are read, by the endings of their files.
 ENDINGS = (".parquet", ".json", ".jsonl", ".csv", ".tsv")
@@ -212,6 +213,7 @@ def _parquet(path: Path, look: Look) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     try:
+        state = state_of(path)
         with pq.ParquetFile(path) as file:
             look(file.schema_arrow.names, str(path), "column ")
             pictures = [field.name for field in file.schema_arrow if _is_picture(field.type)]
@@ -224,7 +226,9 @@ def _parquet(path: Path, look: Look) -> Iterator[Row]:
                 for index, cells in enumerate(table.to_pylist()):
                     for name in pictures:
                         if (known := cells.get(name)) is not None:
-                            cells[name] = InParquet(path, group, index, name, known["path"] or "")
+                            cells[name] = InParquet(
+                                *(path, group, index, name, state), known["path"] or ""
+                            )
                     yield Row(f"{path}, row {number}", cells)
                     number += 1
     except (pa.ArrowException, OSError) as error:
