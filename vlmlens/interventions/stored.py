@@ -15,6 +15,7 @@ from vlmlens.interventions.base import Site
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Positions
 from vlmlens.select import Where
+from vlmlens.tensors import dense
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,7 +45,7 @@ class Stored:
             raise InputError(f"{what}={shown(given)}: a tensor is wanted") from error
         if tensor.is_complex():
             raise InputError(f"{what}={shown(given)}: real numbers are wanted")
-        return cls(tensor.detach())
+        return cls(dense(tensor, what).detach())
 
     @cached_property
     def digest(self) -> str:

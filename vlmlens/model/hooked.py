@@ -29,6 +29,7 @@ from vlmlens.model.passes.edits import refuse_idle, refuse_unfinished
 from vlmlens.model.passes.one_pass import one_pass
 from vlmlens.model.passes.run import Generation
 from vlmlens.model.reading import notebook
+from vlmlens.model.sequence.fitting import check_fit
 
 
 class HookedVLM(Running):
@@ -173,6 +174,8 @@ class HookedVLM(Running):
         """
         self.check_open()
         given, told = None if inputs is None else as_inputs(inputs, "audit"), self._told_of_crops
+        if given is not None:
+            check_fit(self.config, given)
 
         def put_back() -> None:
             self._told_of_crops = told  # of users' pictures, and not of those drawn here

@@ -95,3 +95,16 @@ def test_answers_of_other_prompts_are_not_taken_for_their_own(llava, samples):
     assert "no continuation" in scores.whole[0]
     expected = one_by_one(llava, samples[::-1], ANSWERS[0], ())
     torch.testing.assert_close(scores.log_probs[0], expected)
+
+
+@pytest.mark.parametrize("change", ["other picture", "the same pictures in another order"])
+def test_answers_about_other_pictures_are_not_taken_for_their_own(every_vlm, change):
+    """The very same words: nothing but pixels tells the two apart."""
+    own = [Sample("What?", (picture(n),), id=str(n)) for n in range(2)]
+    other = [
+        Sample("What?", (picture(n),), id=str(n)) for n in ((1, 0) if "order" in change else (2, 3))
+    ]
+    answered = every_vlm.inputs(other, answers=["red", "no"])
+    scores = every_vlm.generate(every_vlm.inputs(own), max_new_tokens=1, answered=[answered]).scores
+    assert_close(scores.log_probs[0], one_by_one(every_vlm, other, ["red", "no"], ()))
+    assert scores.whole

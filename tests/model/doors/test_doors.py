@@ -387,6 +387,32 @@ def test_what_would_act_on_nothing_is_refused(vlm, name):
         getattr(vlm, name)(*CALLS.get(name, ()))
 
 
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("to", ("banana",)),
+        ("to", (torch.int8,)),
+        ("to", ({},)),
+        ("type", ("banana",)),
+        ("type", (torch.int32,)),
+        ("cuda", ("banana",)),
+        ("cpu", (1,)),
+    ],
+)
+def test_a_place_or_dtype_that_cannot_be_is_refused(vlm, inputs, name, given):
+    before = vlm.run(inputs).logits
+    with pytest.raises(InputError, match=rf"{name}\(.*cannot be done"):
+        getattr(vlm, name)(*given)
+    assert torch.equal(vlm.run(inputs).logits, before)
+
+
+def test_a_part_that_would_not_be_the_models_is_refused(vlm):
+    for part in (nn.Linear(1, 1), nn.Parameter(torch.ones(1))):
+        with pytest.raises(InputError, match="would act on nothing"):
+            vlm.head = part
+    assert not hasattr(vlm, "head")
+
+
 def test_what_acts_acts_on_the_model():
     hf_model, processor = build("llava")
     with vl.HookedVLM(hf_model, processor) as vlm:

@@ -10,9 +10,16 @@ import torch
 from conftest import KINDS, QUESTIONS, build, picture
 
 import vlmlens as vl
-from vlmlens.errors import BeyondTrainingWarning, InputError, UnsupportedModelError, VLMLensError
+from vlmlens.errors import (
+    BeyondTrainingWarning,
+    InputError,
+    UnknownKeywordError,
+    UnsupportedModelError,
+    VLMLensError,
+)
 from vlmlens.layout import TokenLayout
 from vlmlens.model.sequence.spelling import spelled
+from vlmlens.model.sequence.tensors import NOT_OF_IMAGES
 from vlmlens.model.sequence.trained_length import trained_positions
 from vlmlens.positions import Text
 from vlmlens.zoo.tiny import TINY
@@ -222,6 +229,78 @@ def test_ids_that_are_none(every_vlm, ids, message):
     given, images = raw(every_vlm)
     with pytest.raises(InputError, match=message):
         every_vlm.inputs_from(ids(given), **images)
+
+
+UNSEEN = {
+    "halves": (lambda ids: torch.full(ids.shape, 0.5), "1 where a position is seen"),
+    "twos": (lambda ids: torch.full_like(ids, 2), "1 where a position is seen"),
+    "minus ones": (lambda ids: torch.full_like(ids, -1), "1 where a position is seen"),
+    "nan": (lambda ids: torch.full(ids.shape, float("nan")), "1 where a position is seen"),
+    "nothing is seen": (torch.zeros_like, "hides a whole sample"),
+    "meta": (lambda ids: torch.ones_like(ids, device="meta"), "dense"),
+}
+
+
+@pytest.mark.parametrize("wrong", UNSEEN)
+def test_masks_that_are_none(any_vlm, wrong):
+    given, images = raw(any_vlm)
+    make, message = UNSEEN[wrong]
+    with pytest.raises(InputError, match=message):
+        any_vlm.inputs_from(given, **images, attention_mask=make(given))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32, torch.int32])
+def test_a_mask_is_a_mask_in_every_dtype(any_vlm, dtype):
+    given, images = raw(any_vlm)
+    made = any_vlm.inputs_from(given, **images, attention_mask=torch.ones_like(given).to(dtype))
+    expected = any_vlm.run(any_vlm.inputs_from(given, **images)).logits
+    assert torch.equal(any_vlm.run(made).logits, expected)
+
+
+@pytest.mark.parametrize("name", NOT_OF_IMAGES)
+def test_what_would_not_be_read_is_refused(vlm, name):
+    given, images = raw(vlm)
+    with pytest.raises(UnknownKeywordError, match=f"no keyword '{name}'"):
+        vlm.inputs_from(given, **images, **{name: torch.ones_like(given)})
+
+
+def test_tensors_without_values_are_refused(every_vlm):
+    given, images = raw(every_vlm)
+    for without in (lambda x: x.to("meta"), lambda x: x.to_sparse()):
+        with pytest.raises(InputError, match="dense"):
+            every_vlm.inputs_from(without(given), **images)
+        for name, x in images.items():
+            with pytest.raises(InputError, match="dense"):
+                every_vlm.inputs_from(given, **(images | {name: without(x)}))
+
+
+def test_pixels_that_the_tower_cannot_read_are_refused(every_vlm):
+    given, images = raw(every_vlm)
+    pixels = images["pixel_values"]
+    axis = -3 if pixels.ndim > 3 else -1
+    one_less = pixels.narrow(axis, 0, pixels.shape[axis] - 1)
+    with pytest.raises(InputError):
+        every_vlm.inputs_from(given, **(images | {"pixel_values": one_less}))
+
+
+def test_inputs_of_another_kind_of_model_are_refused(vlm):
+    with vl.HookedVLM(*build("qwen2_5_vl")) as other:
+        ours, theirs = (each.inputs([picture(0)], ["What?"]) for each in (vlm, other))
+        for model, mine, foreign in ((vlm, ours, theirs), (other, theirs, ours)):
+            for go in (
+                lambda model=model, foreign=foreign: model.run(foreign),
+                lambda model=model, foreign=foreign: model(foreign),
+                lambda model=model, foreign=foreign: model.run_with_cache(foreign),
+                lambda model=model, foreign=foreign: model.run_with_hooks(foreign),
+                lambda model=model, foreign=foreign: model.prefill(foreign),
+                lambda model=model, foreign=foreign: model.generate(foreign),
+                lambda model=model, foreign=foreign: model.audit(foreign),
+                lambda model=model, foreign=foreign, mine=mine: model.generate(
+                    mine, answered=[foreign]
+                ),
+            ):
+                with pytest.raises(InputError, match=r"made for (llava|qwen2_5_vl)"):
+                    go()
 
 
 def test_image_tensors_that_lack_something_or_are_too_many(every_vlm):

@@ -367,6 +367,7 @@ WRONG = {
     "longer": lambda x: torch.cat([x, x], -1),
     "float64": lambda x: x.double(),
     "another device": lambda x: x.to("meta"),
+    "sparse": lambda x: x.to_sparse(),
     "a list": lambda x: x.tolist(),
     "written short": lambda x: x.resize_(1),
 }

@@ -116,6 +116,8 @@ def why_not(
         return "they are of other prompts"
     if any(type(layer) is not DynamicLayer for layer in cache.layers):
         return "the model remembers more than keys and values"
+    if not prompt.same_images(answered):
+        return "they are about other pictures"
     for row, (first, whole) in enumerate(zip(prompt.layouts, answered.layouts, strict=True)):
         own, all_of_it = ~first.mask("pad"), ~whole.mask("pad")
         size, said = int(own.sum()), int(all_of_it.sum()) - int(own.sum())

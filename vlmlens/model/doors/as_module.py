@@ -6,8 +6,11 @@ The wrapper holds no parameters: torch's methods would find none, and say nothin
 from collections.abc import Callable
 from typing import Any
 
+import torch
+from torch import nn
 from transformer_lens.HookedRootModule import HookedRootModule
 
+from vlmlens.checks import shown
 from vlmlens.errors import InputError
 
 #: Done by the model that is held.
@@ -89,6 +92,11 @@ class AsModule(HookedRootModule):
         if (held := self.__dict__.get("hf_model")) is not None:  # torch sets it before there is one
             held.training = value
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, nn.Module | nn.Parameter):
+            raise InputError(f"setting {name} would act on nothing: {_PARTS}")
+        super().__setattr__(name, value)
+
     def _apply(self, fn: Callable, recurse: bool = True) -> "AsModule":
         self.hf_model._apply(fn, recurse)
         return self
@@ -98,6 +106,20 @@ def _handed(name: str) -> Callable:
     def method(self: AsModule, *args: Any, **kwargs: Any) -> Any:
         made = getattr(self.hf_model, name)(*args, **kwargs)
         return self if made is self.hf_model else made
+
+    method.__name__, method.__doc__ = name, f"``{name}`` of the model that is held."
+    return method
+
+
+def _applied(name: str) -> Callable:
+    def method(self: AsModule, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return getattr(HookedRootModule, name)(self, *args, **kwargs)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+            given = ", ".join([*map(shown, args), *(f"{k}={shown(v)}" for k, v in kwargs.items())])
+            raise InputError(f"{name}({given}) cannot be done: {error}") from error
 
     method.__name__, method.__doc__ = name, f"``{name}`` of the model that is held."
     return method
@@ -113,5 +135,7 @@ def _refused(name: str, why: str) -> Callable:
 
 for _name in HANDED:
     setattr(AsModule, _name, _handed(_name))
+for _name in APPLIED:
+    setattr(AsModule, _name, _applied(_name))
 for _name, _why in REFUSED.items():
     setattr(AsModule, _name, _refused(_name, _why))

@@ -20,7 +20,7 @@ from vlmlens.model.passes.edits import refuse_unreached
 from vlmlens.model.passes.run import Run
 from vlmlens.model.passes.stopping import before_block
 from vlmlens.model.passes.watching import as_watched
-from vlmlens.model.sequence.trained_length import warn_beyond
+from vlmlens.model.sequence.fitting import check_fit
 
 #: What TransformerLens's models take, and what to do here.
 INSTEAD = {
@@ -74,7 +74,7 @@ class AsTransformerLens(Wrapped):
         self.check_open()
         _refuse_loss(return_type)
         vlm: Any = self
-        warn_beyond(vlm.config, inputs.layouts, inputs.tensors["position_ids"])
+        check_fit(vlm.config, inputs)
         with as_watched(vlm):
             if stop_at_layer is not None:
                 with before_block(vlm, self._block(stop_at_layer)) as stream:

@@ -16,7 +16,7 @@ from vlmlens.model.passes.edits import add_edits, refuse_unreached
 from vlmlens.model.passes.saves import Keeping, row_index
 from vlmlens.model.passes.stopping import last_of
 from vlmlens.model.passes.watching import as_watched, new_level, refuse_recomputing
-from vlmlens.model.sequence.trained_length import warn_beyond
+from vlmlens.model.sequence.fitting import check_fit
 from vlmlens.model.wiring.wired import Wired
 from vlmlens.positions import Positions
 from vlmlens.versions import cache_argument
@@ -49,7 +49,7 @@ def one_pass(
     """
     watched: list[tuple[str, Intervention | str]] = []
     keeping = Keeping(vlm, inputs, tensors)
-    warn_beyond(vlm.config, inputs.layouts, inputs.tensors["position_ids"])
+    check_fit(vlm.config, inputs)
     with ExitStack() as stack:
         # Taking off nothing asks every point, which shows in models as small as tests use.
         level = (

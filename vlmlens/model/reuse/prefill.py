@@ -18,7 +18,7 @@ from vlmlens.model.decoding.generate import empty_cache
 from vlmlens.model.decoding.prefix import prefix_cache
 from vlmlens.model.passes.edits import see
 from vlmlens.model.passes.watching import new_level
-from vlmlens.model.sequence.trained_length import warn_beyond
+from vlmlens.model.sequence.fitting import check_fit
 from vlmlens.model.wiring.wire import take_off
 from vlmlens.model.wiring.wired import Wired
 from vlmlens.versions import CACHE_NAMES, cache_argument
@@ -92,7 +92,7 @@ def prefill(
     refuse_hooks(vlm)
     if after is not None:
         refuse_others(vlm, after)
-    warn_beyond(vlm.config, inputs.layouts, inputs.tensors["position_ids"])
+    check_fit(vlm.config, inputs)
     shared = common(after, inputs, attention) if after is not None else 0
     if after is not None and shared and can_share(vlm, after, save):
         return _continue(vlm, after, inputs, shared, save)
@@ -205,13 +205,9 @@ def common(after: Prefill, inputs: Inputs, attention: str) -> int:
     """
     if after.keys is None or after.masks or after.attention != attention:
         return 0
-    old, new = after.inputs.tensors, inputs.tensors
-    counted = {"input_ids", "attention_mask", "position_ids", *inputs.per_token}
-    shown = [{n: t for n, t in tensors.items() if n not in counted} for tensors in (old, new)]
-    if shown[0].keys() != shown[1].keys() or not all(
-        torch.equal(x, shown[1][name]) for name, x in shown[0].items()
-    ):
+    if not inputs.same_images(after.inputs):
         return 0
+    old, new = after.inputs.tensors, inputs.tensors
     size = min(t["input_ids"].shape[1] for t in (old, new)) - 1  # one position is always new
     same = (old["input_ids"][0, :size] == new["input_ids"][0, :size]).cpu()
     shared = int(same.long().cumprod(0).sum())

@@ -2,20 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from inspect import signature
 from typing import Any
 
-import torch
-from jaxtyping import Int
 from torch import Tensor
 
-from vlmlens.checks import plain, refuse_unknown, shown, whole, wholes, word
+from vlmlens.checks import plain, shown, whole, wholes, word
 from vlmlens.errors import InputError
 from vlmlens.families import Family, Pictures
 from vlmlens.inputs import Inputs
 from vlmlens.layout import View
+from vlmlens.model.sequence.fitting import kind_of
 from vlmlens.model.sequence.samples import generated_numbers, layout_of, to_device
 from vlmlens.model.sequence.spelling import spelled
+from vlmlens.model.sequence.tensors import refuse_others, seen_mask, token_ids
 
 #: Role of every position, or ranges (half open) of positions by role.
 Roles = Sequence[str] | Mapping[str, Any]
@@ -34,14 +33,10 @@ def from_tensors(
 ) -> Inputs:
     """Raw tensors and the role of every position; see ``HookedVLM.inputs_from``."""
     config = model.config
-    input_ids = _ids(input_ids, model)
+    input_ids = token_ids(input_ids, model)
     batch, length = input_ids.shape
-    _refuse_others(images, model)
-    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-    if not isinstance(mask, Tensor) or mask.shape != input_ids.shape:
-        raise InputError(
-            f"attention_mask is {shown(mask)}, but input_ids are of shape {(batch, length)}"
-        )
+    refuse_others(images, model)
+    mask = seen_mask(attention_mask, input_ids)
     per_sample = _by_sample(roles, batch)
     views: list[tuple[View, ...]] = []
     known: list[Any] = []
@@ -92,39 +87,8 @@ def from_tensors(
         tensors[name] = is_image.to(input_ids.dtype) * family.per_token[name][0]
     tensors = to_device(tensors, model)
     tensors["position_ids"] = family.positions(model, tensors)
-    return Inputs(tensors, tuple(layouts), (), generated_numbers(family))
-
-
-def _ids(given: Any, model: Any) -> Int[Tensor, "batch pos"]:
-    """Token ids that there are, as a table."""
-    if not isinstance(given, Tensor):
-        raise InputError(f"input_ids={shown(given)}: a torch tensor (batch, pos) is wanted")
-    if given.ndim != 2 or 0 in given.shape:
-        raise InputError(f"input_ids must be (batch, pos), not {tuple(given.shape)}")
-    if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
-        raise InputError(f"input_ids are whole numbers, and not {given.dtype}")
-    config = model.config
-    words = max(model.get_input_embeddings().num_embeddings, config.image_token_id + 1)
-    least, most = int(given.min()), int(given.max())
-    if least < 0 or most >= words:
-        wrong = least if least < 0 else most
-        raise InputError(f"there is no token {wrong}: ids go from 0 to {words - 1}")
-    video = getattr(config, "video_token_id", None)
-    if video is not None and video != config.image_token_id and bool((given == video).any()):
-        raise InputError(f"input_ids hold the video token {video}: videos are not laid out")
-    return given.long()
-
-
-def _refuse_others(images: Mapping[str, Any], model: Any) -> None:
-    """Refuse videos, what the model does not take, and what is no tensor."""
-    if videos := [name for name in images if "video" in name]:
-        raise InputError(
-            f"{', '.join(videos)}: videos are not laid out; pass their frames as images"
-        )
-    refuse_unknown(images, signature(model.forward).parameters, "inputs_from(...)")
-    for name, tensor in images.items():
-        if not isinstance(tensor, Tensor):
-            raise InputError(f"{name}={shown(tensor)}: a torch tensor is wanted")
+    numbers = generated_numbers(family)
+    return Inputs(tensors, tuple(layouts), (), numbers, kind_of(config))
 
 
 def _images(tensors: Mapping[str, Tensor]) -> int:

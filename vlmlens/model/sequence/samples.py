@@ -15,6 +15,7 @@ from vlmlens.inputs import Inputs
 from vlmlens.layout import TokenLayout, View
 from vlmlens.model.lifetime.device import device_of
 from vlmlens.model.sequence.chat import render, role_of_tokens
+from vlmlens.model.sequence.fitting import kind_of
 from vlmlens.model.sequence.spelling import spelled
 from vlmlens.picture import open_picture
 from vlmlens.sample import Sample, about
@@ -67,6 +68,7 @@ def from_samples(
         tuple(layout.padded(length, padding) for _, layout in rows),
         tuple(samples),
         generated_numbers(family),
+        kind_of(model.config),
     )
 
 

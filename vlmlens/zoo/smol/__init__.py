@@ -92,6 +92,7 @@ def fetch(
         MissingToolError: the extra ``smol`` is not installed.
         UnsupportedModelError: what was converted is not equal to the originals.
     """
+    trained(name)  # which a name that is none is refused by, before anything is downloaded
     folder = cache_folder() / name
     if _whole(folder, name):
         say(f"{name} is in {folder}, and whole")

@@ -1,0 +1,23 @@
+"""What a tensor has to be before anything is computed with it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlmlens.checks import shown
+from vlmlens.errors import InputError
+
+
+def dense(given: Any, what: str) -> Tensor:
+    """A tensor that holds a value at every index.
+
+    Raises:
+        InputError: no tensor, a sparse one, or one on ``meta``, which holds no values.
+    """
+    if not isinstance(given, Tensor):
+        raise InputError(f"{what}={shown(given)}: a torch tensor is wanted")
+    if given.is_meta or given.layout != torch.strided:
+        how = "on meta, without values" if given.is_meta else f"{given.layout}"
+        raise InputError(f"{what}={shown(given)} is {how}: a dense tensor with values is wanted")
+    return given
