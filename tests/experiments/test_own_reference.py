@@ -75,7 +75,7 @@ def of_tests(table):
 @pytest.mark.parametrize("door", DOORS)
 def test_no_door_tests_own_answers(door, said):
     make, values, share = DOORS[door]
-    gold = make(values)
+    gold = make(values, reference="gold")
     assert of_tests(gold) and all(gold[name].notnull().any() for name in of_tests(gold))
     if said == "attribute":
         own = make(values.assign_attrs(reference="own"))
@@ -89,6 +89,26 @@ def test_no_door_tests_own_answers(door, said):
         assert (own[f"{name}_low"].values.ravel() <= shown).all()
         assert (shown <= own[f"{name}_high"].values.ravel()).all()
         assert shown[-1] == pytest.approx(scale * (1 - make_mean(values)[-1]), rel=1e-6)
+
+
+ALL_RIGHT = [door for door in DOORS if not door.endswith("log_prob")]
+
+
+@pytest.mark.parametrize("door", ALL_RIGHT)
+def test_a_table_that_does_not_say_and_may_be_of_own_answers_is_not_tested(door):
+    """Every intact answer is right and nothing says against what: no p, and the reason."""
+    make, values, _ = DOORS[door]
+    assert "reference" not in values.attrs
+    unsaid = make(values)
+    assert all(unsaid[name].isnull().all() for name in of_tests(unsaid))
+    assert unsaid.attrs["test"].startswith("none: every intact answer is right")
+    assert "reference='gold'" in unsaid.attrs["test"]
+    said = make(values.assign_attrs(reference="gold"))
+    assert all(said[name].notnull().any() for name in of_tests(said))
+    one_wrong = values.copy()
+    one_wrong[0, 0] = 0.0
+    tested = make(one_wrong)
+    assert all(tested[name].notnull().any() for name in of_tests(tested))
 
 
 def make_mean(values):

@@ -76,7 +76,8 @@ def test_no_response_has_no_slope():
     assert flat["slope_high"].item() == 0.0  # slopes that are 0 are no wrong answers
     assert "only 4 samples" in flat.attrs["note"]
     assert np.isnan(flat["trend_p"].item())
-    assert probes.dose_response(answered(np.ones((4, 3)), [0.0, 1.0, 2.0]))["trend_p"] == 1.0
+    right = answered(np.ones((4, 3)), [0.0, 1.0, 2.0])
+    assert probes.dose_response(right, reference="gold")["trend_p"] == 1.0
 
 
 def test_doses_are_numbers_and_none_is_missing():

@@ -15,11 +15,12 @@ from vlmlens.probes.divergence import output_divergence
 from vlmlens.probes.dose import dose_response
 from vlmlens.probes.embedding import embedding_norms, quartiles, token_norms
 from vlmlens.probes.entropy import attention_entropy
+from vlmlens.probes.flipped import answer_flips
 from vlmlens.probes.lens import lens_needs, logit_lens, on_image
 from vlmlens.probes.linear import labels_in_boxes, linear_probe
 from vlmlens.probes.norms import hidden_norms, norm_ratio
 from vlmlens.probes.overlap import object_overlap
-from vlmlens.probes.psi import answer_flips, position_sensitivity_index
+from vlmlens.probes.psi import position_sensitivity_index
 from vlmlens.probes.recited import answer_recited
 from vlmlens.probes.residual import residual_stream
 from vlmlens.probes.rope import paper_query, rope_sensitivity

@@ -8,7 +8,7 @@ from scipy import stats
 from vlmlens.draws import by_scene, units_of
 from vlmlens.errors import InputError
 from vlmlens.estimates import are_answers
-from vlmlens.probes.graded import GOLD, OWN, UNTESTED, against_own
+from vlmlens.probes.graded import GOLD, OWN, against_own, untested
 from vlmlens.probes.statistics import map_test, mean_map
 
 #: Above so many units Page's L is as good as normal; up to it orders are drawn.
@@ -83,6 +83,8 @@ def dose_response(
     slope = map_test(slopes, scene=scene, correction="none", seed=seed, shares=False)
     answers = are_answers(values.values.astype(float))
     own = against_own(values, reference)
+    intact = table.isel(dose=int(np.abs(doses).argmin()))
+    why_untested = untested(values, intact, reference) if own or answers else ""
     found = mean_map(table, scene=scene, shares=answers)
     for name, part in {"": "mean", "_low": "low", "_high": "high", "_p": "p"}.items():
         found[f"slope{name}"] = slope[part]
@@ -93,19 +95,15 @@ def dose_response(
     how = "normal" if len(by_unit) > DRAWN_UP_TO else f"Monte Carlo, {DRAWS + 1}"
     found.attrs |= {
         "reference": OWN if own else GOLD,
-        "test": UNTESTED if own else slope.attrs["test"],
-        "trend_test": UNTESTED if own else f"Page's L over {unit}s, two-sided, {how}",
+        "test": why_untested or slope.attrs["test"],
+        "trend_test": why_untested or f"Page's L over {unit}s, two-sided, {how}",
     }
     if note := slope.attrs.get("note"):
         found.attrs["note"] = note
-    return _changed(found, answers) if own else found
-
-
-def _changed(found: xr.Dataset, answers: bool) -> xr.Dataset:
-    """The same against the model's own answers: no p, and the share that changed."""
-    for name in ("slope_p", "trend_p"):
-        found[name] = xr.full_like(found[name], np.nan)
-    if answers:
+    if why_untested:
+        for name in ("slope_p", "trend_p"):
+            found[name] = xr.full_like(found[name], np.nan)
+    if own and answers:
         for name, part in {"": "mean", "_low": "high", "_high": "low"}.items():
             found[f"changed{name}"] = 1 - found[part]
     return found

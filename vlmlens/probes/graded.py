@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import xarray as xr
 
 from vlmlens.errors import InputError
@@ -13,6 +14,11 @@ GOLD, OWN = "gold", "own"
 #: Why there is no p against own answers: the clean run cannot be wrong, so that it is not like the
 #: others under any null.
 UNTESTED = "none: against the model's own answers there is no null to test"
+#: Why there is none where nothing says what answers are held against, and it may be these.
+UNSAID = (
+    "none: every intact answer is right, as the model's own are by construction, and nothing says "
+    "what they are measured against; where it is the right answers, pass reference='gold'"
+)
 
 
 def against_own(values: xr.DataArray, reference: str | None = None) -> bool:
@@ -25,6 +31,20 @@ def against_own(values: xr.DataArray, reference: str | None = None) -> bool:
     if named not in (GOLD, OWN):
         raise InputError(f"reference={named!r}; there is: {GOLD}, {OWN}")
     return named == OWN
+
+
+def untested(values: xr.DataArray, intact: xr.DataArray, reference: str | None) -> str:
+    """Why there can be no p: own answers, or what may be own answers; empty where there can be.
+
+    Args:
+        values: a table of answers, 0 or 1.
+        intact: those about intact images.
+        reference: as it was asked for; None: as the attribute of ``values`` says.
+    """
+    if against_own(values, reference):
+        return UNTESTED
+    said = reference is not None or "reference" in values.attrs
+    return UNSAID if not said and bool((intact == 1).all()) else ""
 
 
 def graded(
@@ -51,3 +71,13 @@ def graded(
     names = [str(name) for name in correct["sample"].values[~kept.values]]
     found = [None if table is None else table.isel(sample=kept.values) for table in others]
     return correct.isel(sample=kept.values).assign_attrs({UNANSWERED: json.dumps(names)}), found
+
+
+def refuse_missing(name: str, values: xr.DataArray) -> None:
+    """Raises InputError where a value of the table called ``name`` is missing or infinite."""
+    lacking = int((~np.isfinite(values.astype(float))).sum())
+    if lacking:
+        raise InputError(
+            f"{lacking} of {values.size} values of {name!r} are missing or infinite; leave those "
+            "samples out, and say how many"
+        )

@@ -6,8 +6,16 @@ import xarray as xr
 from vlmlens.draws import units_of
 from vlmlens.errors import InputError
 from vlmlens.estimates import FEW, beware, mean_interval, ratio_interval, share_interval
-from vlmlens.probes.graded import GOLD, OWN, UNANSWERED, UNTESTED, against_own, graded
-from vlmlens.probes.statistics import exchange_p, flip_odds, flips
+from vlmlens.probes.graded import (
+    GOLD,
+    OWN,
+    UNANSWERED,
+    against_own,
+    graded,
+    refuse_missing,
+    untested,
+)
+from vlmlens.probes.statistics import exchange_p
 from vlmlens.probes.statistics.intervals import drawn_from
 
 ORIGINAL, OVERALL = "original", "overall"
@@ -35,7 +43,8 @@ def position_sensitivity_index(
 
     Against the model's own answers (``reference="own"``) A is 1 by construction, and PSI is the
     share of answers that shuffling changes. There is no p then: a null under which intact and
-    shuffled images might change places cannot hold, where only one of them can be wrong.
+    shuffled images might change places cannot hold, where only one of them can be wrong. Nor is
+    there one where A is 1 and nothing says what answers were measured against.
 
     Args:
         correct: (sample, permutation), 0 or 1, and NaN for a sample without a right answer, which
@@ -83,7 +92,8 @@ def position_sensitivity_index(
     if ORIGINAL not in names or len(names) < 2:
         raise InputError(f"PSI needs {ORIGINAL!r} and at least one permutation; there is: {names}")
     own = against_own(correct, reference)
-    _whole("correct", correct)
+    why_untested = untested(correct, correct.sel(permutation=ORIGINAL), reference)
+    refuse_missing("correct", correct)
     chance = correct["chance"].values if "chance" in correct.coords else None
     groups = groups_of(correct)
     shuffled = [name for name in names if name != ORIGINAL]
@@ -93,7 +103,8 @@ def position_sensitivity_index(
         intact = here.sel(permutation=ORIGINAL).values.astype(float)
         changed = here.sel(permutation=shuffled).values.astype(float)
         _, which = units_of(here, "sample", scene)
-        row = _row(intact, changed, which, own, seed)
+        row = _row(intact, changed, which, own)
+        row["p_value"] = np.nan if why_untested else _p(intact, changed, which, seed)
         if chance is not None:
             row |= _above_chance(intact, changed, chance[member], which)
         row["lost"] = float(((intact[:, None] > 0) & (changed <= 0)).mean())
@@ -118,9 +129,8 @@ def position_sensitivity_index(
             "interval": f"95 %, over {unit}s; PSI: Fieller's with Student's t and Hall's "
             "skewness-corrected t, its low end no higher than Wilson's of what survives; "
             "shares: Wilson's with the effective number of answers",
-            "test": UNTESTED
-            if own
-            else f"two-sided permutation test over {unit}s that the intact image is like its "
+            "test": why_untested
+            or f"two-sided permutation test over {unit}s that the intact image is like its "
             "shuffles",
         },
     )
@@ -132,75 +142,6 @@ def position_sensitivity_index(
     return table
 
 
-def answer_flips(
-    correct: xr.DataArray, *, scene: str | bool | None = None, reference: str | None = None
-) -> xr.Dataset:
-    """Which answers each shuffle turned wrong, and which right, with McNemar's exact test.
-
-    Args:
-        correct: (sample, permutation), as for ``position_sensitivity_index``.
-        scene: as there: answers about one scene, or picture, change places together.
-        reference: ``"gold"`` or ``"own"``, as there.
-
-    Returns:
-        Over (category, shuffle): ``lost`` and ``gained``, numbers of samples; ``odds``, lost /
-        gained (infinite where none was gained, NaN where none flipped); ``p`` of the null that
-        flips go either way alike, NaN against the model's own answers. These p are each one
-        shuffle's, and not corrected.
-
-    Raises:
-        InputError: no column ``"original"``, or no other; missing values.
-
-    Source: McNemar 1947.
-
-    Example:
-        >>> import xarray as xr
-        >>> correct = xr.DataArray(
-        ...     [[1, 0], [1, 0], [0, 1], [1, 1]],
-        ...     dims=("sample", "permutation"),
-        ...     coords={"permutation": ["original", "shuffle 0"]},
-        ... )
-        >>> found = vl.probes.answer_flips(correct).sel(category="overall", shuffle="shuffle 0")
-        >>> found.lost.item(), found.gained.item(), found.odds.item()
-        (2.0, 1.0, 2.0)
-    """
-    correct, _ = graded(correct)
-    shuffled = [str(p) for p in correct["permutation"].values if str(p) != ORIGINAL]
-    if len(shuffled) in (0, correct.sizes["permutation"]):
-        raise InputError(f"flips are counted against {ORIGINAL!r}; there is: {shuffled}")
-    own = against_own(correct, reference)
-    _whole("correct", correct)
-    groups = groups_of(correct)
-    found = []
-    for member in groups.values():
-        here = correct.isel(sample=member)
-        intact = here.sel(permutation=ORIGINAL).values.astype(float)
-        _, which = units_of(here, "sample", scene)
-        found.append(
-            [
-                flips(intact, here.sel(permutation=s).values.astype(float), unit=which)
-                for s in shuffled
-            ]
-        )
-    cells = {
-        "lost": [[f.lost for f in row] for row in found],
-        "gained": [[f.gained for f in row] for row in found],
-        "odds": [[flip_odds(f.lost, f.gained) for f in row] for row in found],
-        "p": [[np.nan if own else f.p for f in row] for row in found],
-    }
-    unit, which = units_of(correct, "sample", scene)
-    return xr.Dataset(
-        {name: (("category", "shuffle"), np.array(cell, float)) for name, cell in cells.items()},
-        coords={"category": list(groups), "shuffle": shuffled},
-        attrs=drawn_from(unit, int(which.max()) + 1)
-        | {
-            "reference": OWN if own else GOLD,
-            "test": UNTESTED if own else f"McNemar, exact, over {unit}s",
-            "correction": "none: every p is one shuffle's own",
-        },
-    )
-
-
 def groups_of(values: xr.DataArray) -> dict[str, np.ndarray]:
     """``"overall"`` and every category that samples name: which samples are in it."""
     size = values.sizes["sample"]
@@ -209,15 +150,6 @@ def groups_of(values: xr.DataArray) -> dict[str, np.ndarray]:
     for name in sorted(set(names) - {""}):
         groups[name] = np.array([c == name for c in names])
     return groups
-
-
-def _whole(name: str, values: xr.DataArray) -> None:
-    lacking = int((~np.isfinite(values.astype(float))).sum())
-    if lacking:
-        raise InputError(
-            f"{lacking} of {values.size} values of {name!r} are missing or infinite; leave those "
-            "samples out, and say how many"
-        )
 
 
 def _sums(values: np.ndarray, which: np.ndarray) -> np.ndarray:
@@ -246,14 +178,12 @@ def _mean(name: str, values: xr.DataArray, which: np.ndarray) -> dict[str, float
     """The mean of one number a sample, and its interval; NaN is left out."""
     x = values.values.astype(float)
     known = ~np.isnan(x)
-    _whole(name, values.isel(sample=known))
+    refuse_missing(name, values.isel(sample=known))
     sums, counts = _sums(np.where(known, x, 0.0), which), _sums(known.astype(float), which)
     return _ends(name, mean_interval(sums, counts))
 
 
-def _row(
-    intact: np.ndarray, changed: np.ndarray, which: np.ndarray, own: bool, seed: int
-) -> dict[str, float]:
+def _row(intact: np.ndarray, changed: np.ndarray, which: np.ndarray, own: bool) -> dict[str, float]:
     a, count = (_sums(x, which) for x in (intact, np.ones(len(intact))))
     by_shuffle = np.concatenate([_sums(column, which) for column in changed.T], axis=1)
     every = count * changed.shape[1]  # answers to shuffled images, all of a question's together
@@ -261,10 +191,14 @@ def _row(
         **_ends("psi", psi_interval(a, by_shuffle, count, own)),
         **_ends("accuracy", share_interval(a, count)),
         **_ends("accuracy_permuted", share_interval(by_shuffle.sum(1, keepdims=True), every)),
-        "p_value": float("nan") if own else exchange_p(a[:, 0], by_shuffle, seed=seed),
         "n": len(intact),
         "units": len(a),
     }
+
+
+def _p(intact: np.ndarray, changed: np.ndarray, which: np.ndarray, seed: int) -> float:
+    by_shuffle = np.concatenate([_sums(column, which) for column in changed.T], axis=1)
+    return exchange_p(_sums(intact, which)[:, 0], by_shuffle, seed=seed)
 
 
 def psi_interval(
