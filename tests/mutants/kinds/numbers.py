@@ -76,9 +76,18 @@ NUMBERS: tuple[Fault, ...] = (
     Fault(
         "own answers are tested against a null that cannot hold",
         "probes/psi.py",
-        "row = _row(intact, changed, which, own, seed)",
-        "row = _row(intact, changed, which, False, seed)",
+        "np.nan if why_untested else _p(intact, changed, which, seed)",
+        "_p(intact, changed, which, seed)",
         ("probes/test_psi.py::test_own_answers_have_a_share_changed_and_no_p",),
+    ),
+    Fault(
+        "answers that may be the model's own are tested",
+        "probes/graded.py",
+        'return UNSAID if not said and bool((intact == 1).all()) else ""',
+        'return ""',
+        (
+            "experiments/test_own_reference.py::test_a_table_that_does_not_say_and_may_be_of_own_answers_is_not_tested",
+        ),
     ),
     Fault(
         "a letter that is an article is none",
