@@ -8,12 +8,10 @@ import sys
 import types
 from collections.abc import Iterator
 from importlib.util import resolve_name
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from vlmlens.identity.hasher import Hasher
 from vlmlens.identity.libraries import is_library, version
-
-if TYPE_CHECKING:
-    from vlmlens.identity.values import Content
 
 #: What a class's namespace holds that is no part of what it does.
 ABOUT = frozenset(
@@ -31,7 +29,7 @@ LOGS = (list, set)
 WRAPPERS = (classmethod, staticmethod, property, functools.cached_property)
 
 
-def function(given: types.FunctionType, content: "Content") -> str:
+def function(given: types.FunctionType, content: Hasher) -> str:
     """A function: its code, its defaults, what it closes over, and the globals that it reads."""
     home = given.__globals__.get("__name__") or ""
     library = is_library(home)
@@ -60,7 +58,7 @@ def function(given: types.FunctionType, content: "Content") -> str:
         )
 
 
-def body(given: types.CodeType, content: "Content") -> str:
+def body(given: types.CodeType, content: Hasher) -> str:
     """What code does: its instructions, constants and names, but for line numbers and comments."""
     constants = list(given.co_consts)
     if constants and isinstance(constants[0], str) and given.co_flags & 2:  # perhaps a docstring
@@ -78,7 +76,7 @@ def body(given: types.CodeType, content: "Content") -> str:
     )
 
 
-def class_(given: type, content: "Content") -> str:
+def class_(given: type, content: Hasher) -> str:
     """A class: its bases and all that it defines; a library's by its name and version."""
     if is_library(given.__module__):
         # Somebody may have put a function of their own in the place of a library's, in a class
@@ -107,7 +105,7 @@ def class_(given: type, content: "Content") -> str:
         )
 
 
-def module(given: types.ModuleType, content: "Content") -> str:
+def module(given: types.ModuleType, content: Hasher) -> str:
     """A module as a whole: a library's by its name; one's own by everything in it."""
     if is_library(given.__name__):
         return content.joined("library", given.__name__, version(given.__name__))

@@ -1,23 +1,21 @@
 """What identifies a tensor: its dtype, its shape and every bit of it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vlmlens.errors import DataError, InputError
 from vlmlens.identity.digests import digest
+from vlmlens.identity.hasher import Hasher
 from vlmlens.identity.libraries import NOTES
-
-if TYPE_CHECKING:
-    from vlmlens.identity.values import Content
 
 #: Bytes that are brought from a device at once.
 PIECE = 2**26
 PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
 
-def tensor(x: Tensor, content: "Content") -> str:
+def tensor(x: Tensor, content: Hasher) -> str:
     """A hash of a tensor, wherever it lies, however it is quantised.
 
     All of it is read every time: writing through ``.data`` or through numpy leaves a tensor's
@@ -51,7 +49,7 @@ def tensor(x: Tensor, content: "Content") -> str:
     return content.joined("tensor", str(x.dtype), str(tuple(x.shape)), *inside, *state)
 
 
-def _bits(x: Tensor, content: "Content") -> list[str]:
+def _bits(x: Tensor, content: Hasher) -> list[str]:
     if x.is_quantized:
         scheme = str(x.qscheme())
         if "channel" in scheme:

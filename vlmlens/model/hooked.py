@@ -173,15 +173,16 @@ class HookedVLM(Running):
             An ``Audit``, which prints as a table.
         """
         self.check_open()
-        given, told = None if inputs is None else as_inputs(inputs, "audit"), self._told_of_crops
+        given = None if inputs is None else as_inputs(inputs, "audit")
+        warned = self._warned_of_crops
         if given is not None:
             check_fit(self.config, given)
 
         def put_back() -> None:
-            self._told_of_crops = told  # of users' pictures, and not of those drawn here
+            self._warned_of_crops = warned  # of users' pictures, and not of those drawn here
 
         with self.noted(put_back):
-            self._told_of_crops = True
+            self._warned_of_crops = True
             return audit(self, given)
 
     def __enter__(self) -> "HookedVLM":

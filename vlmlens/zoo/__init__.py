@@ -38,20 +38,14 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
         UnsupportedModelError: a model that transformers does not open as image-text-to-text.
         InputError: a dtype that does not exist.
     """
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig
+    from transformers import AutoConfig, PreTrainedConfig
 
     import vlmlens.zoo.variants  # noqa: F401  model types of our own
     from vlmlens.zoo import smol
     from vlmlens.zoo.opening import original_llava
-    from vlmlens.zoo.opening.processors import open_processor
-    from vlmlens.zoo.opening.whole import refuse_changed_bundle, refuse_half
+    from vlmlens.zoo.opening.whole import refuse_changed_bundle
 
-    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    proper = isinstance(kind, torch.dtype) and kind.is_floating_point
-    if dtype is not None and not (proper or (isinstance(dtype, str) and dtype == "auto")):
-        raise InputError(f"dtype={shown(dtype)}; there is: auto, float32, bfloat16, float16")
+    _refuse_no_dtype(dtype)
     options.pop("output_loading_info", None)  # what it says is looked at here
     here = bundled()
     source = _folder(model)
@@ -71,8 +65,8 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
         if k in options
     }
     try:
-        told, _ = PreTrainedConfig.get_config_dict(name, **hub)
-        if original_llava.is_original(told):
+        settings, _ = PreTrainedConfig.get_config_dict(name, **hub)
+        if original_llava.is_original(settings):
             return _original(source if is_folder else None, name, dtype, options, hub)
         config = AutoConfig.from_pretrained(name, **hub)
     except (OSError, ValueError) as error:
@@ -85,42 +79,10 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
         raise UnsupportedModelError(
             f"{model} does not open as a model: its config.json is no configuration ({error})"
         ) from error
-    own_code = "AutoModelForImageTextToText" in (getattr(config, "auto_map", None) or {})
-    if (
-        not (own_code and options.get("trust_remote_code"))
-        and type(config) not in AutoModelForImageTextToText._model_mapping
-    ):
-        raise UnsupportedModelError(
-            f"{model} is a {config.model_type!r} model, which transformers does not open as "
-            "image-text-to-text: it is no vision-language model"
-        )
+    _refuse_no_vlm(model, config, bool(options.get("trust_remote_code")))
     if source in here.values():
         refuse_changed_bundle(source)
-    try:
-        made: Any = AutoModelForImageTextToText.from_pretrained(
-            name, dtype=dtype, output_loading_info=True, **options
-        )
-        opened, told = made
-    except (OSError, SafetensorError) as error:
-        raise UnsupportedModelError(f"{model} has no weights that open: {error}") from error
-    except UnpicklingError as error:  # whose text says how to open it all the same
-        raise UnsupportedModelError(
-            f"{model} has no weights that open: they are a pickle that holds more than tensors, "
-            "which may be code; get the checkpoint as safetensors"
-        ) from error
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, ValueError, TypeError, ImportError, KeyError, AttributeError) as error:
-        raise UnsupportedModelError(f"transformers does not open {model}: {error}") from error
-    refuse_half(str(model), opened, told)
-    try:
-        processor = open_processor(name, config.model_type, **hub)
-    except (OSError, ValueError, ImportError, TypeError, AttributeError, KeyError) as error:
-        raise UnsupportedModelError(
-            f"{model} has weights but no processor that opens ({error}); save one beside them, or "
-            "wrap the model yourself: HookedVLM(model), and use inputs_from(...)"
-        ) from error
-    return opened, processor
+    return _weights(model, name, dtype, options), _processor(model, name, config.model_type, hub)
 
 
 def revision(model: str, opened: Any) -> str:
@@ -139,6 +101,68 @@ def revision(model: str, opened: Any) -> str:
                 while piece := file.read(PIECE):
                     made.update(piece)
     return made.hexdigest()[:16]
+
+
+def _refuse_no_dtype(dtype: Any) -> None:
+    import torch
+
+    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    proper = isinstance(kind, torch.dtype) and kind.is_floating_point
+    if dtype is not None and not (proper or (isinstance(dtype, str) and dtype == "auto")):
+        raise InputError(f"dtype={shown(dtype)}; there is: auto, float32, bfloat16, float16")
+
+
+def _refuse_no_vlm(model: str | Path, config: Any, own_code: bool) -> None:
+    """Refuse what transformers does not open as image-text-to-text, unless its own code does."""
+    from transformers import AutoModelForImageTextToText
+
+    known = type(config) in AutoModelForImageTextToText._model_mapping
+    opens_itself = "AutoModelForImageTextToText" in (getattr(config, "auto_map", None) or {})
+    if not known and not (own_code and opens_itself):
+        raise UnsupportedModelError(
+            f"{model} is a {config.model_type!r} model, which transformers does not open as "
+            "image-text-to-text: it is no vision-language model"
+        )
+
+
+def _weights(model: str | Path, name: str, dtype: Any, options: dict[str, Any]) -> Any:
+    """The model with its weights, all of them."""
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageTextToText
+
+    from vlmlens.zoo.opening.whole import refuse_half
+
+    try:
+        made: Any = AutoModelForImageTextToText.from_pretrained(
+            name, dtype=dtype, output_loading_info=True, **options
+        )
+        opened, report = made
+    except (OSError, SafetensorError) as error:
+        raise UnsupportedModelError(f"{model} has no weights that open: {error}") from error
+    except UnpicklingError as error:  # whose text says how to open it all the same
+        raise UnsupportedModelError(
+            f"{model} has no weights that open: they are a pickle that holds more than tensors, "
+            "which may be code; get the checkpoint as safetensors"
+        ) from error
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, TypeError, ImportError, KeyError, AttributeError) as error:
+        raise UnsupportedModelError(f"transformers does not open {model}: {error}") from error
+    refuse_half(str(model), opened, report)
+    return opened
+
+
+def _processor(model: str | Path, name: str, model_type: str, hub: dict[str, Any]) -> Any:
+    from vlmlens.zoo.opening.processors import open_processor
+
+    try:
+        return open_processor(name, model_type, **hub)
+    except (OSError, ValueError, ImportError, TypeError, AttributeError, KeyError) as error:
+        raise UnsupportedModelError(
+            f"{model} has weights but no processor that opens ({error}); save one beside them, or "
+            "wrap the model yourself: HookedVLM(model), and use inputs_from(...)"
+        ) from error
 
 
 def _original(folder: Path | None, name: str, dtype: Any, options: dict, hub: dict) -> Any:

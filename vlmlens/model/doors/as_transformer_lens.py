@@ -1,4 +1,4 @@
-"""TransformerLens's own doors, by its names; what it takes and this does not is refused by name."""
+"""TransformerLens's methods, by its names; an option that means nothing here is refused by name."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -12,9 +12,9 @@ from vlmlens.cache import ActivationCache, Save
 from vlmlens.checks import flag, one_of, refuse_unknown, shown, whole
 from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
 from vlmlens.inputs import Inputs
-from vlmlens.model.doors.given import as_hooks, as_inputs, as_saves
-from vlmlens.model.doors.shaped import only, shaped
-from vlmlens.model.doors.wrapped import Wrapped
+from vlmlens.model.doors.caching import filtered, only, shaped, wanted
+from vlmlens.model.doors.contexts import Contexts
+from vlmlens.model.doors.given import as_hooks, as_inputs
 from vlmlens.model.lifetime.journal import in_turn
 from vlmlens.model.passes.edits import refuse_unreached
 from vlmlens.model.passes.run import Run
@@ -42,8 +42,8 @@ TAKES = ("return_type", "stop_at_layer")
 OF_A_RUN = ("interventions", "attention", "grad", "logits")
 
 
-class AsTransformerLens(Wrapped):
-    """A model whose doors are TransformerLens's; see there."""
+class AsTransformerLens(Contexts):
+    """What ``HookedVLM`` takes over from TransformerLens; see there."""
 
     run: Callable[..., Run]  # of HookedVLM
 
@@ -189,6 +189,7 @@ class AsTransformerLens(Wrapped):
             UnknownKeywordError: any other keyword.
             UnknownPointError: a filter that names no point.
         """
+        vlm: Any = self
         known = [*OF_A_RUN, *(AsTransformerLens.run_with_cache.__kwdefaults__ or ())]
         refuse_unknown(options, known, "run_with_cache(...)", INSTEAD)
         inputs = as_inputs(inputs, "run_with_cache")
@@ -203,14 +204,14 @@ class AsTransformerLens(Wrapped):
         if flag(remove_batch_dim, "remove_batch_dim") and len(inputs) != 1:
             raise InputError(f"remove_batch_dim=True is for one sample; these are {len(inputs)}")
         stop = None if stop_at_layer is None else self._block(stop_at_layer)
-        names = self._wanted(names_filter, inputs, stop)
+        names = wanted(vlm, names_filter, inputs, stop)
         if stop is None:
             run = self.run(inputs, save=names, **options)
             made, saved = run.logits, run.saved
         else:
             last = f"blocks.{stop - 1}.hook_resid_post"
             run = self.run(inputs, save=[*names, Save(last)], **options | {"logits": False})
-            made, saved = run.saved[last], only(run.saved, self._filtered(names))
+            made, saved = run.saved[last], only(run.saved, filtered(vlm, names))
         if flag(clear_contexts, "clear_contexts"):
             self.clear_contexts()
         saved = shaped(saved, remove_batch_dim, pos_slice, device)
@@ -221,11 +222,13 @@ class AsTransformerLens(Wrapped):
 
     def add_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> dict:
         """As in TransformerLens; a filter that names nothing raises."""
-        return super().add_caching_hooks(self._filtered(names_filter), *args, **kwargs)
+        vlm: Any = self
+        return super().add_caching_hooks(filtered(vlm, names_filter), *args, **kwargs)
 
     def get_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As in TransformerLens; a filter that names nothing raises."""
-        return super().get_caching_hooks(self._filtered(names_filter), *args, **kwargs)
+        vlm: Any = self
+        return super().get_caching_hooks(filtered(vlm, names_filter), *args, **kwargs)
 
     def add_hook(
         self,
@@ -254,47 +257,6 @@ class AsTransformerLens(Wrapped):
                 raise UnknownPointError(name, self.hook_dict, advice)
         elif not any(name(known) for known in self.hook_dict):
             raise UnknownPointError(str(name), self.hook_dict, "(the condition names no point)")
-
-    def _wanted(self, names_filter: Any, inputs: Inputs, stop: int | None) -> list[Save]:
-        """What a filter means in this pass."""
-        tower = "pixel_values" in inputs.tensors
-        there = [
-            name
-            for name in self.hook_dict
-            if (tower or not name.startswith(("vision.", "projector.")))
-            and (stop is None or self._comes_before(name, stop))
-        ]
-        if names_filter is None:
-            return [Save(name) for name in there]
-        if callable(names_filter):
-            asked = self._filtered(names_filter)
-            found = asked if stop is None else [name for name in asked if name in there]
-            return [Save(name) for name in found]
-        saves = as_saves(names_filter)
-        for name in (name for save in saves for name in self.matching(save.points)):
-            if stop is not None and not self._comes_before(name, stop):
-                raise UnreachedPointError(f"{name} comes after stop_at_layer={stop}")
-        return saves
-
-    def _filtered(self, names_filter: Any) -> list[str]:
-        """The points that a filter names."""
-        if names_filter is None:
-            return list(self.hook_dict)
-        if not callable(names_filter):
-            saves = as_saves(names_filter)
-            return list(dict.fromkeys(n for save in saves for n in self.matching(save.points)))
-        found = [name for name in self.hook_dict if names_filter(name)]
-        if not found:
-            raise UnknownPointError(
-                shown(names_filter), self.hook_dict, "(the condition names no point)"
-            )
-        return found
-
-    def _comes_before(self, name: str, block: int) -> bool:
-        if name.startswith(("vision.", "projector.")) or name == "hook_embed":
-            return True
-        layer = self.hook_dict[name].point.layer
-        return layer is not None and layer < block
 
     def _block(self, given: int) -> int:
         """The block that ``stop_at_layer`` means."""

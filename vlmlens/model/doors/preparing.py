@@ -77,7 +77,7 @@ class Preparing(AsTransformerLens):
             seen = tuple((id(sample), identity.scene(sample)) for sample in given)
             key = (*seen, system, said, padding, wording(self))
             made = self.shared.inputs(key, given, make)
-        self._told_of_crops = self._told_of_crops or warn_of_crops(made.layouts, str(self.name))
+        self._warned_of_crops = self._warned_of_crops or warn_of_crops(made.layouts, str(self.name))
         return made
 
     def inputs_from(

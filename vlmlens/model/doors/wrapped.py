@@ -2,8 +2,7 @@
 
 import copy
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -20,7 +19,6 @@ from vlmlens.model.lifetime.compiled import refuse_wrapped
 from vlmlens.model.lifetime.device import device_of
 from vlmlens.model.lifetime.held import hold, instance, let_go
 from vlmlens.model.lifetime.journal import Journal, in_turn
-from vlmlens.model.lifetime.level import Level
 from vlmlens.model.reuse.pictures import Reuse
 from vlmlens.model.wiring.hook_points import wire
 from vlmlens.model.wiring.implementation import Implementations
@@ -64,7 +62,7 @@ class Wrapped(AsModule):
         self.layers = config.get_text_config().num_hidden_layers
         self._closed = False
         self.shared: Reuse | None = None
-        self._told_of_crops = False
+        self._warned_of_crops = False
         training = {module: module.training for module in hf_model.modules()}
         hold(hf_model, self)
         # Not a method, which would keep this alive: whoever drops it frees the model.
@@ -79,88 +77,6 @@ class Wrapped(AsModule):
         weakref.finalize(self, self._give_back).atexit = False
         hf_model.eval()
         self.implementations.watch()
-
-    # ------------------------------------------------------------------ contexts and hooks
-
-    def noted(self, undo: Callable[[], object]) -> AbstractContextManager[None]:
-        """What is put on the model while this lasts; ``undo`` takes it off, whatever happens."""
-        return self.journal.noted(undo)
-
-    @property
-    def running(self) -> bool:
-        """Whether this thread is running the model: what a call put on acts for it alone."""
-        return self.journal.held
-
-    @contextmanager
-    def opened_level(self) -> Iterator[Level]:
-        """A context level, whose hooks act in this thread, until it ends."""
-        level = Level(max(self._levels, default=0) + 1, self.journal)
-
-        def drop() -> None:
-            level.over = True
-            for point in self.hook_dict.values():
-                if point.watched or point.fwd_hooks or point.bwd_hooks:
-                    point.drop(level)
-            self._levels = [other for other in self._levels if other is not level]
-
-        with self.noted(drop):
-            self._levels.append(level)
-            yield level
-
-    @property
-    def context_level(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """How many contexts this thread has open, as TransformerLens counts them."""
-        return next((level for level in reversed(self._levels) if level.acts), 0)
-
-    @context_level.setter
-    def context_level(self, level: int) -> None:
-        # TransformerLens begins with 0, and counts no further by itself: see ``hooks``.
-        self._levels: list[Level] = []
-
-    @contextmanager
-    def hooks(
-        self,
-        fwd_hooks: Sequence[tuple[str | Callable, Callable]] = (),
-        bwd_hooks: Sequence[tuple[str | Callable, Callable]] = (),
-        reset_hooks_end: bool = True,
-        clear_contexts: bool = False,
-    ) -> Iterator["Wrapped"]:
-        """Hooks that are on while this lasts, as in TransformerLens; they act in this thread.
-
-        Args:
-            fwd_hooks: names, or conditions on names, each with its hook.
-            bwd_hooks: the same, for hooks on gradients.
-            reset_hooks_end: False leaves them on, in every thread, until ``reset_hooks``.
-            clear_contexts: whether points forget what hooks put into ``hook.ctx`` at the end.
-
-        Raises:
-            UnknownPointError: a name that is no point's, or a condition that names none.
-            ClosedModelError: the model was closed.
-        """
-        self.check_open()
-        with self.opened_level() as level:
-            try:
-                for name, hook in fwd_hooks:
-                    self._enable_hook(name, hook, "fwd")
-                for name, hook in bwd_hooks:
-                    self._enable_hook(name, hook, "bwd")
-                yield self
-            finally:
-                if not reset_hooks_end:
-                    for point in self.hook_dict.values():
-                        point.release(level)
-                elif clear_contexts:
-                    self.clear_contexts()
-
-    @in_turn
-    def run_with_hooks(self, *args: Any, **kwargs: Any) -> Any:
-        """Run under hooks, as in TransformerLens."""
-        return super().run_with_hooks(*args, **kwargs)
-
-    @in_turn
-    def reset_hooks(self, *args: Any, **kwargs: Any) -> None:
-        """Take hooks off, as in TransformerLens."""
-        super().reset_hooks(*args, **kwargs)
 
     def depth(self, part: str = "blocks") -> int:
         """How many blocks a stack offers: ``"blocks"`` or ``"vision.blocks"``."""
@@ -177,11 +93,6 @@ class Wrapped(AsModule):
             if name in self.absent:
                 raise UnknownPointError(name, self.hook_dict, f"({self.absent[name]})")
         return matching(asked, list(self.hook_dict))
-
-    def add_caching_hooks(self, *args: Any, **kwargs: Any) -> dict:
-        """Hooks that keep activations, as in TransformerLens."""
-        self.check_open()
-        return super().add_caching_hooks(*args, **kwargs)
 
     @property
     def device(self) -> torch.device:

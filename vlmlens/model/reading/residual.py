@@ -1,20 +1,17 @@
 """The residual stream, taken apart, with TransformerLens's signatures."""
 
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Any, Literal
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens.utilities.slice import Slice
 
 from vlmlens.cache import ActivationCache
-from vlmlens.errors import InputError, UnsupportedModelError
+from vlmlens.errors import InputError
 from vlmlens.model.reading.norm import Norm
+from vlmlens.model.reading.stream import Stream, Which, sliced
 from vlmlens.model.reading.unembed import Tokens, directions
-from vlmlens.model.wiring.wire import _by_head
 from vlmlens.model.wiring.wired import Wired
 
 #: What to save for all that is here.
@@ -26,9 +23,6 @@ RESIDUAL = (
     "blocks.*.attn.hook_z",
 )
 
-#: Which positions or samples, as TransformerLens takes it: an index, ``(start, end)`` or a list of
-#: indices. One index takes the axis away.
-Which = int | tuple[int, ...] | list[int] | Tensor | Slice | None
 Stack = Float[Tensor, "component *lead d_model"]
 Kept = Float[Tensor, "component *kept d_model"]
 Attributions = Float[Tensor, "component *kept"]
@@ -48,7 +42,7 @@ class ResidualStream:
 
     def __init__(self, vlm: Wired, saved: ActivationCache):
         self.saved = saved
-        self._vlm = vlm
+        self._vlm, self._stream = vlm, Stream(vlm, saved)
 
     # ------------------------------------------------------------------ taking apart
 
@@ -77,18 +71,18 @@ class ResidualStream:
         Returns:
             (component batch pos d_model); with ``return_labels``, that and a list of names.
         """
-        self._refuse_unlike()
-        end = self._layer(layer)
+        self._stream.refuse_unlike()
+        end = self._stream.block(layer)
         parts: dict[str, Tensor] = {"embed": self.saved["hook_embed"]} if incl_embeds else {}
         for at in range(end + mlp_input):
             if incl_embeds and at > 0:
-                parts |= self._added(at)
+                parts |= self._stream.added(at)
             if mode != "mlp":
                 parts[f"{at}_attn_out"] = self.saved["attn_out", at]
             if mode != "attn" and at < end:
                 parts[f"{at}_mlp_out"] = self.saved["mlp_out", at]
         if incl_embeds and not mlp_input and 0 < end < self._vlm.layers:
-            parts |= self._added(end)
+            parts |= self._stream.added(end)
         kept = self._stacked(parts.values(), pos_slice)
         if apply_ln:
             kept = self.apply_ln_to_stack(kept, end, mlp_input, pos_slice)
@@ -116,7 +110,7 @@ class ResidualStream:
         Returns:
             (component batch pos d_model); with ``return_labels``, that and a list of names.
         """
-        end = self._layer(layer)
+        end = self._stream.block(layer)
         streams: dict[str, Tensor] = {}
         for at in range(min(end + 1, self._vlm.layers)):
             streams[f"{at}_pre"] = self.saved["resid_pre", at]
@@ -153,18 +147,18 @@ class ResidualStream:
         Returns:
             (component batch pos d_model); with ``return_labels``, that and a list of names.
         """
-        self._refuse_unlike()
-        end = self._layer(layer)
+        self._stream.refuse_unlike()
+        end = self._stream.block(layer)
         if end == 0:
             raise InputError("no block comes before block 0: layer is at least 1")
         parts, labels = [], []
         for at in range(end):
-            written = self._head_results(at, pos_slice)
+            written = self._stream.head_results(at, pos_slice)
             parts += written.unbind(-2)
             labels += [f"L{at}H{head}" for head in range(written.shape[-2])]
         kept = torch.stack(parts)
         if incl_remainder:
-            whole = _slice(self.saved["resid_post", end - 1], pos_slice, dim=-2)
+            whole = sliced(self.saved["resid_post", end - 1], pos_slice, dim=-2)
             kept = torch.cat([kept, (whole - kept.sum(0))[None]])
             labels.append("remainder")
         if apply_ln:
@@ -197,15 +191,15 @@ class ResidualStream:
             has_batch_dim: whether the parts have a batch axis.
             recompute_ln: the final norm, each part with its own scale; its bias included.
         """
-        end = self._layer(layer)
+        end = self._stream.block(layer)
         if has_batch_dim:
-            residual_stack = _slice(residual_stack, batch_slice, dim=1)
+            residual_stack = sliced(residual_stack, batch_slice, dim=1)
         if recompute_ln and end == self._vlm.layers:
             with torch.no_grad():
-                return torch.stack([self._final_norm(part) for part in residual_stack])
-        stream = self._stream(end, mlp_input)
-        norm = Norm.of(self._norm_at(end, mlp_input), stream)
-        stream = _slice(_slice(stream, pos_slice, dim=-2), batch_slice, dim=0)
+                return torch.stack([self._stream.final_norm(part) for part in residual_stack])
+        stream = self._stream.entering(end, mlp_input)
+        norm = Norm.of(self._stream.norm_at(end, mlp_input), stream)
+        stream = sliced(sliced(stream, pos_slice, dim=-2), batch_slice, dim=0)
         if not has_batch_dim:
             stream = stream.squeeze(0)
         return norm.part(residual_stack, norm.scale(stream))
@@ -248,79 +242,6 @@ class ResidualStream:
             direction = direction[:, None]  # a sample's token, at all of its positions
         return (passed * direction.to(passed)).sum(-1)
 
-    # ------------------------------------------------------------------ the model
-
-    @cached_property
-    def _final_norm(self) -> Any:
-        return self._vlm.hf_model.get_submodule(self._vlm.family.final_norm)
-
-    def _norm_at(self, layer: int, mlp_input: bool) -> Any:
-        if layer == self._vlm.layers:
-            return self._final_norm
-        if mlp_input:
-            return self._module_of(f"blocks.{layer}.hook_resid_mid")
-        block = self._module_of(f"blocks.{layer}.hook_resid_pre")
-        if not hasattr(block, "input_layernorm"):
-            raise UnsupportedModelError(f"{type(block).__name__} has no input_layernorm")
-        return block.input_layernorm
-
-    def _module_of(self, name: str) -> Any:
-        self._vlm.matching(name)
-        return self._vlm.hook_dict[name].module
-
-    # ------------------------------------------------------------------ the run
-
-    def _refuse_unlike(self) -> None:
-        """Raise where what the sublayers write is not what the stream gains.
-
-        Raises:
-            UnsupportedModelError: says why.
-        """
-        why = self._vlm.family.unlike.get("stream")
-        if why is not None:
-            raise UnsupportedModelError(
-                f"{self._vlm.name}'s stream is no sum of parts: it {why}; accumulated_resid works"
-            )
-
-    def _layer(self, layer: int | None) -> int:
-        last = self._vlm.layers
-        if layer is None or layer == -1:
-            return last
-        if not 0 <= layer <= last:
-            raise InputError(f"no layer {layer}: there are {last}, and {last} or -1 is their end")
-        return layer
-
-    def _stream(self, layer: int, mlp_input: bool) -> Tensor:
-        if layer == self._vlm.layers:
-            if mlp_input:
-                raise InputError("the last block has no MLP after its end: leave mlp_input out")
-            return self.saved["resid_post", layer - 1]
-        return self.saved["resid_mid" if mlp_input else "resid_pre", layer]
-
-    def _added(self, layer: int) -> dict[str, Tensor]:
-        """What the model itself adds before a block; nothing, in nearly all."""
-        before, after = self.saved["resid_post", layer - 1], self.saved["resid_pre", layer]
-        return {} if torch.equal(before, after) else {f"{layer}_added": after - before}
-
-    def _head_results(self, layer: int, pos_slice: Which) -> Tensor:
-        projection = self._module_of(f"blocks.{layer}.attn.hook_result")
-        z = _slice(self.saved["z", layer], pos_slice, dim=1)
-        keeps_pos = z.ndim == 4
-        flat = rearrange(z if keeps_pos else z[:, None], "b p h d -> b p (h d)")
-        with torch.no_grad():
-            written, rest = _by_head(projection, flat, z.shape[-2])
-        after = self._module_of(f"blocks.{layer}.hook_attn_out")
-        if after is not projection:  # a norm of what attention writes
-            norm = Norm.of(after, rest)
-            scale = norm.scale(written.sum(-2) + rest)
-            written = norm.part(written, scale[..., None, :])
-        return written if keeps_pos else written[:, 0]
-
     def _stacked(self, parts: Iterable[Tensor], pos_slice: Which) -> Tensor:
-        kept = [_slice(part, pos_slice, dim=-2) for part in parts]
+        kept = [sliced(part, pos_slice, dim=-2) for part in parts]
         return torch.stack([part.to(kept[0].device) for part in kept])
-
-
-def _slice(x: Tensor, wanted: Which, dim: int) -> Tensor:
-    given: Any = wanted
-    return (given if isinstance(given, Slice) else Slice(given)).apply(x, dim=dim)

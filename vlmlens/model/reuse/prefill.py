@@ -1,14 +1,14 @@
 """Prefill: one clean pass, and everything that later passes can start from."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
 from vlmlens.cache import ActivationCache, two_models
@@ -18,8 +18,8 @@ from vlmlens.model.decoding.generate import empty_cache
 from vlmlens.model.decoding.prefix import prefix_cache
 from vlmlens.model.passes.edits import see
 from vlmlens.model.passes.watching import new_level
+from vlmlens.model.reuse.entering import before, blocks_of, handed_to, refuse_hooks
 from vlmlens.model.sequence.fitting import check_fit
-from vlmlens.model.wiring.wire import take_off
 from vlmlens.model.wiring.wired import Wired
 from vlmlens.versions import CACHE_NAMES, cache_argument
 
@@ -235,61 +235,3 @@ def _continued(old: Mapping[str, Any], new: Mapping[str, Any], shared: int) -> d
         handed["visual_pos_masks"] = torch.cat([shown[:, :shared], text], 1)
         handed["deepstack_visual_embeds"] = old["deepstack_visual_embeds"]
     return handed
-
-
-def language_model(vlm: Wired) -> Any:
-    """The module that runs the language model's blocks."""
-    return vlm.hf_model.get_submodule(vlm.family.lm_layers.rpartition(".")[0])
-
-
-def blocks_of(vlm: Wired) -> list[nn.Module]:
-    """The language model's blocks."""
-    return list(vlm.hf_model.get_submodule(vlm.family.lm_layers))
-
-
-def refuse_hooks(vlm: Wired) -> None:
-    """Refuse hooks that somebody left on: they would see, and could change, what is kept.
-
-    Raises:
-        InputError: says where they are.
-    """
-    if hooked := [name for name, point in vlm.hook_dict.items() if point.watched]:
-        raise InputError(
-            f"hooks are on at {', '.join(hooked[:3])}{' ...' * (len(hooked) > 3)}: a pass that "
-            "others start from is a clean one; model.reset_hooks() takes them off"
-        )
-
-
-@contextmanager
-def handed_to(vlm: Wired, given: dict[str, Any]) -> Iterator[None]:
-    """Note what the language model is handed, while this lasts."""
-    module = language_model(vlm)
-
-    def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
-        if vlm.running:
-            given.update(kwargs)
-
-    with vlm.noted(partial(take_off, module, hook)):
-        module.register_forward_pre_hook(hook, with_kwargs=True)
-        yield
-
-
-@contextmanager
-def before(vlm: Wired, module: nn.Module, see: Any) -> Iterator[None]:
-    """Call ``see`` with what enters a module; what it returns, if anything, enters instead."""
-
-    def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-        if not vlm.running:
-            return None
-        x = args[0] if args else kwargs["hidden_states"]
-        changed = see(x)
-        if changed is None:
-            return None
-        if args:
-            return (changed, *args[1:]), kwargs
-        return args, kwargs | {"hidden_states": changed}
-
-    # First, so that points at this module see what this makes of it.
-    with vlm.noted(partial(take_off, module, hook)):
-        module.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
-        yield

@@ -30,13 +30,8 @@ from vlmlens.model.passes.visibility import Sight, sight_of
 from vlmlens.model.passes.watching import new_level
 from vlmlens.model.reuse.batching import in_batches
 from vlmlens.model.reuse.cone import Cone, cone, layer_of, settled
-from vlmlens.model.reuse.prefill import (
-    Prefill,
-    before,
-    blocks_of,
-    refuse_hooks,
-    refuse_others,
-)
+from vlmlens.model.reuse.entering import before, blocks_of, refuse_hooks
+from vlmlens.model.reuse.prefill import Prefill, refuse_others
 from vlmlens.model.reuse.splice import handed, skipped, words
 from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.positions import Positions, chosen

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from vlmlens.model.decoding.prefix import prefix_cache
-from vlmlens.model.reuse.prefill import Prefill, language_model
+from vlmlens.model.reuse.entering import language_model
+from vlmlens.model.reuse.prefill import Prefill
 from vlmlens.model.wiring.wire import take_off
 from vlmlens.model.wiring.wired import Wired
 from vlmlens.versions import cache_argument

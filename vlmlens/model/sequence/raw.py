@@ -38,25 +38,9 @@ def from_tensors(
     refuse_others(images, model)
     mask = seen_mask(attention_mask, input_ids)
     per_sample = _by_sample(roles, batch)
-    views: list[tuple[View, ...]] = []
-    known: list[Any] = []
-    if images:
-        known = [None] * _images(images) if sizes is None else _sizes(sizes)
-        at_hand = getattr(processor, "image_processor", None)
-        try:
-            views = family.views(Pictures(config, images, at_hand, known))
-        except KeyError as error:
-            raise InputError(
-                f"{config.model_type} takes {error.args[0]} beside {', '.join(images)}: pass all "
-                "that its processor makes of an image"
-            ) from error
-        except (ValueError, TypeError, AttributeError, IndexError) as error:
-            raise InputError(
-                f"the image tensors {', '.join(images)} and {len(known)} size(s) do not fit "
-                f"together: {error}"
-            ) from error
-        if len(views) != len(known):
-            raise InputError(f"{len(known)} sizes for {len(views)} image(s): give one each")
+    known = [] if not images else [None] * _images(images) if sizes is None else _sizes(sizes)
+    at_hand = getattr(processor, "image_processor", None)
+    views = _views(family, Pictures(config, images, at_hand, known)) if images else []
     is_image = input_ids == config.image_token_id
     tokens, expected = int(is_image.sum()), sum(view.size for v in views for view in v)
     if tokens != expected:
@@ -89,6 +73,25 @@ def from_tensors(
     tensors["position_ids"] = family.positions(model, tensors)
     numbers = generated_numbers(family)
     return Inputs(tensors, tuple(layouts), (), numbers, kind_of(config))
+
+
+def _views(family: Family, pictures: Pictures) -> list[tuple[View, ...]]:
+    """The grids of every image's tokens."""
+    names, known = ", ".join(pictures.tensors), pictures.sizes
+    try:
+        views = family.views(pictures)
+    except KeyError as error:
+        raise InputError(
+            f"{family.model_type} takes {error.args[0]} beside {names}: pass all that its "
+            "processor makes of an image"
+        ) from error
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
+        raise InputError(
+            f"the image tensors {names} and {len(known)} size(s) do not fit together: {error}"
+        ) from error
+    if len(views) != len(known):
+        raise InputError(f"{len(known)} sizes for {len(views)} image(s): give one each")
+    return views
 
 
 def _images(tensors: Mapping[str, Tensor]) -> int:

@@ -14,8 +14,9 @@ from vlmlens.families import Family, Pictures
 from vlmlens.inputs import Inputs
 from vlmlens.layout import TokenLayout, View
 from vlmlens.model.lifetime.device import device_of
-from vlmlens.model.sequence.chat import render, role_of_tokens
+from vlmlens.model.sequence.chat import render
 from vlmlens.model.sequence.fitting import kind_of
+from vlmlens.model.sequence.roles import role_of_tokens
 from vlmlens.model.sequence.spelling import spelled
 from vlmlens.picture import open_picture
 from vlmlens.sample import Sample, about

@@ -73,15 +73,7 @@ def wire(model: Any, family: Family, board: Board) -> tuple[dict[str, WiredPoint
                     lacking = f"{tower.model_type} blocks have no such step"
                     add(here, table.get(point.name, lacking), f"{path}.{layer}", sizes)
 
-    usual: dict[str, Tap | str] = {
-        "vision.hook_embed": Tap(f"{family.vision_layers}.0", "in"),
-        "projector.hook_in": Tap(family.projector, "in"),
-        "projector.hook_out": Tap(family.projector, "out"),
-        "hook_embed": Tap(f"{family.lm_layers}.0", "in"),
-        "ln_final.hook_normalized": Tap(family.final_norm, "out"),
-        "hook_logits": Tap(family.lm_head, "out"),
-    }
-    taps = usual | dict(family.points)
+    taps = _single(family)
     for point in SINGLE_POINTS:
         if point.name == "projector.hook_in":
             used = family.vision_used(config)
@@ -95,6 +87,19 @@ def wire(model: Any, family: Family, board: Board) -> tuple[dict[str, WiredPoint
                 deeper = Point(name, "patch d_model", "vision tokens added after an early block")
                 add(deeper, Tap(f"{family.deepstack}.{number}", "out"), "", {})
     return points, absent
+
+
+def _single(family: Family) -> dict[str, Tap | str]:
+    """The taps of points that exist once."""
+    usual: dict[str, Tap | str] = {
+        "vision.hook_embed": Tap(f"{family.vision_layers}.0", "in"),
+        "projector.hook_in": Tap(family.projector, "in"),
+        "projector.hook_out": Tap(family.projector, "out"),
+        "hook_embed": Tap(f"{family.lm_layers}.0", "in"),
+        "ln_final.hook_normalized": Tap(family.final_norm, "out"),
+        "hook_logits": Tap(family.lm_head, "out"),
+    }
+    return usual | dict(family.points)
 
 
 def _module(model: nn.Module, path: str, wanted: str) -> Any:

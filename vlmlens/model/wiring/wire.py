@@ -114,7 +114,7 @@ def _carry_after(wire: Wire) -> Callable:
             if not point.acts or (point.tap.floats and not args[0].is_floating_point()):
                 continue
             if point.tap.stage == "heads":
-                writes, rest = _by_head(module, args[0], point._sizes["head"])
+                writes, rest = by_head(module, args[0], point._sizes["head"])
                 changed = point.carry(writes)
                 if changed is not writes:
                     x = changed.sum(-2) + rest
@@ -130,7 +130,7 @@ def _carry_after(wire: Wire) -> Callable:
     return hook
 
 
-def _by_head(module: nn.Module, z: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+def by_head(module: nn.Module, z: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     """Each head's own write (... head d_model), and what is written whatever they say.
 
     The projection itself is called, never its weight, which may be quantised or elsewhere.

@@ -1,4 +1,4 @@
-"""A cache as TransformerLens's options ask for it: without its batch axis, of some positions."""
+"""TransformerLens's caches: which points a filter names, and what is handed out of them."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,12 +6,60 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlmlens.cache import ActivationCache
+from vlmlens.cache import ActivationCache, Save
 from vlmlens.checks import plain, shown, whole
-from vlmlens.errors import InputError
+from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
+from vlmlens.inputs import Inputs
+from vlmlens.model.doors.given import as_saves
 from vlmlens.model.lifetime.device import as_device
+from vlmlens.model.wiring.wired import Wired
 
 Axes = tuple[str, ...]
+
+
+def filtered(vlm: Wired, names_filter: Any) -> list[str]:
+    """The points that a filter names: a name, names, a condition on names, or None for all.
+
+    Raises:
+        UnknownPointError: it names none.
+    """
+    if names_filter is None:
+        return list(vlm.hook_dict)
+    if not callable(names_filter):
+        saves = as_saves(names_filter)
+        return list(dict.fromkeys(n for save in saves for n in vlm.matching(save.points)))
+    found = [name for name in vlm.hook_dict if names_filter(name)]
+    if not found:
+        raise UnknownPointError(
+            shown(names_filter), vlm.hook_dict, "(the condition names no point)"
+        )
+    return found
+
+
+def wanted(vlm: Wired, names_filter: Any, inputs: Inputs, stop: int | None) -> list[Save]:
+    """What a filter means in one pass, which may end before a block.
+
+    Raises:
+        UnreachedPointError: a name of what comes after that.
+    """
+    tower = "pixel_values" in inputs.tensors
+    there = [
+        name
+        for name in vlm.hook_dict
+        if (tower or not name.startswith(("vision.", "projector.")))
+        and (stop is None or _comes_before(vlm, name, stop))
+    ]
+    if names_filter is None:
+        return [Save(name) for name in there]
+    if callable(names_filter):
+        asked = filtered(vlm, names_filter)
+        found = asked if stop is None else [name for name in asked if name in there]
+        return [Save(name) for name in found]
+    saves = as_saves(names_filter)
+    for name in (name for save in saves for name in vlm.matching(save.points)):
+        if stop is not None and not _comes_before(vlm, name, stop):
+            raise UnreachedPointError(f"{name} comes after stop_at_layer={stop}")
+    return saves
 
 
 def only(cache: ActivationCache, names: Iterable[str]) -> ActivationCache:
@@ -92,3 +140,10 @@ def _at(name: str, x: Tensor, axes: Axes, cut: int | slice) -> tuple[Tensor, Axe
     ):
         raise InputError(f"pos_slice={cut}: {name} has {x.shape[at]} positions")
     return x[(slice(None),) * at + (cut,)], (*axes[:at], *axes[at + one :])
+
+
+def _comes_before(vlm: Wired, name: str, block: int) -> bool:
+    if name.startswith(("vision.", "projector.")) or name == "hook_embed":
+        return True
+    layer = vlm.hook_dict[name].point.layer
+    return layer is not None and layer < block

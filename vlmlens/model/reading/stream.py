@@ -1,0 +1,120 @@
+"""A run's residual stream, block by block: what enters, what is added, what norms it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from transformer_lens.utilities.slice import Slice
+
+from vlmlens.cache import ActivationCache
+from vlmlens.errors import InputError, UnsupportedModelError
+from vlmlens.model.reading.norm import Norm
+from vlmlens.model.wiring.wire import by_head
+from vlmlens.model.wiring.wired import Wired
+
+#: Which positions or samples, as TransformerLens takes it: an index, ``(start, end)`` or a list of
+#: indices. One index takes the axis away.
+Which = int | tuple[int, ...] | list[int] | Tensor | Slice | None
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """What a run saved of the stream, and the modules that read and write it.
+
+    Attributes:
+        vlm: the model that ran.
+        saved: what the run saved.
+    """
+
+    vlm: Wired
+    saved: ActivationCache
+
+    def refuse_unlike(self) -> None:
+        """Raise where what the sublayers write is not what the stream gains.
+
+        Raises:
+            UnsupportedModelError: says why.
+        """
+        why = self.vlm.family.unlike.get("stream")
+        if why is not None:
+            raise UnsupportedModelError(
+                f"{self.vlm.name}'s stream is no sum of parts: it {why}; accumulated_resid works"
+            )
+
+    def block(self, layer: int | None) -> int:
+        """The number of a block; that of the end of the last for None and -1.
+
+        Raises:
+            InputError: no such block.
+        """
+        last = self.vlm.layers
+        if layer is None or layer == -1:
+            return last
+        if not 0 <= layer <= last:
+            raise InputError(f"no layer {layer}: there are {last}, and {last} or -1 is their end")
+        return layer
+
+    def entering(self, layer: int, mlp_input: bool) -> Tensor:
+        """The stream (batch pos d_model) that enters a block, or its MLP; or that leaves the last.
+
+        Raises:
+            InputError: the MLP after the last block.
+        """
+        if layer == self.vlm.layers:
+            if mlp_input:
+                raise InputError("the last block has no MLP after its end: leave mlp_input out")
+            return self.saved["resid_post", layer - 1]
+        return self.saved["resid_mid" if mlp_input else "resid_pre", layer]
+
+    def added(self, layer: int) -> dict[str, Tensor]:
+        """What the model itself adds before a block; nothing, in nearly all."""
+        before, after = self.saved["resid_post", layer - 1], self.saved["resid_pre", layer]
+        return {} if torch.equal(before, after) else {f"{layer}_added": after - before}
+
+    def head_results(self, layer: int, pos_slice: Which) -> Tensor:
+        """What every head of a block writes (batch pos head d_model), past a norm of it if any."""
+        projection = self._module_of(f"blocks.{layer}.attn.hook_result")
+        z = sliced(self.saved["z", layer], pos_slice, dim=1)
+        keeps_pos = z.ndim == 4
+        flat = rearrange(z if keeps_pos else z[:, None], "b p h d -> b p (h d)")
+        with torch.no_grad():
+            written, rest = by_head(projection, flat, z.shape[-2])
+        after = self._module_of(f"blocks.{layer}.hook_attn_out")
+        if after is not projection:  # a norm of what attention writes
+            norm = Norm.of(after, rest)
+            scale = norm.scale(written.sum(-2) + rest)
+            written = norm.part(written, scale[..., None, :])
+        return written if keeps_pos else written[:, 0]
+
+    def norm_at(self, layer: int, mlp_input: bool) -> Any:
+        """The module that norms what enters a block, or its MLP; or what leaves the last.
+
+        Raises:
+            UnsupportedModelError: a block that has no such norm.
+        """
+        if layer == self.vlm.layers:
+            return self.final_norm
+        if mlp_input:
+            return self._module_of(f"blocks.{layer}.hook_resid_mid")
+        block = self._module_of(f"blocks.{layer}.hook_resid_pre")
+        if not hasattr(block, "input_layernorm"):
+            raise UnsupportedModelError(f"{type(block).__name__} has no input_layernorm")
+        return block.input_layernorm
+
+    @cached_property
+    def final_norm(self) -> Any:
+        """The norm before the unembedding."""
+        return self.vlm.hf_model.get_submodule(self.vlm.family.final_norm)
+
+    def _module_of(self, name: str) -> Any:
+        self.vlm.matching(name)
+        return self.vlm.hook_dict[name].module
+
+
+def sliced(x: Tensor, wanted: Which, dim: int) -> Tensor:
+    """Some entries along one axis; see ``Which``."""
+    given: Any = wanted
+    return (given if isinstance(given, Slice) else Slice(given)).apply(x, dim=dim)
