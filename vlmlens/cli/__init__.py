@@ -4,10 +4,11 @@ import logging
 
 from vlmlens.cli.checking import check, families
 from vlmlens.cli.diagnosing import diagnose
+from vlmlens.cli.evaluating import evaluate, grade
 from vlmlens.cli.fetching import fetch, models
 from vlmlens.cli.terminal import app
 
-for _command in (diagnose, models, fetch, check, families):
+for _command in (diagnose, evaluate, grade, models, fetch, check, families):
     app.command()(_command)
 
 

@@ -28,7 +28,9 @@ class Told(typer.core.TyperGroup):
             said = ": ".join(filter(None, (error.strerror or str(error), error.filename)))
         except KeyboardInterrupt:
             again = "; run the same command again, and it goes on where it stopped"
-            err.print(f"interrupted{again if ctx.invoked_subcommand == 'diagnose' else ''}")
+            err.print(
+                f"interrupted{again if ctx.invoked_subcommand in ('diagnose', 'evaluate') else ''}"
+            )
             raise typer.Exit(130) from None
         err.print(f"[bold red]error:[/] {escape(' '.join(said.split()))}", soft_wrap=True)
         raise typer.Exit(2)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from scipy import stats
 
 from vlmlens.estimates import LEVEL, wilson
@@ -61,7 +61,7 @@ class Summed:
 
 
 def summed(
-    rows: Float[np.ndarray, "item sum"], value: Value, which: Int[np.ndarray, " item"]
+    rows: Float[np.ndarray, "item sum"], value: Value, which: Shaped[np.ndarray, " item"]
 ) -> Summed:
     """A metric's sums over each unit.
 

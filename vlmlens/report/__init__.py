@@ -1,6 +1,7 @@
 """Pages of results: one file each, for people who were not there."""
 
+from vlmlens.report.evaluated import compare
 from vlmlens.report.page import build
 from vlmlens.report.stores import from_store
 
-__all__ = ["build", "from_store"]
+__all__ = ["build", "compare", "from_store"]

@@ -80,6 +80,7 @@ class Benchmark:
         metrics: what is reported of it; the first is the headline.
         unit: what is drawn as one in intervals: ``"picture"``, or a group of the samples'.
         by: groups of the samples' whose members are reported by themselves, too.
+        submission: what a line of its server's file calls the question's id and the answer.
         licence: of the files, as far as it is stated.
     """
 
@@ -94,6 +95,7 @@ class Benchmark:
     metrics: tuple[str, ...] = ("accuracy",)
     unit: str = "picture"
     by: tuple[str, ...] = ("category",)
+    submission: tuple[str, ...] = ()
     licence: str = field(default="not stated")
 
     def __post_init__(self):

@@ -70,5 +70,6 @@ GQA = Benchmark(
     grader="exact",
     metrics=("accuracy",),
     by=("structural", "semantic"),
+    submission=("questionId", "prediction"),
     licence="CC BY 4.0",
 )

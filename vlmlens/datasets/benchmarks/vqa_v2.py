@@ -72,5 +72,6 @@ VQA_V2 = Benchmark(
     grader="vqa",
     metrics=("soft_accuracy",),
     by=("category",),  # yes or no, number, other
+    submission=("question_id", "answer"),
     licence="CC BY 4.0",
 )

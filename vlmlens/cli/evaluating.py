@@ -1,0 +1,257 @@
+"""``vlmlens evaluate`` and ``vlmlens grade``: models on benchmarks, side by side."""
+
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vlmlens.cli.terminal import Attention, Device, Dtype, Revision, Trust, err, opening, out
+from vlmlens.errors import DataError, ImageError, InputError, UnknownPromptError
+
+if TYPE_CHECKING:
+    from vlmlens.evaluation import Evaluation, Questions
+    from vlmlens.graders import Rule
+    from vlmlens.model import HookedVLM
+
+GRADER = (
+    "letter, yes_no, pope, exact, vqa, contains, number; or MODULE:FUNCTION, a judge of your own. "
+    "By default the set's own."
+)
+Grader = Annotated[str | None, typer.Option(help=GRADER)]
+
+
+Models = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Bundled models, folders, hub ids.")
+]
+Data = Annotated[
+    list[str],
+    typer.Option(help="A set, NAME:SPLIT@FOLDER; a table, a folder, shapes-2d. Several times."),
+]
+Conditions = Annotated[
+    str,
+    typer.Option(
+        help="clean, permuted, text-only, noise, blank, other-picture, pool:8, blur:8, "
+        "scale:0.1; the first is what others are compared with."
+    ),
+]
+Permutations = Annotated[int, typer.Option(min=1, help="Shuffles of every image.")]
+Score = Annotated[
+    str,
+    typer.Option(
+        help="greedy: grade what is said; likelihood:sum, :per-token, :per-byte or :calibrated: "
+        "the likeliest choice."
+    ),
+]
+Samples = Annotated[int | None, typer.Option(help="How many of each set; by default all.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn, and of tests.")]
+Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Where results go.")]
+Prompts = Annotated[
+    list[str] | None,
+    typer.Option(help="A way to ask: FORM for every set, SET/FORM for one. Several times."),
+]
+Columns = Annotated[
+    str | None, typer.Option(help="What holds what in a table: question=text,answer=label.")
+]
+Question = Annotated[
+    str | None, typer.Option(help="Asked about a folder of images without questions.")
+]
+Length = Annotated[int, typer.Option(min=1, help="Length of an answer.")]
+System = Annotated[str | None, typer.Option(help="A system prompt.")]
+Batch = Annotated[int, typer.Option(min=1, help="Samples a pass.")]
+MaxFailed = Annotated[
+    float,
+    typer.Option(
+        min=0, help="Samples that may fail before it stops: a share below 1, or a number."
+    ),
+]
+
+
+def evaluate(
+    models: Models,
+    data: Data,
+    conditions: Conditions = "clean,permuted,text-only",
+    permutations: Permutations = 5,
+    score: Score = "greedy",
+    samples: Samples = None,
+    seed: Seed = 0,
+    folder: Out = Path("results/evaluate"),
+    prompt: Prompts = None,
+    grader: Grader = None,
+    columns: Columns = None,
+    question: Question = None,
+    max_new_tokens: Length = 16,
+    system: System = None,
+    batch: Batch = 32,
+    max_failed: MaxFailed = 0.05,
+    device: Device = None,
+    dtype: Dtype = None,
+    revision: Revision = None,
+    attention: Attention = None,
+    trust_remote_code: Trust = False,
+) -> None:
+    """Models on benchmarks, side by side: metrics with intervals, differences, PSI, a report.
+
+    Every answer is kept in items.parquet, with all that `vlmlens grade` needs to grade it again.
+    Run it again with the same --out and it goes on where it stopped. An item that cannot be
+    measured is recorded with its error, in no metric, and the status is then 1.
+    """
+    options = {
+        name: opening(name, device, dtype, revision, attention, trust_remote_code)
+        for name in models
+    }
+    if len(options) < len(models):
+        raise InputError(f"a model is named twice: {', '.join(models)}")
+    rule = None if grader is None else _rule(grader)
+    asked = [_asked(d, samples, seed, question, prompt, columns, rule, max_failed) for d in data]
+    err.print(f"{_counted(asked)}; opening {', '.join(models)}", markup=False, soft_wrap=True)
+    # The data is known to be in order: only now does it pay to import torch.
+    from vlmlens import evaluation
+
+    evaluation.claim(folder, models, [each.name for each in asked])
+    found = evaluation.evaluate(
+        _opened(options),
+        asked,
+        conditions=conditions,
+        permutations=permutations,
+        score=score,
+        max_new_tokens=max_new_tokens,
+        system=system,
+        seed=seed,
+        batch=batch,
+        folder=folder,
+        max_failed=max_failed,
+    )
+    found.settings["command"] = f"vlmlens {shlex.join(sys.argv[1:])}"
+    _say(found, folder, asked)
+
+
+def grade(
+    results: Annotated[Path, typer.Argument(help="A folder that `vlmlens evaluate` wrote.")],
+    grader: Grader = None,
+    score: Annotated[
+        str | None, typer.Option(help="Another form of likelihood: likelihood:per-byte, ...")
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", file_okay=False, help="Where the new tables go; by default there."),
+    ] = None,
+) -> None:
+    """Grade recorded answers again, by another rule or form of likelihood; no model is needed."""
+    from vlmlens import evaluation
+
+    found = evaluation.regrade(
+        results, grader=None if grader is None else _rule(grader), score=score
+    )
+    where = folder or (results if results.is_dir() else results.parent)
+    _say(found, where, _again(found))
+
+
+def _rule(text: str) -> "Rule":
+    """A rule by its name, or a function of one's own as one.
+
+    Raises:
+        InputError: there is no such function.
+    """
+    from vlmlens.evaluation.sets import rule_of
+    from vlmlens.graders import judge
+
+    module, _, name = text.partition(":")
+    if not name:
+        return rule_of(text)
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        decide = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"--grader {text}: {error}; MODULE:FUNCTION of a module here") from error
+    finally:
+        sys.path.pop(0)
+    return judge(decide, text)
+
+
+def _asked(
+    data: str,
+    samples: int | None,
+    seed: int,
+    question: str | None,
+    prompts: list[str] | None,
+    columns: str | None,
+    grader: "Rule | None",
+    max_failed: float,
+) -> "Questions":
+    """A set, whose pictures are known to open but for as many as may fail."""
+    from vlmlens.checks import allowed
+    from vlmlens.datasets import check_pictures
+    from vlmlens.evaluation import questions
+
+    found = questions(
+        data,
+        samples=240 if samples is None and data == "shapes-2d" else samples,
+        seed=seed,
+        question=question,
+        prompt=_form(data, prompts or []),
+        columns=columns,
+        grader=grader,
+        check=False,
+    )
+    check_pictures(found.samples, most=allowed(max_failed, len(found.samples)))
+    return found
+
+
+def _form(data: str, prompts: Sequence[str]) -> str:
+    """The way to ask that is meant for a set."""
+    name = data.partition("@")[0].partition(":")[0]
+    own = [p.partition("/")[2] for p in prompts if p.startswith(f"{name}/")]
+    general = [p for p in prompts if "/" not in p]
+    if len(own) > 1 or len(general) > 1:
+        raise InputError(f"--prompt names two ways to ask {name}: {', '.join(prompts)}")
+    return next(iter(own or general), "")
+
+
+def _counted(asked: Sequence["Questions"]) -> str:
+    return ", ".join(f"{len(each.samples)} questions of {each.name}" for each in asked)
+
+
+def _opened(options: dict[str, dict[str, Any]]) -> Iterator["HookedVLM"]:
+    from vlmlens.model import HookedVLM
+
+    for name, given in options.items():
+        with HookedVLM.from_pretrained(name, **given) as model:
+            yield model
+
+
+def _again(found: "Evaluation") -> list["Questions"]:
+    """The sets as they were asked, for their pictures; without those that are no longer there."""
+    from vlmlens.evaluation import questions
+
+    asked = []
+    for spec in found.settings["sets"].values():
+        if "data" in spec["given"]:
+            try:
+                asked.append(questions(**spec["given"], check=False))
+            except (DataError, ImageError, UnknownPromptError) as error:
+                err.print(f"the page is without pictures: {error}", markup=False, soft_wrap=True)
+    return asked
+
+
+def _say(found: "Evaluation", folder: Path, asked: Sequence["Questions"]) -> None:
+    """Print what was found, keep it, and say where."""
+    from vlmlens import evaluation, report
+    from vlmlens.cli import evaluated
+
+    for table in evaluated.tables(found):
+        out.print(table)
+    paths = evaluation.save(found, folder)
+    page = report.compare(found, folder / "report.html", asked)
+    for name, path in paths.items():
+        out.print(f"{name}: {path}", soft_wrap=True, markup=False)
+    out.print(f"report: {page}", soft_wrap=True, markup=False)
+    if len(failures := found.failures):
+        err.print(f"{len(failures)} items failed, and are in no metric:")
+        for row in failures.head(20).to_dict("records"):
+            told = f"  {row['model']}, {row['data']}, {row['sample']}: {row['error']}"
+            err.print(told, markup=False, soft_wrap=True)
+        raise typer.Exit(1)

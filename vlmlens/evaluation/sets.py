@@ -1,0 +1,129 @@
+"""Questions: a set as it is asked, with how its answers are graded and what is reported of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vlmlens import datasets
+from vlmlens.annotations import checked
+from vlmlens.datasets.benchmarks import Benchmark, asked_for
+from vlmlens.datasets.benchmarks.metrics import METRICS
+from vlmlens.errors import UnknownNameError
+from vlmlens.graders import GRADERS, Rule
+from vlmlens.picture import at_home
+from vlmlens.sample import Sample, with_answers_known
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """A set of questions, as it is asked.
+
+    Attributes:
+        name: what results call it: ``"pope:random"``.
+        samples: the questions.
+        rule: grades what is said; None where there is nothing right to say.
+        metrics: names, of ``datasets.benchmarks.metrics``; the first is the headline.
+        unit: what is drawn as one in intervals: ``"picture"``, or a group of the samples'.
+        by: groups whose members are reported by themselves, too.
+        submission: what a line of the set's submission file calls the question and the answer;
+            empty where it has none, or where only a part of the set is asked.
+        given: what it was asked for by, so that its pictures can be found again.
+
+    Example:
+        >>> from vlmlens.evaluation import Questions
+        >>> Questions("mine", samples).metrics
+        ('accuracy',)
+    """
+
+    name: str
+    samples: Sequence[Sample]
+    rule: Rule | None = GRADERS["letter"]
+    metrics: tuple[str, ...] = ("accuracy",)
+    unit: str = "picture"
+    by: tuple[str, ...] = ("category",)
+    submission: tuple[str, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        samples = tuple(with_answers_known(self.samples))
+        object.__setattr__(self, "samples", samples)
+        shared = (
+            set.intersection(*({n for n, _ in s.groups} for s in samples)) if samples else set()
+        )
+        kept = [name for name in self.metrics if set(METRICS[name].needs) <= {*shared, "category"}]
+        object.__setattr__(self, "metrics", tuple(kept))  # a split may have no pairs
+        if self.unit != "picture" and self.unit not in shared:
+            object.__setattr__(self, "unit", "picture")
+
+
+@checked
+def questions(
+    data: str | Path,
+    *,
+    samples: int | None = None,
+    seed: int = 0,
+    question: str | None = None,
+    prompt: str = "",
+    columns: Mapping[str, str] | str | None = None,
+    grader: Rule | str | None = None,
+    check: bool = True,
+) -> Questions:
+    """A set given as people name it on a command line, ready to be asked.
+
+    Args:
+        data: as in ``datasets.load``: ``"pope:random@FOLDER"``, ``"shapes-2d"``, a table, a folder.
+        samples: at most how many; as there.
+        seed: what chooses among too many.
+        question: asked of each image of a folder without questions.
+        prompt: which of a published set's ways to ask.
+        columns: what holds what in a table of one's own.
+        grader: a rule, or the name of one; by default the set's own, and ``letter`` for others.
+        check: read every image once, as ``datasets.load`` does.
+
+    Raises:
+        DataError: there is no such set, or nothing in it.
+        UnknownNameError: no rule is called so.
+
+    Example:
+        >>> from vlmlens.evaluation import questions
+        >>> asked = questions("shapes-2d", samples=12)
+        >>> asked.name, len(asked.samples), asked.rule.name
+        ('shapes-2d', 12, 'letter')
+    """
+    given = {"samples": samples, "seed": seed, "question": question, "prompt": prompt}
+    given |= {"columns": columns}
+    found = datasets.load(data, check=check, **given)  # type: ignore[arg-type]
+    given |= {"data": str(data)}
+    published = None if at_home(data).exists() else asked_for(str(data))
+    if published is None:
+        rule = GRADERS["letter"] if grader is None else rule_of(grader)
+        return Questions(str(data), found, rule, given=given)
+    bench, split, _ = published
+    return Questions(
+        f"{bench.name}:{bench.split(split)}",
+        found,
+        _own_rule(bench) if grader is None else rule_of(grader),
+        bench.metrics,
+        bench.unit,
+        bench.by,
+        bench.submission if samples is None else (),
+        given,
+    )
+
+
+def rule_of(grader: Rule | str) -> Rule:
+    """A rule, given as itself or by its name.
+
+    Raises:
+        UnknownNameError: no rule is called so.
+    """
+    if isinstance(grader, Rule):
+        return grader
+    if grader not in GRADERS:
+        raise UnknownNameError(str(grader), GRADERS, "(graders; or a judge of your own)")
+    return GRADERS[grader]
+
+
+def _own_rule(bench: Benchmark) -> Rule | None:
+    return GRADERS.get(bench.grader)
