@@ -20,11 +20,12 @@ test: $(STAMP)
 
 # The same numbers on another machine: other vector instructions, threads, kernels and order. Two
 # of the settings in tests/machines.py, chosen by TURN. Where numbers come from (the model, edits,
-# probes), with what is marked `slow`: these laws on every family.
+# probes) and the examples of docstrings, with what is marked `slow`: these checks on every family.
 TURN ?= $(shell date +%j)
 machine: $(STAMP)
 	eval "$$($(BIN)/python tests/machines.py $(TURN))" && \
-		$(PYTEST) $${ORDER:--p no:randomly} tests/model tests/interventions tests/probes
+		$(PYTEST) $${ORDER:--p no:randomly} tests/model tests/interventions tests/probes \
+		tests/test_docstrings.py
 
 # The tests that are marked so, under the oldest transformers that is declared and under the newest
 # that pip resolves today.

@@ -20,8 +20,8 @@ settings.register_profile("models", max_examples=8, deadline=None, derandomize=T
 settings.load_profile("models")
 
 TESTS = Path(__file__).parent
-#: The folders that `make machine` runs, and with them what is slow.
-MACHINE = ("model", "interventions", "probes")
+#: What `make machine` runs, and with it what is slow.
+MACHINE = ("model", "interventions", "probes", "test_docstrings.py")
 #: Every tiny model there is: the contract is held to all of them.
 EVERY = tuple(TINY)
 #: Models of different kinds, for what has to hold on more than LLaVA: fixed grids; grouped heads

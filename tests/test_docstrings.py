@@ -24,7 +24,17 @@ samples = vl.datasets.load("shapes-2d")[:4]
 sample = samples[0]
 """
 #: Packages whose every public name has an example.
-COMPLETE: tuple[str, ...] = ("vlmlens.graders", "vlmlens.plots", "vlmlens.probes")
+COMPLETE: tuple[str, ...] = (
+    "vlmlens.datasets",
+    "vlmlens.experiments",
+    "vlmlens.graders",
+    "vlmlens.plots",
+    "vlmlens.probes",
+    "vlmlens.report",
+    "vlmlens.study",
+)
+#: Examples that measure everything there is; they run where what is slow runs.
+SLOW = ("vlmlens.experiments.diagnose_all", "vlmlens.study.measured")
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -66,10 +76,18 @@ def test_every_public_name_has_an_example(name):
     assert ">>>" in (PUBLIC[name].__doc__ or ""), f"{name} shows no use of itself"
 
 
-@pytest.mark.parametrize("name", [name for name, value in PUBLIC.items() if examples(value)])
+SHOWN = [
+    pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+    for name, value in PUBLIC.items()
+    if examples(value)
+]
+
+
+@pytest.mark.parametrize("name", SHOWN)
 def test_every_example_runs(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for test in examples(PUBLIC[name]):
+    for number, test in enumerate(examples(PUBLIC[name])):
+        (folder := tmp_path / str(number)).mkdir()  # each finds an empty one
+        monkeypatch.chdir(folder)
         test.globs = dict(names())
         said = []
         doctest.DocTestRunner(optionflags=OPTIONS, verbose=False).run(test, out=said.append)

@@ -62,12 +62,14 @@ def test_what_other_sections_tell_and_what_is_no_measurement_is_left_out():
 
 def test_a_store_is_reported_from_its_folder_or_its_file(tmp_path, results, table):
     results["mine"] = values(sample=4, layer=2, head=3).assign_attrs(long_name="my measure")
+    results.attrs["delta"] = 0.5  # from a file it comes back as a number of numpy's
     results.to_netcdf(tmp_path / "results.nc", engine="h5netcdf")
     table.to_netcdf(tmp_path / "psi.nc", engine="h5netcdf")
     page = from_store(tmp_path)
     assert page == tmp_path / "report.html"
     text = page.read_text(encoding="utf-8")
     assert "my measure" in text
+    assert "by 0.5 positions, and nothing else" in text
     assert 'id="figure-other-0"' in text
     assert 'id="psi"' in text
     alone = from_store(tmp_path / "results.nc", tmp_path / "b.html").read_text(encoding="utf-8")

@@ -77,6 +77,11 @@ def load(
         DataError: there is no such data set, it holds nothing that can be used, or it asks its
             own questions and another one is given.
         ImageError: it names images that cannot be read.
+
+    Example:
+        >>> found = vl.datasets.load("shapes-2d", samples=3)
+        >>> found[0].question, found[0].answer
+        ('What color is at the top?', 'green')
     """
     drawn([], samples, seed)  # says what is wrong with the number
     path = at_home(data)

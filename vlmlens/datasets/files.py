@@ -71,6 +71,14 @@ def check_pictures(samples: Iterable[Sample], *, most: int = 0) -> None:
 
     Raises:
         ImageError: names every file that is missing, empty or damaged, and where it is asked for.
+
+    Example:
+        >>> from pathlib import Path
+        >>> vl.datasets.check_pictures(samples)  # drawn: nothing to read
+        >>> vl.datasets.check_pictures([vl.Sample("What is this?", images=(Path("gone.png"),))])
+        Traceback (most recent call last):
+            ...
+        vlmlens.errors.ImageError: ...there is no image gone.png; ...
     """
     wrong: dict[Picture, str] = {}
     checked: set[Picture] = set()

@@ -51,6 +51,15 @@ def image_folder(
         DataError: no folder, nothing in it, a table or a row that cannot be used, a file that may
             hold questions and is not read, or a ``question`` beside a table that asks others.
         ImageError: images that are missing, empty or damaged; all of them are named.
+
+    Example:
+        >>> from pathlib import Path
+        >>> folder = Path("pictures")
+        >>> folder.mkdir()
+        >>> sample.images[0]().save(folder / "shapes.png")
+        >>> found = vl.datasets.image_folder(folder)
+        >>> found[0].id, found[0].question
+        ('shapes.png', 'Describe the image.')
     """
     folder = at_home(folder)
     if not folder.is_dir():
@@ -78,7 +87,17 @@ def table_of(folder: str | Path) -> Path | None:
 
 
 def left_out(folder: str | Path, question: str | None = None) -> list[str]:
-    """The files that ``image_folder`` leaves out, as it names them; none where a table asks."""
+    """The files that ``image_folder`` leaves out, as it names them; none where a table asks.
+
+    Example:
+        >>> from pathlib import Path
+        >>> folder = Path("pictures")
+        >>> folder.mkdir()
+        >>> sample.images[0]().save(folder / "shapes.png")
+        >>> _ = (folder / "notes.txt").write_text("none of the images")
+        >>> vl.datasets.left_out(folder)
+        ['notes.txt']
+    """
     folder = at_home(folder)
     table, there = _looked(folder, question)
     if table is not None:

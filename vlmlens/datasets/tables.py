@@ -44,7 +44,12 @@ def read_table(path: str | Path, *, columns: Mapping[str, str] | str | None = No
             cannot be used; the first ten are told.
 
     Example:
-        >>> samples = read_table("mine.tsv", columns="answer=label")  # doctest: +SKIP
+        >>> from pathlib import Path
+        >>> row = '{"image": "a.png", "question": "What is this?", "gold_answer": "a cat"}'
+        >>> _ = Path("mine.jsonl").write_text(row)
+        >>> found = vl.datasets.read_table("mine.jsonl", columns="answer=gold_answer")
+        >>> found[0].question, found[0].answer, found[0].images[0].name
+        ('What is this?', 'a cat', 'a.png')
     """
     path = at_home(path)
     known = Columns(as_mapping(columns))

@@ -34,6 +34,12 @@ class Noise:
     Attributes:
         seed: of the noise.
         size: width and height.
+
+    Example:
+        >>> from vlmlens.experiments import Noise
+        >>> picture = Noise(seed=0, size=32)()
+        >>> picture == Noise(seed=0, size=32)(), picture == Noise(seed=1, size=32)()
+        (True, False)
     """
 
     seed: int
@@ -52,6 +58,11 @@ class Blank:
     Attributes:
         grey: 0 to 255. Not 0, which some processors take for padding.
         size: width and height.
+
+    Example:
+        >>> picture = vl.experiments.Blank(grey=128, size=32)()
+        >>> picture.size, picture.getpixel((0, 0))
+        ((32, 32), (128, 128, 128))
     """
 
     grey: int = 128
@@ -72,6 +83,11 @@ def blinded(samples: Sequence[Sample], control: str) -> list[Sample]:
 
     Raises:
         InputError: an unknown control, or a sample that there is no other picture for.
+
+    Example:
+        >>> found = vl.experiments.blinded(samples, "text only")
+        >>> found[0].question == samples[0].question, found[0].images
+        (True, ())
     """
     samples = as_samples(samples)
     one_of(control, "control", CONTROLS)
@@ -145,6 +161,11 @@ def controls(
 
     Raises:
         InputError: an unknown control.
+
+    Example:
+        >>> found = vl.experiments.controls(model, samples[:2], ["text only", "noise"])
+        >>> found.control.values.tolist(), dict(found.correct.sizes)
+        (['original', 'text only', 'noise'], {'control': 3, 'sample': 2})
     """
     samples = as_samples(samples)
     how = Answering() if measure is None else measure
@@ -207,6 +228,12 @@ def control_table(
         seeing model's, ``accuracy_permuted`` the blind one's, ``psi`` the loss in per cent,
         ``p_value`` of their difference. Against own answers ``psi`` is the share of answers that
         a control changes, and there is no p.
+
+    Example:
+        >>> found = vl.experiments.controls(model, samples[:2], ["text only"])
+        >>> table = vl.experiments.control_table(found)
+        >>> table.accuracy.sel(category="overall").values.tolist(), list(table.psi.dims)
+        ([1.0], ['control', 'category'])
     """
     names = [str(name) for name in found["control"].values if str(name) != ORIGINAL]
     tables = []

@@ -26,6 +26,14 @@ class Cell:
         samples: the batch.
         interventions: in order of application; ``Where(samples=...)`` counts in this batch.
         measure: what is measured.
+
+    Example:
+        >>> from vlmlens.experiments import Cell, Reciting
+        >>> cell = Cell(model, tuple(samples), (), Reciting())
+        >>> cell.run().correct.values.tolist()
+        [1.0, 1.0, 1.0, 1.0]
+        >>> cell.key == cell.of([0, 1, 2, 3]).key, cell.key == cell.of([0]).key
+        (True, False)
     """
 
     model: HookedVLM
@@ -39,6 +47,12 @@ class Cell:
 
         Raises:
             DataError: something that only its address tells from others, or a hook that is on.
+
+        Example:
+            >>> from vlmlens.experiments import Cell, Reciting
+            >>> cell = Cell(model, tuple(samples), (), Reciting())
+            >>> len(cell.key), cell.of([0]).key == cell.key
+            (24, False)
         """
         return self.key_of(Keys(self.model, self.measure, saves_of(self.measure)))
 
@@ -47,12 +61,25 @@ class Cell:
         return keys.of(self.samples, self.interventions)
 
     def run(self) -> xr.Dataset:
-        """Measure; a batch that does not fit into memory is measured in halves."""
+        """Measure; a batch that does not fit into memory is measured in halves.
+
+        Example:
+            >>> from vlmlens.experiments import Cell, Reciting
+            >>> Cell(model, tuple(samples[:2]), (), Reciting()).run().correct.values.tolist()
+            [1.0, 1.0]
+        """
         rows = range(len(self.samples))
         return along_samples(list(in_batches(self._measured, rows, len(rows))))
 
     def of(self, rows: Sequence[int]) -> "Cell":
-        """The same of some of its samples."""
+        """The same of some of its samples.
+
+        Example:
+            >>> from vlmlens.experiments import Cell, Reciting
+            >>> cell = Cell(model, tuple(samples), (), Reciting())
+            >>> cell.of([2, 3]).samples == tuple(samples[2:])
+            True
+        """
         edits = among(self.interventions, rows, len(self.samples))
         return replace(self, samples=tuple(self.samples[row] for row in rows), interventions=edits)
 

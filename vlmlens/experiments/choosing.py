@@ -56,6 +56,12 @@ class Choosing(Measure):
             ``"per-byte"``, its mean; ``"calibrated"``, the sum less that of the same question
             without its image.
         width: columns of the tables of all choices; 0 leaves these tables out.
+
+    Example:
+        >>> from vlmlens.experiments import Choosing
+        >>> found = Choosing()(model, samples[:2], ())
+        >>> [str(word) for word in found.answer.values], found.correct.values.tolist()
+        (['green', 'purple'], [1.0, 1.0])
     """
 
     rows: int = 128

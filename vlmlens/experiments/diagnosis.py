@@ -23,6 +23,13 @@ class Diagnosis:
         results: every measurement of every sample.
         psi: the Position Sensitivity Index, overall and per category.
         tables: what ``diagnose_all`` found besides, by name.
+
+    Example:
+        >>> found = vl.experiments.diagnose(
+        ...     model, samples[:1], permutations=1, max_new_tokens=2, progress=False
+        ... )
+        >>> found.results.sizes["sample"], "psi" in found.psi, found.tables
+        (1, True, {})
     """
 
     results: xr.Dataset
@@ -68,6 +75,13 @@ def save(diagnosis: Diagnosis, folder: Path | str) -> dict[str, Path]:
 
     Raises:
         DataError: a folder that holds another model's results, or cannot be written into.
+
+    Example:
+        >>> found = vl.experiments.diagnose(
+        ...     model, samples[:1], permutations=1, max_new_tokens=2, progress=False
+        ... )
+        >>> sorted(path.name for path in vl.experiments.save(found, "results").values())
+        ['meta.json', 'psi.nc', 'results.nc']
     """
     tables = {"results": diagnosis.results, "psi": diagnosis.psi, **diagnosis.tables}
     return write_tables(diagnosis.results, tables, as_folder(folder))

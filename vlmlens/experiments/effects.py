@@ -56,6 +56,15 @@ def causal_effects(
 
     Raises:
         InputError: no edits, or one that is called ``"original"``.
+
+    Example:
+        >>> from vlmlens.interventions import RotateRope
+        >>> keys = RotateRope(delta=4.0, of="keys", where=vl.Where(positions="vision"))
+        >>> found = vl.experiments.causal_effects(model, samples[:2], {"keys +4": [keys]})
+        >>> found.intervention.values.tolist(), list(found.kl.dims)
+        (['original', 'keys +4'], ['intervention', 'sample'])
+        >>> found.kl.sel(intervention="original").values.tolist()
+        [0.0, 0.0]
     """
     if isinstance(edits, Mapping) and (not edits or "original" in edits):
         raise InputError("give edits by name; 'original' is the name of none of them")
@@ -99,6 +108,13 @@ def dose_effects(
 
     Raises:
         InputError: no doses.
+
+    Example:
+        >>> from vlmlens.interventions import PermuteVision
+        >>> doses = [(share, [PermuteVision(fraction=share)]) for share in (0.5, 1.0)]
+        >>> found = vl.experiments.dose_effects(model, samples[:2], [(0.0, ()), *doses])
+        >>> found.dose.values.tolist(), list(found.log_prob.dims)
+        ([0.0, 0.5, 1.0], ['dose', 'sample'])
     """
     given = _as_doses(doses)
     edits = {f"{number}: {dose:g}": edits for number, (dose, edits) in enumerate(given)}
@@ -140,6 +156,12 @@ def compare(
 
     Raises:
         InputError: no models, or two of one name.
+
+    Example:
+        >>> measure = lambda model: vl.experiments.Reciting()(model, samples, ())
+        >>> found = vl.experiments.compare([model], measure)
+        >>> dict(found.correct.sizes), found.model.values.tolist()
+        ({'model': 1, 'sample': 4}, ['shapes-base'])
     """
     names = [str(model.name if isinstance(model, HookedVLM) else model) for model in models]
     if not names or len(set(names)) < len(names):

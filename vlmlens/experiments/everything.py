@@ -95,6 +95,13 @@ def diagnose_all(
 
     Raises:
         MissingToolError: scikit-learn, the extra ``probes``, is not installed; nothing is measured.
+
+    Example:
+        >>> found = vl.experiments.diagnose_all(
+        ...     model, samples[:1], permutations=1, max_new_tokens=1, progress=False
+        ... )
+        >>> sorted(found.tables)
+        ['causal', ...]
     """
     require("sklearn", "diagnose_all", "diagnose goes without it")
     samples = with_answers_known(as_samples(samples))
@@ -197,6 +204,11 @@ def linear_table(
     """``probes.linear_probe`` of every label that these pictures have, over (label, layer).
 
     Samples whose pictures cannot be read are left out, up to ``max_failed``.
+
+    Example:
+        >>> found = vl.experiments.linear_table(model, samples[:2])
+        >>> found.label.values.tolist(), found.accuracy.dims
+        (['row', 'column', 'color', 'shape'], ('label', 'layer'))
     """
     need: Save = STATES[0]
     failing = Failing(named(samples), max_failed)
@@ -238,6 +250,11 @@ def shown(
         Over (sample, layer, row, column): ``attention`` (heads averaged), ``word`` (logit lens);
         ``similarity`` (sample, row, column), cosine to the middle patch as it enters block 0. NaN,
         and ``""``, beyond the grid of a smaller image.
+
+    Example:
+        >>> found = vl.experiments.shown(model, samples[:1])
+        >>> found.attention.dims, found.word.shape
+        (('sample', 'layer', 'row', 'column'), (1, 4, 8, 8))
     """
     parts = []
     lens = probes.lens_needs(model, best=1)

@@ -46,6 +46,14 @@ class Experiment(Checked):
     Raises:
         InputError: a batch, interventions or a dimension that cannot be.
         DataError: no samples.
+
+    Example:
+        >>> from vlmlens.experiments import Experiment, Reciting
+        >>> from vlmlens.interventions import PermuteVision
+        >>> edits = {"intact": (), "shuffled": (PermuteVision(seed=0),)}
+        >>> table = Experiment(model, samples, Reciting(), edits).run("results")
+        >>> dict(table.correct.sizes), table.correct.mean("sample").values.tolist()
+        ({'intervention': 2, 'sample': 4}, [1.0, 0.5])
     """
 
     model: HookedVLM
@@ -79,7 +87,14 @@ class Experiment(Checked):
         allowed(self.max_failed, len(self.samples))
 
     def cells(self) -> Iterator[tuple[str, Cell]]:
-        """Every cell with its intervention's label, batch by batch: its pictures are shared."""
+        """Every cell with its intervention's label, batch by batch: its pictures are shared.
+
+        Example:
+            >>> from vlmlens.experiments import Experiment, Reciting
+            >>> experiment = Experiment(model, samples, Reciting(), batch=2)
+            >>> [(label, len(cell.samples)) for label, cell in experiment.cells()]
+            [('original', 2), ('original', 2)]
+        """
         for rows in self._batches():
             for label in self.interventions:
                 yield label, self._cell(label, rows)
@@ -109,6 +124,15 @@ class Experiment(Checked):
                 into (before anything is computed); something in the experiment that only its
                 address tells from others, or a hook that is on, where there is a folder.
             VLMLensError: what the experiment's own mistakes raise.
+
+        Example:
+            >>> from vlmlens.experiments import Experiment, Reciting
+            >>> experiment = Experiment(model, samples, Reciting(), batch=2)
+            >>> table = experiment.run("results", progress=lambda: print("a cell is done"))
+            a cell is done
+            a cell is done
+            >>> table.sample.values.tolist() == [each.id for each in samples]
+            True
         """
         if not callable(progress):
             raise InputError(f"progress={progress!r}: a function, called after every cell, or none")

@@ -26,6 +26,13 @@ def read(path: Path) -> xr.Dataset:
 
     Raises:
         DataError: there is no such file, or it does not open.
+
+    Example:
+        >>> import xarray as xr
+        >>> from pathlib import Path
+        >>> xr.Dataset({"correct": ("sample", [1.0, 0.0])}).to_netcdf("results.nc")
+        >>> vl.experiments.read(Path("results.nc")).correct.values.tolist()
+        [1.0, 0.0]
     """
     try:
         found = xr.load_dataset(path, engine="h5netcdf")

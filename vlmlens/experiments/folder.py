@@ -22,6 +22,11 @@ def claim(folder: Path | str, model: str) -> Path:
 
     Raises:
         DataError: there can be no such folder, or it holds another model's results.
+
+    Example:
+        >>> folder = vl.experiments.claim("results", model.name)
+        >>> folder.is_dir()
+        True
     """
     folder = as_folder(folder)
     make(folder)

@@ -29,6 +29,12 @@ class Looking(Diagnosing):
     Attributes:
         deltas: RoPE steps of the response curve, in one pass.
         bands: frequency bands that are turned one at a time.
+
+    Example:
+        >>> from vlmlens.experiments import Looking
+        >>> found = Looking(max_new_tokens=1, bands=2)(model, samples[:1], ())
+        >>> sorted(found)[:4]
+        ['aei', 'alpha_v', 'attention_share', 'attn_update']
     """
 
     deltas: tuple[float, ...] = (-2.0, -1.0, -0.1, 0.1, 1.0, 2.0)

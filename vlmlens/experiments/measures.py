@@ -25,6 +25,19 @@ class Measure(Checked):
         system: a system prompt for every sample.
         allow_nonfinite: whether an experiment measures on where activations are NaN or infinite,
             instead of refusing the sample with the first such point.
+
+    Example:
+        >>> import xarray as xr
+        >>> from dataclasses import dataclass
+        >>> from vlmlens.experiments import Measure
+        >>> @dataclass(frozen=True)
+        ... class Lengths(Measure):
+        ...     def __call__(self, model, samples, interventions):
+        ...         inputs = model.inputs(samples, system=self.system)
+        ...         lengths = [len(layout) for layout in inputs.layouts]
+        ...         return xr.Dataset({"length": ("sample", lengths)})
+        >>> Lengths()(model, samples[:2], ()).length.values.tolist()
+        [80, 80]
     """
 
     system: str | None = None
@@ -46,6 +59,13 @@ class Probing(Measure):
 
     Attributes:
         probes: functions from a run to a DataArray, in modules that say what they NEED.
+
+    Example:
+        >>> from vlmlens import probes
+        >>> from vlmlens.experiments import Probing
+        >>> measure = Probing(probes=(probes.attention_entropy, probes.hidden_norms))
+        >>> list(measure(model, samples, ()))
+        ['entropy', 'hidden_norm']
     """
 
     probes: tuple[Callable[[Run], xr.DataArray], ...] = ()
@@ -71,6 +91,12 @@ class Answering(Measure):
         own: the samples' answers are the model's own: ``correct`` is 1 where it says the same
             (``graders.same``), and not where it names the right answer (``graders.grade``). The
             attribute ``reference`` says so to what makes tables of them.
+
+    Example:
+        >>> from vlmlens.experiments import Answering
+        >>> found = Answering(max_new_tokens=4)(model, samples, ())
+        >>> list(found), [str(word) for word in found.answer.values]
+        (['answer', 'correct', 'log_prob'], ['green', 'purple', 'triangle', 'triangle'])
     """
 
     max_new_tokens: int = 8
@@ -103,7 +129,13 @@ class Answering(Measure):
 
 @dataclass(frozen=True)
 class Reciting(Measure):
-    """Whether greedy decoding says the right answer, word for word: one pass, no generation."""
+    """Whether greedy decoding says the right answer, word for word: one pass, no generation.
+
+    Example:
+        >>> from vlmlens.experiments import Reciting
+        >>> Reciting()(model, samples, ()).correct.values.tolist()
+        [1.0, 1.0, 1.0, 1.0]
+    """
 
     def __call__(
         self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
@@ -130,6 +162,13 @@ class Comparing(Measure):
     """How far edits move what the model says, against the same batch without them.
 
     Needs no right or wrong: KL and agreement are there for any sample.
+
+    Example:
+        >>> from vlmlens.experiments import Comparing
+        >>> from vlmlens.interventions import PermuteVision
+        >>> found = Comparing()(model, samples, (PermuteVision(seed=0),))
+        >>> list(found), bool((found.kl >= 0).all())
+        (['kl', 'agree', 'top_drop', 'log_prob', 'log_prob_drop'], True)
     """
 
     def __call__(
@@ -157,6 +196,12 @@ class Diagnosing(Measure):
     Attributes:
         max_new_tokens: how many decoding steps CMB is averaged over, at most.
         delta: RoPE steps that the vision keys are turned by.
+
+    Example:
+        >>> from vlmlens.experiments import Diagnosing
+        >>> found = Diagnosing(max_new_tokens=2)(model, samples[:2], ())
+        >>> {"cmb", "delta_alpha_v", "hidden_norm"} <= set(found), found.cmb.dims
+        (True, ('sample', 'layer', 'head'))
     """
 
     max_new_tokens: int = 8

@@ -88,6 +88,15 @@ def permutation_test(
 
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
+
+    Example:
+        >>> found = vl.experiments.permutation_test(
+        ...     model, samples, permutations=1, max_new_tokens=2, progress=False
+        ... )
+        >>> found.permutation.values.tolist()
+        ['original', 'seed 0']
+        >>> found.correct.sel(permutation="original").values.tolist()
+        [1.0, 1.0, 1.0, 1.0]
     """
     as_model(model)
     samples = with_answers_known(as_samples(samples))
@@ -131,6 +140,12 @@ def refuse_unscored(samples: Sequence[Sample], scoring: str, reference: str | No
     Raises:
         InputError: an unknown ``scoring`` or ``reference``, or one that the samples do not allow.
         DataError: a sample without the choices that likelihood scoring takes.
+
+    Example:
+        >>> vl.experiments.refuse_unscored(samples, "greedy", None)
+        'gold'
+        >>> vl.experiments.refuse_unscored([vl.Sample("What is this?")], "greedy", None)
+        'own'
     """
     one_of(scoring, "scoring", SCORING)
     if likelihood_form(scoring):
@@ -215,6 +230,13 @@ def diagnose(
     Raises:
         DataError: a folder that holds another model's results, or cannot be written into; too
             many samples failed.
+
+    Example:
+        >>> found = vl.experiments.diagnose(
+        ...     model, samples[:1], permutations=1, max_new_tokens=2, progress=False
+        ... )
+        >>> found.psi.accuracy.sel(category="overall").item(), found.results.cmb.dims
+        (1.0, ('sample', 'layer', 'head'))
     """
     as_model(model)
     samples = with_answers_known(as_samples(samples))

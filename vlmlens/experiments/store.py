@@ -30,16 +30,39 @@ class Store:
 
     Attributes:
         folder: where; made by ``open``, or when the first cell is written.
+
+    Example:
+        >>> import xarray as xr
+        >>> from pathlib import Path
+        >>> from vlmlens.experiments import Store
+        >>> store = Store(Path("results"))
+        >>> store.write("a1b2", xr.Dataset({"correct": ("sample", [1.0, 0.0])}))
+        >>> store.has("a1b2"), store.read("a1b2").correct.values.tolist(), store.read("c3d4")
+        (True, [1.0, 0.0], None)
     """
 
     folder: Path
 
     def path(self, key: str) -> Path:
-        """Where a cell's result lies, once it is there."""
+        """Where a cell's result lies, once it is there.
+
+        Example:
+            >>> from pathlib import Path
+            >>> from vlmlens.experiments import Store
+            >>> Store(Path("results")).path("a1b2").as_posix()
+            'results/a1b2.nc'
+        """
         return self.folder / f"{key}.nc"
 
     def has(self, key: str) -> bool:
-        """Whether there is a file for a cell."""
+        """Whether there is a file for a cell.
+
+        Example:
+            >>> from pathlib import Path
+            >>> from vlmlens.experiments import Store
+            >>> Store(Path("results")).has("a1b2")
+            False
+        """
         return self.path(key).is_file()
 
     def open(self) -> str:
@@ -50,6 +73,12 @@ class Store:
 
         Raises:
             DataError: there can be no such folder.
+
+        Example:
+            >>> from pathlib import Path
+            >>> from vlmlens.experiments import Store
+            >>> Store(Path("results")).open(), Path("results").is_dir()
+            ('', True)
         """
         make(self.folder)
         if reason := unwritable(self.folder):
@@ -63,6 +92,15 @@ class Store:
         Args:
             key: whose.
             ids: of its samples, to be compared with what the file says.
+
+        Example:
+            >>> import xarray as xr
+            >>> from pathlib import Path
+            >>> from vlmlens.experiments import Store
+            >>> store = Store(Path("results"))
+            >>> store.write("a1b2", xr.Dataset({"correct": ("sample", [1.0])}), ids=["q0"])
+            >>> store.read("a1b2", ids=["q0"]).correct.item(), store.read("a1b2", ids=["q1"])
+            (1.0, None)
         """
         if not self.has(key):
             return None
@@ -85,6 +123,14 @@ class Store:
 
         Raises:
             DataError: the disk is full, or the folder cannot be written into.
+
+        Example:
+            >>> import xarray as xr
+            >>> from pathlib import Path
+            >>> from vlmlens.experiments import Store
+            >>> Store(Path("results")).write("a1b2", xr.Dataset({"correct": ("sample", [1.0])}))
+            >>> [path.name for path in Path("results").iterdir()]
+            ['a1b2.nc']
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         told = {KEY: key, IDS: json.dumps(list(ids)), CONTENT: content(result)}

@@ -50,6 +50,13 @@ def summarise(
         (corrected), ``x_significant`` and ``x_effect`` (Cohen's d of the deviation from the null).
         Infinite ratios are left out; the attribute ``infinite`` says how many. Every variable's
         attributes say what is drawn, which correction it has, and against what it was tested.
+
+    Example:
+        >>> import xarray as xr
+        >>> norms = xr.DataArray([[1.0, 2.0], [3.0, 4.0], [2.0, 6.0]], dims=("sample", "layer"))
+        >>> found = vl.experiments.summarise(norms.to_dataset(name="hidden_norm"))
+        >>> list(found), found.hidden_norm.values.tolist()
+        (['hidden_norm', 'hidden_norm_low', 'hidden_norm_high', 'hidden_norm_n'], [2.0, 4.0])
     """
     table: dict[str, xr.DataArray] = {}
     for name in map(str, results):

@@ -86,6 +86,14 @@ def sweep(
     Source:
         Meng et al. 2022, "Locating and Editing Factual Associations", arXiv:2202.05262; Zhang and
         Nanda 2023, "Towards Best Practices of Activation Patching", arXiv:2309.16042.
+
+    Example:
+        >>> pair = vl.datasets.counterfactual_pairs(1, kind="swap")[0]
+        >>> effect = vl.experiments.sweep(
+        ...     model, pair.clean, pair.corrupted, over="role", progress=False
+        ... )
+        >>> effect.dims, round(effect.sel(layer=0, role="vision").item(), 3)
+        (('sample', 'layer', 'role'), 1.0)
     """
     as_model(model)
     if not isinstance(where, Where):

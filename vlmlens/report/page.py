@@ -45,6 +45,13 @@ def build(results: xr.Dataset, psi: xr.Dataset | None, path: Path) -> Path:
 
     Raises:
         InputError: the path is a folder.
+
+    Example:
+        >>> from pathlib import Path
+        >>> run = model.run(model.inputs(samples), save=vl.probes.cmb.NEEDS)
+        >>> results = vl.probes.cross_modality_balance(run).to_dataset()
+        >>> vl.report.build(results, None, Path("report.html")).name
+        'report.html'
     """
     if path.is_dir():
         raise InputError(f"the report is one file, but {path} is a folder: add a name ending .html")

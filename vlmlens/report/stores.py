@@ -22,6 +22,12 @@ def from_store(store: str | Path, path: str | Path | None = None) -> Path:
 
     Raises:
         DataError: there is nothing to report, or it does not open.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save=vl.probes.cmb.NEEDS)
+        >>> vl.probes.cross_modality_balance(run).to_netcdf("results.nc")
+        >>> vl.report.from_store("results.nc").name
+        'report.html'
     """
     store = at_home(store)
     if not store.exists():

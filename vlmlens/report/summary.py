@@ -189,9 +189,11 @@ def _on_rotation(results: xr.Dataset) -> str | None:
         return None
     share, change = over_samples(results["alpha_v"]), over_samples(results["delta_alpha_v"])
     delta = results.attrs.get("delta")
-    step = "the same small step" if delta is None else f"{delta:g} position" + "s" * (delta != 1)
+    step = "the same small step"
+    if delta is not None:  # numpy's where it was read from a file
+        step = f"{delta:g} position" + ("" if delta == 1 else "s")
     text = (
-        f"Turning all vision keys by {step}, and nothing else, changes the share of attention on "
+        f"Rotating all vision keys by {step}, and nothing else, changes the share of attention on "
         f"the image by {change} on average over layers and heads{gaps(results['alpha_v'])}, where "
         f"the share is {share}."
     )

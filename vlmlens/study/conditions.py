@@ -25,6 +25,13 @@ class Condition:
     Attributes:
         edits: in order of application.
         control: of ``experiments.CONTROLS``; empty for the sample's own picture.
+
+    Example:
+        >>> from vlmlens.study import CONDITIONS
+        >>> CONDITIONS["text only"].asked(samples)[0].images
+        ()
+        >>> [edit.seed for edit in CONDITIONS["shuffled 1"].edits]
+        [1]
     """
 
     edits: tuple[Intervention, ...] = ()

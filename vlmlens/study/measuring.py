@@ -32,7 +32,14 @@ TABLES = ("answers", "inside", "tokens", "places")
 
 
 def study_samples(each: int = EACH) -> list[Sample]:
-    """Questions about test layouts, ``each`` of every category, drawn as small as they are seen."""
+    """Questions about test layouts, ``each`` of every category, drawn as small as they are seen.
+
+    Example:
+        >>> from vlmlens.study import study_samples
+        >>> found = study_samples(each=1)
+        >>> len(found), len({each.category for each in found}), found[0].images[0]().size
+        (9, 9, (64, 64))
+    """
     return shapes_2d(each * len(ASKED), seed=SEED, categories=ASKED, size=SIZE)
 
 
@@ -49,6 +56,13 @@ def measured(model: HookedVLM, samples: Sequence[Sample], folder: Path) -> dict[
         * ``inside``: CMB, RoPE sensitivity, hidden norms: means and intervals by layer and head
         * ``tokens``: quartiles of the norms of vision tokens, text tokens and the whole table
         * ``places``: how well row and column can be read off vision tokens, by layer
+
+    Example:
+        >>> from pathlib import Path
+        >>> from vlmlens.study import measured, study_samples
+        >>> tables = measured(model, study_samples(each=1)[:2], Path("results"))
+        >>> list(tables), dict(tables["answers"].correct.sizes)
+        (['answers', 'inside', 'tokens', 'places'], {'condition': 15, 'sample': 2})
     """
     made = {
         "answers": lambda: answered(model, samples, folder / "cells"),

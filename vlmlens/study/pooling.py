@@ -24,6 +24,18 @@ def pooled(answers: xr.Dataset, models: Sequence[str], name: str = "correct") ->
 
     The coordinate ``item`` says which question a sample is: resampled by it, a question comes or
     goes with the answers of all models, so that seeds do not pass for more questions.
+
+    Example:
+        >>> import xarray as xr
+        >>> from vlmlens.study import CONDITIONS, pooled
+        >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
+        >>> axes = {"model": models, "condition": list(CONDITIONS), "sample": list("abcd")}
+        >>> correct = xr.DataArray(1.0, axes, list(axes))
+        >>> correct[:, 1:, 2:] = 0  # every edit loses two answers of four
+        >>> answers = xr.Dataset({"correct": correct}, {"category": ("sample", categories)})
+        >>> found = pooled(answers, models)
+        >>> dict(found.sizes), found["item"].values.tolist()
+        ({'condition': 15, 'sample': 8}, ['a', 'b', 'c', 'd', 'a', 'b', 'c', 'd'])
     """
     parts = [
         answers[name]
@@ -36,7 +48,20 @@ def pooled(answers: xr.Dataset, models: Sequence[str], name: str = "correct") ->
 
 
 def psi_table(answers: xr.Dataset, arms: Mapping[str, Sequence[str]]) -> xr.Dataset:
-    """``position_sensitivity_index`` of every arm, over (arm, category)."""
+    """``position_sensitivity_index`` of every arm, over (arm, category).
+
+    Example:
+        >>> import xarray as xr
+        >>> from vlmlens.study import CONDITIONS, psi_table
+        >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
+        >>> axes = {"model": models, "condition": list(CONDITIONS), "sample": list("abcd")}
+        >>> correct = xr.DataArray(1.0, axes, list(axes))
+        >>> correct[:, 1:, 2:] = 0  # every edit loses two answers of four
+        >>> answers = xr.Dataset({"correct": correct}, {"category": ("sample", categories)})
+        >>> found = psi_table(answers, {"base": models})
+        >>> found.psi.sel(arm="base", category="overall").item()
+        50.0
+    """
     tables = []
     for models in arms.values():
         chosen = pooled(answers, models).sel(condition=[ORIGINAL, *SHUFFLES])
@@ -47,14 +72,39 @@ def psi_table(answers: xr.Dataset, arms: Mapping[str, Sequence[str]]) -> xr.Data
 
 
 def by_kind(answers: xr.Dataset) -> xr.Dataset:
-    """The answers with three kinds of question for categories: more questions in each."""
+    """The answers with three kinds of question for categories: more questions in each.
+
+    Example:
+        >>> import xarray as xr
+        >>> from vlmlens.study import CONDITIONS, by_kind
+        >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
+        >>> axes = {"model": models, "condition": list(CONDITIONS), "sample": list("abcd")}
+        >>> correct = xr.DataArray(1.0, axes, list(axes))
+        >>> correct[:, 1:, 2:] = 0  # every edit loses two answers of four
+        >>> answers = xr.Dataset({"correct": correct}, {"category": ("sample", categories)})
+        >>> by_kind(answers).category.values.tolist()
+        ['absolute', 'relative', 'absolute', 'relative']
+    """
     kinds = {c: kind for kind, members in KINDS.items() for c in members}
     named = [kinds[str(c)] for c in answers["category"].values]
     return answers.assign_coords(category=("sample", named))
 
 
 def each_run(answers: xr.Dataset) -> xr.Dataset:
-    """``accuracy`` and ``psi`` of every model, over (model, category), without intervals."""
+    """``accuracy`` and ``psi`` of every model, over (model, category), without intervals.
+
+    Example:
+        >>> import xarray as xr
+        >>> from vlmlens.study import CONDITIONS, each_run
+        >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
+        >>> axes = {"model": models, "condition": list(CONDITIONS), "sample": list("abcd")}
+        >>> correct = xr.DataArray(1.0, axes, list(axes))
+        >>> correct[:, 1:, 2:] = 0  # every edit loses two answers of four
+        >>> answers = xr.Dataset({"correct": correct}, {"category": ("sample", categories)})
+        >>> found = each_run(answers)
+        >>> found.psi.dims, found.psi.sel(category="overall").values.tolist()
+        (('category', 'model'), [50.0, 50.0])
+    """
     right = answers["correct"].astype(float)
     overall = right.mean("sample").expand_dims(category=[OVERALL])
     by_category = right.groupby("category").mean("sample")
@@ -67,7 +117,20 @@ def each_run(answers: xr.Dataset) -> xr.Dataset:
 def condition_table(
     answers: xr.Dataset, arms: Mapping[str, Sequence[str]], conditions: Sequence[str]
 ) -> xr.Dataset:
-    """``control_table`` of every arm: what each condition leaves, over (arm, control, category)."""
+    """``control_table`` of every arm: what each condition leaves, over (arm, control, category).
+
+    Example:
+        >>> import xarray as xr
+        >>> from vlmlens.study import CONDITIONS, condition_table
+        >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
+        >>> axes = {"model": models, "condition": list(CONDITIONS), "sample": list("abcd")}
+        >>> correct = xr.DataArray(1.0, axes, list(axes))
+        >>> correct[:, 1:, 2:] = 0  # every edit loses two answers of four
+        >>> answers = xr.Dataset({"correct": correct}, {"category": ("sample", categories)})
+        >>> found = condition_table(answers, {"base": models}, ["text only"])
+        >>> found.accuracy_permuted.sel(control="text only", category="overall").item()
+        0.5
+    """
     tables = []
     for models in arms.values():
         chosen = pooled(answers, models).sel(condition=[ORIGINAL, *conditions])
@@ -84,6 +147,18 @@ def difference_table(
 
     Paired by question: for each, the share of ``one`` that is right minus the share of ``other``;
     ``mean``, ``low`` and ``high`` over questions.
+
+    Example:
+        >>> import xarray as xr
+        >>> from vlmlens.study import CONDITIONS, difference_table
+        >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
+        >>> axes = {"model": models, "condition": list(CONDITIONS), "sample": list("abcd")}
+        >>> correct = xr.DataArray(1.0, axes, list(axes))
+        >>> correct[:, 1:, 2:] = 0  # every edit loses two answers of four
+        >>> answers = xr.Dataset({"correct": correct}, {"category": ("sample", categories)})
+        >>> found = difference_table(answers, ["base 0"], ["base 1"], "text only")
+        >>> found["mean"].sel(category="overall").item()
+        0.0
     """
     right = answers["correct"].astype(float).sel(condition=condition)
     apart = right.sel(model=list(one)).mean("model") - right.sel(model=list(other)).mean("model")
@@ -95,7 +170,20 @@ def difference_table(
 def dose_table(
     answers: xr.Dataset, arms: Mapping[str, Sequence[str]], categories: Sequence[str]
 ) -> xr.Dataset:
-    """``dose_response`` of accuracy to the share of tokens shuffled, over (arm, dose)."""
+    """``dose_response`` of accuracy to the share of tokens shuffled, over (arm, dose).
+
+    Example:
+        >>> import xarray as xr
+        >>> from vlmlens.study import CONDITIONS, dose_table
+        >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
+        >>> axes = {"model": models, "condition": list(CONDITIONS), "sample": list("abcd")}
+        >>> correct = xr.DataArray(1.0, axes, list(axes))
+        >>> correct[:, 1:, 2:] = 0  # every edit loses two answers of four
+        >>> answers = xr.Dataset({"correct": correct}, {"category": ("sample", categories)})
+        >>> found = dose_table(answers, {"base": models}, categories)
+        >>> found["mean"].sel(arm="base").values.tolist()
+        [1.0, 0.5, 0.5, 0.5, 0.5]
+    """
     tables = []
     for models in arms.values():
         chosen = pooled(answers, models).sel(condition=list(DOSES.values()))

@@ -32,7 +32,17 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 
 def recognised(folder: Path) -> Benchmark | None:
-    """The set that a folder holds as it is published, if its files tell."""
+    """The set that a folder holds as it is published, if its files tell.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from vlmlens.datasets.benchmarks import recognised
+        >>> recognised(Path()) is None
+        True
+        >>> Path("coco_pope_random.json").touch()
+        >>> recognised(Path()).name
+        'pope'
+    """
     found = [each for each in BENCHMARKS.values() if each.is_in(folder)]
     return found[0] if len(found) == 1 else None
 
@@ -42,6 +52,14 @@ def asked_for(data: str) -> tuple[Benchmark, str, Path] | None:
 
     ``pope``, ``pope:random`` or ``pope:random@FOLDER``. Without a folder, the files are in one of
     the set's name, below the folder that the environment variable VLMLENS_DATA names, or ``data``.
+
+    Example:
+        >>> from vlmlens.datasets.benchmarks import asked_for
+        >>> benchmark, split, folder = asked_for("pope:random@files/pope")
+        >>> benchmark.name, split, folder.name
+        ('pope', 'random', 'pope')
+        >>> asked_for("shapes-2d") is None
+        True
     """
     text, _, folder = data.partition("@")
     name, _, split = text.partition(":")

@@ -23,6 +23,14 @@ class Prompt:
         letters: of the options.
         says: other words for answers, such as yes for true.
         free: the text, for a question of the same set that has no options.
+
+    Example:
+        >>> from vlmlens.datasets.benchmarks import Prompt
+        >>> letters = Prompt("{question} {options}", between=" ", answer="{letter}")
+        >>> question = vl.Sample("Where is it?", answer="right", choices=("left", "right"))
+        >>> asked = letters.ask(question)
+        >>> asked.question, asked.answer
+        ('Where is it? A. left B. right', 'B')
     """
 
     text: str = "{question}"
@@ -82,6 +90,12 @@ class Benchmark:
         by: groups of the samples' whose members are reported by themselves, too.
         submission: what a line of its server's file calls the question's id and the answer.
         licence: of the files, as far as it is stated.
+
+    Example:
+        >>> from vlmlens.datasets.benchmarks import BENCHMARKS
+        >>> pope = BENCHMARKS["pope"]
+        >>> pope.splits, pope.grader
+        (('all', 'random', 'popular', 'adversarial'), 'yes_no')
     """
 
     name: str

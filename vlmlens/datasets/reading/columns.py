@@ -24,6 +24,11 @@ def as_mapping(columns: Mapping[str, str] | str | None) -> dict[str, str]:
 
     Raises:
         DataError: no such text, something that no question has, or one of them twice.
+
+    Example:
+        >>> from vlmlens.datasets.reading import as_mapping
+        >>> as_mapping("question=text,answer=label")
+        {'question': 'text', 'answer': 'label'}
     """
     if columns is None:
         return {}
@@ -49,6 +54,16 @@ class Columns:
         fields: the column of each thing that a question is made of, in the rows that come now.
         letters: columns A, B and so on, which hold options.
         unread: columns that nobody reads.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from vlmlens.datasets.reading import Columns, rows
+        >>> row = '{"image": "a.png", "prompt": "What is this?", "label": "a cat", "by": "me"}'
+        >>> _ = Path("mine.jsonl").write_text(row)
+        >>> columns = Columns({})
+        >>> found = list(rows("mine.jsonl", columns.look))
+        >>> columns.fields, list(columns.unread)
+        ({'image': 'image', 'question': 'prompt', 'answer': 'label'}, ['by'])
     """
 
     def __init__(self, named: Mapping[str, str]):

@@ -25,6 +25,13 @@ class InParquet:
         column: where the pictures are, as ``{bytes, path}``.
         state: of the file, when its table was read: other questions may lie in it by now.
         name: what the file calls the picture.
+
+    Example:
+        >>> from vlmlens.datasets.reading import rows
+        >>> vl.datasets.write_parquet(samples, "shapes.parquet")
+        >>> picture = next(rows("shapes.parquet"))["image_filename"]
+        >>> type(picture).__name__, picture().size
+        ('InParquet', (224, 224))
     """
 
     path: Path
@@ -55,6 +62,15 @@ class Base64:
     Attributes:
         text: the file's bytes, in base64.
         name: what messages call it.
+
+    Example:
+        >>> import base64, io
+        >>> from vlmlens.datasets.reading import Base64
+        >>> buffer = io.BytesIO()
+        >>> sample.images[0]().save(buffer, "PNG")
+        >>> picture = Base64(base64.b64encode(buffer.getvalue()).decode(), "row 1")
+        >>> picture, picture().size
+        (Base64(name='row 1'), (224, 224))
     """
 
     text: str = field(repr=False)
@@ -88,6 +104,14 @@ def lookup(name: str, folder: Path, below: Iterable[str], origin: str, where: st
 
     Raises:
         DataError: it is in none of them.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from vlmlens.datasets.reading import lookup
+        >>> Path("val2014").mkdir()
+        >>> Path("val2014/a.png").touch()
+        >>> lookup("a.png", Path(), ("", "val2014"), "COCO", "row 1").as_posix()
+        'val2014/a.png'
     """
     places = [folder / part / name for part in below]
     for place in places:

@@ -32,7 +32,14 @@ def _no_look(names: Sequence[str], where: str, noun: str) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its cells by column, the words that say where it is, and columns that it lacks."""
+    """One row: its cells by column, the words that say where it is, and columns that it lacks.
+
+    Example:
+        >>> from vlmlens.datasets.reading import Row
+        >>> row = Row("mine.csv, row 1", {"question": "What is this?", "id": 7})
+        >>> row["question"], row.text("id"), row.get("answer")
+        ('What is this?', '7', None)
+    """
 
     where: str
     cells: Mapping[str, Any]
@@ -84,6 +91,13 @@ def only(path: str | Path) -> Row:
 
     Raises:
         DataError: it holds none.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from vlmlens.datasets.reading import only
+        >>> _ = Path("info.json").write_text('{"version": 2, "name": "mine"}')
+        >>> only("info.json").text("name")
+        'mine'
     """
     found = next(rows(path), None)
     if found is None:
@@ -107,6 +121,13 @@ def rows(path: str | Path, look: Look = _no_look) -> Iterator[Row]:
 
     Raises:
         DataError: no such file, no format that is read, or a row that is none.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from vlmlens.datasets.reading import rows
+        >>> _ = Path("mine.json").write_text('[{"image": "a.png"}, {"image": "b.png"}]')
+        >>> [row["image"] for row in rows("mine.json")]
+        ['a.png', 'b.png']
     """
     path = Path(path)
     if not path.is_file():

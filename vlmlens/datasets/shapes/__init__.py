@@ -80,7 +80,14 @@ _NAMING = ("edge", "neighbour", "color_of", "shape_of")
 
 @dataclass(frozen=True)
 class Drawn:
-    """The picture of a scene, drawn when somebody asks for it."""
+    """The picture of a scene, drawn when somebody asks for it.
+
+    Example:
+        >>> from vlmlens.datasets.shapes import Drawn, entries
+        >>> entry = next(entries(1))
+        >>> Drawn(entry.scene, size=56)().size
+        (56, 56)
+    """
 
     scene: Scene
     size: int = SIZE
@@ -101,6 +108,14 @@ class Entry:
         id: split, seed, category and number in it, which together decide everything else.
         scene: what there is, with each shape's box.
         question: what is asked, in which form, and the right answer.
+
+    Example:
+        >>> from vlmlens.datasets.shapes import entries
+        >>> entry = next(entries(1))
+        >>> entry.id, entry.question.text
+        ('2ds-test-0-color_abs-00000', 'What color is at the top?')
+        >>> [shape.name for shape in entry.scene.shapes]
+        ['green diamond', 'blue circle']
     """
 
     id: str
@@ -140,6 +155,13 @@ def shapes_2d(
     Raises:
         UnknownNameError: a split or category that is not there.
         DataError: no samples, no or repeated categories, a negative seed or a size below 1.
+
+    Example:
+        >>> found = vl.datasets.shapes_2d(12, categories=("color_abs", "color_rel"))
+        >>> found[0].question, found[0].choices[:3], found[0].answer
+        ('What color is at the top?', ('red', 'green', 'blue'), 'green')
+        >>> found[0].images[0]().size
+        (224, 224)
     """
     return [
         entry.sample(size)
@@ -154,7 +176,13 @@ def entries(
     split: str = "test",
     categories: Sequence[str] = CATEGORIES,
 ) -> Iterator[Entry]:
-    """What ``shapes_2d`` makes its samples from: the scenes with their questions and forms."""
+    """What ``shapes_2d`` makes its samples from: the scenes with their questions and forms.
+
+    Example:
+        >>> from vlmlens.datasets.shapes import entries
+        >>> [entry.question.category for entry in entries(3)]
+        ['color_abs', 'color_rel', 'shape_abs']
+    """
     if isinstance(categories, str):
         raise DataError(f"categories is a sequence of names: write ({categories!r},)")
     for category in texts(categories, "categories"):
@@ -171,7 +199,16 @@ def entries(
 
 
 def seeded(seed: int, split: str, label: str) -> np.random.Generator:
-    """Randomness of its own for each seed, split and label, so that none depends on the others."""
+    """Randomness of its own for each seed, split and label, so that none depends on the others.
+
+    Example:
+        >>> from vlmlens.datasets.shapes import seeded
+        >>> test, again, train = (
+        ...     seeded(0, split, "count").integers(1000) for split in ("test", "test", "train")
+        ... )
+        >>> bool(test == again), bool(test == train)
+        (True, False)
+    """
     if split not in SPLITS:
         raise UnknownNameError(split, SPLITS, "These are the splits of shapes-2d.")
     if seed < 0:

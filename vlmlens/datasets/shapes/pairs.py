@@ -28,6 +28,13 @@ class Pair:
         corrupted: the scene after the edit; its answer has as many words.
         kind: the edit, one of ``EDITS``.
         changed: which of the scene's shapes the edit changed.
+
+    Example:
+        >>> pair = vl.datasets.counterfactual_pairs(1, kind="mirror")[0]
+        >>> pair.clean.question == pair.corrupted.question
+        True
+        >>> pair.clean.answer, pair.corrupted.answer
+        ('left', 'right')
     """
 
     clean: Sample
@@ -78,6 +85,13 @@ def counterfactual_pairs(
     Raises:
         UnknownNameError: a kind, or a split, that is not there.
         DataError: no pairs, a negative seed, or a category that the edit cannot change.
+
+    Example:
+        >>> pairs = vl.datasets.counterfactual_pairs(4, kind="swap")
+        >>> [pair.clean.answer != pair.corrupted.answer for pair in pairs]
+        [True, True, True, True]
+        >>> [len(pair.changed) for pair in pairs]
+        [2, 2, 2, 2]
     """
     if kind not in EDITS:
         raise UnknownNameError(kind, EDITS, "These are the kinds of pairs.")

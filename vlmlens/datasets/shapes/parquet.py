@@ -54,6 +54,12 @@ def read_parquet(path: str | Path, *, samples: int | None = None, seed: int = 0)
     Raises:
         DataError: the file is missing, no parquet, lacks columns or holds no questions.
         ImageError: a row has no image, or names a file that is not there.
+
+    Example:
+        >>> vl.datasets.write_parquet(samples, "shapes.parquet")
+        >>> found = vl.datasets.read_parquet("shapes.parquet")
+        >>> [each.answer for each in found] == [each.answer for each in samples]
+        True
     """
     path = at_home(path)
     with _opened(path) as file:
@@ -120,6 +126,11 @@ def write_parquet(samples: Iterable[Sample | Entry], path: str | Path) -> None:
 
     Raises:
         DataError: no samples, one with no image or several, or a folder that is not there.
+
+    Example:
+        >>> vl.datasets.write_parquet(samples, "shapes.parquet")
+        >>> len(vl.datasets.read_parquet("shapes.parquet"))
+        4
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -39,6 +39,12 @@ class Question:
         choices: every answer that the form allows; the right one is among them.
         category: one of ``CATEGORIES`` or ``CONTROLS``.
         form: how it is asked (``edge``, ``quadrant``, ``neighbour``, ``side``, ``yes_no``, ...).
+
+    Example:
+        >>> from vlmlens.datasets.shapes import entries
+        >>> question = next(entries(1)).question
+        >>> question.category, question.form, question.answer in question.choices
+        ('color_abs', 'edge', True)
     """
 
     text: str
@@ -75,7 +81,16 @@ KINDS = {
 
 
 def ask(scene: Scene, category: str) -> Iterator[Question]:
-    """Every unambiguous question of one category, in a fixed order."""
+    """Every unambiguous question of one category, in a fixed order.
+
+    Example:
+        >>> from vlmlens.datasets.shapes import Scene, Shape, ask
+        >>> left, right = (0.2, 0.5, 0.1), (0.8, 0.5, 0.1)
+        >>> scene = Scene((Shape("circle", "red", *left), Shape("star", "blue", *right)))
+        >>> question = next(ask(scene, "color_rel"))
+        >>> question.text, question.answer
+        ('What color is right of the red shape?', 'blue')
+    """
     match category:
         case "object":
             yield from _objects(scene)
@@ -95,7 +110,15 @@ def ask(scene: Scene, category: str) -> Iterator[Question]:
 
 
 def caption(scene: Scene) -> str:
-    """All shapes from left to right: ``"a red circle, a blue star"``."""
+    """All shapes from left to right: ``"a red circle, a blue star"``.
+
+    Example:
+        >>> from vlmlens.datasets.shapes import Scene, Shape, caption
+        >>> left, right = (0.2, 0.5, 0.1), (0.8, 0.5, 0.1)
+        >>> scene = Scene((Shape("circle", "red", *left), Shape("star", "blue", *right)))
+        >>> caption(scene), caption(scene.mirror())
+        ('a red circle, a blue star', 'a blue star, a red circle')
+    """
     return ", ".join(f"a {s.name}" for s in sorted(scene.shapes, key=lambda s: s.x))
 
 

@@ -30,7 +30,14 @@ OVERSAMPLING = 3
 
 @dataclass(frozen=True)
 class Shape:
-    """One plain coloured shape: its kind, colour, centre and radius."""
+    """One plain coloured shape: its kind, colour, centre and radius.
+
+    Example:
+        >>> from vlmlens.datasets.shapes import Shape
+        >>> circle = Shape("circle", "red", x=0.5, y=0.25, radius=0.125)
+        >>> circle.name, circle.box
+        ('red circle', (0.375, 0.125, 0.625, 0.375))
+    """
 
     shape: str
     color: str
@@ -56,7 +63,15 @@ class Shape:
 
 @dataclass(frozen=True)
 class Scene:
-    """Shapes on a plain ground, none of them touching another or the edge."""
+    """Shapes on a plain ground, none of them touching another or the edge.
+
+    Example:
+        >>> from vlmlens.datasets.shapes import Scene, Shape
+        >>> left, right = (0.2, 0.5, 0.1), (0.8, 0.5, 0.1)
+        >>> scene = Scene((Shape("circle", "red", *left), Shape("star", "blue", *right)))
+        >>> scene.draw(size=64).size, scene.swap(0, 1).shapes[0].x
+        ((64, 64), 0.8)
+    """
 
     shapes: tuple[Shape, ...]
 
@@ -115,6 +130,12 @@ def random_scene(rng: np.random.Generator, count: int | None = None) -> Scene:
     Args:
         rng: the source of randomness.
         count: how many shapes; by default 2 to 6, equally likely.
+
+    Example:
+        >>> from vlmlens.datasets.shapes import random_scene
+        >>> scene = random_scene(np.random.default_rng(0), count=3)
+        >>> len({shape.name for shape in scene.shapes})
+        3
     """
     count = int(rng.integers(2, 7)) if count is None else count
     names, kinds = list(COLORS), len(SHAPES)
