@@ -5,21 +5,39 @@ more threads; tests must not depend on it, nor on the order in which they run. A
 """
 
 import sys
+from collections.abc import Sequence
 
+import torch
+
+VECTORS = "export ATEN_CPU_CAPABILITY="
 SETTINGS = (
-    "export ATEN_CPU_CAPABILITY=default",
+    VECTORS + "default",
     'export ORDER="-p randomly --randomly-seed=1"',
     "export VLMLENS_TEST_MKLDNN=0",
-    "export ATEN_CPU_CAPABILITY=avx2",
+    VECTORS + "avx2",
     'export ORDER="-p randomly --randomly-seed=2"',
     "export VLMLENS_TEST_THREADS=2",
+    VECTORS + "avx512",
+    'export ORDER="-p randomly --randomly-seed=3"',
 )
+#: Vector instructions by how many come with them.
+LEVELS = ("default", "avx2", "avx512")
 
 
-def turn(number: int) -> list[str]:
+def possible(most: str) -> list[str]:
+    """The settings that a processor can have whose best vector instructions these are.
+
+    torch does not ask: told to use instructions that the processor lacks, it dies at the first.
+    """
+    beyond = LEVELS[LEVELS.index(most) + 1 :]
+    return [own for own in SETTINGS if own.removeprefix(VECTORS) not in beyond]
+
+
+def turn(number: int, settings: Sequence[str]) -> list[str]:
     """Two settings that lie beside each other, by turns all pairs of neighbours."""
-    return [SETTINGS[at % len(SETTINGS)] for at in (number, number + 1)]
+    return [settings[at % len(settings)] for at in (number, number + 1)]
 
 
 if __name__ == "__main__":
-    print("; ".join(turn(int(sys.argv[1]))))
+    best = torch.backends.cpu.get_cpu_capability().lower()
+    print("; ".join(turn(int(sys.argv[1]), possible(best if best in LEVELS else "default"))))

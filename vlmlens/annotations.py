@@ -23,7 +23,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     checked by their annotations, and passed on as plain Python objects.
     """
     taken = signature(function).parameters.values()
-    known = [p.name for p in taken if p.kind != p.VAR_KEYWORD]
+    known = [p.name for p in taken if p.kind != p.VAR_KEYWORD and p.name != "self"]
     in_order = [p for p in taken if p.kind == p.POSITIONAL_OR_KEYWORD]
     by_name = {p.name: p for p in taken}
 

@@ -157,6 +157,7 @@ class HookedVLM(Running):
         refuse_unfinished(edits, said.lengths.tolist())
         return said
 
+    @checked
     @in_turn
     def audit(self, inputs: Inputs | None = None) -> Audit:
         """What this model offers, and by how much every invariant is missed on it.

@@ -43,7 +43,7 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     import vlmlens.zoo.variants  # noqa: F401  model types of our own
     from vlmlens.zoo import smol
     from vlmlens.zoo.opening import original_llava
-    from vlmlens.zoo.opening.whole import refuse_changed_bundle
+    from vlmlens.zoo.opening.whole import refuse_changed_bundle, refuse_unread
 
     _refuse_no_dtype(dtype)
     options.pop("output_loading_info", None)  # what it says is looked at here
@@ -82,6 +82,8 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     _refuse_no_vlm(model, config, bool(options.get("trust_remote_code")))
     if source in here.values():
         refuse_changed_bundle(source)
+    if is_folder:
+        refuse_unread(source)
     return _weights(model, name, dtype, options), _processor(model, name, config.model_type, hub)
 
 

@@ -53,6 +53,13 @@ def doors(vlm, inputs):
         "prefill": lambda **k: vlm.prefill(inputs, **k),
         "resume": lambda **k: vlm.resume(vlm.prefill(inputs), [[ZERO]], **k),
         "inputs": lambda **k: vlm.inputs([picture(0)], ["?"], **k),
+        "audit": lambda **k: vlm.audit(**k),
+        "reuse": lambda **k: vlm.reuse(**k),
+        "add_hook": lambda **k: vlm.add_hook("hook_embed", print, **k),
+        "reset_hooks": lambda **k: vlm.reset_hooks(**k),
+        "add_caching_hooks": lambda **k: vlm.add_caching_hooks("hook_embed", **k),
+        "get_caching_hooks": lambda **k: vlm.get_caching_hooks("hook_embed", **k),
+        "HookedVLM": lambda **k: vl.HookedVLM(vlm.hf_model, **k),
     }
 
 

@@ -315,6 +315,10 @@ def config_of(model_type):
     return spoil
 
 
+def generation(text):
+    return lambda folder: (folder / "generation_config.json").write_text(text)
+
+
 def cut_off(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
@@ -329,8 +333,15 @@ def cut_off(folder):
         (without("token*"), "no processor that opens"),
         (lambda folder: (folder / "config.json").write_text("{"), "does not open as a model"),
         (config_of("odd_vlm"), "does not open as a model"),
+        (generation("{"), "generation_config.json does not open"),
+        (generation(""), "generation_config.json does not open"),
+        (generation("[]"), "generation_config.json does not open"),
+        (lambda folder: (folder / "generation_config.json").write_bytes(b"\xff"), "does not open"),
     ],
-    ids=["no weights", "half the weights", "no processor", "no tokenizer", "bad config", "odd"],
+    ids=[
+        *("no weights", "half the weights", "no processor", "no tokenizer", "bad config", "odd"),
+        *("half the settings", "no settings", "a list of settings", "no text"),
+    ],
 )
 def test_a_folder_that_lacks_something_says_what(saved, tmp_path, spoil, message):
     folder, *_ = saved

@@ -34,6 +34,7 @@ def test_passes_with_shared_features_are_those_without_bit_for_bit(every_vlm, sa
         )
     edits_tower = 2 if every_vlm.family.deepstack else 0  # permuted tokens enter in two places
     assert (reuse.encoded, reuse.reused, reuse.why_not) == (1, len(EDITS) - edits_tower, "")
+    assert len(repr(reuse)) < 80, "printed, it is what it counted and no tensors"
     for one, other in zip(alone, together, strict=True):
         assert torch.equal(one, other)
 

@@ -1,11 +1,13 @@
 """TransformerLens's methods, by its names; an option that means nothing here is refused by name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from inspect import signature
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from transformer_lens.HookedRootModule import HookedRootModule
 
 from vlmlens.annotations import checked
 from vlmlens.cache import ActivationCache, Save
@@ -223,11 +225,13 @@ class AsTransformerLens(Contexts):
     def add_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> dict:
         """As in TransformerLens; a filter that names nothing raises."""
         vlm: Any = self
+        _refuse(kwargs, "add_caching_hooks")
         return super().add_caching_hooks(filtered(vlm, names_filter), *args, **kwargs)
 
     def get_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As in TransformerLens; a filter that names nothing raises."""
         vlm: Any = self
+        _refuse(kwargs, "get_caching_hooks")
         return super().get_caching_hooks(filtered(vlm, names_filter), *args, **kwargs)
 
     def add_hook(
@@ -239,6 +243,7 @@ class AsTransformerLens(Contexts):
         **kwargs: Any,
     ) -> None:
         """Add a hook as TransformerLens does; a name or a condition that names nothing raises."""
+        _refuse(kwargs, "add_hook")
         as_hooks([(name, hook)], "add_hook")
         self._check_names(name)
         one_of(dir, "dir", ("fwd", "bwd"))
@@ -273,3 +278,8 @@ def _refuse_loss(return_type: Any) -> None:
             f"return_type={shown(return_type)}; there is: 'logits', None. A loss would be of image "
             "tokens as well: take log_softmax of the logits at the positions that count"
         )
+
+
+def _refuse(given: Mapping[str, Any], method: str) -> None:
+    """Refuse keywords that TransformerLens's own method does not take."""
+    refuse_unknown(given, signature(getattr(HookedRootModule, method)).parameters, f"{method}(...)")

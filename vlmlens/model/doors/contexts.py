@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from vlmlens.annotations import checked
+from vlmlens.checks import one_of
 from vlmlens.model.doors.wrapped import Wrapped
 from vlmlens.model.lifetime.journal import in_turn
 from vlmlens.model.lifetime.level import Level
@@ -87,10 +89,18 @@ class Contexts(Wrapped):
         """Run under hooks, as in TransformerLens."""
         return super().run_with_hooks(*args, **kwargs)
 
+    @checked
     @in_turn
-    def reset_hooks(self, *args: Any, **kwargs: Any) -> None:
+    def reset_hooks(
+        self,
+        clear_contexts: bool = True,
+        direction: str = "both",
+        including_permanent: bool = False,
+        level: int | None = None,
+    ) -> None:
         """Take hooks off, as in TransformerLens."""
-        super().reset_hooks(*args, **kwargs)
+        way: Any = one_of(direction, "direction", ("fwd", "bwd", "both"))
+        super().reset_hooks(clear_contexts, way, including_permanent, level)
 
     def add_caching_hooks(self, *args: Any, **kwargs: Any) -> dict:
         """Hooks that keep activations, as in TransformerLens."""

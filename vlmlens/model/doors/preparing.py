@@ -117,6 +117,7 @@ class Preparing(AsTransformerLens):
             processor=self.processor,
         )
 
+    @checked
     @contextmanager
     def reuse(self) -> Iterator[Reuse]:
         """Share what passes about the same pictures have in common while this lasts.

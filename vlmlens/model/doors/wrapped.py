@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from vlmlens import identity
+from vlmlens.annotations import checked
 from vlmlens.checks import shown
 from vlmlens.errors import ClosedModelError, InputError, UnknownPointError, UnsupportedModelError
 from vlmlens.families import FAMILIES, Family
@@ -34,6 +35,7 @@ class Wrapped(AsModule):
     hf_model: Any
     hook_dict: dict[str, WiredPoint]
 
+    @checked
     def __init__(self, hf_model: Any, processor: Any = None, name: str = "", revision: str = ""):
         super().__init__()
         refuse_wrapped(hf_model)

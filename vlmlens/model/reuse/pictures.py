@@ -47,10 +47,10 @@ class Reuse:
     encoded: int = 0
     reused: int = 0
     why_not: str = ""
-    _weights: Weights = field(default_factory=Weights)
-    _features: deque[_Features] = field(default_factory=lambda: deque(maxlen=FEATURES))
+    _weights: Weights = field(default_factory=Weights, repr=False)
+    _features: deque[_Features] = field(default_factory=lambda: deque(maxlen=FEATURES), repr=False)
     _inputs: deque[tuple[Hashable, Any, Inputs]] = field(
-        default_factory=lambda: deque(maxlen=INPUTS)
+        default_factory=lambda: deque(maxlen=INPUTS), repr=False
     )
 
     def inputs(self, key: Hashable, alive: Any, make: Callable[[], Inputs]) -> Inputs:

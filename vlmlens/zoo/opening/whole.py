@@ -47,6 +47,26 @@ def refuse_half(name: str, opened: Any, told: Any) -> None:
             )
 
 
+def refuse_unread(folder: Path) -> None:
+    """Refuse a generation_config.json that transformers would leave out without a word.
+
+    Raises:
+        UnsupportedModelError: it is there, and holds no settings.
+    """
+    file = folder / "generation_config.json"
+    try:
+        told = json.loads(file.read_text())
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        told = error
+    if not isinstance(told, dict):
+        raise UnsupportedModelError(
+            f"{file} does not open ({told}), and answers would be decoded without its settings: "
+            "get it anew, or take it away to decode by transformers' own"
+        )
+
+
 def refuse_changed(folder: Path, wanted: dict[str, str], what: str) -> None:
     """Refuse files that are not, to the byte, what was published.
 
