@@ -25,8 +25,9 @@ from vlmlens.experiments import (
     permutation_test,
     read,
 )
-from vlmlens.experiments.reads import needs
-from vlmlens.interventions import KnockOut, PermuteVision, Scale
+from vlmlens.experiments.keys import Keys
+from vlmlens.experiments.reads import needs, saves_of
+from vlmlens.interventions import KnockOut, PatchFrom, PermuteVision, Scale
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +113,27 @@ def test_what_is_done_is_not_done_again(model, tmp_path):
     alone = counting(model).run()
     first = counting(model).run(tmp_path)
     xr.testing.assert_identical(first, alone)
-    assert len(list(tmp_path.iterdir())) == 6
     CALLS.clear()
     xr.testing.assert_identical(counting(model).run(tmp_path), alone)
     assert CALLS == []
-    cells = [cell for _, cell in counting(model).cells()]
-    Store(tmp_path).path(cells[3].key).unlink()
-    xr.testing.assert_identical(counting(model).run(tmp_path), alone)
-    assert CALLS == ["2 3 PermuteVision()"]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 5])
+def test_another_batch_size_computes_nothing_again(model, tmp_path, batch):
+    alone = counting(model).run(tmp_path)
+    CALLS.clear()
+    xr.testing.assert_identical(replace(counting(model), batch=batch).run(tmp_path), alone)
+    assert CALLS == []
+
+
+def test_samples_in_another_order_and_new_ones_among_them(model, tmp_path):
+    first, *others = asked(5)
+    counting(model, samples=others).run(tmp_path)
+    CALLS.clear()
+    found = counting(model, samples=[*reversed(others), first]).run(tmp_path)
+    assert CALLS == ["0", "0 PermuteVision()"]
+    assert found["sample"].values.tolist() == ["4", "3", "2", "1", "0"]
+    assert found["x"].values.tolist() == [[4, 3, 2, 1, 0], [104, 103, 102, 101, 100]]
 
 
 def test_other_samples_and_edits_add_to_what_there_is(model, tmp_path):
@@ -156,23 +170,19 @@ def test_a_run_that_breaks_off_keeps_what_it_has(model, tmp_path, monkeypatch):
 
 
 def test_a_file_is_written_whole_or_not_at_all(model, tmp_path, monkeypatch):
-    write = xr.Dataset.to_netcdf
+    write = Path.write_bytes
 
-    def break_off(self, path, **options):
-        write(self, path, **options)
-        half = Path(path).read_bytes()[:200]
-        Path(path).write_bytes(half)
-        raise OSError("no space left on device")
+    def break_off(self, data):
+        write(self, bytes(data)[:200])
+        raise OSError(28, "no space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(xr.Dataset, "to_netcdf", break_off)
+        patched.setattr(Path, "write_bytes", break_off)
         with pytest.raises(DataError, match=r"no space left .* what was finished before is kept"):
             counting(model).run(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".claims"]
     # As if the machine had gone down while it wrote: what is left is never read.
-    key = next(iter(counting(model).cells()))[1].key
-    (tmp_path / f".{key}.nc.123.part").write_bytes(b"half")
-    assert not Store(tmp_path).has(key)
+    write(tmp_path / ".results-abc.parquet.123.part", b"half")
     CALLS.clear()
     xr.testing.assert_identical(counting(model).run(tmp_path), counting(model).run())
     assert CALLS[0] == "0 1"
@@ -201,15 +211,36 @@ class Visited(Counting):
 
     def __call__(self, model, samples, interventions):
         if samples[0].id == "0":
-            cell = Cell(model, (asked()[1],), (), self)
-            Store(Path(self.folder)).write(cell.key, cell.run())
+            keys, (_, second) = Keys(model, self, saves_of(self)), asked(2)
+            store = Store(Path(self.folder))
+            table = xr.Dataset({"x": ("sample", [1])})
+            store.add(keys.condition(()), [keys.of([second])], ["1"], table)
+            store.flush()
         return super().__call__(model, samples, interventions)
 
 
-def test_another_process_may_fill_the_same_folder(model, tmp_path):
+def test_what_another_process_finishes_meanwhile_is_not_done_again(model, tmp_path):
     measure = Visited(folder=str(tmp_path))
     found = Experiment(model, asked(4), measure, batch=1).run(tmp_path)
     assert found["x"].values.tolist() == [[0, 1, 2, 3]]
+    assert CALLS == ["0", "2", "3"]
+
+
+# Edits that hold something of every sample of a batch.
+
+
+def test_activations_of_a_batch_are_told_apart_by_the_place_in_it(model, tmp_path):
+    samples = [replace(asked(1)[0], id="same")] * 2
+    shown = [replace(samples[0], images=(picture(n),)) for n in range(4)]
+    runs = [model.run(model.inputs(shown[n : n + 2]), save="hook_embed") for n in (0, 2)]
+    kinds = {"ones": runs[0].saved, "others": runs[1].saved}
+    edits = {name: (PatchFrom("hook_embed", source=saved),) for name, saved in kinds.items()}
+    alone = Experiment(model, samples, Probing(probes=(probes.hidden_norms,)), edits, batch=2)
+    for _ in range(2):
+        found = alone.run(tmp_path)
+        xr.testing.assert_identical(found, alone.run())
+    first, second = found["hidden_norm"].sel(intervention="ones").values
+    assert not np.allclose(first, second)
 
 
 # What is measured.

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import xarray as xr
 from conftest import QUESTIONS, build, picture
 
 import vlmlens as vl
 from vlmlens.errors import DataError, InputError
-from vlmlens.experiments import Diagnosis, Experiment, Measure, Store, claim, read, save
+from vlmlens.experiments import Diagnosis, Experiment, Measure, claim, read, save
 from vlmlens.experiments.files import write
+from vlmlens.identity import digest
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +116,7 @@ def test_names_that_are_no_unicode_are_written_all_the_same(model, tmp_path):
 
 
 def cells(folder):
-    return sorted(folder.glob("*.nc"))
+    return sorted(folder.glob("results-*.parquet"))
 
 
 def cut(path, other):
@@ -124,54 +127,71 @@ def emptied(path, other):
     path.write_bytes(b"")
 
 
-def no_netcdf(path, other):
+def no_parquet(path, other):
     path.write_bytes(os.urandom(3000))
 
 
 def flipped(path, other):
-    """Bits of what was measured, which no checksum of the format's covers."""
-    data = bytearray(path.read_bytes())
-    at = data.index(np.array([1, 2]).tobytes())
-    data[at] ^= 4
+    """One bit of what was measured, and the file's date as it was."""
+    dates, data = path.stat(), bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 4
     path.write_bytes(data)
-
-
-def flipped_in_words(path, other):
-    data = bytearray(path.read_bytes())
-    for at in range(40, 60):
-        data[at] ^= 255
-    path.write_bytes(data)
+    os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
 
 
 def of_another(path, other):
     path.write_bytes(other.read_bytes())
 
 
-def of_an_older_version(path, other):
-    table = xr.load_dataset(path, engine="h5netcdf")
-    table.attrs.clear()
-    table.to_netcdf(path, engine="h5netcdf")
+def renamed(path, other):
+    path.rename(path.with_name("results-" + "0" * 24 + ".parquet"))
+
+
+def of_another_layout(path, other):
+    table = pq.read_table(path)
+    meta = json.loads(table.schema.metadata[b"vlmlens"]) | {"format": 99}
+    pq.write_table(table.replace_schema_metadata({b"vlmlens": json.dumps(meta)}), path)
+    path.rename(path.with_name(f"results-{digest(path.read_bytes())[:24]}.parquet"))
+
+
+def somebody_elses(path, other):
+    """A whole file of Parquet's, with a right checksum, that we never wrote."""
+    pq.write_table(pa.table({"x": [1.0]}), path)
+    path.rename(path.with_name(f"results-{digest(path.read_bytes())[:24]}.parquet"))
 
 
 @pytest.mark.parametrize(
     "damage",
-    [cut, emptied, no_netcdf, flipped, flipped_in_words, of_another, of_an_older_version],
+    [
+        *(cut, emptied, no_parquet, flipped, of_another, renamed),
+        *(of_another_layout, somebody_elses),
+    ],
 )
-def test_a_cell_that_is_not_what_was_kept_is_missing_and_said(model, tmp_path, caplog, damage):
+def test_a_file_that_is_not_what_was_kept_is_missing_and_said(model, tmp_path, caplog, damage):
     alone = experiment(model).run()
+    Experiment(model, asked()[2:], Giving(), batch=2).run(tmp_path)
+    (second,) = cells(tmp_path)
     experiment(model).run(tmp_path)
+    (first,) = set(cells(tmp_path)) - {second}
     CALLS.clear()
-    by_ids = {json.loads(xr.load_dataset(p, engine="h5netcdf").vlmlens_samples)[0]: p
-              for p in cells(tmp_path)}  # fmt: skip
-    damage(by_ids["0"], by_ids["2"])
+    damage(first, second)
     with caplog.at_level(logging.WARNING):
         xr.testing.assert_identical(experiment(model).run(tmp_path), alone)
     assert CALLS == ["0 1"]
-    assert f"{by_ids['0']}" in caplog.text
-    assert "counts as missing" in caplog.text
+    there = [path for path in cells(tmp_path) if str(path) in caplog.text]
+    assert len(there) == 1
     CALLS.clear()
     experiment(model).run(tmp_path)
     assert CALLS == []
+
+
+def test_results_of_an_older_version_are_named_and_not_read(model, tmp_path, caplog):
+    old = tmp_path / f"{'ab' * 12}.nc"
+    xr.Dataset({"x": ("sample", [1.0])}).to_netcdf(old, engine="h5netcdf")
+    with caplog.at_level(logging.WARNING):
+        experiment(model).run(tmp_path)
+    assert f"1 results of vlmlens 0.3 or before ({old.name} ...), which are not read" in caplog.text
+    assert CALLS == ["0 1", "2 3"]
 
 
 def test_what_was_left_half_written_is_cleared_away(model, tmp_path):
@@ -266,7 +286,7 @@ def test_a_folder_that_can_only_be_read_serves_what_it_has(
 
 def test_a_table_that_no_file_holds_is_said(model, tmp_path):
     measure = Giving(values=(b"a", 1, None, {}), kinds=(object,) * 4)
-    with pytest.raises(DataError, match="cannot hold this table"):
+    with pytest.raises(DataError, match="no file holds x, whose values are object"):
         experiment(model, measure).run(tmp_path)
 
 
@@ -379,14 +399,3 @@ def test_a_table_of_another_length_is_said(model):
 
     with pytest.raises(InputError, match=r"given 2 samples, and its table has 1"):
         Experiment(model, asked(2), Short(), max_failed=0).run()
-
-
-def test_the_store_says_whose_a_cell_is(tmp_path):
-    store = Store(tmp_path)
-    table = xr.Dataset({"x": ("sample", [1.0])})
-    store.write("abc", table, ["one"])
-    xr.testing.assert_identical(store.read("abc", ["one"]), table)
-    assert store.read("abc", ["other"]) is None
-    store.path("abc").rename(store.path("def"))
-    assert store.read("abc") is None
-    assert store.read("def", ["one"]) is None

@@ -83,8 +83,8 @@ def test_a_store_without_results_says_what_there_is(tmp_path):
     with pytest.raises(DataError, match="no results"):
         from_store(tmp_path)
     (tmp_path / "cells").mkdir()
-    (tmp_path / "cells" / "a.nc").write_bytes(b"")
-    with pytest.raises(DataError, match=r"1 finished cells.*run the experiment again"):
+    (tmp_path / "cells" / "results-a.parquet").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 files of finished results.*run the experiment again"):
         from_store(tmp_path)
 
 

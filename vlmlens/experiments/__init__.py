@@ -19,9 +19,9 @@ from vlmlens.experiments.measures import (
     Reciting,
 )
 from vlmlens.experiments.recipes import diagnose, permutation_test, refuse_unscored
-from vlmlens.experiments.store import Store
 from vlmlens.experiments.summary import summarise
 from vlmlens.experiments.sweeps import sweep
+from vlmlens.store import Store
 
 __all__ = [
     "Answering",

@@ -10,6 +10,7 @@ from vlmlens.experiments.joining import along_samples
 from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.measures import Measure
 from vlmlens.experiments.reads import saves_of
+from vlmlens.identity import digest
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, in_batches
 from vlmlens.model.reading.finite import broken, watching
@@ -43,7 +44,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """What identifies the result: a hash of everything that could change it.
+        """What identifies the results: a hash of everything that could change them.
 
         Raises:
             DataError: something that only its address tells from others, or a hook that is on.
@@ -54,11 +55,11 @@ class Cell:
             >>> len(cell.key), cell.of([0]).key == cell.key
             (24, False)
         """
-        return self.key_of(Keys(self.model, self.measure, saves_of(self.measure)))
-
-    def key_of(self, keys: Keys) -> str:
-        """The same, where the model and the measure were looked at before."""
-        return keys.of(self.samples, self.interventions)
+        keys, parts = Keys(self.model, self.measure, saves_of(self.measure)), []
+        for at, sample in enumerate(self.samples):
+            edits = alone(self.interventions, at, len(self.samples))
+            parts += [keys.condition(edits).key.encode(), keys.of([sample], edits, at)]
+        return digest(*parts)[:24]
 
     def run(self) -> xr.Dataset:
         """Measure; a batch that does not fit into memory is measured in halves.
@@ -126,3 +127,11 @@ def among(
             edit = replace(edit, where=replace(edit.where, samples=here))
         made.append(edit)
     return tuple(made)
+
+
+def alone(interventions: Sequence[Intervention], row: int, count: int) -> tuple[Intervention, ...]:
+    """What is done to one sample of a batch, wherever it stands: the same as if it were alone."""
+    if all(edit.where.samples is None for edit in interventions):
+        return tuple(interventions)
+    some = among(interventions, [row], count)
+    return tuple(replace(edit, where=replace(edit.where, samples=None)) for edit in some)

@@ -12,15 +12,18 @@ from vlmlens.annotations import Checked
 from vlmlens.checks import allowed, texts
 from vlmlens.errors import InputError
 from vlmlens.experiments.cell import Cell, among
-from vlmlens.experiments.done import Done, Part
+from vlmlens.experiments.done import Done, Kept, Part
+from vlmlens.experiments.executors import Executor, as_executor
 from vlmlens.experiments.failing import Failing
 from vlmlens.experiments.given import as_batch, as_labelled, as_measure, as_model, as_samples
 from vlmlens.experiments.joining import along_samples
 from vlmlens.experiments.measures import Measure
+from vlmlens.experiments.work import Work
 from vlmlens.identity import unit
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample, with_answers_known
+from vlmlens.store import tight
 
 #: What results call something else by.
 TAKEN = ("sample", "category", "question", "gold", "picture", "chance")
@@ -100,7 +103,11 @@ class Experiment(Checked):
                 yield label, self._cell(label, rows)
 
     def run(
-        self, folder: Path | str | None = None, *, progress: Callable[[], None] = lambda: None
+        self,
+        folder: Path | str | None = None,
+        *,
+        executor: Executor = None,
+        progress: Callable[[], None] = lambda: None,
     ) -> xr.Dataset:
         """Run what is not done yet, and join everything.
 
@@ -109,7 +116,11 @@ class Experiment(Checked):
         out, said, and tried again by the next run; the others of its batch go on without it.
 
         Args:
-            folder: keeps every finished cell; run again, only what is missing is computed.
+            folder: keeps every sample's results; run again, with another batch size or with more
+                samples, only what is missing is computed. Several processes may share it.
+            executor: who computes: ``Local()``, by default; ``Shard(i, n)``, a share of the
+                samples, whose table this then is; or anything that has ``map``, such as
+                ``concurrent.futures.ProcessPoolExecutor``. All of them make the same table.
             progress: called once after every cell.
 
         Returns:
@@ -136,21 +147,33 @@ class Experiment(Checked):
         """
         if not callable(progress):
             raise InputError(f"progress={progress!r}: a function, called after every cell, or none")
-        failing = Failing(self.names, self.max_failed)
-        done = Done(self.model, self.measure, folder)
-        done.look(self.samples, failing)
-        found: dict[str, list[Part]] = {label: [] for label in self.interventions}
-        with self.model.reuse():
-            for rows in self._batches():
-                for label in self.interventions:
-                    left = [row for row in rows if row not in failing.errors]
-                    whole = len(left) == len(rows)
-                    if left:
-                        cell = self._cell(label, left)
-                        found[label] += done.parts(cell, left, failing, whole=whole)
-                    progress()
-        failing.tell()
-        return self._joined(found, failing)
+        engine = as_executor(executor)
+        batches = engine.share(list(self._batches()))
+        failing = Failing(self.names, self.max_failed, sum(map(len, batches)))
+        done = self._done(folder, failing, batches)
+        work = Work(self.model, self.measure, self.interventions, len(self.samples), failing.limit)
+        try:
+            tasks = done.tasks(batches)
+            left = sum(len(task.left) for task in tasks)
+            for _ in range(len(batches) * len(self.interventions) - left):
+                progress()
+            with self.model.reuse():
+                for step in engine.steps(work, done.claimed(tasks)):
+                    done.take(step)
+                    if step.label and not step.rows:
+                        progress()
+            failing.tell()
+            return self._joined(done.parts(), failing, batches)
+        finally:
+            done.close()
+
+    def _done(
+        self, folder: Path | str | None, failing: Failing, batches: Sequence[Sequence[int]]
+    ) -> Done:
+        about = (self.samples, self.interventions, failing)
+        if folder is None:
+            return Done(*about)
+        return Kept(self.model, self.measure, folder, *about, batches)
 
     def _batches(self) -> Iterator[range]:
         count = len(self.samples)
@@ -161,18 +184,24 @@ class Experiment(Checked):
         edits = among(self.interventions[label], rows, len(self.samples))
         return Cell(self.model, tuple(self.samples[row] for row in rows), edits, self.measure)
 
-    def _joined(self, found: Mapping[str, Sequence[Part]], failing: Failing) -> xr.Dataset:
-        kept = [row for row in range(len(self.samples)) if row not in failing.errors]
+    def _joined(
+        self,
+        found: Mapping[str, Sequence[Part]],
+        failing: Failing,
+        batches: Sequence[Sequence[int]],
+    ) -> xr.Dataset:
+        kept = [row for batch in batches for row in batch if row not in failing.errors]
         tables = []
         for parts in found.values():
             measured = [row for rows, _ in parts for row in rows]
             table = along_samples([part for _, part in parts])
             if self.dimension in table.variables or self.dimension in table.dims:
                 raise _taken(self.dimension)
-            if measured != kept:  # one that failed under a later intervention
-                table = table.isel(sample=[measured.index(row) for row in kept])
+            if measured != kept:  # one that failed under a later intervention, or in other order
+                at = {row: place for place, row in enumerate(measured)}
+                table = table.isel(sample=[at[row] for row in kept])
             tables.append(table.assign_coords(sample=[self.names[row] for row in kept]))
-        whole = xr.concat(
+        whole: xr.Dataset = xr.concat(
             tables,
             self.dimension,
             join="exact",
@@ -181,19 +210,23 @@ class Experiment(Checked):
             compat="override",
         )
         samples = [self.samples[row] for row in kept]
-        return whole.assign_coords(
-            {
-                self.dimension: list(found),
-                "category": ("sample", [s.category for s in samples]),
-                "question": ("sample", [s.question for s in samples]),
-                "gold": ("sample", [s.answer or "" for s in samples]),
-                "picture": ("sample", [unit(s) for s in samples]),
-                "chance": (
-                    "sample",
-                    [1 / len(s.choices) if s.choices else np.nan for s in samples],
-                ),
-            }
-        ).assign_attrs(failing.attrs() | _forms(samples))
+        return (
+            tight(whole)
+            .assign_coords(
+                {
+                    self.dimension: list(found),
+                    "category": ("sample", [s.category for s in samples]),
+                    "question": ("sample", [s.question for s in samples]),
+                    "gold": ("sample", [s.answer or "" for s in samples]),
+                    "picture": ("sample", [unit(s) for s in samples]),
+                    "chance": (
+                        "sample",
+                        [1 / len(s.choices) if s.choices else np.nan for s in samples],
+                    ),
+                }
+            )
+            .assign_attrs(failing.attrs() | _forms(samples))
+        )
 
 
 def _forms(samples: Sequence[Sample]) -> dict[str, str]:

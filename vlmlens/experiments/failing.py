@@ -30,6 +30,7 @@ class Failing:
     Args:
         names: what every sample is called.
         limit: how many may fail: a share below 1 (of which at least one sample), or a number.
+        count: how many are measured here; by default all of them.
 
     Attributes:
         errors: what each failed of, by its number.
@@ -39,8 +40,9 @@ class Failing:
         InputError: a limit that is none.
     """
 
-    def __init__(self, names: Sequence[str], limit: int | float):
-        self.names, self.limit = names, allowed(limit, len(names))
+    def __init__(self, names: Sequence[str], limit: int | float, count: int | None = None):
+        self.names, self.count = names, len(names) if count is None else count
+        self.limit = allowed(limit, self.count)
         self.errors: dict[int, Exception] = {}
         self.worked = False
 
@@ -62,7 +64,7 @@ class Failing:
         if not self.worked:
             raise first
         raise DataError(
-            f"{len(self.errors)} of {len(self.names)} samples failed, and max_failed allows "
+            f"{len(self.errors)} of {self.count} samples failed, and max_failed allows "
             f"{self.limit}: {said_of(self.listed())}; mend or leave out "
             "these samples, or allow more (max_failed=, --max-failed); what was finished is kept"
         ) from first
@@ -73,7 +75,7 @@ class Failing:
         Raises:
             VLMLensError: no sample is left; the first one's own error, where none ever worked.
         """
-        if self.errors and len(self.errors) == len(self.names):
+        if self.errors and len(self.errors) == self.count:
             self.stop()
         for each in self.listed():
             LOG.warning("sample %s failed and is left out: %s", each["id"], each["error"])

@@ -1,10 +1,7 @@
 """Tables as netCDF files: whole or not there at all, and the same when they are read back."""
 
 import json
-import os
 import re
-import socket
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,12 +10,12 @@ import numpy as np
 import xarray as xr
 
 from vlmlens.errors import DataError
+from vlmlens.store import whole
 
 #: Marks variables whose words are written escaped, since netCDF cannot hold them as they are.
 ESCAPED = "vlmlens_escaped"
 AWKWARD = re.compile("[\0\ud800-\udfff]")
 CODES = re.compile(r"\\(\\|x00|ud[89a-f][0-9a-f]{2})")
-DAY = 24 * 3600
 
 
 def read(path: Path) -> xr.Dataset:
@@ -62,65 +59,6 @@ def write(data: xr.Dataset, path: Path) -> Path:
         plain.to_netcdf(part, engine="h5netcdf")
 
     return whole(path, save)
-
-
-def whole(path: Path, save: Callable[[Path], Any]) -> Path:
-    """Let something write a file beside its place, and put it there once it is on the disk.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    part = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
-    try:
-        save(part)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-        _settle(path.parent)
-    except (OSError, RuntimeError) as error:  # HDF5 says of a full disk what it likes
-        said = getattr(error, "strerror", None) or error
-        raise DataError(
-            f"cannot write {path} ({said}); what was finished before is kept: make room or name "
-            "another folder, and run again"
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path} cannot hold this table: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return path
-
-
-def sweep_parts(folder: Path) -> None:
-    """Remove what processes that are no more left half written."""
-    for part in folder.glob(".*.part"):
-        *_, host, pid, _ = ("", *part.name.split("."))[-4:]
-        here = host in ("nc", socket.gethostname()) and pid.isdigit()
-        try:
-            old = time.time() - part.stat().st_mtime > DAY
-            if old if not here else not _runs(int(pid)):
-                part.unlink(missing_ok=True)
-        except OSError:  # somebody else's, or gone by now
-            continue
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
-def _settle(folder: Path) -> None:
-    """Have the disk know of a new name, where folders can be asked to."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _words(data: xr.Dataset, names: Iterable[str], change: Callable[[str], str]) -> xr.Dataset:

@@ -8,10 +8,10 @@ from typing import Any
 import xarray as xr
 
 from vlmlens.errors import DataError
-from vlmlens.experiments.files import whole, write
+from vlmlens.experiments.files import write
 from vlmlens.experiments.given import as_folder
-from vlmlens.experiments.store import make
 from vlmlens.identity import value
+from vlmlens.store import make, whole
 
 LOG = logging.getLogger(__name__)
 META = "meta.json"

@@ -8,8 +8,11 @@ import torch
 
 from vlmlens import identity
 from vlmlens.errors import DataError
+from vlmlens.interventions import Intervention
+from vlmlens.interventions import label as label_of
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
+from vlmlens.store import Condition
 
 #: Fields of a sample that are no part of what it is, or are looked at by themselves.
 OPEN = ("images", "source", "category", "groups")
@@ -18,11 +21,16 @@ OPEN = ("images", "source", "category", "groups")
 class Keys:
     """Keys of results of one model, as it is now, measured in one way.
 
-    The model, its weights, settings and processor, is looked at once, however many keys are made.
+    A result is one sample's, under one condition: a sample's key says what it is, a condition's
+    everything else. So neither the batch nor the other samples count. The model, its weights,
+    settings and processor, is looked at once, however many keys are made.
 
     Args:
         model: an open model.
         how: whatever else decides over a result: the measure, its settings, its own code.
+
+    Attributes:
+        base: what identifies the model and how it is measured.
 
     Raises:
         DataError: a hook of somebody's own is on, or something is known by its address alone.
@@ -36,28 +44,55 @@ class Keys:
                 "intervention, or run without a folder"
             )
         content = identity.Content(model.given_revision)
-        self._base = content.of((model, how, identity.versions(), _numerics()))
+        self.base = content.of((model, how, identity.versions(), _numerics()))
         self._own_code = content.own_code
+        self._told = {
+            "model": str(model.name),
+            "revision": model.given_revision,
+            "measure": str(how[0]),
+            "versions": identity.versions(),
+        }
         self._samples: dict[int, tuple[Any, str]] = {}
-        self._edits: dict[int, tuple[Any, str, bool]] = {}
+        self._keys: dict[tuple[Any, ...], bytes] = {}
+        self._conditions: dict[int, tuple[Any, Condition, bool, bool]] = {}
 
-    def of(self, samples: Sequence[Sample | None], more: Any = ()) -> str:
-        """The key of a result of some samples, under what else decides over it: their edits, say.
+    def condition(self, more: Any = (), label: str = "") -> Condition:
+        """What decides over a result beside its sample: the model, the measure, the edits.
+
+        Args:
+            more: the edits, or whatever else differs from one condition to the next.
+            label: what a person calls it.
+
+        Raises:
+            DataError: something that only its address tells from others.
+        """
+        return self._condition(more, label)[1]
+
+    def of(self, samples: Sequence[Sample | None], more: Any = (), at: int = 0) -> bytes:
+        """The key of a sample, or of several that are measured as one, under some edits.
+
+        Args:
+            samples: the sample; with others that it is compared with.
+            more: the edits.
+            at: its place in the batch, which counts where edits hold something of every sample of
+                a batch, as activations of another run.
 
         Raises:
             ImageError: a picture that cannot be read.
             DataError: something that only its address tells from others.
         """
-        if id(more) not in self._edits:
-            content = identity.Content()
-            self._edits[id(more)] = (more, content.of(more), content.own_code)
-        _, rest, own_code = self._edits[id(more)]
-        parts = [self._base, rest]
-        for sample in samples:
-            parts.append("" if sample is None else self.sample(sample))
-            if sample and (own_code or self._own_code):  # which may read them
-                parts.append(identity.value((sample.category, sample.groups)))
-        return identity.digest(*(p.encode("utf-8", "surrogatepass") for p in parts))[:24]
+        _, _, own_code, by_place = self._condition(more)
+        how = (own_code or self._own_code, at if by_place else None)
+        which = (*map(id, samples), *how)
+        if which not in self._keys:
+            parts = [str(how[1])]
+            for sample in samples:
+                parts.append("" if sample is None else self.sample(sample))
+                if sample and how[0]:  # which may read them
+                    parts.append(identity.value((sample.category, sample.groups)))
+            whole = identity.digest(*(p.encode("utf-8", "surrogatepass") for p in parts))
+            self._keys[which] = bytes.fromhex(whole[:24])
+        return self._keys[which]
 
     def sample(self, sample: Sample) -> str:
         """What identifies a sample: its words, its pixels, and its id, by which edits are drawn.
@@ -72,6 +107,21 @@ class Keys:
             made = identity.value((told, identity.scene(sample)))
             self._samples[id(sample)] = (sample, made)
         return self._samples[id(sample)][1]
+
+    def _condition(self, more: Any, label: str = "") -> tuple[Any, Condition, bool, bool]:
+        if id(more) not in self._conditions:
+            content = identity.Content()
+            parts = [self.base, content.of(more)]
+            key = identity.digest(*(part.encode("utf-8", "surrogatepass") for part in parts))[:24]
+            told = self._told | {"label": label, "edits": _words(more)}
+            made = (more, Condition(key, told), content.own_code, content.by_row)
+            self._conditions[id(more)] = made
+        return self._conditions[id(more)]
+
+
+def _words(more: Any) -> str:
+    some = isinstance(more, tuple) and all(isinstance(each, Intervention) for each in more)
+    return label_of(more) if some else str(more)
 
 
 def _numerics() -> tuple[Any, ...]:

@@ -12,7 +12,6 @@ from vlmlens.errors import InputError
 from vlmlens.experiments.effect_maps import effect_map, with_words
 from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.scores import Score, score_of
-from vlmlens.experiments.store import Store
 from vlmlens.experiments.units import Label, units
 from vlmlens.identity import unit
 from vlmlens.interventions import Intervention, PatchFrom
@@ -22,6 +21,7 @@ from vlmlens.model.reuse.prefill import common
 from vlmlens.positions import chosen
 from vlmlens.sample import Sample
 from vlmlens.select import Where
+from vlmlens.store import Condition, Store
 
 #: Cells between two looks at the clock and at the disk.
 CHUNK = 256
@@ -34,6 +34,34 @@ class Memory:
 
     clean: Prefill | None = None
     base: Prefill | None = None
+
+
+class KeptCells:
+    """Cells of a sweep in a store: a row is a pair and so many of its cells."""
+
+    def __init__(self, store: Store, keys: Keys):
+        self._store, self._keys = store, keys
+        self._chunks: dict[int, tuple[str, int, int]] = {}
+
+    def read(self, pair: "Pair", number: int) -> xr.Dataset | None:
+        """Some cells of a pair; None where they are not done."""
+        condition, key = self._place(pair, number)
+        found = self._store.read({"": (condition.key, [key])})[""]
+        return found[0][1].isel(sample=0) if found else None
+
+    def keep(self, pair: "Pair", number: int, cells: xr.Dataset) -> None:
+        """Keep some cells of a pair."""
+        condition, key = self._place(pair, number)
+        name = pair.clean.id or pair.clean.question
+        self._store.add(condition, [key], [name], cells.expand_dims("sample"))
+        if self._store.due:
+            self._store.flush()
+
+    def _place(self, pair: "Pair", number: int) -> tuple[Condition, bytes]:
+        chunk = self._chunks.setdefault(number, ("cells", number, CHUNK))
+        return self._keys.condition(chunk, "sweep"), self._keys.of(
+            (pair.clean, pair.corrupted), chunk
+        )
 
 
 @dataclass(frozen=True)
@@ -78,8 +106,7 @@ class Pair:
 
     def effects(
         self,
-        store: Store | None,
-        keys: Keys | None,
+        cells_of: "KeptCells | None",
         memory: Memory,
         advance: Any,
         normalized: bool,
@@ -91,14 +118,12 @@ class Pair:
         found: list[xr.Dataset] = []
         runs: tuple[Prefill, Prefill] | None = None
         for number, chunk in enumerate(chunks):
-            pair = self.clean, self.corrupted
-            key = "" if keys is None else keys.of(pair, ("cells", number, CHUNK))
-            kept = None if store is None else store.read(key)
+            kept = None if cells_of is None else cells_of.read(self, number)
             if kept is None:
                 runs = runs or self._runs(memory)
                 kept = self._chunk(chunk, *runs)
-                if store is not None:
-                    store.write(key, kept)
+                if cells_of is not None:
+                    cells_of.keep(self, number, kept)
             found.append(kept)
             advance(cost[number] / sum(cost))
         scores = np.concatenate([table["score"].values for table in found])

@@ -1,6 +1,7 @@
 """Sweeps: one small edit after another, each at the price of what it can change."""
 
 from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ from vlmlens.errors import DataError, InputError
 from vlmlens.experiments.effect_maps import joined
 from vlmlens.experiments.given import as_folder, as_model, as_samples
 from vlmlens.experiments.keys import Keys
-from vlmlens.experiments.pair import Memory, Pair
+from vlmlens.experiments.pair import KeptCells, Memory, Pair
 from vlmlens.experiments.scores import Score
-from vlmlens.experiments.store import Store
 from vlmlens.experiments.units import is_placed
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
 from vlmlens.select import Where
+from vlmlens.store import Store
 
 BAR = "{l_bar}{bar}| {n:.1f}/{total} pairs [{elapsed}<{remaining}]"
 
@@ -114,19 +115,20 @@ def sweep(
     second = [None] * len(first) if others is None else others
     if len(second) != len(first):
         raise InputError(f"{len(first)} clean samples and {len(second)} corrupted: one each")
-    store = keys = None
+    store = kept = None
     if folder is not None:
         store = Store(as_folder(folder))
         asked = (point, over, where, edit, score, system, *("nonfinite",) * allow_nonfinite)
         keys = Keys(model, "sweep", *asked)
         if barred := store.open():
             raise DataError(f"{barred}; name another folder")
+        kept = KeptCells(store, keys)
     tables, memory = [], Memory()
     bar = tqdm(total=len(first), desc=f"sweep {point}", bar_format=BAR, disable=not progress)
-    with model.reuse(), bar:
+    with model.reuse(), bar, nullcontext() if store is None else closing(store):
         for one, other in zip(first, second, strict=True):
             pair = Pair(model, one, other, point, over, where, edit, score, system, allow_nonfinite)
-            tables.append(pair.effects(store, keys, memory, bar.update, normalized))
+            tables.append(pair.effects(kept, memory, bar.update, normalized))
     return joined(tables)
 
 

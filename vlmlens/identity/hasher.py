@@ -20,11 +20,13 @@ class Hasher(ABC):
 
     Attributes:
         own_code: whether any of it was code that belongs to no installed library.
+        by_row: whether any of it may hold something of every sample of a batch: a tensor or an
+            array of two dimensions or more, that is no module's weight.
     """
 
     def __init__(self, revision: str = "", vocabulary: bool = True) -> None:
         self.revision, self.vocabulary = revision, vocabulary
-        self.own_code = False
+        self.own_code = self.by_row = False
         self._known: dict[int, str] = {}
         self._kept: list[Any] = []  # an id is an object's only while the object is there
         self._open: dict[int, int] = {}

@@ -56,6 +56,7 @@ def mapping(given: Any, content: Hasher) -> str:
 def array(given: np.ndarray | np.generic, content: Hasher) -> str:
     """An array of numpy: its dtype, its shape and every byte; objects one by one; a mask."""
     array = np.asarray(given)
+    content.by_row |= array.ndim > 1
     if array.dtype.hasobject:
         inside = content.joined("objects", *map(content.of, array.reshape(-1).tolist()))
     else:
@@ -76,12 +77,15 @@ def module(given: nn.Module, content: Hasher) -> str:
             held["_revision"],
         )
     state = {name: held for name, held in vars(given).items() if name not in MODULE_NOTES}
-    return content.joined(
+    by_row = content.by_row
+    made = content.joined(
         "module",
         code.class_(type(given), content),
         *content.named(state.items()),
         *content.named((f".{name}", part) for name, part in given._modules.items()),
     )
+    content.by_row = by_row  # weights are of no sample
+    return made
 
 
 def enum(given: Enum, content: Hasher) -> str:

@@ -25,6 +25,7 @@ def tensor(x: Tensor, content: Hasher) -> str:
         InputError: weights that are offloaded (``meta``), and nobody said which they are.
         DataError: a kind of tensor that does not show its values.
     """
+    content.by_row |= x.ndim > 1
     kind, notes = type(x), {k: v for k, v in vars(x).items() if k not in NOTES}
     x = x.detach()
     if x.is_meta:

@@ -36,6 +36,8 @@ class Content(Hasher):
 
     Attributes:
         own_code: whether any of it was code that belongs to no installed library.
+        by_row: whether any of it may hold something of every sample of a batch: a tensor or an
+            array of two dimensions or more, that is no module's weight.
     """
 
     def read(self, given: Any) -> str:

@@ -87,7 +87,10 @@ class HookedVLM(Running):
                 hf_model.to(place)
             except (RuntimeError, AssertionError) as error:
                 raise InputError(f"cannot put the model on device={device!r}: {error}") from error
-        return cls(hf_model, processor, str(model), zoo.revision(str(model), hf_model))
+        opened = cls(hf_model, processor, str(model), zoo.revision(str(model), hf_model))
+        given = {"device": device, "dtype": dtype, **options}
+        opened.opening = (str(model), tuple(given.items()))
+        return opened
 
     @checked
     @in_turn

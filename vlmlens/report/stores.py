@@ -34,9 +34,9 @@ def from_store(store: str | Path, path: str | Path | None = None) -> Path:
         raise DataError(f"there is no {store}: a store is a folder with {RESULTS}, or a .nc file")
     file = store if store.is_file() else store / RESULTS
     if not file.is_file():
-        cells = len(list(store.rglob("*.nc")))
-        found = f"{cells} finished cells, but no {RESULTS}" if cells else "no results"
-        advice = "run the experiment again: it reads what is done and joins it" if cells else ""
+        files = len(list(store.rglob("results-*.parquet")))
+        found = f"{files} files of finished results, but no {RESULTS}" if files else "no results"
+        advice = "run the experiment again: it reads what is done and joins it" if files else ""
         raise DataError(f"{store} holds {found}. {advice}".rstrip(". ") + ".")
     table = file.with_name(PSI)
     psi: xr.Dataset | None = read(table) if store.is_dir() and table.is_file() else None

@@ -55,6 +55,7 @@ class Wrapped(AsModule):
         self.__dict__["hf_model"] = hf_model
         self.processor, self.name, self.config = processor, name or config.model_type, config
         self._revision = revision
+        self.opening: tuple[Any, ...] = ()
         self.recognised = config.model_type not in FAMILIES
         known = FAMILIES.get(config.model_type)
         self.family: Family = known.around(config) if known else recognise(hf_model)

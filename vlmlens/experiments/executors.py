@@ -1,0 +1,158 @@
+"""Executors: who computes what is left of an experiment; all of them make the same table."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+from vlmlens.checks import shown, whole
+from vlmlens.errors import InputError
+from vlmlens.experiments.work import Step, Task, Work
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class HasMap(Protocol):
+    """Anything with ``map``: of ``concurrent.futures``, of MPI, of a cluster's own library."""
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any], /) -> Iterable[Any]:
+        """What the function makes of every item, in any order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Local:
+    """This process does everything, one batch after another."""
+
+    def share(self, batches: Sequence[T]) -> Sequence[T]:
+        """The batches that are computed here: all of them."""
+        return batches
+
+    def steps(self, work: Work, tasks: Iterable[Task]) -> Iterator[Step]:
+        """What is finished, as it is finished."""
+        for task in tasks:
+            yield from work.steps(task)
+
+
+@dataclass(frozen=True)
+class Shard(Local):
+    """This process does every n-th batch, beginning with batch i; no server is needed.
+
+    Batches are those of the whole experiment, so every pass is the same as if one process had done
+    them all, and all conditions of a sample are computed in one process. Run with all of 0/n to
+    n-1/n into one folder, and once more without a shard, which reads the whole table.
+
+    Attributes:
+        i: which share, from 0.
+        n: how many there are.
+
+    Raises:
+        InputError: no such share.
+
+    Examples:
+        >>> list(Shard(1, 3).share(range(7)))
+        [1, 4]
+    """
+
+    i: int
+    n: int
+
+    def __post_init__(self):
+        whole(self.n, "n", least=1)
+        whole(self.i, "i", 0, self.n - 1)
+
+    @classmethod
+    def of(cls, said: str, environment: Mapping[str, str] | None = None) -> "Shard":
+        """A share by what is said on the command line: ``"2/8"``, or ``"auto"``.
+
+        ``"auto"`` reads what Slurm's job arrays (``SLURM_ARRAY_TASK_ID``) or ``torchrun``
+        (``RANK``, ``WORLD_SIZE``) tell their processes.
+
+        Raises:
+            InputError: anything else, or neither is there.
+
+        Examples:
+            >>> Shard.of("2/8")
+            Shard(i=2, n=8)
+            >>> Shard.of("auto", {"RANK": "1", "WORLD_SIZE": "4"})
+            Shard(i=1, n=4)
+        """
+        if said != "auto":
+            found = re.fullmatch(r"(\d+)/(\d+)", said)
+            if not found:
+                raise InputError(f"shard {said!r}: say i/n, counted from 0, such as 0/4; or auto")
+            return cls(int(found[1]), int(found[2]))
+        told = os.environ if environment is None else environment
+        if "SLURM_ARRAY_TASK_ID" in told:
+            first, step = (int(told.get(f"SLURM_ARRAY_TASK_{w}", d)) for w, d in _SLURM)
+            count = int(told["SLURM_ARRAY_TASK_COUNT"])
+            return cls((int(told["SLURM_ARRAY_TASK_ID"]) - first) // step, count)
+        if "RANK" in told and "WORLD_SIZE" in told:
+            return cls(int(told["RANK"]), int(told["WORLD_SIZE"]))
+        raise InputError(
+            "shard auto: neither SLURM_ARRAY_TASK_ID nor RANK and WORLD_SIZE are set; say i/n"
+        )
+
+    def share(self, batches: Sequence[T]) -> Sequence[T]:
+        """Every n-th batch, beginning with batch i.
+
+        Raises:
+            InputError: there are fewer batches than shares, and none is this one's.
+        """
+        own = batches[self.i :: self.n]
+        if not own:
+            raise InputError(
+                f"shard {self.i}/{self.n}: there are {len(batches)} batches, and none is this "
+                "shard's; use fewer shards, or smaller batches"
+            )
+        return own
+
+    def samples(self, count: int, batch: int) -> list[int]:
+        """The numbers of the samples that are this share's.
+
+        Raises:
+            InputError: none is.
+        """
+        starts = self.share(range(0, count, batch))
+        return [row for start in starts for row in range(start, min(start + batch, count))]
+
+
+@dataclass(frozen=True)
+class Mapped(Local):
+    """Somebody's own executor: whatever has ``map``.
+
+    Attributes:
+        inner: such as ``concurrent.futures.ProcessPoolExecutor``. Its workers open the model by
+            its name; results come back here, where they are kept.
+    """
+
+    inner: HasMap
+
+    def steps(self, work: Work, tasks: Iterable[Task]) -> Iterator[Step]:
+        """What is finished, as it is finished."""
+        for steps in self.inner.map(work, tasks):
+            yield from steps
+
+
+#: What ``executor=`` takes: None is ``Local()``.
+Executor: TypeAlias = Local | HasMap | None
+_SLURM = (("MIN", "0"), ("STEP", "1"))
+
+
+def as_executor(given: Any) -> Local:
+    """An executor, of whatever has ``map``.
+
+    Raises:
+        InputError: what has none.
+    """
+    if given is None:
+        return Local()
+    if isinstance(given, Local):
+        return given
+    if callable(getattr(given, "map", None)) and not isinstance(given, type):
+        return Mapped(given)
+    raise InputError(
+        f"executor={shown(given)}: Local(), Shard(i, n) or anything with map(function, items)"
+    )

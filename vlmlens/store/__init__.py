@@ -1,0 +1,20 @@
+"""The store: finished results in one folder, as Parquet files that name their own checksums."""
+
+from vlmlens.store.atomic import make, sweep_parts, unwritable, whole
+from vlmlens.store.claims import Claims
+from vlmlens.store.rows import canonical, tight
+from vlmlens.store.shards import Shard
+from vlmlens.store.store import Condition, Store
+
+__all__ = [
+    "Claims",
+    "Condition",
+    "Shard",
+    "Store",
+    "canonical",
+    "make",
+    "sweep_parts",
+    "tight",
+    "unwritable",
+    "whole",
+]

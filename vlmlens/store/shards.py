@@ -1,0 +1,195 @@
+"""One file of the store: rows of one form, and in its footer what they mean.
+
+Its name is its checksum, so a file that is cut, changed or somebody else's does not answer to it,
+and a listing of the folder is the list of what is whole.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vlmlens.errors import DataError
+from vlmlens.identity import digest
+from vlmlens.store.atomic import whole
+
+#: The columns that are no variables: whose result a row is, and under which condition.
+SAMPLE, KEY, CONDITION = "sample", "vlmlens_key", "vlmlens_condition"
+#: What a file says of itself, and the layout that this is.
+META, FORMAT = b"vlmlens", 1
+KEY_BYTES = 12
+KEYS = pa.binary(KEY_BYTES)
+NAMES = "results-*.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """A file that was found whole.
+
+    Attributes:
+        path: where it lies.
+        form: what its rows hold, as JSON.
+        conditions: what its conditions are, by their keys.
+        failed: whether its rows say of what samples failed, in place of results.
+        keys: of its rows' samples.
+        codes: of its rows' conditions, as numbers in ``order``.
+        order: keys of conditions.
+        bytes: its size.
+    """
+
+    path: Path
+    form: str
+    conditions: Mapping[str, Mapping[str, Any]]
+    failed: bool
+    keys: pa.FixedSizeBinaryArray
+    codes: np.ndarray
+    order: Sequence[str]
+    bytes: int
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @cached_property
+    def _by_condition(self) -> dict[str, tuple[pa.Array, np.ndarray]]:
+        found = {}
+        for code, condition in enumerate(self.order):
+            rows = np.flatnonzero(self.codes == code)
+            found[condition] = self.keys.take(pa.array(rows)), rows
+        return found
+
+    def rows(self, condition: str, keys: pa.Array) -> np.ndarray:
+        """The row of each sample under a condition; -1 where it is not here."""
+        here = self._by_condition.get(condition)
+        if here is None:
+            return np.full(len(keys), -1)
+        own, rows = here
+        at = pc.index_in(keys, value_set=own).fill_null(-1).to_numpy()
+        return np.where(at >= 0, rows[at], -1) if len(rows) else np.full(len(keys), -1)
+
+    def keys_of(self, condition: str) -> pa.Array:
+        """The samples that it has under a condition."""
+        here = self._by_condition.get(condition)
+        return pa.array([], KEYS) if here is None else here[0]
+
+    def read(self) -> pa.Table:
+        """All of its rows.
+
+        Raises:
+            FileNotFoundError: it is gone, or no longer what it was.
+        """
+        try:
+            return _whole(self.path)[1].read()
+        except DataError as error:
+            raise FileNotFoundError(str(error)) from error
+
+
+@dataclass
+class Rows:
+    """Rows of one form that are not written yet.
+
+    Attributes:
+        form: theirs.
+        failed: whether they say of what samples failed.
+        tables: what was added, one after another.
+        conditions: what their conditions are.
+    """
+
+    form: str
+    failed: bool = False
+    tables: list[pa.Table] = field(default_factory=list)
+    conditions: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def add(
+        self,
+        condition: str,
+        told: Mapping[str, Any],
+        keys: Sequence[bytes],
+        ids: Sequence[str],
+        columns: Mapping[str, pa.Array],
+    ) -> None:
+        """Some samples' results under one condition."""
+        own = {
+            CONDITION: pa.DictionaryArray.from_arrays(
+                np.zeros(len(keys), dtype=np.int32), pa.array([condition])
+            ),
+            KEY: pa.array(keys, KEYS),
+            SAMPLE: pa.array([name.encode("utf-8", "backslashreplace").decode() for name in ids]),
+        }
+        self.tables.append(pa.table(own | dict(columns)))
+        self.conditions[condition] = told
+
+    def write(self, folder: Path) -> Path:
+        """All of it, as one file.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        table = pa.concat_tables(self.tables).unify_dictionaries().combine_chunks()
+        told = {
+            "format": FORMAT,
+            "form": self.form,
+            "failed": self.failed,
+            "conditions": self.conditions,
+        }
+        table = table.replace_schema_metadata({META: json.dumps(told, sort_keys=True)})
+        sink = pa.BufferOutputStream()
+        floats = [path for f in table.schema for path in _float_leaf(f)]
+        packed: Any = {
+            "use_dictionary": [f.name for f in table.schema if not _float_leaf(f)],
+            "use_byte_stream_split": floats,  # four fifths of what zstd alone leaves of floats
+        }
+        pq.write_table(table, sink, compression="zstd", **packed)
+        data = sink.getvalue()
+        path = folder / f"results-{digest(memoryview(data))[:24]}.parquet"
+        return whole(path, lambda part: part.write_bytes(data))
+
+
+def _float_leaf(column: pa.Field) -> list[str]:
+    kind, path = column.type, column.name
+    if pa.types.is_list(kind):
+        kind, path = kind.value_type, f"{path}.list.element"
+    return [path] if pa.types.is_floating(kind) else []
+
+
+def opened(path: Path) -> Shard:
+    """A file of the store, once it is known to be whole.
+
+    Raises:
+        DataError: it is damaged, not ours, or of another layout; says which.
+        FileNotFoundError: it is gone.
+    """
+    size, file = _whole(path)
+    told = json.loads((file.schema_arrow.metadata or {}).get(META, b"{}"))
+    if told.get("format") != FORMAT:
+        raise DataError(
+            f"{path} is of the store's layout {told.get('format')}, this vlmlens reads {FORMAT}"
+        )
+    whose = file.read([CONDITION, KEY])
+    conditions = pc.dictionary_encode(whose[CONDITION].combine_chunks().cast(pa.string()))
+    return Shard(
+        path,
+        told["form"],
+        told["conditions"],
+        told["failed"],
+        whose[KEY].combine_chunks(),
+        conditions.indices.to_numpy(),
+        conditions.dictionary.to_pylist(),
+        size,
+    )
+
+
+def _whole(path: Path) -> tuple[int, pq.ParquetFile]:
+    data = path.read_bytes()
+    if path.stem != f"results-{digest(data)[:24]}":
+        raise DataError(f"{path} is damaged, or not of this store")
+    try:
+        return len(data), pq.ParquetFile(pa.BufferReader(data))
+    except pa.ArrowException as error:
+        raise DataError(f"{path} is no Parquet file ({error})") from error
