@@ -12,12 +12,15 @@ from vlmlens.annotations import Checked
 from vlmlens.checks import allowed, texts
 from vlmlens.errors import InputError
 from vlmlens.experiments.cell import Cell, among
-from vlmlens.experiments.done import Done, Kept, Part
+from vlmlens.experiments.done import Done, Part
 from vlmlens.experiments.executors import Executor, as_executor
 from vlmlens.experiments.failing import Failing
 from vlmlens.experiments.given import as_batch, as_labelled, as_measure, as_model, as_samples
 from vlmlens.experiments.joining import along_samples
+from vlmlens.experiments.kept import Kept
+from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.measures import Measure
+from vlmlens.experiments.reads import saves_of
 from vlmlens.experiments.work import Work
 from vlmlens.identity import unit
 from vlmlens.interventions import Intervention
@@ -173,7 +176,8 @@ class Experiment(Checked):
         about = (self.samples, self.interventions, failing)
         if folder is None:
             return Done(*about)
-        return Kept(self.model, self.measure, folder, *about, batches)
+        keys = Keys(self.model, self.measure, saves_of(self.measure))
+        return Kept(keys, folder, *about, batches)
 
     def _batches(self) -> Iterator[range]:
         count = len(self.samples)
@@ -191,7 +195,7 @@ class Experiment(Checked):
         batches: Sequence[Sequence[int]],
     ) -> xr.Dataset:
         kept = [row for batch in batches for row in batch if row not in failing.errors]
-        tables = []
+        tables: list[xr.Dataset] = []
         for parts in found.values():
             measured = [row for rows, _ in parts for row in rows]
             table = along_samples([part for _, part in parts])
@@ -201,7 +205,7 @@ class Experiment(Checked):
                 at = {row: place for place, row in enumerate(measured)}
                 table = table.isel(sample=[at[row] for row in kept])
             tables.append(table.assign_coords(sample=[self.names[row] for row in kept]))
-        whole: xr.Dataset = xr.concat(
+        whole = xr.concat(
             tables,
             self.dimension,
             join="exact",

@@ -1,0 +1,194 @@
+"""Results in a folder: what is there is read, and the rest is computed and kept."""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from vlmlens.errors import DataError
+from vlmlens.experiments.done import Done, Part
+from vlmlens.experiments.failing import Failing, said
+from vlmlens.experiments.given import as_folder
+from vlmlens.experiments.identified import Identified
+from vlmlens.experiments.keys import Keys
+from vlmlens.experiments.work import Step, Task
+from vlmlens.interventions import Intervention
+from vlmlens.sample import Sample
+from vlmlens.store import Claims, Shard, Store
+
+#: Seconds between two looks at work that another process is doing.
+PATIENCE = 0.2
+
+
+class Kept(Done):
+    """Results as they come, in a folder.
+
+    Args:
+        keys: of the model and the measure.
+        folder: where results are kept.
+        samples: all of the experiment's.
+        interventions: by label.
+        failing: is told of samples that cannot be measured.
+        batches: the numbers of the samples that are measured here, batch by batch.
+
+    Raises:
+        DataError: a folder that cannot be; something that only its address tells from others.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        folder: Path | str,
+        samples: Sequence[Sample],
+        interventions: Mapping[str, tuple[Intervention, ...]],
+        failing: Failing,
+        batches: Sequence[Sequence[int]],
+    ):
+        super().__init__(samples, interventions, failing)
+        self._store = Store(as_folder(folder))
+        self._barred = self._store.open()
+        self._known = Identified(keys, samples, interventions, batches)
+        for row in self._known.places:  # every picture, before anything is computed
+            try:
+                self._known.look(row)
+            except Exception as error:  # whatever opening or drawing a picture stumbles over
+                failing.add(row, error)
+        self._unread = dict(failing.errors)
+        rows = [row for row in self._known.places if row not in self._unread]
+        self._wanted = {label: self._known.by_condition(label, rows) for label in interventions}
+        self._left_of = self._missing()
+        self._claims = Claims(self._store.folder)
+        self._ended: list[int] = []
+        self._later: list[Shard] = []
+
+    def tasks(self, batches: Sequence[Sequence[int]]) -> list[Task]:
+        """What is left to do of every batch.
+
+        Raises:
+            DataError: something is, and nothing can be written into the folder.
+        """
+        tasks = super().tasks(batches)
+        if tasks and self._barred:
+            raise DataError(f"{self._barred}, and results are missing there; name another folder")
+        return tasks
+
+    def claimed(self, tasks: Iterable[Task]) -> Iterator[Task]:
+        """The tasks that no other process is doing, when it comes to do them."""
+        waiting, idle = deque(tasks), 0
+        while waiting:
+            task = waiting.popleft()
+            if not self._claims.take(self._known.claim(task.batch, self._unread)):
+                waiting.append(task)
+                idle += 1
+                if idle >= len(waiting):  # nothing is left that nobody does
+                    self._write()  # and somebody may be waiting for what is done here
+                    time.sleep(PATIENCE)
+                    idle = 0
+                continue
+            idle = 0
+            self._later += self._store.refresh()
+            if task := self._still(task):
+                yield task
+
+    def take(self, step: Step) -> None:
+        """Keep what was finished, and write it when it is time.
+
+        Raises:
+            DataError: the disk is full, or the folder can no longer be written into.
+            VLMLensError: more samples failed than may.
+        """
+        if step.error is not None:
+            (row,) = step.rows
+            condition, key = (
+                self._known.condition(step.label, row),
+                self._known.key(step.label, row),
+            )
+            self._store.add_failed(condition, key, self.failing.names[row], said(step.error))
+        super().take(step)
+        if not step.label:
+            self._ended.append(step.batch)
+        if self._store.due:
+            self._write()
+
+    def parts(self) -> dict[str, list[Part]]:
+        """All results, by label, as they are read back.
+
+        Raises:
+            DataError: somebody took results away meanwhile.
+        """
+        self._write()
+        self._store.refresh()
+        asked = {
+            (label, condition): (condition, [self._known.key(label, row) for row in rows])
+            for label, by_condition in self._wanted.items()
+            for condition, rows in by_condition.items()
+        }
+        found: dict[str, list[Part]] = {label: [] for label in self.interventions}
+        for (label, condition), parts in self._store.read(asked).items():
+            rows = self._wanted[label][condition]
+            found[label] += [([rows[at] for at in places], table) for places, table in parts]
+        for label, parts in found.items():
+            parts.sort(key=lambda part: part[0][0])
+            there = {row for rows, _ in parts for row in rows}
+            if lost := set(self._known.places) - there - set(self.failing.errors):
+                raise DataError(
+                    f"{len(lost)} finished results of {label!r} are gone from "
+                    f"{self._store.folder}: run again, and they are computed anew"
+                )
+        return found
+
+    def close(self) -> None:
+        """Write what is not written yet, and let others have what is left."""
+        try:
+            self._write()
+        finally:
+            self._claims.close()
+
+    def _missing(self) -> dict[str, set[int]]:
+        missing: dict[str, set[int]] = {}
+        for label, by_condition in self._wanted.items():
+            missing[label] = set()
+            for condition, rows in by_condition.items():
+                keys = [self._known.key(label, row) for row in rows]
+                done = self._store.has(condition, keys)
+                missing[label] |= {rows[at] for at in np.flatnonzero(~done)}
+                self.failing.worked = self.failing.worked or bool(done.any())
+        return missing
+
+    def _left(self, batch: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        left = super()._left(batch)
+        left = {k: tuple(r for r in rows if r in self._left_of[k]) for k, rows in left.items()}
+        return {label: rows for label, rows in left.items() if rows}
+
+    def _still(self, task: Task) -> Task | None:
+        """What is left of a task, now that others may have done some of it."""
+        if not self._later:
+            return task
+        left = {
+            label: tuple(row for row in rows if not self._done_later(label, row))
+            for label, rows in task.left.items()
+        }
+        left = {label: rows for label, rows in left.items() if rows}
+        return self._task(task.batch, list(task.samples), left) if left else None
+
+    def _done_later(self, label: str, row: int) -> bool:
+        condition = self._known.condition(label, row).key
+        return bool(self._store.has(condition, [self._known.key(label, row)], self._later)[0])
+
+    def _keep(self, label: str, rows: Sequence[int], table: xr.Dataset) -> None:
+        at = {row: place for place, row in enumerate(rows)}
+        for own in self._known.by_condition(label, rows).values():
+            self._store.add(
+                self._known.condition(label, own[0]),
+                [self._known.key(label, row) for row in own],
+                [self.failing.names[row] for row in own],
+                table if len(own) == len(rows) else table.isel(sample=[at[row] for row in own]),
+            )
+
+    def _write(self) -> None:
+        self._store.flush()
+        self._claims.give_back(self._known.claim(batch, self._unread) for batch in self._ended)
+        self._ended.clear()
