@@ -6,6 +6,7 @@ from vlmlens.experiments.choosing import Choosing
 from vlmlens.experiments.diagnosis import Diagnosis, save
 from vlmlens.experiments.effects import causal_effects, compare, dose_effects
 from vlmlens.experiments.everything import diagnose_all, linear_table, shown
+from vlmlens.experiments.executors import Local, Shard
 from vlmlens.experiments.experiment import Experiment
 from vlmlens.experiments.files import read
 from vlmlens.experiments.folder import claim
@@ -32,11 +33,13 @@ __all__ = [
     "Diagnosing",
     "Diagnosis",
     "Experiment",
+    "Local",
     "Looking",
     "Measure",
     "Noise",
     "Probing",
     "Reciting",
+    "Shard",
     "Store",
     "blinded",
     "causal_effects",

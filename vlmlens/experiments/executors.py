@@ -24,7 +24,15 @@ class HasMap(Protocol):
 
 @dataclass(frozen=True)
 class Local:
-    """This process does everything, one batch after another."""
+    """This process does everything, one batch after another.
+
+    Example:
+        >>> look = vl.experiments.Probing(probes=(vl.probes.hidden_norms,))
+        >>> experiment = vl.experiments.Experiment(model, samples, look)
+        >>> table = experiment.run("results", executor=vl.experiments.Local())
+        >>> table.sizes["sample"]
+        4
+    """
 
     def share(self, batches: Sequence[T]) -> Sequence[T]:
         """The batches that are computed here: all of them."""
@@ -51,9 +59,15 @@ class Shard(Local):
     Raises:
         InputError: no such share.
 
-    Examples:
-        >>> list(Shard(1, 3).share(range(7)))
-        [1, 4]
+    Example:
+        >>> look = vl.experiments.Probing(probes=(vl.probes.hidden_norms,))
+        >>> experiment = vl.experiments.Experiment(model, samples, look, batch=1)
+        >>> for i in range(2):
+        ...     share = experiment.run("results", executor=vl.experiments.Shard(i, 2))
+        >>> share["sample"].values.tolist() == [samples[1].id, samples[3].id]
+        True
+        >>> experiment.run("results").sizes["sample"]
+        4
     """
 
     i: int
@@ -73,10 +87,10 @@ class Shard(Local):
         Raises:
             InputError: anything else, or neither is there.
 
-        Examples:
-            >>> Shard.of("2/8")
+        Example:
+            >>> vl.experiments.Shard.of("2/8")
             Shard(i=2, n=8)
-            >>> Shard.of("auto", {"RANK": "1", "WORLD_SIZE": "4"})
+            >>> vl.experiments.Shard.of("auto", {"RANK": "1", "WORLD_SIZE": "4"})
             Shard(i=1, n=4)
         """
         if said != "auto":

@@ -52,6 +52,22 @@ class Store:
 
     Args:
         folder: where; made by ``open``.
+
+    Example:
+        >>> import xarray as xr
+        >>> from pathlib import Path
+        >>> from vlmlens.store import Condition
+        >>> store, condition = vl.experiments.Store(Path("results")), Condition("a1b2")
+        >>> store.open()
+        ''
+        >>> table = xr.Dataset({"correct": ("sample", [1.0, 0.0])})
+        >>> store.add(condition, [bytes(12), bytes([1] * 12)], ["q0", "q1"], table)
+        >>> store.flush()
+        >>> [shard.path.suffix for shard in store.refresh()]
+        ['.parquet']
+        >>> found = store.read({"mine": ("a1b2", [bytes([1] * 12)])})["mine"]
+        >>> [(places, table.correct.values.tolist()) for places, table in found]
+        [([0], [0.0])]
     """
 
     def __init__(self, folder: Path):
