@@ -13,6 +13,7 @@ from torch import Tensor
 from vlmlens.annotations import Checked, settle
 from vlmlens.checks import shown, whole, word
 from vlmlens.errors import InputError, UnknownPointError
+from vlmlens.identity.tensors import as_bytes
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Positions
 from vlmlens.positions.selection import SETTLED
@@ -194,5 +195,5 @@ def two_models(one: str, other: str) -> bool:
 
 def contents(x: Tensor) -> str:
     """A hash of a tensor's dtype, shape and every bit of it, wherever it lies."""
-    flat = x.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    flat = as_bytes(x.detach().cpu()).numpy()
     return hashlib.sha256(f"{x.dtype} {tuple(x.shape)}".encode() + flat.tobytes()).hexdigest()

@@ -17,6 +17,7 @@ import xarray as xr
 from torch import nn
 
 import vlmlens as vl
+from vlmlens.cache import contents
 from vlmlens.errors import DataError
 from vlmlens.identity import value
 
@@ -265,6 +266,22 @@ def test_a_tensor_is_read_anew_however_it_was_written_into(write):
     before = value(layer)
     write(layer.weight)
     assert value(layer) != before
+
+
+@pytest.mark.parametrize(
+    ("plain", "ways"),
+    [
+        (torch.ones(1), (torch.ones(3)[::3], torch.ones(1).as_strided((1,), (0,)))),
+        (torch.ones(1, 1), (torch.ones(4, 2)[::4, ::2], torch.ones(1).as_strided((1, 1), (0, 0)))),
+        (torch.ones(2, 3), (torch.ones(3, 2).T, torch.ones(1).expand(2, 3))),
+        (torch.ones(0), (torch.ones(3)[3::2],)),
+    ],
+    ids=["one number", "one by one", "several", "none"],
+)
+def test_a_tensor_is_known_by_its_numbers_however_they_lie(plain, ways):
+    for own in ways:
+        assert value(own) == value(plain)
+        assert contents(own) == contents(plain)
 
 
 def test_a_value_that_holds_itself_ends():

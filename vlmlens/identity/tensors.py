@@ -62,8 +62,16 @@ def _bits(x: Tensor, content: Hasher) -> list[str]:
     if x.layout is not torch.strided:
         whole = x.to_sparse_coo().coalesce()
         return [part for t in (whole.indices(), whole.values()) for part in _bits(t, content)]
-    flat = x.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+    flat = as_bytes(x.resolve_conj().resolve_neg())
     pieces: list[Any] = [
         flat[start : start + PIECE].cpu().numpy().data for start in range(0, len(flat), PIECE)
     ]
     return [digest(*pieces)]
+
+
+def as_bytes(x: Tensor) -> Tensor:
+    """Every byte of a dense tensor, one after the other, on its device.
+
+    One number may have any stride and be contiguous all the same, which ``view`` does not accept.
+    """
+    return x.contiguous().as_strided((x.numel(),), (1,)).view(torch.uint8)
