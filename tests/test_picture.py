@@ -30,7 +30,7 @@ def stored(tmp_path, ending, orientation):
     return path
 
 
-@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tiff", "avif", "mpo"])
 @pytest.mark.parametrize("orientation", ROTATIONS)
 def test_every_orientation_stands_upright(tmp_path, ending, orientation):
     path = stored(tmp_path, ending, orientation)
@@ -149,6 +149,7 @@ def ways(folder):
         "array of another library": xr.DataArray(COLOURS),
         "array of floats": COLOURS / 255,
         "array of 16 bits": COLOURS.astype(np.uint16) * 257,
+        "array of the other byte order": COLOURS.astype(">u2") * 257,
         "array with alpha": np.dstack([COLOURS, np.full((6, 10), 255, np.uint8)]),
         "array, channels first": COLOURS.transpose(2, 0, 1),
         "tensor": tensor,
@@ -158,6 +159,7 @@ def ways(folder):
         "function": lambda: image,
         "function giving an array": lambda: COLOURS,
         "struct of bytes": {"bytes": data, "path": "elsewhere.png"},
+        "struct of an array of bytes": {"bytes": np.frombuffer(data, np.uint8), "path": None},
         "struct of a path": {"bytes": None, "path": str(path)},
         "struct of a path from home": {"path": f"~/{path.name}"},
         "base64": "data:image/png;base64," + base64.b64encode(data).decode(),
@@ -189,6 +191,12 @@ def test_where_both_orders_would_fit_arrays_end_with_channels_and_tensors_begin_
     assert open_picture(torch.zeros(3, 5, 4, dtype=torch.uint8)).size == (4, 5)
 
 
+def closed():
+    file = BytesIO(b"no more")
+    file.close()
+    return file
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [
@@ -208,6 +216,9 @@ def test_where_both_orders_would_fit_arrays_end_with_channels_and_tensors_begin_
         np.full((4, 4), 1.5),
         np.array("a"),
         torch.zeros(3, dtype=torch.uint8),
+        torch.zeros(3, 8, 8, device="meta"),
+        torch.zeros(3, 8, 8).to_sparse(),
+        closed(),
         lambda: None,
         "nowhere.png",
         "~/nowhere.png",

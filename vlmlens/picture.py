@@ -65,15 +65,19 @@ def fixed(picture: Picture) -> Image.Image | str | Path | Callable[[], Any]:
         return Encoded(bytes(picture), f"given as {len(picture)} bytes")
     if isinstance(picture, Mapping) and {"bytes", "path"} & set(picture):
         data, path = picture.get("bytes"), picture.get("path")
-        if data:
+        if data is not None and len(data):
             return Encoded(bytes(data), str(path or f"given as {len(data)} bytes"))
         if path:
             return fixed(path)
         raise ImageError("a picture's 'bytes' and 'path' are both empty")
     if hasattr(picture, "read"):
-        if picture.seekable():
-            picture.seek(0)
-        return Encoded(_as_bytes(picture.read()), str(getattr(picture, "name", "an open file")))
+        name = str(getattr(picture, "name", "an open file"))
+        try:
+            if picture.seekable():
+                picture.seek(0)
+            return Encoded(_as_bytes(picture.read()), name)
+        except (ValueError, OSError) as error:  # it was closed, say
+            raise ImageError(f"cannot read {name}: {error}") from error
     if hasattr(picture, "detach"):  # torch's, which has no place down here
         if getattr(picture, "is_meta", False) or "strided" not in str(picture.layout):
             raise ImageError("a tensor on meta or a sparse one is no picture: pass dense pixels")
@@ -166,7 +170,7 @@ def of_pixels(pixels: np.ndarray, *, channels_first: bool = False) -> Image.Imag
         )
     if array.dtype == bool:
         array = array * np.uint8(255)
-    elif array.dtype == np.uint16:
+    elif array.dtype.kind == "u" and array.itemsize == 2:  # of either byte order
         array = (array >> 8).astype(np.uint8)
     elif np.issubdtype(array.dtype, np.floating) and array.min() >= 0 and array.max() <= 1:
         array = np.round(array * 255).astype(np.uint8)
