@@ -168,7 +168,7 @@ def test_all_rows_that_cannot_be_used_are_told_at_once(folder, ending):
 
 
 @pytest.mark.parametrize("ending", WRITERS)
-@pytest.mark.parametrize("answer", ["", None])
+@pytest.mark.parametrize("answer", ["", None, "nan", "NaN", "NULL", "<NA>"])
 def test_an_empty_answer_is_one_that_nobody_knows(folder, ending, answer):
     path = folder / f"mine{ending}"
     path.write_bytes(WRITERS[ending](changed(answer=answer)))

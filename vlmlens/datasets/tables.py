@@ -20,6 +20,8 @@ LETTERS = Prompt(
     "{question}\n{options}\nAnswer with the option's letter from the given choices directly.",
     answer="{letter}",
 )
+#: What programs write in the place of an answer that nobody knows.
+UNKNOWN = ("nan", "null", "<na>")
 #: So many rows that cannot be used are told; of more, how many there are.
 TOLD = 10
 
@@ -97,6 +99,8 @@ class _Asked:
             raise DataError(f"{where} has an empty {'question' if images else 'image'}; fill it in")
         options = options_of([row.get(letter) for letter in known.letters], where)
         choices = options or choices_of(row.get(fields.get("choices", "")), where)
+        if answer.casefold() in UNKNOWN and answer not in choices:
+            answer = ""
         right = right_choice(answer, choices) if answer and choices else None
         if answer and choices and right is None:
             raise DataError(f"{where}: the answer {answer!r} is none of the choices {choices}")
