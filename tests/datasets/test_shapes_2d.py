@@ -1,3 +1,4 @@
+import math
 import pickle
 import re
 from collections import Counter
@@ -19,7 +20,7 @@ from vlmlens.datasets.shapes import (
     random_scene,
     shapes_2d,
 )
-from vlmlens.datasets.shapes.scene import MARGIN
+from vlmlens.datasets.shapes.scene import MARGIN, SHAPES
 from vlmlens.errors import DataError, UnknownNameError
 
 TOWARDS = {
@@ -213,6 +214,27 @@ def test_pictures_hold_each_colour_at_its_shapes_centre(drawn):
         assert picture.getpixel((0, 0)) == (245, 245, 245)
         for s in sample.images[0].scene.shapes:
             assert picture.getpixel((int(96 * s.x), int(96 * s.y))) == COLORS[s.color]
+
+
+#: The area of a shape of radius 1, and whether it looks the same upside down.
+AREAS = {
+    "circle": (math.pi, True),
+    "square": (1.7**2, True),
+    "cross": (2 * 2 * 0.68 - 0.68**2, True),
+    "diamond": (2.0, True),
+    "triangle": (3 * math.sqrt(3) / 4, False),
+    "star": (10 * 0.42 * math.sin(math.pi / 5) / 2, False),
+}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_shapes_have_the_area_and_the_symmetry_that_their_names_say(kind):
+    area, upright = AREAS[kind]
+    seen = np.asarray(Scene((Shape(kind, "red", 0.5, 0.5, 0.4),)).draw(200))
+    inside = np.abs(seen.astype(int) - COLORS["red"]).sum(-1) < 60
+    assert inside.sum() == pytest.approx(area * 80**2, rel=0.03)
+    assert (inside != inside[:, ::-1]).mean() < 0.01
+    assert ((inside != inside[::-1]).mean() < 0.01) == upright
 
 
 def test_samples_are_values():

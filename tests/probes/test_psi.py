@@ -75,6 +75,13 @@ def test_overall_comes_first_and_then_each_category():
     assert found["psi_low"].sel(category="side") == alone["psi_low"].sel(category="overall")
 
 
+def test_a_category_called_overall_is_not_taken_for_all_samples():
+    category = ["overall", "overall", "x", "x"]
+    found = psi_of(table([1, 1, 0, 1], [0, 1, 0, 0], category=category))
+    assert found["category"].values.tolist() == ["overall", "overall (category)", "x"]
+    assert found["n"].values.tolist() == [4, 2, 2]
+
+
 def test_without_categories_there_is_only_overall():
     for coords in ({}, {"category": ["", "", "", ""]}):
         found = psi_of(table([1, 1, 1, 0], [0, 0, 1, 0], **coords))

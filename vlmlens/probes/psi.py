@@ -143,12 +143,17 @@ def position_sensitivity_index(
 
 
 def groups_of(values: xr.DataArray) -> dict[str, np.ndarray]:
-    """``"overall"`` and every category that samples name: which samples are in it."""
+    """``"overall"`` and every category that samples name: which samples are in it.
+
+    A category of that very name is ``"overall (category)"``.
+    """
     size = values.sizes["sample"]
     names = [str(c) for c in values["category"].values] if "category" in values.coords else []
     groups = {OVERALL: np.ones(size, dtype=bool)}
     for name in sorted(set(names) - {""}):
-        groups[name] = np.array([c == name for c in names])
+        groups[f"{name} (category)" if name == OVERALL else name] = np.array(
+            [c == name for c in names]
+        )
     return groups
 
 

@@ -236,4 +236,25 @@ NUMBERS: tuple[Fault, ...] = (
         "if self.processors and False:",
         ("model/decoding/test_choosing.py::test_tokens_are_transformers_own",),
     ),
+    Fault(
+        "a category called overall is taken for all samples",
+        "probes/psi.py",
+        'f"{name} (category)" if name == OVERALL else name',
+        "name",
+        ("probes/test_psi.py::test_a_category_called_overall_is_not_taken_for_all_samples",),
+    ),
+    Fault(
+        "a number is cut where letters follow it",
+        "graders/words.py",
+        r"(?:\d++(?:[.,:/-]\d++)*+|\.\d++)",
+        r"(?:\d+(?:[.,:/-]\d+)*|\.\d+)",
+        ("graders/test_phrasings.py::test_a_number_is_that_number_in_all_writings",),
+    ),
+    Fault(
+        "what is thought aloud is an answer",
+        "graders/words.py",
+        '_THOUGHT.sub(" ", unicodedata.normalize("NFKC", text))',
+        'unicodedata.normalize("NFKC", text)',
+        ("graders/test_phrasings.py::test_one_letter_is_said",),
+    ),
 )

@@ -362,4 +362,22 @@ PLACES: tuple[Fault, ...] = (
         "(id(sample), 0)",
         ("model/reuse/test_reuse.py::test_a_picture_that_is_painted_over_is_seen_anew",),
     ),
+    Fault(
+        "a cross has one bar",
+        "datasets/shapes/scene.py",
+        "pen.rectangle((x - arm, y - r, x + arm, y + r), fill=fill)",
+        "pen.rectangle((x - arm, y - r, x + arm, y - r), fill=fill)",
+        (
+            "datasets/test_shapes_2d.py::test_shapes_have_the_area_and_the_symmetry_that_their_names_say",
+        ),
+    ),
+    Fault(
+        "pictures of a file written anew go with the old questions",
+        "datasets/reading/pictures.py",
+        "if not self.path.is_file() or state_of(self.path) != self.state:",
+        "if not self.path.is_file():",
+        (
+            "datasets/test_read_table.py::test_pictures_of_a_file_written_anew_are_not_shown_with_the_old_questions",
+        ),
+    ),
 )
