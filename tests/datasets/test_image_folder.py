@@ -178,6 +178,16 @@ def test_an_image_is_checked_behind_its_header_too(folder):
         image_folder(folder)
 
 
+def test_an_image_with_a_wrong_checksum_is_refused(folder):
+    data, path = bytearray((folder / "b.png").read_bytes()), folder / "d.png"
+    at = data.index(b"IDAT")
+    data[at + 4 + int.from_bytes(data[at - 4 : at])] ^= 1
+    path.write_bytes(data)
+    Image.open(path).load()  # Pillow does not look at it
+    with pytest.raises(ImageError, match=r"d\.png is no readable image .*checksum"):
+        image_folder(folder)
+
+
 def test_folders_that_hold_nothing_say_what_to_do(tmp_path):
     with pytest.raises(DataError, match=r"no images \(png jpg .*questions\.csv.*put some there"):
         image_folder(tmp_path)
