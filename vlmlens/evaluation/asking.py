@@ -16,7 +16,7 @@ from vlmlens.errors import DataError, ImageError, InputError
 from vlmlens.evaluation.conditions import CLEAN, TEXT_ONLY, Condition, Edits
 from vlmlens.evaluation.sets import Questions
 from vlmlens.experiments import Answering, Choosing, Experiment, Measure, blinded
-from vlmlens.experiments.recipes import likelihood_form
+from vlmlens.experiments.permuting import likelihood_form
 from vlmlens.identity import unit
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample

@@ -19,7 +19,7 @@ from vlmlens.evaluation.regrading import LIKELIHOOD, graded, weighed
 from vlmlens.evaluation.sets import Questions, rule_of
 from vlmlens.evaluation.tables import Sheet, difference_table, metric_table, psi_table
 from vlmlens.experiments.diagnosis import versions
-from vlmlens.experiments.recipes import SCORING, likelihood_form
+from vlmlens.experiments.permuting import SCORING, likelihood_form
 from vlmlens.graders import Rule
 from vlmlens.model import HookedVLM
 from vlmlens.picture import at_home

@@ -1,11 +1,12 @@
 """The table: samples x interventions x measures, resumable."""
 
 from vlmlens.experiments.blind import Blank, Noise, blinded, control_table, controls
+from vlmlens.experiments.by_patch import linear_table, shown
 from vlmlens.experiments.cell import Cell
 from vlmlens.experiments.choosing import Choosing
 from vlmlens.experiments.diagnosis import Diagnosis, save
 from vlmlens.experiments.effects import causal_effects, compare, dose_effects
-from vlmlens.experiments.everything import diagnose_all, linear_table, shown
+from vlmlens.experiments.everything import diagnose_all
 from vlmlens.experiments.executors import Local, Shard
 from vlmlens.experiments.experiment import Experiment
 from vlmlens.experiments.files import read
@@ -19,7 +20,8 @@ from vlmlens.experiments.measures import (
     Probing,
     Reciting,
 )
-from vlmlens.experiments.recipes import diagnose, permutation_test, refuse_unscored
+from vlmlens.experiments.permuting import permutation_test, refuse_unscored
+from vlmlens.experiments.recipes import diagnose
 from vlmlens.experiments.summary import summarise
 from vlmlens.experiments.sweeps import sweep
 from vlmlens.store import Store

@@ -1,190 +1,26 @@
-"""Whole experiments by name: the paper's permutation test, and the diagnosis of a model."""
+"""The diagnosis of a model: what it answers, shuffled or not, and what goes on inside."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
 
 from vlmlens.annotations import checked
-from vlmlens.checks import allowed, number, one_of, whole
-from vlmlens.errors import DataError, InputError
-from vlmlens.experiments.choosing import FORMS, Choosing
+from vlmlens.checks import allowed, number, whole
 from vlmlens.experiments.diagnosis import Diagnosis, psi_of, versions
-from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
+from vlmlens.experiments.experiment import MAX_FAILED, Experiment
 from vlmlens.experiments.failing import failed, left
 from vlmlens.experiments.folder import claim
 from vlmlens.experiments.given import as_model, as_samples
-from vlmlens.experiments.measures import Answering, Diagnosing, Measure
-from vlmlens.interventions import Intervention, PermuteVision
+from vlmlens.experiments.measures import Diagnosing
+from vlmlens.experiments.permuting import MOST, permutation_test, refuse_unscored, run_shown
 from vlmlens.model import HookedVLM
-from vlmlens.probes.graded import UNANSWERED
 from vlmlens.probes.psi import ORIGINAL
 from vlmlens.sample import Sample, with_answers_known
-
-#: More shuffles than this nobody means.
-MOST = 10**6
-SCORING = ("greedy", "likelihood", *(f"likelihood:{form}" for form in FORMS))
-REFERENCES = ("gold", "own")
-
-
-@checked
-def permutation_test(
-    model: HookedVLM,
-    samples: Sequence[Sample],
-    *,
-    permutations: int = 5,
-    scoring: str = "greedy",
-    max_new_tokens: int = 8,
-    system: str | None = None,
-    reference: str | None = None,
-    allow_nonfinite: bool = False,
-    batch: int = 32,
-    folder: Path | str | None = None,
-    progress: bool = True,
-    max_failed: int | float = MAX_FAILED,
-    names: Sequence[str] = (),
-) -> xr.Dataset:
-    """Ask every question about intact images and about shuffled ones.
-
-    Permutation k of a sample depends on k and the sample alone: results do not change with the
-    batch size or the order of the samples.
-
-    Args:
-        model: an open model.
-        samples: questions with right answers. One without is asked, but not graded: its
-            ``correct`` is NaN, the attribute ``unanswered`` names it, and accuracies are over
-            the others.
-        permutations: how many shuffles of every image.
-        scoring: ``"greedy"`` grades what the model says by a fixed rule; ``"likelihood"`` takes
-            the choice that it finds likeliest, by the sum of log p, or in another of the forms of
-            ``Choosing``: ``"likelihood:per-token"``, ``"likelihood:per-byte"``,
-            ``"likelihood:calibrated"``.
-        max_new_tokens: the length of an answer at most.
-        system: a system prompt.
-        reference: ``"gold"`` grades by the samples' answers; ``"own"`` takes what the model says
-            of the intact image for the right answer of EVERY sample: ``correct`` then is whether
-            shuffling keeps the answer, not whether it is right. By default ``"own"`` only where
-            no sample has an answer. The attribute ``reference`` says which.
-        allow_nonfinite: go on where activations are NaN or infinite; otherwise such a sample is
-            refused, with the first point that is.
-        batch: samples a pass.
-        folder: keeps finished cells, so that a second call goes on where the first stopped.
-        progress: show a bar.
-        max_failed: how many samples may fail, as in ``Experiment``.
-        names: what results call the samples, as there.
-
-    Returns:
-        ``answer``, ``correct`` and ``log_prob`` over (permutation, sample).
-
-    Raises:
-        InputError: an unknown ``scoring`` or ``reference``.
-        DataError: answers that are needed and not there.
-
-    Source:
-        Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
-
-    Example:
-        >>> found = vl.experiments.permutation_test(
-        ...     model, samples, permutations=1, max_new_tokens=2, progress=False
-        ... )
-        >>> found.permutation.values.tolist()
-        ['original', 'seed 0']
-        >>> found.correct.sel(permutation="original").values.tolist()
-        [1.0, 1.0, 1.0, 1.0]
-    """
-    as_model(model)
-    samples = with_answers_known(as_samples(samples))
-    whole(permutations, "permutations", 1, MOST)
-    reference = refuse_unscored(samples, scoring, reference)
-    answered = sum(sample.answer is not None for sample in samples)
-    options: Any = {"system": system, "allow_nonfinite": allow_nonfinite}
-    measure: Measure = Answering(max_new_tokens=max_new_tokens, **options)
-    if form := likelihood_form(scoring):
-        measure = Choosing(form=form, **options)
-    before = []
-    if reference == "own":
-        blank = [replace(sample, answer=None, choices=()) for sample in samples]
-        names = tuple(names) or named(blank)
-        first = Experiment(model, blank, measure, batch=batch, max_failed=max_failed, names=names)
-        own = _run(first, folder, progress, "own answers")
-        before, max_failed = failed(own), allowed(max_failed, len(blank)) - len(failed(own))
-        blank, names = left(blank, names, own)
-        said = own["answer"].sel(intervention=ORIGINAL).values
-        samples = [replace(s, answer=str(a)) for s, a in zip(blank, said, strict=True)]
-        measure = Answering(max_new_tokens=max_new_tokens, own=True, **options)
-    experiment = Experiment(
-        *(model, samples, measure, shuffles(permutations), "permutation", batch),
-        *(max_failed, names),
-    )
-    table = _run(experiment, folder, progress, "permutations")
-    if failures := before + failed(table):
-        table.attrs["failures"] = json.dumps(failures)
-    table.attrs |= {"reference": reference, "scoring": scoring, "answered": answered}
-    table["correct"].attrs["reference"] = reference
-    without = table["correct"].isnull().any("permutation")
-    if bool(without.any()):
-        names = [str(name) for name in table["sample"].values[without.values]]
-        table.attrs[UNANSWERED] = json.dumps(names)
-    return table
-
-
-def refuse_unscored(samples: Sequence[Sample], scoring: str, reference: str | None) -> str:
-    """What answers are held against, once it is known that every sample can be scored so.
-
-    Raises:
-        InputError: an unknown ``scoring`` or ``reference``, or one that the samples do not allow.
-        DataError: a sample without the choices that likelihood scoring takes.
-
-    Example:
-        >>> vl.experiments.refuse_unscored(samples, "greedy", None)
-        'gold'
-        >>> vl.experiments.refuse_unscored([vl.Sample("What is this?")], "greedy", None)
-        'own'
-    """
-    one_of(scoring, "scoring", SCORING)
-    if likelihood_form(scoring):
-        Choosing.places(samples)
-    return _reference(samples, reference, scoring)
-
-
-def likelihood_form(scoring: str) -> str:
-    """Which form of likelihood a way to score names; empty for what is said."""
-    way, _, form = scoring.partition(":")
-    return (form or "sum") if way == "likelihood" else ""
-
-
-def _reference(samples: Sequence[Sample], asked: str | None, scoring: str) -> str:
-    """What answers are held against: gold, unless none is known or the model's own are asked for.
-
-    Raises:
-        InputError: an unknown reference, or own answers of a model that only chooses.
-        DataError: no sample has an answer, where one is needed.
-    """
-    if asked is not None:
-        one_of(asked, "reference", REFERENCES)
-    known = any(sample.answer is not None for sample in samples)
-    chosen = bool(likelihood_form(scoring))
-    found = asked or ("gold" if known or chosen else "own")
-    if found == "own" and chosen:
-        raise InputError("own answers are what the model says: scoring='greedy'")
-    if found == "gold" and not known:
-        raise DataError(
-            f"none of the {len(samples)} samples has a right answer: give answers, or measure "
-            "against the model's own (reference='own', scoring='greedy')"
-        )
-    return found
-
-
-def shuffles(permutations: int) -> dict[str, tuple[Intervention, ...]]:
-    """Nothing, and then one free permutation of every image's tokens for each seed."""
-    edits: dict[str, tuple[Intervention, ...]] = {ORIGINAL: ()}
-    return edits | {f"seed {k}": (PermuteVision(seed=k),) for k in range(permutations)}
 
 
 @checked
@@ -244,15 +80,10 @@ def diagnose(
     whole(permutations, "permutations", 1, MOST)
     number(delta, "delta")
     if look is None:
-        look = Diagnosing(
-            system=system,
-            max_new_tokens=max_new_tokens,
-            delta=delta,
-            allow_nonfinite=allow_nonfinite,
-        )
+        look = Diagnosing(system, max_new_tokens, delta, allow_nonfinite=allow_nonfinite)
     cells = None if folder is None else claim(folder, str(model.name)) / "cells"
     first = Experiment(model, samples, look, batch=batch, max_failed=max_failed)
-    looked = _run(first, cells, progress, "looking inside")
+    looked = run_shown(first, cells, progress, "looking inside")
     samples, names = left(first.samples, first.names, looked)
     asked = permutation_test(
         model,
@@ -269,39 +100,34 @@ def diagnose(
         max_failed=allowed(max_failed, len(first.samples)) - len(failed(looked)),
         names=names,
     )
-    looked = looked.sel(intervention=ORIGINAL, drop=True).drop_vars("gold")
-    looked = looked.sel(sample=asked["sample"])
-    failures = failed(looked, asked)
-    results = asked.transpose("sample", ...).merge(looked, join="exact", compat="override")
-    results.attrs = {
-        "model": model.name,
-        "revision": model.revision,
-        "attention": model.attention,
-        "dtype": str(model.hf_model.dtype),
-        "delta": delta,
-        "permutations": permutations,
-        "seed": seed,
-        **asked.attrs,
+    about = {"delta": delta, "permutations": permutations, "seed": seed}
+    results = _together(asked, looked, _about(model) | about)
+    results.attrs |= {
         "vision_tokens": int(np.prod(_grid(model, samples[0]))),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": json.dumps(versions()),
     }
-    if failures:
+    if failures := failed(looked, asked):
         results.attrs["failures"] = json.dumps(failures)
     return Diagnosis(results, psi_of(results, seed=seed))
 
 
+def _about(model: HookedVLM) -> dict[str, Any]:
+    return {
+        "model": model.name,
+        "revision": model.revision,
+        "attention": model.attention,
+        "dtype": str(model.hf_model.dtype),
+    }
+
+
+def _together(asked: xr.Dataset, looked: xr.Dataset, about: dict[str, Any]) -> xr.Dataset:
+    """What was said and what was measured inside, of the samples that have both."""
+    looked = looked.sel(intervention=ORIGINAL, drop=True).drop_vars("gold")
+    looked = looked.sel(sample=asked["sample"])
+    results = asked.transpose("sample", ...).merge(looked, join="exact", compat="override")
+    return results.assign_attrs(about | asked.attrs)
+
+
 def _grid(model: HookedVLM, sample: Sample) -> tuple[int, int]:
     return model.inputs([sample]).layouts[0].grid()
-
-
-def _run(
-    experiment: Experiment, folder: Path | str | None, progress: bool, what: str
-) -> xr.Dataset:
-    total = len(list(experiment.cells()))
-    with tqdm(total=total, desc=what, disable=not progress, unit="batch") as bar:
-
-        def advance() -> None:
-            bar.update()
-
-        return experiment.run(folder, progress=advance)

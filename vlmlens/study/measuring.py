@@ -11,7 +11,7 @@ from vlmlens import probes
 from vlmlens.cache import Save
 from vlmlens.datasets import shapes_2d
 from vlmlens.datasets.shapes import CATEGORIES, CONTROLS
-from vlmlens.experiments.everything import linear_table
+from vlmlens.experiments.by_patch import linear_table
 from vlmlens.experiments.experiment import Experiment
 from vlmlens.experiments.files import read, write
 from vlmlens.experiments.joining import joined

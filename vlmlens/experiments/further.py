@@ -1,0 +1,157 @@
+"""Tables that ``diagnose_all`` adds to a diagnosis, one method each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import xarray as xr
+
+from vlmlens import probes
+from vlmlens.experiments.blind import CONTROLS, control_table, controls
+from vlmlens.experiments.by_patch import linear_table, shown
+from vlmlens.experiments.effects import causal_effects, dose_effects
+from vlmlens.experiments.joining import joined
+from vlmlens.experiments.measures import Answering
+from vlmlens.experiments.summary import summarise
+from vlmlens.interventions import Intervention, MovePositions, PermuteVision, RotateRope
+from vlmlens.model import HookedVLM
+from vlmlens.sample import Sample
+from vlmlens.select import Where
+
+#: Shares of an image's tokens that are shuffled.
+DOSES = (0.25, 0.5, 0.75, 1.0)
+#: Steps that vision keys are rotated, or vision tokens moved, by in the real pass.
+STEPS = (1.0, 4.0, 16.0)
+VISION = Where(positions="vision")
+#: Structured permutations.
+DESIGNS: Mapping[str, tuple[Intervention, ...]] = {
+    design: (PermuteVision(design=design),)
+    for design in (
+        "within rows",
+        "within columns",
+        "rows",
+        "columns",
+        "blocks",
+        "mirror",
+        "transpose",
+    )
+}
+#: Edits of positions, in the real pass.
+CAUSAL: Mapping[str, tuple[Intervention, ...]] = {
+    name: (edit,)
+    for steps in STEPS
+    for name, edit in (
+        (f"keys {steps:+g}", RotateRope(delta=steps, of="keys", where=VISION)),
+        (f"ids {steps:+g}", MovePositions(shift=steps, where=VISION)),
+    )
+}
+
+
+#: Pictures that linear probes are trained on, and that are shown patch by patch.
+PROBED, SHOWN = 64, 8
+
+
+@dataclass(frozen=True, eq=False)
+class Further:
+    """What the tables have in common.
+
+    Attributes:
+        model: the open model.
+        answering: how it answers.
+        batch: samples a pass.
+        cells: the folder that keeps finished cells.
+        scene: what is drawn together.
+        seed: of tests and folds.
+        max_failed: how many samples may fail.
+    """
+
+    model: HookedVLM
+    answering: Answering
+    batch: int
+    cells: Path | None
+    scene: str | bool | None
+    seed: int
+    max_failed: int | float
+
+    def tables(
+        self, samples: Sequence[Sample], asked: Sequence[Sample], pictures: Sequence[object]
+    ) -> dict[str, xr.Dataset]:
+        """All of them.
+
+        Args:
+            samples: with the answers that they came with.
+            asked: the same, with the answers that they are held against.
+            pictures: which one each sample is about.
+        """
+        several = len(set(pictures[:PROBED])) > 1
+        graded = [sample for sample in asked if sample.answer is not None]
+        system = self.answering.system
+        made = {
+            "doses": self.doses(graded),
+            "designs": self.edited(asked, DESIGNS),
+            "causal": self.edited(asked, CAUSAL),
+            "controls": self.blind(graded, several),
+        }
+        if several:
+            made["linear"] = linear_table(
+                *(self.model, samples[:PROBED]),
+                system=system,
+                batch=self.batch,
+                seed=self.seed,
+                max_failed=self.max_failed,
+            )
+        made["embedding"] = self.embedding(samples)
+        made["shown"] = shown(
+            self.model, samples[:SHOWN], system=system, max_failed=self.max_failed
+        )
+        return made
+
+    def doses(self, samples: Sequence[Sample]) -> xr.Dataset:
+        """Responses of accuracy and log-probability to the share of tokens that are shuffled."""
+        doses = [(0.0, ()), *((dose, (PermuteVision(fraction=dose),)) for dose in DOSES)]
+        found = dose_effects(
+            *(self.model, samples, doses),
+            measure=self.answering,
+            batch=self.batch,
+            folder=self.cells,
+        )
+        names = ["correct", "log_prob"]
+        tables = [
+            probes.dose_response(found[name], scene=self.scene, seed=self.seed) for name in names
+        ]
+        return joined(tables, "of", names)
+
+    def edited(
+        self, samples: Sequence[Sample], edits: Mapping[str, tuple[Intervention, ...]]
+    ) -> xr.Dataset:
+        """Means and intervals of what edits did, over (intervention)."""
+        found = causal_effects(
+            *(self.model, samples, edits),
+            max_new_tokens=self.answering.max_new_tokens,
+            system=self.answering.system,
+            own=self.answering.own,
+            batch=self.batch,
+            folder=self.cells,
+        )
+        wanted = ("kl", "agree", "top_drop", "log_prob_drop", "correct")
+        means = found[[name for name in wanted if name in found]]
+        means = means.rename({name: f"mean_{name}" for name in means})
+        return summarise(means, scene=self.scene, seed=self.seed)
+
+    def blind(self, samples: Sequence[Sample], several: bool) -> xr.Dataset:
+        """What is left without the picture; another picture needs several."""
+        kinds = [kind for kind in CONTROLS if several or kind != "other picture"]
+        found = controls(
+            *(self.model, samples, kinds),
+            measure=self.answering,
+            batch=self.batch,
+            folder=self.cells,
+        )
+        return control_table(found, scene=self.scene, seed=self.seed)
+
+    def embedding(self, samples: Sequence[Sample]) -> xr.Dataset:
+        """Norms of the embedding table and of the questions' own tokens."""
+        asked = probes.embedding_norms(self.model, [sample.question for sample in samples])
+        asked = asked.assign_coords(role=("token", ["questions"] * asked.sizes["token"]))
+        table = probes.embedding_norms(self.model)
+        return probes.quartiles(xr.concat([table, asked], "token", join="exact"))
