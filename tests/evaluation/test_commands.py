@@ -293,3 +293,51 @@ def test_the_help_is_quick_and_loads_no_torch():
     code = "import sys; from vlmlens.cli import app; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+GOOD = "image,question,answer,choices\na.png,What?,red,red|blue\n"
+#: What may be wrong with a table, and what is said of it.
+BAD = {
+    "no such column": ("image,frage,answer\na.png,What?,red\n", "question"),
+    "a short row": (GOOD + "a.png,What?\n", "line 3"),
+    "an answer among no choices": (GOOD + "a.png,Which?,green,red|blue\n", "green"),
+    "the same row twice": (GOOD + "a.png,What?,red,red|blue\n", "line 3"),
+    "the same id twice": (
+        "id,image,question,answer\nx,a.png,What?,red\nx,a.png,Which?,blue\n",
+        "line 3",
+    ),
+    "no picture of that name": (GOOD + "b.png,What?,red,red|blue\n", "b.png"),
+    "an empty question": (GOOD + "a.png,,red,red|blue\n", "line 3"),
+    "nothing but a header": ("image,question,answer\n", "question"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_table_with_a_fault_is_refused_and_nothing_is_written(fault, tmp_path):
+    text, told = BAD[fault]
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    (tmp_path / "mine.csv").write_text(text)
+    words = ["--data", tmp_path / "mine.csv", "--out", tmp_path / "out", "--max-failed", 0]
+    code, said = run("evaluate", "no/such-model", *words)
+    assert code == 2 and told in said, said
+    assert not (tmp_path / "out").exists()
+
+
+def test_tables_that_are_only_unusual_are_asked(tmp_path):
+    """UTF-16, semicolons; an item without an answer is asked, counted, and in no metric."""
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    row = {"image": "a.png", "question": "Which?", "answer": "blue", "choices": ["red", "blue"]}
+    missing = [row, row | {"question": "What?", "answer": float("nan")}]
+    (tmp_path / "wide.csv").write_text(GOOD, encoding="utf-16")
+    (tmp_path / "semicolons.csv").write_text(GOOD.replace(",", ";"))
+    (tmp_path / "empty.csv").write_text(GOOD + "a.png,Which?,,red|blue\n")
+    (tmp_path / "nan.json").write_text(json.dumps(missing))
+    words = ["evaluate", "shapes-base", "--conditions", "clean", "--out", tmp_path / "out"]
+    for name in ("wide.csv", "semicolons.csv", "empty.csv", "nan.json"):
+        words += ["--data", tmp_path / name]
+    code, said = run(*words)
+    assert code == 0, said
+    metrics = pd.read_csv(tmp_path / "out" / "metrics.csv")
+    assert metrics["n"].tolist() == [1, 1, 1, 1]
+    assert metrics["unanswered"].tolist() == [0, 0, 1, 1]
+    assert len(records.read(tmp_path / "out")[0]) == 6

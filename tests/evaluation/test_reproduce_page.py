@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from vlmlens import cli
 from vlmlens.datasets.benchmarks import BENCHMARKS
 from vlmlens.evaluation.conditions import conditions_of
+from vlmlens.graders import GRADERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reproduce.md"
 COMMANDS = re.findall(r"```bash\nvlmlens (.*?)\n```", PAGE.read_text(), re.DOTALL)
@@ -75,4 +76,4 @@ def test_the_page_on_benchmarks_runs(tmp_path, monkeypatch):
     )
     exec(compile(block, "evaluate.md", "exec"), names)
     assert len(names["found"].psi) > 1 and (tmp_path / "results/mine/items.parquet").is_file()
-    assert set(names["again"].items["rule"]) == {"contains/2"}
+    assert set(names["again"].items["rule"]) == {GRADERS["contains"].label}

@@ -175,8 +175,8 @@ def regrade(
     Example:
         >>> from vlmlens.evaluation import evaluate, regrade
         >>> found = evaluate(model, samples, conditions="clean", progress=False)
-        >>> set(regrade(found, grader="contains").items["rule"])
-        {'contains/2'}
+        >>> regrade(found, grader="contains").settings["scoring"]
+        'greedy'
     """
     if isinstance(found, Evaluation):
         items, settings = found.items, dict(found.settings)

@@ -36,7 +36,8 @@ def strict(said: str) -> tuple[str, str]:
         return "", UNPARSED
     yes, no = (any(word in names for word in words) for names in (TRUE, FALSE))
     first = "yes" if words[0] in TRUE else "no" if words[0] in FALSE else ""
-    hedged = words[1:2] in (["or"], ["and"]) or (yes and no and ("or" in words or len(words) == 2))
+    both = words[1:2] == ["and"] and set(words[2:3]) <= {*TRUE, *FALSE}
+    hedged = words[1:2] == ["or"] or both or (yes and no and ("or" in words or len(words) == 2))
     if first and not hedged:
         return first, PARSED
     if yes and no:
@@ -62,5 +63,5 @@ def _pope(said: str, sample: Sample) -> Graded:
     return _graded(pope(said), PARSED, sample)
 
 
-YES_NO = Rule("yes_no", 3, _strict)
+YES_NO = Rule("yes_no", 4, _strict)
 POPE_OWN = Rule("pope", 2, _pope, "Li et al. 2023, arXiv:2305.10355")
