@@ -37,6 +37,9 @@ def parts():
 
 
 PARTS = parts()
+#: How many pictures, pairs or sets there are, where these are fewer than questions.
+UNITS = {"pope, hub": 1, "pope, original": 1, "mmvp": 2, "gqa, original": 1, "whatsup, a": 1}
+UNITS |= {"cv-bench, hub": 1, "2ds": 3, "vsr": 1}
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,7 @@ def test_every_set_is_asked_graded_and_tabulated_by_one_command(name, asked):
     assert set(items["rule"]) == ({GRADERS[bench.grader].label} if bench.grader != "none" else {""})
     whole = metrics[(metrics["group"] == "") & (metrics["condition"] == "clean")]
     expected = settings["sets"][data]["metrics"] if answered.all() else []
+    assert not expected or set(whole["units"]) == {UNITS.get(name, count)}
     assert whole["metric"].tolist() == (expected or [""])
     assert (whole["unanswered"].astype(int) == (0 if answered.all() else count)).all()
     assert data in (out / "report.html").read_text()

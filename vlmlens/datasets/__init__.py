@@ -9,6 +9,7 @@ from vlmlens.checks import found_at
 from vlmlens.datasets import shapes
 from vlmlens.datasets.benchmarks import BENCHMARKS, asked_for, recognised
 from vlmlens.datasets.draw import drawn
+from vlmlens.datasets.fetching import fetch_set
 from vlmlens.datasets.files import check_pictures
 from vlmlens.datasets.folders import NAMES, image_folder, left_out, table_of, ways_to_ask
 from vlmlens.datasets.reading import ENDINGS
@@ -28,6 +29,7 @@ __all__ = [
     "Pair",
     "check_pictures",
     "counterfactual_pairs",
+    "fetch_set",
     "image_folder",
     "left_out",
     "load",

@@ -6,6 +6,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from types import MappingProxyType
 
+from vlmlens.datasets.benchmarks.manifest import refuse_incomplete
 from vlmlens.errors import DataError, UnknownPromptError, UnknownSplitError
 from vlmlens.sample import Sample
 
@@ -88,6 +89,8 @@ class Benchmark:
         metrics: what is reported of it; the first is the headline.
         unit: what is drawn as one in intervals: ``"picture"``, or a group of the samples'.
         by: groups of the samples' whose members are reported by themselves, too.
+        hub: the repository of the hub that has it with its pictures; empty for none.
+        files: of the hub that a split needs, as patterns with ``{split}``.
         submission: what a line of its server's file calls the question's id and the answer.
         licence: of the files, as far as it is stated.
 
@@ -109,6 +112,8 @@ class Benchmark:
     metrics: tuple[str, ...] = ("accuracy",)
     unit: str = "picture"
     by: tuple[str, ...] = ("category",)
+    hub: str = ""
+    files: tuple[str, ...] = ()
     submission: tuple[str, ...] = ()
     licence: str = field(default="not stated")
 
@@ -150,7 +155,9 @@ class Benchmark:
         folder, chosen = Path(folder), self.split(split)
         name, form = self.prompt(prompt)
         if not folder.is_dir():
-            raise DataError(f"there is no folder {folder}: {self.where_from()}")
+            hub = f"vlmlens fetch {self.name}, or: " if self.hub else ""
+            raise DataError(f"there is no folder {folder}: {hub}{self.where_from()}")
+        refuse_incomplete(folder, f"{self.name}:{chosen}")
         try:
             samples = self.read(folder, chosen)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

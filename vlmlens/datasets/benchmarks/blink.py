@@ -76,5 +76,7 @@ BLINK = Benchmark(
     grader="letter",
     metrics=("config_mean", "accuracy"),
     by=("config",),
+    hub="BLINK-Benchmark/BLINK",
+    files=("{split}/val-*.parquet",),
     licence="Apache-2.0",
 )

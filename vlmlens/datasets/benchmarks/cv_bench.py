@@ -73,5 +73,7 @@ CV_BENCH = Benchmark(
     grader="letter",
     by=("task", "source"),
     metrics=("source_mean", "accuracy_2d", "accuracy_3d", "accuracy"),
+    hub="nyu-visionx/CV-Bench",
+    files=("test_2d.parquet", "test_3d.parquet"),
     licence="Apache-2.0",
 )

@@ -54,5 +54,7 @@ EMB_SPATIAL = Benchmark(
     grader="letter",
     metrics=("accuracy",),
     by=("source", "relation"),
+    hub="FlagEval/EmbSpatial-Bench",
+    files=("data/test-*.parquet",),
     licence="CC BY 4.0",
 )

@@ -71,5 +71,7 @@ GQA = Benchmark(
     metrics=("accuracy",),
     by=("structural", "semantic"),
     submission=("questionId", "prediction"),
+    hub="lmms-lab/GQA",
+    files=("{split}_instructions/*.parquet", "{split}_images/*.parquet"),
     licence="CC BY 4.0",
 )

@@ -73,5 +73,7 @@ MMVP = Benchmark(
     grader="letter",
     metrics=("pair_accuracy", "accuracy"),
     unit="pair",
+    hub="MMVP/MMVP",
+    files=("Questions.csv", "MMVP Images/*.jpg"),
     licence="MIT",
 )

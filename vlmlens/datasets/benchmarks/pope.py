@@ -73,5 +73,7 @@ POPE = Benchmark(
     },
     grader="yes_no",
     metrics=("accuracy", "precision", "recall", "f1", "yes_ratio", "f1_mean"),
+    hub="lmms-lab/POPE",
+    files=("data/test-*.parquet",),
     licence="MIT (questions); COCO's (images)",
 )

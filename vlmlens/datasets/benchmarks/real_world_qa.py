@@ -42,5 +42,7 @@ REAL_WORLD_QA = Benchmark(
     prompts={"bare": Prompt()},
     grader="letter",
     metrics=("accuracy",),
+    hub="lmms-lab/RealWorldQA",
+    files=("data/test-*.parquet",),
     licence="CC BY-ND 4.0",
 )

@@ -63,5 +63,7 @@ SPATIAL_EVAL = Benchmark(
     marks=("vqa/test-*.parquet", "vtqa/test-*.parquet", "tqa/test-*.parquet"),
     prompts={"bare": Prompt(), "own": Prompt(LONG)},
     grader="letter",
+    hub="MilaWang/SpatialEval",
+    files=("{split}/test-*.parquet",),
     metrics=("accuracy",),
 )

@@ -35,6 +35,8 @@ TWO_DS = Benchmark(
     marks=(),  # its files are called as everybody's are
     prompts={"bare": Prompt()},
     grader="contains",  # its authors ask another model: vlmlens.graders.judge
+    hub="user074/2DSyntheticDataset",
+    files=("data/{split}-*.parquet",),
     metrics=("accuracy",),
     by=("category", "test_category"),
 )

@@ -73,5 +73,7 @@ VQA_V2 = Benchmark(
     metrics=("soft_accuracy",),
     by=("category",),  # yes or no, number, other
     submission=("question_id", "answer"),
+    hub="lmms-lab/VQAv2",
+    files=("data/{split}-*.parquet",),
     licence="CC BY 4.0",
 )

@@ -1,0 +1,45 @@
+"""Benchmarks: what is drawn, what is beside a number, and what is taken for complete."""
+
+from tests.mutants.fault import Fault
+
+ASKED = "evaluation/test_commands.py::test_every_set_is_asked_graded_and_tabulated_by_one_command"
+EVALUATIONS: tuple[Fault, ...] = (
+    Fault(
+        "questions about one picture are drawn one by one",
+        "evaluation/asking.py",
+        'picture or f"none: {name}" if',
+        'f"none: {name}" if',
+        (ASKED,),
+    ),
+    Fault(
+        "what a model gets without pictures is what it gets with noise",
+        "evaluation/tables.py",
+        "key, blind = (model, condition), (model, TEXT_ONLY)",
+        'key, blind = (model, condition), (model, "noise")',
+        ("evaluation/test_commands.py::test_models_stand_side_by_side",),
+    ),
+    Fault(
+        "one half of a pair that failed leaves the other",
+        "evaluation/tables.py",
+        "kept &= ~np.isin(self.unit, self.unit[~kept])",
+        "kept &= ~np.isin(self.unit, [])",
+        ("evaluation/test_tables.py::test_a_pair_is_left_out_whole",),
+    ),
+    Fault(
+        "a difference is as wide as if two models were asked about other pictures",
+        "evaluation/intervals.py",
+        "r = float(np.clip(_product(a, b) / size, -1, 1)) if size > 0 else 0.0",
+        "r = 0.0",
+        (
+            "evaluation/test_metric_intervals.py"
+            "::test_a_difference_in_pairs_is_narrower_than_that_of_two_sets",
+        ),
+    ),
+    Fault(
+        "a download counts by its size alone",
+        "datasets/fetching.py",
+        "if not file.sha256:",
+        "if file.sha256 or not file.sha256:",
+        ("datasets/test_fetching.py::test_what_is_not_what_the_hub_says_is_removed",),
+    ),
+)

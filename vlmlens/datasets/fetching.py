@@ -1,0 +1,132 @@
+"""Published sets from the hub: their files as they are, verified, complete or not at all."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from vlmlens.datasets.benchmarks import Benchmark, asked_for, manifest
+from vlmlens.datasets.benchmarks.manifest import File
+from vlmlens.errors import DataError, FetchError, UnreachableError
+
+
+def fetch_set(data: str, *, say: Callable[[str], None] = lambda line: None) -> Path:
+    """Download a published set's files into its folder, where ``datasets.load`` finds them.
+
+    What is there already, in its whole size and with its hash, is not downloaded again. The list of
+    files is written when all are there; until then the set does not load.
+
+    Args:
+        data: as for ``datasets.load``: ``"pope"``, ``"vqa-v2:validation@FOLDER"``. Of a set whose
+            splits have files of their own, only those of the split.
+        say: told of every file.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: no such set, or one that is not on the hub as a whole.
+        UnreachableError: the hub cannot be reached; says which files to put where by other means.
+        FetchError: a download that is not what the hub says it is.
+
+    Example:
+        >>> from vlmlens.datasets import fetch_set
+        >>> fetch_set("whatsup")
+        Traceback (most recent call last):
+        vlmlens.errors.DataError: What'sUp is not on the hub with its pictures...
+    """
+    asked = asked_for(data)
+    if asked is None:
+        raise DataError(f"no published set {data!r}: NAME, NAME:SPLIT or NAME:SPLIT@FOLDER")
+    bench, split, folder = asked
+    split = bench.split(split)
+    if not bench.hub:
+        raise DataError(
+            f"{bench.title} is not on the hub with its pictures. {bench.where_from()}; put its "
+            f"files into {folder}"
+        )
+    patterns = [each.format(split="*" if split == "all" else split) for each in bench.files]
+    revision, files = _published(bench, patterns, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / manifest.BEGUN).write_text("\n".join(files))
+    for number, (name, file) in enumerate(files.items(), 1):
+        state = "is there"
+        if not _is(folder / name, file):
+            _download(bench, revision, name, folder, patterns)
+            state = "fetched"
+            if not _is(folder / name, file):
+                (folder / name).unlink(missing_ok=True)
+                raise FetchError(
+                    f"{name} of {bench.hub} is not what the hub says it is ({file.size} bytes, "
+                    f"sha256 {file.sha256 or 'not told'}): it was removed; fetch it again"
+                )
+        say(f"{number} of {len(files)}: {name} {state}")
+    manifest.write(folder, bench.hub, revision, files)
+    return folder
+
+
+def _published(
+    bench: Benchmark, patterns: Iterable[str], folder: Path
+) -> tuple[str, dict[str, File]]:
+    """The revision of today, and the files that are wanted of it."""
+    from huggingface_hub import HfApi
+
+    try:
+        api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+        info = api.dataset_info(bench.hub, files_metadata=True)
+    except Exception as error:  # whatever a client stumbles over: no network, a proxy, a login
+        raise _unreachable(bench, patterns, folder, error) from error
+    wanted = [
+        each
+        for each in info.siblings or ()
+        if any(fnmatchcase(each.rfilename, pattern) for pattern in patterns)
+    ]
+    if not wanted:
+        raise FetchError(
+            f"{bench.hub} holds none of {', '.join(patterns)}: it is not laid out as it was; "
+            f"{bench.where_from()}"
+        )
+    files = {
+        each.rfilename: File(int(each.size or 0), each.lfs.sha256 if each.lfs else "")
+        for each in sorted(wanted, key=lambda each: each.rfilename)
+    }
+    return str(info.sha), files
+
+
+def _download(
+    bench: Benchmark, revision: str, name: str, folder: Path, patterns: Iterable[str]
+) -> None:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        hf_hub_download(
+            bench.hub,
+            name,
+            repo_type="dataset",
+            revision=revision,
+            local_dir=folder,
+            endpoint=os.environ.get("HF_ENDPOINT"),
+        )
+    except Exception as error:  # as above; what arrived so far is kept
+        raise _unreachable(bench, patterns, folder, error) from error
+
+
+def _is(path: Path, file: File) -> bool:
+    """Whether a file is there as it is published."""
+    if not path.is_file() or path.stat().st_size != file.size:
+        return False
+    if not file.sha256:
+        return True
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest() == file.sha256
+
+
+def _unreachable(
+    bench: Benchmark, patterns: Iterable[str], folder: Path, error: Exception
+) -> UnreachableError:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return UnreachableError(
+        f"{bench.hub} cannot be had from here ({reason:.300}). By other means, put "
+        f"{', '.join(patterns)} into {folder}; {bench.where_from()}"
+    )
