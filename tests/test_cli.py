@@ -327,6 +327,9 @@ def test_results_go_into_a_folder(vlmlens_says, tmp_path):
     assert code == 2
     assert "is a file" in " ".join(told.replace("│", " ").split())
     assert (tmp_path / "file").read_text() == "mine"
+    code, _, told = vlmlens_says("diagnose", "--out", "")
+    assert code == 2
+    assert "names no folder" in " ".join(told.replace("│", " ").split())
 
 
 def test_unknown_options_are_refused(vlmlens_says):

@@ -11,7 +11,7 @@ import typer
 
 from vlmlens.checks import number
 from vlmlens.cli import tables
-from vlmlens.cli.terminal import Attention, Device, Dtype, Revision, Trust, err, opening, out
+from vlmlens.cli.terminal import Attention, Device, Dtype, Out, Revision, Trust, err, opening, out
 from vlmlens.errors import InputError
 from vlmlens.extras import require
 
@@ -39,9 +39,7 @@ def diagnose(
         str, typer.Option(help="Which of a published set's own ways to ask; its first by default.")
     ] = "",
     samples: Annotated[int | None, typer.Option(help="How many; by default 240, or all.")] = None,
-    folder: Annotated[
-        Path, typer.Option("--out", file_okay=False, help="Where results go.")
-    ] = Path("results/diagnose"),
+    folder: Out = Path("results/diagnose"),
     question: Annotated[
         str | None,
         typer.Option(

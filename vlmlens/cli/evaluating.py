@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlmlens.cli.terminal import Attention, Device, Dtype, Revision, Trust, err, opening, out
+from vlmlens.cli.terminal import (
+    Attention,
+    Device,
+    Dtype,
+    Out,
+    Revision,
+    Trust,
+    err,
+    folder_for_results,
+    opening,
+    out,
+)
 from vlmlens.errors import DataError, ImageError, InputError, UnknownPromptError
 
 if TYPE_CHECKING:
@@ -48,7 +59,6 @@ Score = Annotated[
 ]
 Samples = Annotated[int | None, typer.Option(help="How many of each set; by default all.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn, and of tests.")]
-Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Where results go.")]
 Prompts = Annotated[
     list[str] | None,
     typer.Option(help="A way to ask: FORM for every set, SET/FORM for one. Several times."),
@@ -137,7 +147,12 @@ def grade(
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option("--out", file_okay=False, help="Where the new tables go; by default there."),
+        typer.Option(
+            "--out",
+            parser=folder_for_results,
+            metavar="DIRECTORY",
+            help="Where the new tables go; by default there.",
+        ),
     ] = None,
 ) -> None:
     """Grade recorded answers again, by another rule or form of likelihood; no model is needed."""

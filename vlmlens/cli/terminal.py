@@ -47,6 +47,21 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
+
+def folder_for_results(said: str) -> Path:
+    """A folder for results: an empty name is that of a variable that was not set."""
+    if not said.strip():
+        raise typer.BadParameter("it names no folder; . is the one where you are")
+    if Path(said).is_file():
+        raise typer.BadParameter(f"Directory {said!r} is a file.")
+    return Path(said)
+
+
+#: Where a command writes.
+Out = Annotated[
+    Path,
+    typer.Option("--out", parser=folder_for_results, metavar="DIRECTORY", help="Where results go."),
+]
 #: Options of every command that opens a model.
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; as it was saved.")]
