@@ -23,16 +23,6 @@ model = vl.HookedVLM.from_pretrained("shapes-base")
 samples = vl.datasets.load("shapes-2d")[:4]
 sample = samples[0]
 """
-#: Packages whose every public name has an example.
-COMPLETE: tuple[str, ...] = (
-    "vlmlens.datasets",
-    "vlmlens.experiments",
-    "vlmlens.graders",
-    "vlmlens.plots",
-    "vlmlens.probes",
-    "vlmlens.report",
-    "vlmlens.study",
-)
 #: Examples that measure everything there is; they run where what is slow runs.
 SLOW = ("vlmlens.experiments.diagnose_all", "vlmlens.study.measured")
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -59,6 +49,25 @@ def public():
 PUBLIC = public()
 
 
+def methods():
+    """``package.Class.method`` of the classes of ``vlmlens`` itself and of points.
+
+    What stands in for torch's own methods of a module is torch's to explain.
+    """
+    for name in [*(each for each in PUBLIC if each.count(".") == 1), "vlmlens.points.Point"]:
+        home, _, last = name.rpartition(".")
+        kind = getattr(importlib.import_module(home), last)
+        for each in dir(kind) if inspect.isclass(kind) else ():
+            held = inspect.getattr_static(kind, each)
+            held = getattr(held, "__func__", held)
+            own = inspect.isfunction(held) and held.__module__.startswith("vlmlens")
+            if own and not each.startswith("_") and held.__qualname__.endswith(f".{each}"):
+                yield f"{name}.{each}", held
+
+
+METHODS = dict(methods())
+
+
 @cache
 def names():
     made = {}
@@ -71,21 +80,34 @@ def examples(value):
     return [test for test in found if test.examples]
 
 
-@pytest.mark.parametrize("name", [name for name in PUBLIC if name.startswith(COMPLETE)])
+#: What is run; a class's own methods with it, and those of its bases by themselves.
+RUN = PUBLIC | {
+    name: held
+    for name, held in METHODS.items()
+    if held.__qualname__.partition(".")[0] != name.split(".")[-2]
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_has_an_example(name):
     assert ">>>" in (PUBLIC[name].__doc__ or ""), f"{name} shows no use of itself"
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_an_example(name):
+    assert ">>>" in (METHODS[name].__doc__ or ""), f"{name} shows no use of itself"
+
+
 SHOWN = [
     pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
-    for name, value in PUBLIC.items()
+    for name, value in RUN.items()
     if examples(value)
 ]
 
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_every_example_runs(name, tmp_path, monkeypatch):
-    for number, test in enumerate(examples(PUBLIC[name])):
+    for number, test in enumerate(examples(RUN[name])):
         (folder := tmp_path / str(number)).mkdir()  # each finds an empty one
         monkeypatch.chdir(folder)
         test.globs = dict(names())

@@ -29,6 +29,14 @@ class Save(Checked):
             every sample: a role, an index, a selection such as ``Role("vision") & Row(0)``.
             Patterns are then computed for these rows alone.
         reduce: what to keep in place of the activation, computed while the pass runs.
+
+    Example:
+        >>> vl.Save("blocks.*.attn.hook_pattern", rows="last")
+        Save(points='blocks.*.attn.hook_pattern', rows='last', reduce=None)
+        >>> save = vl.Save("blocks.0.attn.hook_pattern", rows="last")
+        >>> run = model.run(model.inputs(sample), save=save)
+        >>> run.saved["pattern", 0].shape  # batch head query key
+        torch.Size([1, 4, 1, 78])
     """
 
     points: str
@@ -51,6 +59,13 @@ class ActivationCache(Mapping[str, Tensor]):
         layouts: what every position of the run was, sample by sample; empty where nobody said.
         model: which model in memory was run, as ``HookedVLM.instance``; empty where nobody said.
         ways: which rows of each point were kept, and what they were reduced by.
+
+    Example:
+        >>> saved = model.run(model.inputs(sample), save="blocks.*.hook_resid_post").saved
+        >>> saved["blocks.3.hook_resid_post"].shape, saved.axes["blocks.3.hook_resid_post"]
+        (torch.Size([1, 78, 128]), ('batch', 'pos', 'd_model'))
+        >>> saved["resid_post", -1] is saved["blocks.3.hook_resid_post"]  # as in TransformerLens
+        True
     """
 
     # Equal to itself alone: a Mapping would compare its tensors, and could not be hashed.
@@ -133,6 +148,11 @@ class ActivationCache(Mapping[str, Tensor]):
             UnknownPointError: nothing that matches was saved.
             InputError: layers differ in shape, as heads of two widths do; or a ``Save`` of other
                 rows, or of another reduction, than what was kept.
+
+        Example:
+            >>> saved = model.run(model.inputs(sample), save="blocks.*.hook_resid_post").saved
+            >>> saved.stack("blocks.*.hook_resid_post").shape  # layer batch pos d_model
+            torch.Size([4, 1, 78, 128])
         """
         pattern = points.points if isinstance(points, Save) else word(points, "points")
         names = [name for name in self if fnmatchcase(name, pattern)]
@@ -170,6 +190,11 @@ class ActivationCache(Mapping[str, Tensor]):
         Raises:
             UnknownPointError: a block of which it was not saved.
             InputError: what is no layer, or the first, before which there is none.
+
+        Example:
+            >>> saved = model.run(model.inputs(sample), save="blocks.*.attn.hook_z").saved
+            >>> saved.stack_activation("z", layer=2).shape  # layer batch pos head d_head
+            torch.Size([2, 1, 78, 4, 32])
         """
         part = "" if sublayer_type is None else word(sublayer_type, "sublayer_type")
         layer = -1 if layer is None else whole(layer, "layer")

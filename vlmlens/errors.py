@@ -31,7 +31,15 @@ from difflib import get_close_matches
 
 
 class VLMLensError(Exception):
-    """The root of every error raised on purpose."""
+    """The root of every error raised on purpose.
+
+    Example:
+        >>> try:
+        ...     model.run(model.inputs(sample), save="blocks.0.hook_mlp")
+        ... except vl.VLMLensError as error:
+        ...     print(error)
+        no activation point 'blocks.0.hook_mlp'; did you mean ...
+    """
 
 
 class UnknownNameError(VLMLensError):

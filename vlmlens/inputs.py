@@ -27,6 +27,13 @@ class Inputs:
         samples: where they came from; empty for raw tensors.
         per_token: further tensors with a number for every token, and a generated token's number.
         made_for: the kind of model that their numbers mean something to; "" where nobody said.
+
+    Example:
+        >>> inputs = model.inputs(samples)
+        >>> len(inputs), inputs.tensors["input_ids"].shape  # batch pos
+        (4, torch.Size([4, 80]))
+        >>> inputs.layouts[1]
+        TokenLayout(80 positions: 1 bos, 6 template, 9 user, 64 vision)
     """
 
     tensors: Mapping[str, Tensor]
@@ -59,7 +66,12 @@ class Inputs:
         return tuple(map(unit, self.samples))
 
     def same_images(self, other: "Inputs") -> bool:
-        """Whether both hold the very same image tensors, in the same order."""
+        """Whether both hold the very same image tensors, in the same order.
+
+        Example:
+            >>> model.inputs(samples[:1]).same_images(model.inputs(samples[1:2]))
+            False
+        """
         counted = {"input_ids", "attention_mask", "position_ids", *self.per_token}
         mine, others = (
             {name: x for name, x in inputs.tensors.items() if name not in counted}
@@ -70,7 +82,12 @@ class Inputs:
         )
 
     def to(self, device: torch.device | str) -> "Inputs":
-        """The same inputs on another device."""
+        """The same inputs on another device.
+
+        Example:
+            >>> model.inputs(sample).to("cpu").tensors["input_ids"].device
+            device(type='cpu')
+        """
         return replace(self, tensors={k: v.to(device) for k, v in self.tensors.items()})
 
     def appended(self, ids: Int[Tensor, "batch new"], tokens: Sequence[str] = ()) -> "Inputs":
@@ -78,6 +95,12 @@ class Inputs:
 
         Raises:
             InputError: padding on the right, where an end is not the last position.
+
+        Example:
+            >>> inputs = model.inputs(samples)
+            >>> answered = inputs.appended(torch.zeros(4, 2, dtype=torch.long))
+            >>> answered.layouts[0].roles[-2:], answered.tensors["input_ids"].shape
+            (('assistant', 'assistant'), torch.Size([4, 82]))
         """
         if any(layout.roles[-1] == "pad" for layout in self.layouts):
             raise InputError("tokens can be appended to left-padded inputs only")

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from vlmlens.checks import whole
 from vlmlens.errors import EmptySelectionError, InputError, UnknownRoleError
+from vlmlens.view import View as View  # where it is known from
 
 #: Every role that a position can play.
 #: ``template`` is what the chat template writes around the messages: role tags and line ends.
@@ -28,57 +27,6 @@ EDGES = ("left", "top", "right", "bottom")
 
 #: What an original's size is called beside values that lie on it.
 SIZE = ("picture_width", "picture_height")
-
-
-@dataclass(frozen=True)
-class View:
-    """One grid of vision tokens: all of an image, or one tile of it.
-
-    Attributes:
-        rows: of tokens.
-        columns: of tokens.
-        box: left, top, right, bottom of what the grid covers, in pixels of the ORIGINAL image;
-            None where the original's size is unknown. Padding lies outside the image.
-        thumbnail: whether it is a small copy of the whole image, beside tiles of it.
-        newlines: learned tokens that end rows: after ``"each"`` row, after the ``"last"``, or none.
-        registers: learned tokens after all others, which stand for no place.
-        across: left and right edge of every column, in pixels of the original; by default equal
-            parts of the box. A tower that sees whole patches only leaves gaps between tiles.
-        down: top and bottom edge of every row.
-    """
-
-    rows: int
-    columns: int
-    box: tuple[float, float, float, float] | None = None
-    thumbnail: bool = False
-    newlines: Literal["each", "last", ""] = ""
-    registers: int = 0
-    across: tuple[tuple[float, float], ...] = ()
-    down: tuple[tuple[float, float], ...] = ()
-
-    @property
-    def size(self) -> int:
-        """How many positions it takes, newlines and registers included."""
-        extra = {"each": self.rows, "last": 1, "": 0}[self.newlines]
-        return self.rows * self.columns + extra + self.registers
-
-    def boxes(self, original: tuple[int, int] | None) -> Float[np.ndarray, "patch 4"]:
-        """What each patch covers, row by row, cut off at the edges of the original image."""
-        if self.box is None or original is None:
-            return np.full((self.rows * self.columns, 4), np.nan)
-        left, top, right, bottom = self.box
-        across = np.array(self.across or _parts(left, right, self.columns)).reshape(-1, 2)
-        down = np.array(self.down or _parts(top, bottom, self.rows)).reshape(-1, 2)
-        boxes = np.empty((self.rows, self.columns, 4))
-        boxes[..., [0, 2]] = np.clip(across, 0, original[0])
-        boxes[..., [1, 3]] = np.clip(down, 0, original[1])[:, None]
-        return boxes.reshape(-1, 4)
-
-
-def _parts(start: float, end: float, parts: int) -> list[tuple[float, float]]:
-    """Both edges of each of so many equal parts of a length."""
-    edges = np.linspace(start, end, parts + 1)
-    return list(pairwise(edges.tolist()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +49,13 @@ class TokenLayout:
         sizes: width and height of every original image; None, or nothing, where unknown.
         spelled: what each token adds to the text: whole letters, and ``CUT`` at the end where the
             token ends inside one. By default ``tokens``.
+
+    Example:
+        >>> layout = model.inputs(sample).layouts[0]
+        >>> layout, layout.grid()
+        (TokenLayout(78 positions: 1 bos, 6 template, 7 user, 64 vision), (8, 8))
+        >>> [layout.tokens[at] for at in layout.positions("user")]
+        ['What', ' color', ' is', ' at', ' the', ' top', '?']
     """
 
     roles: tuple[str, ...]
@@ -133,6 +88,11 @@ class TokenLayout:
 
         Raises:
             UnknownRoleError: a role that does not exist.
+
+        Example:
+            >>> mask = model.inputs(sample).layouts[0].mask("user", "vision")
+            >>> mask.shape, int(mask.sum())
+            ((78,), 71)
         """
         for role in roles:
             if not isinstance(role, str) or role not in ROLES:
@@ -145,6 +105,10 @@ class TokenLayout:
         Raises:
             UnknownRoleError: a role that does not exist.
             EmptySelectionError: no position plays any of them.
+
+        Example:
+            >>> model.inputs(sample).layouts[0].positions("user")
+            array([69, 70, 71, 72, 73, 74, 75])
         """
         found = np.flatnonzero(self.mask(*roles))
         if not len(found):
@@ -163,6 +127,11 @@ class TokenLayout:
         """The positions of one image's patches, tile by tile and row by row.
 
         Newlines and registers are none. Dropped ones are padding now.
+
+        Example:
+            >>> layout = model.inputs(sample).layouts[0]
+            >>> layout.vision(0)[:3], layout.row[layout.vision(0)[-1]]
+            (array([4, 5, 6]), np.int64(7))
         """
         here = (self.image == whole(image, "image")) & (self.row >= 0) & ~self.mask("pad")
         if tile is not None:
@@ -174,6 +143,10 @@ class TokenLayout:
         """How many grids an image's patches lie on: its tiles, and its thumbnail.
 
         A tile of a picture so thin that none of its patches is kept does not count.
+
+        Example:
+            >>> model.inputs(sample).layouts[0].tiles()  # LLaVA-1.5 shows every picture whole
+            1
         """
         return int(self.tile[self.vision(image)].max(initial=-1)) + 1
 
@@ -182,6 +155,10 @@ class TokenLayout:
 
         Raises:
             EmptySelectionError: the sample holds no such image, or the image no such tile.
+
+        Example:
+            >>> model.inputs(sample).layouts[0].grid()
+            (8, 8)
         """
         here = self.vision(image, tile)
         if not len(here):
@@ -200,6 +177,10 @@ class TokenLayout:
         Raises:
             EmptySelectionError: the sample holds no such image.
             InputError: the original's size is unknown.
+
+        Example:
+            >>> model.inputs(sample).layouts[0].seen()  # a square picture: nothing is cropped
+            1.0
         """
         here = self.vision(image)
         if not len(here):
@@ -221,12 +202,17 @@ class TokenLayout:
         area = float((np.diff(ys)[:, None] * np.diff(xs) * covered).sum())
         return min(area / (size[0] * size[1]), 1.0)
 
-    def within(self, box: Iterable[float], image: int = 0) -> Int[np.ndarray, " chosen"]:
+    def within(self, box: Iterable[int | float], image: int = 0) -> Int[np.ndarray, " chosen"]:
         """The vision tokens whose pixels overlap a box of the original image.
 
         Args:
             box: left, top, right, bottom, in pixels of the original image.
             image: which of the sample's images.
+
+        Example:
+            >>> layout = model.inputs(sample).layouts[0]  # 224 x 224 pixels, 28 a token
+            >>> layout.within((0, 0, 28, 56)) - layout.vision(0)[0]
+            array([0, 8])
         """
         left, top, right, bottom = box
         here = self.vision(image)
@@ -239,7 +225,12 @@ class TokenLayout:
     def extended(
         self, tokens: Iterable[str], role: str = "assistant", spelled: Iterable[str] = ()
     ) -> "TokenLayout":
-        """The layout after tokens are appended, all of them in one role."""
+        """The layout after tokens are appended, all of them in one role.
+
+        Example:
+            >>> model.inputs(sample).layouts[0].extended([" red"]).roles[-1]
+            'assistant'
+        """
         tokens = tuple(tokens)
         return replace(
             self,
@@ -255,7 +246,12 @@ class TokenLayout:
         )
 
     def padded(self, length: int, side: str) -> "TokenLayout":
-        """The layout with padding on the left or right, ``length`` positions in all."""
+        """The layout with padding on the left or right, ``length`` positions in all.
+
+        Example:
+            >>> model.inputs(sample).layouts[0].padded(80, "left").roles[:3]
+            ('pad', 'pad', 'bos')
+        """
         extra = length - len(self)
         before, after = (extra, 0) if side == "left" else (0, extra)
 

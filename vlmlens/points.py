@@ -21,6 +21,11 @@ class Point:
         name: where it is, for example ``"blocks.3.attn.hook_pattern"``.
         axes: the names of its dimensions, separated by spaces.
         about: what one finds there, in a few words.
+
+    Example:
+        >>> point = model.hook_dict["blocks.3.attn.hook_pattern"].point
+        >>> point.axes, point.layer, point.about
+        ('batch head query key', 3, 'attention weights, after the softmax')
     """
 
     name: str

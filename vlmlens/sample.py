@@ -39,6 +39,14 @@ class Sample(Checked):
         UnknownKeywordError: a keyword that is none of these.
         InputError: a question, answer, choice, category, id or the like that is no text.
         ImageError: an image that is nothing a picture can be given as; see ``picture.fixed``.
+
+    Example:
+        >>> from PIL import Image
+        >>> vl.Sample("What is left?", Image.new("RGB", (8, 8)), answer="a cat", id="one").id
+        'one'
+        >>> vl.Sample(prompt="What is left?")
+        Traceback (most recent call last):
+        vlmlens.errors.UnknownKeywordError: ... write question=
     """
 
     ADVICE: ClassVar = {"image": "write images=", "prompt": "write question="}
@@ -85,12 +93,21 @@ class Sample(Checked):
 
         Raises:
             ImageError: a file is missing, empty or no image; the message names it and the sample.
+
+        Example:
+            >>> [(picture.mode, picture.size) for picture in sample.pictures()]
+            [('RGB', (224, 224))]
         """
         with about(self):
             return [open_picture(image) for image in self.images]
 
     def named(self, place: str = "") -> str:
-        """What messages call it: its id, or else its place, and where it was read."""
+        """What messages call it: its id, or else its place, and where it was read.
+
+        Example:
+            >>> sample.named(), vl.Sample("What is left?").named()
+            ("sample '2ds-test-0-color_abs-00000'", "the sample 'What is left?'")
+        """
         name = f"sample {self.id!r}" if self.id else place or f"the sample {self.question!r:.60}"
         return f"{name} ({self.source})" if self.source else name
 

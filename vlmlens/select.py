@@ -40,6 +40,13 @@ class Where(Checked):
         samples: rows of the batch, counted from 0; the images of those samples, where a point
             has images in place of samples.
         steps: decoding steps: ``"prefill"``, ``"decode"``, numbers, or a tuple of these.
+
+    Example:
+        >>> vl.Where(layers=(0.5, 1.0), heads=0, queries="last", keys="vision")
+        Where(layers=(0.5, 1.0), heads=0, queries='last', keys='vision')
+        >>> where = vl.Where(layers=(0.5, 1.0))
+        >>> [where.has_layer(layer, 4) for layer in range(4)]
+        [False, False, True, True]
     """
 
     layers: Indices | None = None
@@ -58,6 +65,11 @@ class Where(Checked):
 
         Raises:
             EmptySelectionError: a layer that the model does not have.
+
+        Example:
+            >>> last = vl.Where(layers=-1)
+            >>> last.has_layer(3, layers=4), last.has_layer(None, layers=4)
+            (True, True)
         """
         if self.layers is None or layer is None:
             return True
@@ -68,6 +80,10 @@ class Where(Checked):
 
         Raises:
             EmptySelectionError: no step at all.
+
+        Example:
+            >>> vl.Where(steps="decode").has_step(0), vl.Where(steps="decode").has_step(1)
+            (False, True)
         """
         if self.steps is None:
             return True
@@ -87,6 +103,13 @@ class Where(Checked):
         Raises:
             EmptySelectionError: an axis that the point lacks, a head or a sample that it lacks,
                 a selection that means no position of some sample.
+
+        Example:
+            >>> layout = model.inputs(sample).layouts[0]
+            >>> where = vl.Where(positions="vision")
+            >>> mask = where.mask(("batch", "pos", "d_model"), (1, 78, 128), [layout])
+            >>> mask.shape, int(mask.sum())
+            (torch.Size([1, 78, 1]), 64)
         """
         axes = list(axes)
         parts: list[Tensor] = []
@@ -128,7 +151,12 @@ class Where(Checked):
         return f"Where({', '.join(self.shown())})"
 
     def shown(self) -> list[str]:
-        """What it says, as ``axis=what``."""
+        """What it says, as ``axis=what``.
+
+        Example:
+            >>> vl.Where(layers=0, keys="vision").shown()
+            ['layers=0', "keys='vision'"]
+        """
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return [f"{name}={value!r}" for name, value in values.items() if value is not None]
 

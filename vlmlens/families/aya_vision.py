@@ -5,7 +5,7 @@ from typing import Any
 from vlmlens.families.family import Family, Pictures, Tap
 from vlmlens.families.internvl import tiled
 from vlmlens.families.llava import deepest_selected
-from vlmlens.layout import View
+from vlmlens.view import View
 
 
 def tile_side(config: Any) -> tuple[int, int]:

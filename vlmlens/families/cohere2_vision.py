@@ -5,7 +5,7 @@ from typing import Any
 from vlmlens.families.aya_vision import tile_side
 from vlmlens.families.family import Family, Pictures, Tap
 from vlmlens.families.internvl import tiled
-from vlmlens.layout import View
+from vlmlens.view import View
 
 
 def canvas(processor: Any, size: tuple[int, int]) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from vlmlens.families.family import Family, Pictures
 from vlmlens.families.geometry import Box, first
-from vlmlens.layout import View
+from vlmlens.view import View
 
 
 def padded(size: tuple[int, int], side: int, least: int) -> Box:

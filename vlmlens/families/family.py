@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from vlmlens.errors import InputError
-from vlmlens.layout import View
+from vlmlens.view import View
 
 #: Where at a module a point lies. ``in`` and ``out`` are its first input and its output;
 #: ``stream`` is an input that the residual stream shares; ``cos`` and ``sin`` are the angles
@@ -40,6 +40,11 @@ class Tap:
         part: (which, of how many) equal parts of the last axis, at fused projections.
         pieces: whether one pass reaches it several times, with one image or window each.
         floats: whether only calls with numbers count, at a table that also looks up ids.
+
+    Example:
+        >>> from vlmlens.families import BLOCKS
+        >>> BLOCKS["llama"]["attn.hook_q"]
+        Tap(module='self_attn.q_proj', stage='out', layout='batch pos (head d_head)', ...)
     """
 
     module: str
@@ -64,6 +69,14 @@ class Pictures:
         tensors: the images' tensors: ``pixel_values`` and what belongs to it.
         processor: the image processor; None for raw tensors.
         sizes: width and height of every original; None where unknown.
+
+    Example:
+        >>> from vlmlens.families import Pictures
+        >>> tensors, processor = {"pixel_values": torch.zeros(1, 3, 64, 64)}, model.processor
+        >>> pictures = Pictures(model.config, tensors, processor.image_processor, [(224, 224)])
+        >>> ((view,),) = model.family.views(pictures)  # one grid of one image
+        >>> view.rows, view.columns
+        (8, 8)
     """
 
     config: Any
@@ -97,7 +110,13 @@ def every_block(config: Any) -> int | None:
 
 
 def layer_types(text: Any) -> Sequence[str]:
-    """The kind of every layer, as the configuration tells it; empty where all are alike."""
+    """The kind of every layer, as the configuration tells it; empty where all are alike.
+
+    Example:
+        >>> from vlmlens.families import layer_types
+        >>> layer_types(model.config.get_text_config())  # LLaMA's blocks are all alike
+        ()
+    """
     return getattr(text, "layer_types", None) or ()
 
 
@@ -131,6 +150,13 @@ class Family:
         unlike: invariants that do not hold, ``"stream"`` or ``"rotation"``, and why.
         chat_template: for checkpoints that come without one.
         towers: other paths of the tower's list of blocks, by the tower's ``model_type``.
+
+    Example:
+        >>> family = model.family
+        >>> family.model_type, family.lm_layers, family.projector
+        ('llava', 'model.language_model.layers', 'model.multi_modal_projector')
+        >>> family.axes  # what position ids count
+        ('position',)
     """
 
     model_type: str
@@ -157,6 +183,12 @@ class Family:
     towers: Mapping[str, str] = field(default_factory=dict)
 
     def around(self, config: Any) -> "Family":
-        """The family with the path that holds for the tower of this configuration."""
+        """The family with the path that holds for the tower of this configuration.
+
+        Example:
+            >>> from vlmlens.families import FAMILIES
+            >>> FAMILIES["llava"].around(model.config).vision_layers == model.family.vision_layers
+            True
+        """
         path = self.towers.get(config.vision_config.model_type, self.vision_layers)
         return replace(self, vision_layers=path)

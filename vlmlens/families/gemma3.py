@@ -5,7 +5,7 @@ import math
 from vlmlens.errors import InputError
 from vlmlens.families.family import Family, Pictures
 from vlmlens.families.geometry import first, whole
-from vlmlens.layout import View
+from vlmlens.view import View
 
 
 def _views(pictures: Pictures) -> list[tuple[View, ...]]:

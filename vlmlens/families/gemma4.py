@@ -9,7 +9,7 @@ from typing import Any
 
 from vlmlens.families.family import Family, Pictures, Tap
 from vlmlens.families.geometry import whole
-from vlmlens.layout import View
+from vlmlens.view import View
 
 
 def _views(pictures: Pictures) -> list[tuple[View, ...]]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from vlmlens.families.family import Family, Pictures
 from vlmlens.families.geometry import blank, first, tiles, whole
-from vlmlens.layout import View
+from vlmlens.view import View
 
 
 def _views(pictures: Pictures) -> list[tuple[View, ...]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from vlmlens.families.family import Family, Pictures
 from vlmlens.families.geometry import first, tiles, whole
-from vlmlens.layout import View
+from vlmlens.view import View
 
 
 def canvas(processor: Any, size: tuple[int, int]) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vlmlens.families.family import Family, Pictures, Tap
 from vlmlens.families.geometry import Box, blank, tiles, whole
-from vlmlens.layout import View
+from vlmlens.view import View
 
 
 def canvas(size: tuple[int, int], rows: int, columns: int, side: int) -> Box:

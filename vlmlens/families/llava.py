@@ -5,7 +5,7 @@ from typing import Any
 from vlmlens.errors import UnsupportedModelError
 from vlmlens.families.family import Family, Pictures
 from vlmlens.families.geometry import covered
-from vlmlens.layout import View
+from vlmlens.view import View
 
 
 def one_grid(pictures: Pictures) -> list[tuple[View, ...]]:

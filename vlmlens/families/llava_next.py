@@ -7,7 +7,7 @@ from itertools import pairwise
 from vlmlens.families.family import Family, Pictures
 from vlmlens.families.geometry import first, whole
 from vlmlens.families.llava import deepest_selected
-from vlmlens.layout import View
+from vlmlens.view import View
 
 #: Start and end of every column, or row.
 Edges = tuple[tuple[float, float], ...]

@@ -4,7 +4,7 @@ from vlmlens.families.family import Family, Pictures
 from vlmlens.families.geometry import first, in_square, whole
 from vlmlens.families.llava import deepest_selected
 from vlmlens.families.llava_next import best_canvas, tile_of, unpadded
-from vlmlens.layout import View
+from vlmlens.view import View
 
 
 def _views(pictures: Pictures) -> list[tuple[View, ...]]:

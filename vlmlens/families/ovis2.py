@@ -2,7 +2,7 @@
 
 from vlmlens.families.family import Family, Pictures, Tap
 from vlmlens.families.geometry import blank, first, tiles, whole
-from vlmlens.layout import View
+from vlmlens.view import View
 
 
 def _views(pictures: Pictures) -> list[tuple[View, ...]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from vlmlens.families.family import Family, Pictures, Tap
 from vlmlens.families.geometry import whole
-from vlmlens.layout import View
+from vlmlens.view import View
 
 
 def merged_grids(pictures: Pictures) -> list[tuple[View, ...]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from vlmlens.families.family import Family, Pictures, count
 from vlmlens.families.llava import LLAVA, deepest_selected, one_grid
-from vlmlens.layout import View
+from vlmlens.view import View
 
 
 def _pooled(pictures: Pictures) -> list[tuple[View, ...]]:

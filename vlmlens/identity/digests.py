@@ -7,7 +7,13 @@ Bytes = bytes | bytearray | memoryview
 
 
 def digest(*parts: Bytes) -> str:
-    """A hash of some bytes, of each part's length, and of their order."""
+    """A hash of some bytes, of each part's length, and of their order.
+
+    Example:
+        >>> from vlmlens.identity import digest
+        >>> digest(b"ab", b"c") == digest(b"a", b"bc")  # where parts end counts
+        False
+    """
     made = xxh3_128()
     for part in parts:
         made.update(len(part).to_bytes(8, "little"))

@@ -22,6 +22,15 @@ def hooks_on(model: nn.Module, points: Mapping[str, nn.Module] = types.MappingPr
     Args:
         model: every module of it is looked at, and torch's hooks for all modules.
         points: hook points by name: nobody but users leaves a hook on these.
+
+    Example:
+        >>> from vlmlens.identity import hooks_on
+        >>> module = torch.nn.Sequential(torch.nn.Linear(2, 2))
+        >>> hooks_on(module)
+        ''
+        >>> handle = module[0].register_forward_hook(lambda module, args, output: None)
+        >>> hooks_on(module)
+        '0'
     """
     for name, point in points.items():
         if any(vars(point).get(place) for place in PLACES):

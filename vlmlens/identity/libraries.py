@@ -104,6 +104,12 @@ def _installed(top: str) -> str:
 
 
 def versions() -> str:
-    """The versions of the libraries that decide over every number, ours among them."""
+    """The versions of the libraries that decide over every number, ours among them.
+
+    Example:
+        >>> from vlmlens.identity import versions
+        >>> versions().startswith("vlmlens ")
+        True
+    """
     found = [f"{name} {_version(name)} {_installed(name)}" for name in DECISIVE]
     return ", ".join([f"vlmlens {vlmlens_version()}", *found])

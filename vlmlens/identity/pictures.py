@@ -22,6 +22,14 @@ def picture(given: Picture) -> str:
 
     Raises:
         ImageError: a file is missing, empty or no image; the message names it.
+
+    Example:
+        >>> from PIL import Image
+        >>> from vlmlens import identity
+        >>> red = Image.new("RGB", (4, 4), "red")
+        >>> red.save("red.png")
+        >>> identity.picture(red) == identity.picture("red.png")
+        True
     """
     if isinstance(given, str | Path):
         try:
@@ -44,6 +52,13 @@ def scene(sample: Sample) -> str:
 
     Raises:
         ImageError: a file is missing, empty or no image; the message names it and the sample.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from vlmlens import identity
+        >>> other = replace(sample, question="What is left?", id="7")
+        >>> identity.scene(sample) == identity.scene(other)
+        True
     """
     with about(sample):
         return digest(*(picture(one).encode() for one in sample.images)) if sample.images else ""
@@ -56,6 +71,11 @@ def unit(sample: Sample) -> str:
 
     Raises:
         ImageError: a file is missing, empty or no image; the message names it.
+
+    Example:
+        >>> from vlmlens import identity
+        >>> identity.unit(vl.Sample("Are you there?", id="7"))
+        'none: 7'
     """
     return scene(sample) or f"none: {sample.id or sample.question}"
 

@@ -18,12 +18,29 @@ def value(given: Any) -> str:
     Raises:
         DataError: what can be told from others by its address alone, such as ``object()``, an
             open file or a generator.
+
+    Example:
+        >>> from vlmlens import identity
+        >>> identity.value({"a": [1, 2]}) == identity.value({"a": [1, 2]})
+        True
+        >>> identity.value(lambda x: x + 1) == identity.value(lambda x: x + 2)  # by their code
+        False
+        >>> identity.value(object())
+        Traceback (most recent call last):
+        vlmlens.errors.DataError: ... is known by its address alone...
     """
     return Content().of(given)
 
 
 def glance(given: Any) -> str:
-    """The same within this process, where a tokenizer's vocabulary is known by its size."""
+    """The same within this process, where a tokenizer's vocabulary is known by its size.
+
+    Example:
+        >>> from vlmlens import identity
+        >>> tokenizer = model.processor.tokenizer
+        >>> identity.glance(tokenizer) == identity.glance(tokenizer)
+        True
+    """
     return Content(vocabulary=False).of(given)
 
 
@@ -38,6 +55,15 @@ class Content(Hasher):
         own_code: whether any of it was code that belongs to no installed library.
         by_row: whether any of it may hold something of every sample of a batch: a tensor or an
             array of two dimensions or more, that is no module's weight.
+
+    Example:
+        >>> from vlmlens.identity import Content
+        >>> content = Content()
+        >>> len(content.of([1, 2])), content.own_code
+        (32, False)
+        >>> one, two = content.of(1), content.of(2)
+        >>> content.joined("pair", one, two) == content.joined("pair", two, one)
+        False
     """
 
     def read(self, given: Any) -> str:

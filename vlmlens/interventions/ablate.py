@@ -15,7 +15,15 @@ from vlmlens.positions import Positions
 
 @dataclass(frozen=True)
 class ZeroAblate(Intervention):
-    """Put zeros in place of an activation."""
+    """Put zeros in place of an activation.
+
+    Example:
+        >>> from vlmlens.interventions import ZeroAblate
+        >>> blind = ZeroAblate("hook_embed", vl.Where(positions="vision"))
+        >>> saved = model.run(model.inputs(sample), blind, save="hook_embed").saved
+        >>> float(saved["hook_embed"][0, 4:68].abs().max())
+        0.0
+    """
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """Zeros."""
@@ -33,6 +41,15 @@ class MeanAblate(Intervention):
         source: what a run over the reference samples saved, with every point that is edited.
         over: the positions of the reference run that are averaged; by default those that
             ``where.positions`` means there.
+
+    Example:
+        >>> from vlmlens.interventions import MeanAblate
+        >>> inputs = model.inputs(samples)
+        >>> source = model.run(inputs, save="hook_embed").saved
+        >>> mean = MeanAblate("hook_embed", vl.Where(positions="vision"), source=source)
+        >>> x = model.run(inputs, mean, save="hook_embed").saved["hook_embed"][:, 6:68]
+        >>> torch.equal(x, x[:1, :1].expand_as(x))  # one mean, at all vision tokens
+        True
     """
 
     source: ActivationCache | None = None
@@ -60,6 +77,15 @@ class ResampleAblate(Intervention):
     Attributes:
         source: what a run over the reference samples saved, aligned position by position.
         seed: of the drawing.
+
+    Example:
+        >>> from vlmlens.interventions import ResampleAblate
+        >>> one, two = model.inputs(samples[:1]), model.inputs(samples[2:3])  # equally long prompts
+        >>> source = model.run(two, save="hook_embed").saved
+        >>> edit = ResampleAblate("hook_embed", source=source)
+        >>> drawn = model.run(one, edit, save="hook_embed").saved["hook_embed"]
+        >>> torch.equal(drawn, source["hook_embed"])
+        True
     """
 
     source: ActivationCache | None = None

@@ -24,6 +24,16 @@ class ScaleAttention(Intervention):
 
     Attributes:
         by: the factor, above 0. (To take attention away altogether there is ``KnockOut``.)
+
+    Example:
+        >>> from vlmlens.interventions import ScaleAttention
+        >>> where = vl.Where(queries="last", keys="vision")
+        >>> widened = ScaleAttention(where=where, by=0.5)
+        >>> point = "blocks.0.attn.hook_attn_scores"
+        >>> clean = model.run(model.inputs(sample), save=point).saved[point]
+        >>> scores = model.run(model.inputs(sample), widened, save=point).saved[point]
+        >>> torch.allclose(scores[0, :, -1, 4:68], clean[0, :, -1, 4:68] * 0.5)
+        True
     """
 
     point: str = "blocks.*.attn.hook_attn_scores"
@@ -48,6 +58,13 @@ class SetPattern(Intervention):
         to: ``"uniform"`` over all keys that the query sees, ``"self"`` all on the query's own
             position, ``"first"`` all on the sample's first token; or weights along the last axes
             of (batch, head, query, key), each row summing to 1, for the prompt.
+
+    Example:
+        >>> from vlmlens.interventions import SetPattern
+        >>> even = SetPattern(where=vl.Where(layers=0, queries="last"), to="uniform")
+        >>> run = model.run(model.inputs(sample), even, save="blocks.0.attn.hook_pattern")
+        >>> torch.allclose(run.saved["pattern", 0][0, :, -1], torch.tensor(1 / 78))
+        True
     """
 
     point: str = "blocks.*.attn.hook_pattern"

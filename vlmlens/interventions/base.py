@@ -38,6 +38,17 @@ class Site:
         model: the open ``HookedVLM``.
         masks: what is meant at points of one shape, made once a pass: on a GPU, what is copied
             there is waited for.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> from vlmlens.interventions import Intervention
+        >>> @dataclass(frozen=True)
+        ... class Look(Intervention):
+        ...     def edit(self, x, site):
+        ...         print(site.name, site.axes, site.layer, site.step)
+        ...         return x
+        >>> run = model.run(model.inputs(sample), Look("blocks.2.hook_mlp_out"))
+        blocks.2.hook_mlp_out ('batch', 'pos', 'd_model') 2 0
     """
 
     name: str
@@ -77,6 +88,22 @@ class Intervention(Checked):
         where: which layers, heads and positions are edited; everywhere by default.
         reads: points of the same block (``"attn.hook_cos"``), or of the whole model, whose
             activation ``edit`` needs to see; ``site.read`` hands it over.
+
+    Example:
+        One of one's own is a frozen dataclass with an ``edit``; ``where`` comes with it:
+
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Clip(vl.Intervention):
+        ...     most: float = 1.0
+        ...     def edit(self, x, site):
+        ...         return x.clamp(-self.most, self.most)
+        >>> clip = Clip("hook_embed", vl.Where(positions="vision"), most=0.5)
+        >>> str(clip)
+        "Clip(point='hook_embed', positions='vision', most=0.5)"
+        >>> saved = model.run(model.inputs(sample), clip, save="hook_embed").saved
+        >>> float(saved["hook_embed"][0, 4:68].abs().max())
+        0.5
     """
 
     point: str = ""
@@ -110,11 +137,24 @@ class Intervention(Checked):
         Args:
             x: a copy of the activation: another tensor may be returned, or this one written into.
             site: where this takes place.
+
+        Example:
+            >>> from vlmlens.interventions import Scale, Site
+            >>> site = Site("hook_embed", ("batch", "pos", "d_model"), None, (), ())
+            >>> Scale("hook_embed", by=3).edit(torch.ones(1, 1, 2), site)
+            tensor([[[3., 3.]]])
         """
         raise NotImplementedError(f"{type(self).__name__} must say how it edits")
 
     def prepare(self, inputs: "Inputs") -> "Inputs":
-        """The inputs, changed before the pass; by default as they are."""
+        """The inputs, changed before the pass; by default as they are.
+
+        Example:
+            >>> from vlmlens.interventions import DropTokens
+            >>> drop = DropTokens(where=vl.Where(positions="vision"))
+            >>> drop.prepare(model.inputs(sample)).layouts[0]
+            TokenLayout(78 positions: 1 bos, 6 template, 7 user, 64 pad)
+        """
         return inputs
 
     def apply(self, x: Tensor, site: Site) -> Tensor:
@@ -127,6 +167,14 @@ class Intervention(Checked):
         Raises:
             InputError: an edit of another shape or device, or one that returned nothing and
                 wrote nothing.
+
+        Example:
+            >>> from vlmlens.interventions import Scale, Site
+            >>> layout = model.inputs(sample).layouts[0]
+            >>> site = Site("hook_embed", ("batch", "pos", "d_model"), None, (layout,), (0,))
+            >>> double = Scale("hook_embed", vl.Where(positions="vision"), by=2)
+            >>> double.apply(torch.ones(1, 78, 1), site).sum()  # 64 of 78 positions are the image's
+            tensor(142.)
         """
         if not self.where.has_step(site.step):
             return x
@@ -167,6 +215,11 @@ def as_edits(given: Any) -> tuple[Intervention, ...]:
 
     Raises:
         InputError: what is none.
+
+    Example:
+        >>> from vlmlens.interventions import ZeroAblate, as_edits
+        >>> as_edits(ZeroAblate("hook_embed")) == as_edits([ZeroAblate("hook_embed")]), as_edits([])
+        (True, ())
     """
     if isinstance(given, Intervention):
         return (given,)
@@ -203,7 +256,15 @@ FIELDS = SETTLED | {frozenset({Where}): _placed, frozenset({ActivationCache}): _
 
 
 def label(interventions: Iterable[Intervention]) -> str:
-    """The label of a list of edits, in their order; ``"original"`` where there is none."""
+    """The label of a list of edits, in their order; ``"original"`` where there is none.
+
+    Example:
+        >>> from vlmlens.interventions import KnockOut, PermuteVision, label
+        >>> label([PermuteVision(seed=1), KnockOut(where=vl.Where(keys="vision"))])
+        "PermuteVision(seed=1) + KnockOut(keys='vision')"
+        >>> label([])
+        'original'
+    """
     return " + ".join(map(str, interventions)) or "original"
 
 

@@ -38,6 +38,12 @@ class CompressVision(Intervention):
         columns: of the coarse grid.
         repeat: keep every token, blurred.
         position_ids: of what stays: ``"kept"``, or ``"reindexed"`` as if the rest had never been.
+
+    Example:
+        >>> from vlmlens.interventions import CompressVision
+        >>> run = model.run(model.inputs(sample), CompressVision(rows=2, columns=2))
+        >>> run.inputs.layouts[0].grid(), run.inputs.layouts[0]
+        ((2, 2), TokenLayout(78 positions: 1 bos, 6 template, 7 user, 4 vision, 60 pad))
     """
 
     point: str = "hook_embed"

@@ -26,6 +26,13 @@ class DropTokens(Intervention):
 
     Attributes:
         position_ids: of what stays: ``"kept"``, or ``"reindexed"`` without gaps.
+
+    Example:
+        >>> from vlmlens.interventions import DropTokens
+        >>> from vlmlens.positions import Row
+        >>> run = model.run(model.inputs(sample), DropTokens(where=vl.Where(positions=Row((0, 7)))))
+        >>> run.inputs.layouts[0]
+        TokenLayout(78 positions: 1 bos, 6 template, 7 user, 48 vision, 16 pad)
     """
 
     position_ids: str = "kept"

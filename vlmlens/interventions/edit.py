@@ -21,6 +21,14 @@ class Edit(Intervention):
     Attributes:
         by: from the whole activation to one of the same shape; it may write into what it is given,
             a copy, and return it or nothing.
+
+    Example:
+        >>> from vlmlens.interventions import Edit
+        >>> flip = Edit("hook_embed", vl.Where(positions="vision"), by=torch.neg)
+        >>> clean = model.run(model.inputs(sample), save="hook_embed").saved["hook_embed"][0]
+        >>> edited = model.run(model.inputs(sample), flip, save="hook_embed").saved["hook_embed"][0]
+        >>> torch.equal(edited[4:68], -clean[4:68]), torch.equal(edited[68:], clean[68:])
+        (True, True)
     """
 
     by: Callable[[Tensor], Tensor | None] | None = None

@@ -22,6 +22,14 @@ class InjectAt(Intervention):
     Attributes:
         layer: the block that they enter at, from 1 (0 is what the model does by itself).
         positions: who enters late; the image, by default.
+
+    Example:
+        >>> from vlmlens.interventions import InjectAt
+        >>> late = InjectAt(layer=2)  # the image is not there before block 2
+        >>> clean = model.run(model.inputs(sample), logits="last").logits
+        >>> run = model.run(model.inputs(sample), late, logits="last")
+        >>> run.logits.shape, torch.allclose(run.logits, clean, atol=1e-3)
+        (torch.Size([1, 1, 418]), False)
     """
 
     layer: int = 1

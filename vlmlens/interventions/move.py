@@ -47,6 +47,12 @@ class MovePositions(Intervention):
             None moves every axis there is.
         rest: what becomes of the ids after the last chosen token: ``"kept"``, or ``"follow"``, on
             from the largest new id.
+
+    Example:
+        >>> from vlmlens.interventions import MovePositions
+        >>> run = model.run(model.inputs(sample), MovePositions(to="constant", rest="follow"))
+        >>> run.inputs.tensors["position_ids"][0, [3, 4, 67, 68]]  # the image's are 4 ... 67
+        tensor([3, 4, 4, 5])
     """
 
     where: Where = Where(positions="vision")

@@ -36,6 +36,14 @@ class NormalizeVision(Intervention):
     Attributes:
         kind: one of these words.
         eps: under the root, in ``"paper"``.
+
+    Example:
+        >>> from vlmlens.interventions import NormalizeVision
+        >>> edit = NormalizeVision(kind="paper")
+        >>> saved = model.run(model.inputs(sample), edit, save="hook_embed").saved
+        >>> norms = saved["hook_embed"][0, 4:68].norm(dim=-1)
+        >>> round(float(norms.min()), 2), round(float(norms.max()), 2)
+        (1.01, 1.01)
     """
 
     point: str = "hook_embed"
@@ -81,6 +89,12 @@ def text_norms(model) -> Float[Tensor, " token"]:
 
     Args:
         model: an open ``HookedVLM``.
+
+    Example:
+        >>> from vlmlens.interventions import text_norms
+        >>> norms = text_norms(model)
+        >>> norms.shape, bool((norms > 0).all())  # 418 tokens, of which padding is zeros
+        (torch.Size([417]), True)
     """
     found = _every_norm(model)
     return found[found > 0]

@@ -23,6 +23,14 @@ class PatchFrom(Intervention):
 
     Attributes:
         source: what the other run saved; it must hold every point that is patched.
+
+    Example:
+        >>> from vlmlens.interventions import PatchFrom
+        >>> one, two = model.inputs(samples[:1]), model.inputs(samples[2:3])  # equally long prompts
+        >>> other = model.run(two, save="blocks.3.hook_resid_post")
+        >>> patch = PatchFrom("blocks.3.hook_resid_post", source=other.saved)
+        >>> torch.allclose(model.run(one, patch).logits, other.logits, atol=1e-4)
+        True
     """
 
     source: ActivationCache | None = None

@@ -47,6 +47,14 @@ class PermuteVision(Intervention):
         block: rows and columns of a block.
         moves: ``"content"``, or ``"position ids"``: then every token stays, and token j gets the
             id of token ``order[j]``.
+
+    Example:
+        >>> from vlmlens.interventions import PermuteVision
+        >>> inputs, mirror = model.inputs(sample), PermuteVision(design="mirror")
+        >>> clean = model.run(inputs, save="hook_embed").saved["hook_embed"][0, 4:68]
+        >>> seen = model.run(inputs, mirror, save="hook_embed").saved["hook_embed"][0, 4:68]
+        >>> torch.equal(seen.reshape(8, 8, -1), clean.reshape(8, 8, -1).flip(1))
+        True
     """
 
     point: str = "hook_embed"
@@ -126,6 +134,12 @@ class PermuteVision(Intervention):
             layout: the sample's layout.
             image: which of its images.
             key: the sample's number, which seeds what is drawn.
+
+        Example:
+            >>> from vlmlens.interventions import PermuteVision
+            >>> layout = model.inputs(sample).layouts[0]
+            >>> PermuteVision(design="rows", seed=2).order(layout, image=0, key=1).shape  # patch
+            (64,)
         """
         here = layout.vision(image)
         meant = np.ones(len(here), dtype=bool)

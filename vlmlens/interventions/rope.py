@@ -96,6 +96,17 @@ class RotateRope(_Turning):
         of: ``"queries"``, ``"keys"`` or ``"both"``.
         planes: which planes turn, from the fastest: indices, or ``(0.0, 0.25)`` for the fastest
             quarter; None for all.
+
+    Example:
+        >>> from vlmlens.interventions import RotateRope
+        >>> inputs = model.inputs(sample)
+        >>> clean = model.run(inputs, logits="last").logits
+        >>> every = model.run(inputs, RotateRope(delta=3), logits="last").logits  # all by the same
+        >>> torch.allclose(every, clean, atol=1e-3)
+        True
+        >>> keys = RotateRope(where=vl.Where(positions="vision"), of="keys", delta=3)
+        >>> torch.allclose(model.run(inputs, keys, logits="last").logits, clean, atol=1e-3)
+        False
     """
 
     delta: int | float = 1.0
@@ -121,6 +132,14 @@ class AblateRope(_Turning):
     Attributes:
         of: ``"queries"``, ``"keys"`` or ``"both"``.
         planes: which planes stop turning, from the fastest, as in ``RotateRope``.
+
+    Example:
+        >>> from vlmlens.interventions import AblateRope
+        >>> points = ["blocks.0.attn.hook_q", "blocks.0.attn.hook_rot_q"]
+        >>> saved = model.run(model.inputs(sample), save="blocks.0.attn.hook_q").saved
+        >>> ablated = model.run(model.inputs(sample), AblateRope(of="queries"), save=points).saved
+        >>> torch.allclose(ablated["rot_q", 0], saved["q", 0], atol=1e-4)
+        True
     """
 
     reads: ClassVar[tuple[str, ...]] = ("attn.hook_cos", "attn.hook_sin")

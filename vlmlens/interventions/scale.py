@@ -13,6 +13,14 @@ class Scale(Intervention):
 
     Attributes:
         by: the factor.
+
+    Example:
+        >>> from vlmlens.interventions import Scale
+        >>> inputs, point = model.inputs(sample), "blocks.0.hook_mlp_out"
+        >>> clean = model.run(inputs, save=point).saved[point]
+        >>> half = model.run(inputs, Scale(point, by=0.5), save=point).saved[point]
+        >>> torch.equal(half, clean * 0.5)
+        True
     """
 
     by: int | float = 1.0

@@ -20,6 +20,15 @@ class Steer(Intervention):
     Attributes:
         vector: along the point's last axes, for example (d_model,) or (head, d_head).
         by: how much of it; may be negative.
+
+    Example:
+        >>> from vlmlens.interventions import Steer, mean_activation
+        >>> point = "blocks.1.hook_resid_post"
+        >>> saved = model.run(model.inputs(samples), save=point).saved
+        >>> vision, user = (mean_activation(saved, point, role) for role in ("vision", "user"))
+        >>> steer = Steer(point, vl.Where(positions="last"), vector=vision - user, by=2.0)
+        >>> model.run(model.inputs(sample), steer).logits.shape
+        torch.Size([1, 78, 418])
     """
 
     vector: Tensor | Stored | None = None

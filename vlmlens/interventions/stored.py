@@ -25,6 +25,13 @@ class Stored:
     Attributes:
         tensor: what is stored; nobody may write into it.
         name: what labels call it.
+
+    Example:
+        >>> from vlmlens.interventions import Stored
+        >>> Stored.of(np.ones(3, dtype=np.float32)) == Stored.of(torch.ones(3))
+        True
+        >>> Stored(torch.zeros(2, 3))
+        Stored(2x3, ...)
     """
 
     tensor: Tensor
@@ -79,6 +86,12 @@ def mean_activation(
     Raises:
         InputError: a point without positions, or of which some rows were saved only.
         EmptySelectionError: a selection that means no position of some sample.
+
+    Example:
+        >>> from vlmlens.interventions import mean_activation
+        >>> saved = model.run(model.inputs(samples), save="hook_embed").saved
+        >>> mean_activation(saved, "hook_embed", "vision").shape  # d_model
+        torch.Size([128])
     """
     x, axes = cache[point], cache.axes[point]
     if axes[:2] not in (("batch", "pos"), ("image", "patch"), ("image", "pos")):

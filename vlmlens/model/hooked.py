@@ -56,6 +56,14 @@ class HookedVLM(Running):
         hook_dict: every point by name.
         absent: why points that exist in principle do not exist here, by name.
         recognised: whether the points were recognised without a family of their own.
+
+    Example:
+        >>> model = vl.HookedVLM.from_pretrained("shapes-base")
+        >>> model
+        HookedVLM(shapes-base: llava, 4 layers, 134 points, attention sdpa)
+        >>> run = model.run(model.inputs(samples), save="blocks.*.attn.hook_pattern")
+        >>> run.logits.shape, run.saved["pattern", 0].shape
+        (torch.Size([4, 80, 418]), torch.Size([4, 4, 80, 80]))
     """
 
     @classmethod
@@ -79,6 +87,13 @@ class HookedVLM(Running):
             UnknownModelError: no such model, or the hub is out of reach.
             UnsupportedModelError: a model that sees no images, or whose parts are not recognised.
             InputError: a device or dtype that is not there.
+
+        Example:
+            >>> vl.HookedVLM.from_pretrained("shapes-base", dtype="float64").hf_model.dtype
+            torch.float64
+            >>> vl.HookedVLM.from_pretrained("shapes-bsae")
+            Traceback (most recent call last):
+            vlmlens.errors.UnknownModelError: no model 'shapes-bsae'; did you mean shapes-base, ...
         """
         place = None if device is None else as_device(device)
         hf_model, processor = zoo.load(model, dtype=dtype, **options)
@@ -137,6 +152,11 @@ class HookedVLM(Running):
             InputError: padding on the right, numbers that make no sense, a checkpoint that is set
                 to another way of decoding, such as ``num_beams=4``, or an edit for steps of which
                 none came for some sample: its answer ended before.
+
+        Example:
+            >>> said = model.generate(model.inputs(samples[:2]), max_new_tokens=3)
+            >>> said.texts, said.tokens.shape  # batch step
+            (('green', 'purple'), torch.Size([2, 2]))
         """
         self.check_open()
         wish = choosing.Wish(max_new_tokens, min_new_tokens, temperature, seed, stop)
@@ -175,6 +195,12 @@ class HookedVLM(Running):
 
         Returns:
             An ``Audit``, which prints as a table.
+
+        Example:
+            >>> from vlmlens.zoo import tiny
+            >>> audit = vl.HookedVLM(*tiny.build("llava")).audit()
+            >>> audit.holds, audit.points[0].name
+            (True, 'vision.hook_embed')
         """
         self.check_open()
         given = None if inputs is None else as_inputs(inputs, "audit")

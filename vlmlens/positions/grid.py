@@ -21,6 +21,12 @@ class Region(Selection):
         rows: which rows; None for all.
         columns: which columns; None for all.
         image: which of the sample's images; None for each of them.
+
+    Example:
+        >>> from vlmlens.positions import Region
+        >>> layout = model.inputs(sample).layouts[0]  # a grid of 8 x 8
+        >>> int(Region(rows=(0.0, 0.5), columns=-1).of(layout).sum())
+        4
     """
 
     rows: Indices | None = None
@@ -42,7 +48,14 @@ class Region(Selection):
 
 @dataclass(frozen=True, repr=False)
 class Row(Selection):
-    """Vision tokens of one row or several, from the top; see ``Region``."""
+    """Vision tokens of one row or several, from the top; see ``Region``.
+
+    Example:
+        >>> from vlmlens.positions import Row
+        >>> layout = model.inputs(sample).layouts[0]
+        >>> layout.row[Row(-1).of(layout)]
+        array([7, 7, 7, 7, 7, 7, 7, 7])
+    """
 
     index: Indices
     image: int | None = None
@@ -53,7 +66,14 @@ class Row(Selection):
 
 @dataclass(frozen=True, repr=False)
 class Column(Selection):
-    """Vision tokens of one column or several, from the left; see ``Region``."""
+    """Vision tokens of one column or several, from the left; see ``Region``.
+
+    Example:
+        >>> from vlmlens.positions import Column
+        >>> layout = model.inputs(sample).layouts[0]
+        >>> int(Column((0, 1)).of(layout).sum())
+        16
+    """
 
     index: Indices
     image: int | None = None
@@ -64,7 +84,14 @@ class Column(Selection):
 
 @dataclass(frozen=True, repr=False)
 class Cell(Selection):
-    """The vision token at one row and column; see ``Region``."""
+    """The vision token at one row and column; see ``Region``.
+
+    Example:
+        >>> from vlmlens.positions import Cell
+        >>> layout = model.inputs(sample).layouts[0]
+        >>> Cell(0, 1).of(layout).nonzero()[0] - layout.vision(0)[0]
+        array([1])
+    """
 
     row: int
     column: int
@@ -84,6 +111,12 @@ class Box(Selection):
         right: its right edge.
         bottom: its lower edge.
         image: which of the sample's images; None for each of them.
+
+    Example:
+        >>> from vlmlens.positions import Box
+        >>> layout = model.inputs(sample).layouts[0]  # a picture of 224 x 224 pixels: 28 a token
+        >>> int(Box(0, 0, 56, 28).of(layout).sum())
+        2
     """
 
     left: int | float

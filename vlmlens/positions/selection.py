@@ -21,7 +21,21 @@ Mask: TypeAlias = Bool[np.ndarray, " pos"]
 
 @dataclass(frozen=True, repr=False)
 class Selection(Checked):
-    """Positions of a sample: subclasses write ``mask``."""
+    """Positions of a sample: subclasses write ``mask``.
+
+    Example:
+        Positions of one's own are a subclass with a ``mask``:
+
+        >>> from dataclasses import dataclass
+        >>> from vlmlens.positions import Selection, chosen
+        >>> @dataclass(frozen=True, repr=False)
+        ... class Even(Selection):
+        ...     def mask(self, layout):
+        ...         return np.arange(len(layout)) % 2 == 0
+        >>> layout = model.inputs(sample).layouts[0]
+        >>> int((Even() & "vision").of(layout).sum()), Even() & "vision"
+        (32, Even() & Role('vision'))
+    """
 
     def __post_init__(self):
         settle(self, SETTLED)
@@ -78,6 +92,12 @@ class Role(Selection):
 
     Raises:
         UnknownRoleError: a word that is none of these.
+
+    Example:
+        >>> from vlmlens.positions import Role
+        >>> layout = model.inputs(sample).layouts[0]
+        >>> Role("vision").of(layout).sum(), Role("last").of(layout).nonzero()[0]
+        (np.int64(64), array([77]))
     """
 
     name: str
@@ -104,7 +124,16 @@ class Role(Selection):
 
 @dataclass(frozen=True, repr=False)
 class At(Selection):
-    """Positions by index: padding does not count, negative numbers count from the end."""
+    """Positions by index: padding does not count, negative numbers count from the end.
+
+    Example:
+        >>> from vlmlens.positions import At
+        >>> layout = model.inputs(sample).layouts[0]  # 78 positions
+        >>> At((0, -1)).of(layout).nonzero()[0]
+        array([ 0, 77])
+        >>> At(0.5).of(layout).nonzero()[0]
+        array([39])
+    """
 
     index: Indices
 
@@ -117,7 +146,14 @@ class At(Selection):
 
 @dataclass(frozen=True, repr=False)
 class AnyOf(Selection):
-    """Positions that any part means; every part must mean some."""
+    """Positions that any part means; every part must mean some.
+
+    Example:
+        >>> from vlmlens.positions import AnyOf, Role
+        >>> either = AnyOf((Role("user"), Role("last")))  # Role("user") | "last"
+        >>> either, int(either.of(model.inputs(sample).layouts[0]).sum())
+        (Role('user') | Role('last'), 8)
+    """
 
     parts: tuple[Selection, ...]
 
@@ -133,7 +169,14 @@ class AnyOf(Selection):
 
 @dataclass(frozen=True, repr=False)
 class AllOf(Selection):
-    """Positions that every part means."""
+    """Positions that every part means.
+
+    Example:
+        >>> from vlmlens.positions import AllOf, Role, Row
+        >>> both = AllOf((Role("vision"), ~Row(0)))  # the same as Role("vision") & ~Row(0)
+        >>> both, int(both.of(model.inputs(sample).layouts[0]).sum())
+        (Role('vision') & ~Row(0), 56)
+    """
 
     parts: tuple[Selection, ...]
 
@@ -149,7 +192,13 @@ class AllOf(Selection):
 
 @dataclass(frozen=True, repr=False)
 class Not(Selection):
-    """The sample's own positions that a part does not mean; padding is in neither."""
+    """The sample's own positions that a part does not mean; padding is in neither.
+
+    Example:
+        >>> from vlmlens.positions import Not, Role
+        >>> Not(Role("vision")), int((~Role("vision")).of(model.inputs(sample).layouts[0]).sum())
+        (~Role('vision'), 14)
+    """
 
     part: Selection
 
@@ -169,6 +218,11 @@ def as_selection(wanted: Any) -> Selection:
     Raises:
         UnknownRoleError: a word that is no role.
         InputError: what is none of these.
+
+    Example:
+        >>> from vlmlens.positions import as_selection
+        >>> as_selection("vision"), as_selection((0, -1)), as_selection(("bos", "last"))
+        (Role('vision'), At((0, -1)), Role('bos') | Role('last'))
     """
     wanted = as_written(wanted, "positions", words=NAMES, kind=Selection)
     if isinstance(wanted, Selection):
@@ -186,6 +240,11 @@ def as_positions(wanted: Any, what: str = "positions") -> Any:
     Raises:
         UnknownRoleError: a word that is no role.
         InputError: what is no position.
+
+    Example:
+        >>> from vlmlens.positions import as_positions
+        >>> as_positions(np.array([0, 2])), as_positions("vision"), as_positions("all")
+        ((0, 2), 'vision', None)
     """
     if isinstance(wanted, str) and wanted == "all":
         return None
@@ -204,6 +263,12 @@ def chosen(layout: TokenLayout, wanted: Positions) -> Mask:
     Raises:
         EmptySelectionError: nothing in this sample is meant.
         UnknownRoleError: a word that is no role.
+
+    Example:
+        >>> from vlmlens.positions import chosen
+        >>> mask = chosen(model.inputs(sample).layouts[0], ("bos", "last"))
+        >>> mask.shape, mask.nonzero()[0]
+        ((78,), array([ 0, 77]))
     """
     return as_selection(wanted).of(layout)
 

@@ -17,6 +17,12 @@ class Text(Selection):
     Spaces do not count, and case does. The text begins where a token begins and ends where one
     ends, so ``Text("is")`` does not mean a part of ``this``. Where a letter is cut into several
     tokens (accents, Chinese, emoji) all of them are meant.
+
+    Example:
+        >>> from vlmlens.positions import Text
+        >>> layout = model.inputs(sample).layouts[0]  # What color is at the top?
+        >>> [layout.tokens[at] for at in Text("at the top").of(layout).nonzero()[0]]
+        [' at', ' the', ' top']
     """
 
     text: str

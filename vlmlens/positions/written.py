@@ -11,7 +11,13 @@ from vlmlens.errors import EmptySelectionError, InputError, UnknownRoleError
 
 @dataclass(frozen=True, repr=False)
 class Span:
-    """A slice, which by itself does not hash everywhere; its ends must be there."""
+    """A slice, which by itself does not hash everywhere; its ends must be there.
+
+    Example:
+        >>> from vlmlens.positions import Span
+        >>> Span(-2).of(5, "layer"), Span(0, 4, 2).of(5, "layer"), Span(1, 3)
+        ([3, 4], [0, 2], slice(1, 3))
+    """
 
     start: int | None = None
     stop: int | None = None
@@ -58,6 +64,11 @@ def as_written(
     Raises:
         InputError: what names no place.
         UnknownRoleError: a word that is none of these.
+
+    Example:
+        >>> from vlmlens.positions import as_written
+        >>> as_written({3, 1}, "layers"), as_written(slice(2, 4), "layers")
+        ((1, 3), slice(2, 4))
     """
     given = plain(wanted)
     if isinstance(given, bool):
@@ -93,6 +104,11 @@ def as_numbers(wanted: Any, what: str) -> Any:
 
     Raises:
         InputError: what is no number, and no collection of numbers.
+
+    Example:
+        >>> from vlmlens.positions import as_numbers
+        >>> [as_numbers(given, "layers") for given in ("last", torch.tensor([0, 2]), "all")]
+        [-1, (0, 2), None]
     """
     if isinstance(wanted, str) and wanted == "all":
         return None
@@ -115,6 +131,11 @@ def indices(wanted: Indices, size: int, what: str) -> list[int]:
 
     Raises:
         EmptySelectionError: a number that is not there, or nothing at all.
+
+    Example:
+        >>> from vlmlens.positions import indices
+        >>> [indices(given, 4, "layer") for given in ((0, -1), 0.5, (0.25, 0.75))]
+        [[0, 3], [2], [1, 2]]
     """
     if isinstance(wanted, Span):
         found = wanted.of(size, what)
@@ -140,7 +161,7 @@ def _index(item: int | float, size: int, what: str) -> int:
     return item % size
 
 
-def _order(item: Any) -> tuple[float, str]:
+def _order(item: Any) -> tuple[int | float, str]:
     """Sets come in another order in every process: numbers by size, the rest by its text."""
     return (item, "") if isinstance(item, int | float) else (math.inf, repr(item))
 

@@ -11,6 +11,8 @@ from vlmlens.checks import found_at, shown
 from vlmlens.errors import InputError, UnknownModelError, UnsupportedModelError
 from vlmlens.picture import at_home
 
+__all__ = ["bundled", "load", "revision"]
+
 WEIGHTS = "weights"
 #: Endings of the files that a model is opened from: weights, settings, vocabularies, templates.
 PARTS = (".json", ".safetensors", ".bin", ".jinja", ".txt", ".model", ".tiktoken", ".py", ".jsonl")
@@ -18,7 +20,12 @@ PIECE = 2**24
 
 
 def bundled() -> dict[str, Path]:
-    """The folders of the models that come with the package, by name."""
+    """The folders of the models that come with the package, by name.
+
+    Example:
+        >>> "shapes-base" in vl.zoo.bundled()
+        True
+    """
     home = Path(str(files("vlmlens.zoo"))) / WEIGHTS
     return {p.parent.name: p.parent for p in sorted(home.glob("*/config.json"))}
 
@@ -37,6 +44,11 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
         UnfetchedModelError: a model that ``vlmlens fetch`` brings, and has not brought yet.
         UnsupportedModelError: a model that transformers does not open as image-text-to-text.
         InputError: a dtype that does not exist.
+
+    Example:
+        >>> hf_model, processor = vl.zoo.load("shapes-base")
+        >>> type(hf_model).__name__, type(processor).__name__
+        ('LlavaForConditionalGeneration', 'LlavaProcessor')
     """
     from transformers import AutoConfig, PreTrainedConfig
 
@@ -91,6 +103,10 @@ def revision(model: str, opened: Any) -> str:
     """Which version of a model this is: the hub's commit, or a hash of its folder's files.
 
     Every file counts that can be part of how it is opened, by its name and all of its contents.
+
+    Example:
+        >>> len(vl.zoo.revision("shapes-base", model.hf_model))
+        16
     """
     commit = getattr(opened.config, "_commit_hash", None)
     if commit:

@@ -1,18 +1,14 @@
 """TransformerLens's methods, by its names; an option that means nothing here is refused by name."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from inspect import signature
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformer_lens.HookedRootModule import HookedRootModule
 
-from vlmlens.annotations import checked
 from vlmlens.cache import ActivationCache, Save
-from vlmlens.checks import flag, one_of, refuse_unknown, shown, whole
-from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
+from vlmlens.checks import flag, refuse_unknown, shown, whole
+from vlmlens.errors import InputError, UnreachedPointError
 from vlmlens.inputs import Inputs
 from vlmlens.model.doors.caching import filtered, only, shaped, wanted
 from vlmlens.model.doors.contexts import Contexts
@@ -70,6 +66,11 @@ class AsTransformerLens(Contexts):
         Raises:
             UnknownKeywordError: any other keyword: nobody would read it.
             InputError: what is no inputs, or ``return_type="loss"``.
+
+        Example:
+            >>> inputs = model.inputs(sample)
+            >>> model(inputs).shape, model(inputs, stop_at_layer=2).shape
+            (torch.Size([1, 78, 418]), torch.Size([1, 78, 128]))
         """
         refuse_unknown(unknown, TAKES, "model(...)", INSTEAD)
         inputs = as_inputs(inputs, "model")
@@ -85,22 +86,6 @@ class AsTransformerLens(Contexts):
             else:
                 made = self.hf_model(**inputs.tensors, use_cache=False).logits
         return made if return_type is not None else None
-
-    @checked
-    def hooks(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        fwd_hooks: Sequence[tuple[str | Callable[[str], bool], Callable]] = (),
-        bwd_hooks: Sequence[tuple[str | Callable[[str], bool], Callable]] = (),
-        reset_hooks_end: bool = True,
-        clear_contexts: bool = False,
-    ) -> AbstractContextManager[Any]:
-        """Hooks as TransformerLens sets them, while this lasts; it yields the model."""
-        return super().hooks(
-            as_hooks(fwd_hooks, "fwd_hooks"),  # pyright: ignore[reportArgumentType]
-            as_hooks(bwd_hooks, "bwd_hooks"),  # pyright: ignore[reportArgumentType]
-            flag(reset_hooks_end, "reset_hooks_end"),
-            flag(clear_contexts, "clear_contexts"),
-        )
 
     def run_with_hooks(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -125,6 +110,13 @@ class AsTransformerLens(Contexts):
         Raises:
             UnknownKeywordError: any other keyword.
             UnreachedPointError: hooks of points that this pass never reached.
+
+        Example:
+            >>> inputs = model.inputs(sample)
+            >>> silent = ("blocks.0.hook_attn_out", lambda x, hook: torch.zeros_like(x))
+            >>> logits = model.run_with_hooks(inputs, fwd_hooks=[silent])
+            >>> logits.shape, torch.allclose(logits, model(inputs))
+            (torch.Size([1, 78, 418]), False)
         """
         known = ("fwd_hooks", "bwd_hooks", "reset_hooks_end", "clear_contexts", *TAKES)
         refuse_unknown(options, known, "run_with_hooks(...)", INSTEAD)
@@ -190,6 +182,15 @@ class AsTransformerLens(Contexts):
         Raises:
             UnknownKeywordError: any other keyword.
             UnknownPointError: a filter that names no point.
+
+        Example:
+            >>> inputs = model.inputs(sample)
+            >>> logits, cache = model.run_with_cache(inputs, "blocks.*.hook_resid_post")
+            >>> len(cache), cache["resid_post", 0].shape
+            (4, torch.Size([1, 78, 128]))
+            >>> _, cache = model.run_with_cache(inputs, remove_batch_dim=True, pos_slice=-1)
+            >>> cache["resid_post", 0].shape
+            torch.Size([128])
         """
         vlm: Any = self
         known = [*OF_A_RUN, *(AsTransformerLens.run_with_cache.__kwdefaults__ or ())]
@@ -222,47 +223,6 @@ class AsTransformerLens(Contexts):
             saved if flag(return_cache_object, "return_cache_object") else dict(saved),
         )
 
-    def add_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> dict:
-        """As in TransformerLens; a filter that names nothing raises."""
-        vlm: Any = self
-        _refuse(kwargs, "add_caching_hooks")
-        return super().add_caching_hooks(filtered(vlm, names_filter), *args, **kwargs)
-
-    def get_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As in TransformerLens; a filter that names nothing raises."""
-        vlm: Any = self
-        _refuse(kwargs, "get_caching_hooks")
-        return super().get_caching_hooks(filtered(vlm, names_filter), *args, **kwargs)
-
-    def add_hook(
-        self,
-        name: str | Callable[[str], bool],
-        hook: Callable,
-        dir: Literal["fwd", "bwd"] = "fwd",
-        *args: Any,
-        **kwargs: Any,
-    ) -> None:
-        """Add a hook as TransformerLens does; a name or a condition that names nothing raises."""
-        _refuse(kwargs, "add_hook")
-        as_hooks([(name, hook)], "add_hook")
-        self._check_names(name)
-        one_of(dir, "dir", ("fwd", "bwd"))
-        super().add_hook(name, hook, dir, *args, **kwargs)
-
-    def _enable_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
-        self._check_names(name)
-        super()._enable_hook(name, *args, **kwargs)
-
-    def _check_names(self, name: str | Callable[[str], bool]) -> None:
-        self.check_open()
-        if isinstance(name, str):
-            if name not in self.hook_dict:
-                self.matching(name)
-                advice = "(a hook takes one name, or a condition on names)"
-                raise UnknownPointError(name, self.hook_dict, advice)
-        elif not any(name(known) for known in self.hook_dict):
-            raise UnknownPointError(str(name), self.hook_dict, "(the condition names no point)")
-
     def _block(self, given: int) -> int:
         """The block that ``stop_at_layer`` means."""
         at = whole(given, "stop_at_layer", -self.layers, self.layers)
@@ -278,8 +238,3 @@ def _refuse_loss(return_type: Any) -> None:
             f"return_type={shown(return_type)}; there is: 'logits', None. A loss would be of image "
             "tokens as well: take log_softmax of the logits at the positions that count"
         )
-
-
-def _refuse(given: Mapping[str, Any], method: str) -> None:
-    """Refuse keywords that TransformerLens's own method does not take."""
-    refuse_unknown(given, signature(getattr(HookedRootModule, method)).parameters, f"{method}(...)")

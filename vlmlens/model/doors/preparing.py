@@ -53,6 +53,14 @@ class Preparing(AsTransformerLens):
             InputError: images and placeholders differ in number, texts cannot be traced, or the
                 processor refuses a picture; the message names the sample.
             ImageError: an image that cannot be read.
+
+        Example:
+            >>> from PIL import Image
+            >>> model.inputs(samples).tensors["input_ids"].shape  # batch pos
+            torch.Size([4, 80])
+            >>> picture = Image.new("RGB", (64, 64), "red")
+            >>> model.inputs(picture, "What color is this?", answers=["red"]).layouts[0]
+            TokenLayout(81 positions: 1 bos, 6 template, 8 user, 64 vision, 2 assistant)
         """
         if self.processor is None:
             raise InputError("this model was opened without a processor: use inputs_from(...)")
@@ -104,6 +112,12 @@ class Preparing(AsTransformerLens):
 
         Raises:
             InputError: tensors or roles that do not fit together.
+
+        Example:
+            >>> ids = torch.arange(100, 110)[None]
+            >>> inputs = model.inputs_from(ids, roles={"system": (0, 4), "user": (4, 10)})
+            >>> inputs.layouts[0], model.run(inputs).logits.shape
+            (TokenLayout(10 positions: 4 system, 6 user), torch.Size([1, 10, 418]))
         """
         given = {name: tensor for name, tensor in images.items() if tensor is not None}
         return from_tensors(
@@ -133,6 +147,14 @@ class Preparing(AsTransformerLens):
 
         Raises:
             ClosedModelError: the model was closed.
+
+        Example:
+            >>> from vlmlens.interventions import Scale
+            >>> with model.reuse() as shared:
+            ...     clean = model.run(model.inputs(sample))
+            ...     edited = model.run(model.inputs(sample), Scale("blocks.0.hook_mlp_out", by=0.5))
+            >>> shared
+            Reuse(...)
         """
         self.check_open()
         before = self.shared

@@ -56,6 +56,14 @@ class Running(Preparing):
             UnreachedPointError: a point that this pass never reached.
             EmptySelectionError: a selection that is empty.
             ClosedModelError: the model was closed.
+
+        Example:
+            >>> from vlmlens.interventions import KnockOut
+            >>> inputs = model.inputs(samples)
+            >>> cut = KnockOut(where=vl.Where(layers=(0, 1), queries="user", keys="vision"))
+            >>> run = model.run(inputs, cut, save="blocks.0.attn.hook_z", logits="last")
+            >>> run.logits.shape, run.saved["z", 0].shape  # batch pos vocab; batch pos head d_head
+            (torch.Size([4, 1, 418]), torch.Size([4, 80, 4, 32]))
         """
         self.check_open()
         edits, saves = as_edits(interventions), as_saves(save)
@@ -90,6 +98,12 @@ class Running(Preparing):
 
         Raises:
             InputError: several samples, padding, or hooks that are still on.
+
+        Example:
+            >>> first = model.prefill(model.inputs(sample))
+            >>> other = vl.Sample("What color is at the bottom?", sample.images)
+            >>> model.prefill(model.inputs(other), after=first).shared  # positions
+            74
         """
         self.check_open()
         inputs = as_inputs(inputs, "prefill")
@@ -124,11 +138,26 @@ class Running(Preparing):
             unseen: let cells be whose keys no query sees, which change nothing: a map has such
                 places, and elsewhere they are a mistake.
             progress: called with the number of cells that were just done.
+
+        Example:
+            >>> from vlmlens.interventions import ZeroAblate
+            >>> inputs = model.inputs(sample)
+            >>> cells = [[ZeroAblate(f"blocks.{layer}.hook_mlp_out")] for layer in range(4)]
+            >>> found = model.resume(model.prefill(inputs), cells)
+            >>> whole = model.run(inputs, cells[2], logits="last").logits[0]
+            >>> torch.allclose(found.logits[2], whole, atol=1e-3)
+            True
         """
         self.check_open()
         return resume(self, as_prefill(prefill), as_cells(cells), positions, progress, unseen)
 
     def ran(self, attention: str, inputs: Inputs, logits: Tensor, saved: ActivationCache) -> Run:
-        """What a pass came to, with what reads it needs to know of this model."""
+        """What a pass came to, with what reads it needs to know of this model.
+
+        Example:
+            >>> run = model.run(model.inputs(sample), save="hook_embed")
+            >>> model.ran("sdpa", run.inputs, run.logits, run.saved).attention
+            'sdpa'
+        """
         capped = None if attention in UNCAPPED else self.softcap
         return Run(inputs, logits, saved, attention, self.rope, self.scaling, capped)

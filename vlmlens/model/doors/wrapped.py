@@ -82,7 +82,12 @@ class Wrapped(AsModule):
         self.implementations.watch()
 
     def depth(self, part: str = "blocks") -> int:
-        """How many blocks a stack offers: ``"blocks"`` or ``"vision.blocks"``."""
+        """How many blocks a stack offers: ``"blocks"`` or ``"vision.blocks"``.
+
+        Example:
+            >>> model.depth(), model.depth("vision.blocks")
+            (4, 4)
+        """
         return self._depths.get(part, 0)
 
     def matching(self, patterns: str | Sequence[str]) -> list[str]:
@@ -90,6 +95,13 @@ class Wrapped(AsModule):
 
         Raises:
             UnknownPointError: nothing matches; says why where the point exists in principle.
+
+        Example:
+            >>> model.matching("blocks.*.hook_mlp_out")[:2]
+            ['blocks.0.hook_mlp_out', 'blocks.1.hook_mlp_out']
+            >>> model.matching("blocks.0.attn.hook_patern")
+            Traceback (most recent call last):
+            vlmlens.errors.UnknownPointError: ... did you mean blocks.0.attn.hook_pattern...
         """
         asked = [patterns] if isinstance(patterns, str) else list(patterns)
         for name in asked:
@@ -164,7 +176,15 @@ class Wrapped(AsModule):
 
     @in_turn
     def close(self) -> None:
-        """Take off every hook and leave the model as it was found."""
+        """Take off every hook and leave the model as it was found.
+
+        Example:
+            >>> with vl.HookedVLM.from_pretrained("shapes-base") as other:
+            ...     hf_model = other.hf_model
+            >>> other.run(model.inputs(sample))
+            Traceback (most recent call last):
+            vlmlens.errors.ClosedModelError: shapes-base is closed; wrap or open the model again
+        """
         if not self._closed:
             self._give_back()
             self._closed = True
@@ -199,6 +219,9 @@ class Wrapped(AsModule):
 
         Raises:
             ClosedModelError: it was.
+
+        Example:
+            >>> model.check_open()
         """
         if self._closed:
             raise ClosedModelError(f"{self.name} is closed; wrap or open the model again")

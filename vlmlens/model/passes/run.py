@@ -25,6 +25,11 @@ class Run:
         rope: the language model's rotation; None for one without.
         scaling: what attention multiplies its scores with; None for 1 / sqrt(d_head).
         softcap: what attention caps its scores at, softly; None where it does not.
+
+    Example:
+        >>> run = model.run(model.inputs(samples), save="blocks.0.hook_mlp_out")
+        >>> run.logits.shape, list(run.saved)  # batch pos vocab
+        (torch.Size([4, 80, 418]), ['blocks.0.hook_mlp_out'])
     """
 
     inputs: Inputs
@@ -74,6 +79,11 @@ class Generation:
         texts: the tokens, decoded, special ones left out; empty without a tokenizer.
         steps: one pass a token. Step 0 is the prompt; every later one feeds a single token.
         scores: of the answers that were given.
+
+    Example:
+        >>> said = model.generate(model.inputs(samples[:2]), max_new_tokens=3)
+        >>> said.texts, len(said.steps)  # a color and the end token
+        (('green', 'purple'), 2)
     """
 
     inputs: Inputs

@@ -23,6 +23,14 @@ class Norm:
         bias: what is added at the end; zeros for RMSNorm.
         eps: what is added to the mean square.
         centred: whether the mean is taken off.
+
+    Example:
+        >>> from vlmlens.model import Norm
+        >>> module = model.hf_model.model.language_model.norm
+        >>> x = torch.arange(128.0)
+        >>> norm = Norm.of(module, x)
+        >>> norm.centred, torch.allclose(norm.part(x, norm.scale(x)), module(x), atol=1e-4)
+        (False, True)
     """
 
     gain: Float[Tensor, " d_model"]

@@ -38,6 +38,19 @@ class ResidualStream:
     Args:
         vlm: the model that ran.
         saved: what the run saved: ``RESIDUAL``, or as much of it as is asked for.
+
+    Example:
+        >>> from vlmlens.model import ResidualStream
+        >>> from vlmlens.model.reading.residual import RESIDUAL
+        >>> run = model.run(model.inputs(sample), save=[*RESIDUAL, "hook_logits"])
+        >>> stream = ResidualStream(model, run.saved)
+        >>> parts, names = stream.decompose_resid(return_labels=True)
+        >>> parts.shape, names[:3]  # component batch pos d_model
+        (torch.Size([9, 1, 78, 128]), ['embed', '0_attn_out', '0_mlp_out'])
+        >>> found = stream.logit_attrs(parts, " red").sum(0)[0, -1]
+        >>> (red,) = model.processor.tokenizer.encode(" red", add_special_tokens=False)
+        >>> bool(abs(found - run.logits[0, -1, red]) < 1e-3)
+        True
     """
 
     def __init__(self, vlm: Wired, saved: ActivationCache):

@@ -21,6 +21,17 @@ def in_batches(
 
     Raises:
         MemoryError: as torch raises it, where a single item does not fit.
+
+    Example:
+        >>> from vlmlens.model import in_batches
+        >>> list(in_batches(sum, [1, 2, 3, 4, 5], size=2))
+        [3, 7, 5]
+        >>> def small(items):
+        ...     if len(items) > 1:
+        ...         raise MemoryError
+        ...     return items[0]
+        >>> list(in_batches(small, "abc", size=3))
+        ['a', 'b', 'c']
     """
     start = 0
     while start < len(items):

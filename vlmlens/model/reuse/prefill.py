@@ -40,6 +40,11 @@ class Prefill:
         shared: how many positions, images among them, were taken over from an earlier prefill.
         saved: the activations that were asked for, of every position.
         model: which model in memory was run, as ``HookedVLM.instance``.
+
+    Example:
+        >>> prefill = model.prefill(model.inputs(sample))
+        >>> len(prefill.stream), prefill.stream[0].shape, prefill.logits.shape
+        (5, torch.Size([1, 78, 128]), torch.Size([1, 418]))
     """
 
     inputs: Inputs

@@ -52,6 +52,13 @@ class Resumed:
         positions: these positions.
         cones: what of every cell was computed again; None where its whole pass was run.
         whole: why, for the cells whose whole pass was run, by their number.
+
+    Example:
+        >>> from vlmlens.interventions import Scale
+        >>> cells = [[Scale(f"blocks.{layer}.hook_mlp_out", by=0.5)] for layer in range(4)]
+        >>> found = model.resume(model.prefill(model.inputs(sample)), cells)
+        >>> found.logits.shape, found.cones[3].layer, dict(found.whole)  # cell row vocab
+        (torch.Size([4, 1, 418]), 3, {})
     """
 
     logits: Float[Tensor, "cell row vocab"]

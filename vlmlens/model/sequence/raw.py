@@ -10,11 +10,11 @@ from vlmlens.checks import plain, shown, whole, wholes, word
 from vlmlens.errors import InputError
 from vlmlens.families import Family, Pictures
 from vlmlens.inputs import Inputs
-from vlmlens.layout import View
 from vlmlens.model.sequence.fitting import kind_of
 from vlmlens.model.sequence.samples import generated_numbers, layout_of, to_device
 from vlmlens.model.sequence.spelling import spelled
 from vlmlens.model.sequence.tensors import refuse_others, seen_mask, token_ids
+from vlmlens.view import View
 
 #: Role of every position, or ranges (half open) of positions by role.
 Roles = Sequence[str] | Mapping[str, Any]

@@ -12,7 +12,7 @@ from vlmlens.checks import one_of, word
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.families import Family, Pictures
 from vlmlens.inputs import Inputs
-from vlmlens.layout import TokenLayout, View
+from vlmlens.layout import TokenLayout
 from vlmlens.model.lifetime.device import device_of
 from vlmlens.model.sequence.chat import render
 from vlmlens.model.sequence.fitting import kind_of
@@ -20,6 +20,7 @@ from vlmlens.model.sequence.roles import role_of_tokens
 from vlmlens.model.sequence.spelling import spelled
 from vlmlens.picture import open_picture
 from vlmlens.sample import Sample, about
+from vlmlens.view import View
 
 #: What a processor may return with a number for every token; families say which they take.
 PER_TOKEN = ("token_type_ids", "mm_token_type_ids", "labels")

@@ -46,6 +46,15 @@ class WiredPoint(HookPoint):
     Attributes:
         point: its name, axes and meaning.
         fired: how often a pass reached it since it was last set to 0.
+
+    Example:
+        >>> model.hook_dict["blocks.0.attn.hook_pattern"]
+        blocks.0.attn.hook_pattern (batch head query key): attention weights, after the softmax
+        >>> def look(x, hook):
+        ...     print(hook.name, tuple(x.shape))
+        >>> with model.hooks([("blocks.0.hook_mlp_out", look)]):
+        ...     run = model.run(model.inputs(sample))
+        blocks.0.hook_mlp_out (1, 78, 128)
     """
 
     def __init__(self, point: Point, tap: Tap, sizes: dict[str, int], wire: Line):

@@ -14,8 +14,8 @@ from vlmlens.errors import UnsupportedModelError
 from vlmlens.families import BLOCKS, Block, Family, Pictures, Tap
 from vlmlens.families.family import count
 from vlmlens.families.qwen2_vl import rope_index
-from vlmlens.layout import View
 from vlmlens.points import BLOCK_POINTS
+from vlmlens.view import View
 
 ATTENTION = ("self_attn", "attn", "attention", "self_attention")
 MLP = ("mlp", "feed_forward", "ffn")

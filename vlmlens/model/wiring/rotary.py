@@ -36,6 +36,13 @@ class Rope:
         pairing: which two channels make a plane.
         planes: how many planes each layer turns, where heads differ in width; the steps of the
             others are 0.
+
+    Example:
+        >>> rope = model.rope
+        >>> rope.step.shape, rope.axes, rope.pairing  # layer axis plane
+        (torch.Size([4, 1, 16]), ('position',), 'half')
+        >>> round(float(rope[0].steps()[0, 0]), 2)  # the fastest plane: a radian a position
+        1.0
     """
 
     step: Float[Tensor, "layer axis plane"]
@@ -146,7 +153,14 @@ def rotate(
     sin: Float[Tensor, "*#lead trig"],
     pairing: Pairing = "half",
 ) -> Float[Tensor, "*lead d_head"]:
-    """X turned by angles: ``x cos + other(x) sin``; in a plane (a, b), other is (-b, a)."""
+    """X turned by angles: ``x cos + other(x) sin``; in a plane (a, b), other is (-b, a).
+
+    Example:
+        >>> from vlmlens.model import rotate
+        >>> cos, sin = torch.tensor([0.0, 0.0]), torch.tensor([1.0, 1.0])  # 90 degrees
+        >>> rotate(torch.tensor([1.0, 2.0]), cos, sin)
+        tensor([-2.,  1.])
+    """
     turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
     if pairing == "half":
         first, second = turned.chunk(2, dim=-1)
@@ -162,7 +176,15 @@ def unrotate(
     sin: Float[Tensor, "*#lead trig"],
     pairing: Pairing = "half",
 ) -> Float[Tensor, "*lead d_head"]:
-    """The inverse of ``rotate``; undoes the scale that some RoPE variants have, too."""
+    """The inverse of ``rotate``; undoes the scale that some RoPE variants have, too.
+
+    Example:
+        >>> from vlmlens.model import rotate, unrotate
+        >>> x, angles = torch.arange(4.0), torch.tensor([0.1, 0.2, 0.1, 0.2])
+        >>> back = unrotate(rotate(x, angles.cos(), angles.sin()), angles.cos(), angles.sin())
+        >>> torch.allclose(back, x)
+        True
+    """
     scale = cos**2 + sin**2
     back = rotate(x, cos, -sin, pairing)
     return torch.cat((back[..., : cos.shape[-1]] / scale, back[..., cos.shape[-1] :]), dim=-1)

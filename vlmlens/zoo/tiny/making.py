@@ -29,6 +29,12 @@ def build(name: str) -> tuple[Any, Any]:
     Raises:
         UnknownModelError: no such tiny model.
         MissingToolError: its processor needs a library that only an extra brings.
+
+    Example:
+        >>> from vlmlens.zoo import tiny
+        >>> qwen = vl.HookedVLM(*tiny.build("qwen2_vl"))
+        >>> qwen.rope.axes, qwen.inputs(sample).layouts[0].grid()
+        (('time', 'height', 'width'), (5, 5))
     """
     if name not in TINY:
         raise UnknownModelError(name, TINY, "(tiny models of the families)")
@@ -41,6 +47,14 @@ def made(tiny: Tiny, model_type: str) -> tuple[Any, Any]:
     Args:
         tiny: what it is built from.
         model_type: its family.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from vlmlens.zoo.tiny import TINY, made
+        >>> deeper = TINY["llava"].config["text_config"] | {"num_hidden_layers": 5}
+        >>> entry = replace(TINY["llava"], config=TINY["llava"].config | {"text_config": deeper})
+        >>> vl.HookedVLM(*made(entry, "llava")).layers
+        5
     """
     import torch
     from transformers import AutoModelForImageTextToText

@@ -23,6 +23,11 @@ class Tiny:
         ids: configuration fields that hold a token's id, or a list of them.
         bos: whether the chat template writes the start token; PaliGemma's processor does.
         seed: of the weights, such that what is generated holds no image token.
+
+    Example:
+        >>> from vlmlens.zoo.tiny import TINY
+        >>> TINY["llava"].config["text_config"]["model_type"], TINY["llava"].image
+        ('llama', '<image>')
     """
 
     config: Mapping[str, Any]

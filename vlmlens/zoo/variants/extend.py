@@ -73,6 +73,14 @@ def processor_for(model: Any, processor: Any) -> Any:
 
     Raises:
         UnsupportedModelError: a model that is no variant.
+
+    Example:
+        >>> from vlmlens.zoo import tiny, variants
+        >>> hf_model, processor = tiny.build("llava")
+        >>> pooled = variants.pool(hf_model, 2)
+        >>> fitting = variants.processor_for(pooled, processor)
+        >>> vl.HookedVLM(pooled, fitting).inputs(sample).layouts[0].roles.count("vision")
+        4
     """
     config = model.config
     if config.model_type not in (PLAIN, GRID):

@@ -28,6 +28,12 @@ class LlavaVariantConfig(LlavaConfig):
         coordinates: whether the projector is told each patch's row and column.
         pool: rows and columns of the grid after pooling; None without.
         registers: learned tokens after each image.
+
+    Example:
+        >>> from vlmlens.zoo.variants import LlavaVariantConfig
+        >>> config = LlavaVariantConfig(pool=4, registers=2)
+        >>> config.model_type, config.grid_side
+        ('vlmlens_llava', 4)
     """
 
     model_type = "vlmlens_llava"
@@ -88,7 +94,14 @@ class LlavaVariantModel(VariantPreTrainedModel, LlavaModel):
 
 
 class LlavaVariant(VariantPreTrainedModel, LlavaForConditionalGeneration):
-    """``LlavaForConditionalGeneration`` with the variant's projector."""
+    """``LlavaForConditionalGeneration`` with the variant's projector.
+
+    Example:
+        >>> from vlmlens.zoo import tiny, variants
+        >>> hf_model, _ = tiny.build("llava")
+        >>> type(variants.normalize(variants.multilayer(hf_model))).__name__
+        'LlavaVariant'
+    """
 
     inside: type[LlavaVariantModel] = LlavaVariantModel
 

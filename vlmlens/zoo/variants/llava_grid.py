@@ -16,7 +16,13 @@ CACHE = cache_name(LlavaVariantModel)
 
 @strict
 class LlavaGridConfig(LlavaVariantConfig):
-    """The variant's configuration; the model type says that RoPE has three axes."""
+    """The variant's configuration; the model type says that RoPE has three axes.
+
+    Example:
+        >>> from vlmlens.zoo.variants import LlavaGridConfig
+        >>> LlavaGridConfig().model_type
+        'vlmlens_llava_grid'
+    """
 
     model_type = "vlmlens_llava_grid"
     __no_type_check__ = True
@@ -85,7 +91,15 @@ class LlavaGridModel(LlavaVariantModel):
 
 
 class LlavaGrid(LlavaVariant):
-    """``LlavaVariant`` with 2-D RoPE."""
+    """``LlavaVariant`` with 2-D RoPE.
+
+    Example:
+        >>> from vlmlens.zoo import tiny, variants
+        >>> hf_model, processor = tiny.build("llava")
+        >>> grid = variants.grid_rope(hf_model)
+        >>> type(grid).__name__, vl.HookedVLM(grid, processor).rope.axes
+        ('LlavaGrid', ('time', 'height', 'width'))
+    """
 
     config_class = LlavaGridConfig
     inside = LlavaGridModel

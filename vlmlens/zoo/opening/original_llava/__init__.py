@@ -48,6 +48,13 @@ def load(
     Raises:
         UnsupportedModelError: a checkpoint that is not whole, or that this cannot be sure to open
             as it was trained; the message says what does not fit.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from vlmlens.zoo.opening.original_llava import load
+        >>> load(Path("no/llava-v1.5-7b"))  # a folder that is not there
+        Traceback (most recent call last):
+        vlmlens.errors.UnsupportedModelError: no/llava-v1.5-7b has no config.json ...
     """
     settings = settings_of(folder)
     given = read(folder)
@@ -107,6 +114,12 @@ def convert(folder: Path | str, to: Path | str, **options: Any) -> Path:
 
     Returns:
         The new folder, which ``HookedVLM.from_pretrained`` opens.
+
+    Example:
+        >>> from vlmlens.zoo.opening.original_llava import convert
+        >>> convert("no/llava-v1.5-7b", "llava-1.5-7b-hf")  # a folder that is not there
+        Traceback (most recent call last):
+        vlmlens.errors.UnsupportedModelError: no/llava-v1.5-7b has no config.json ...
     """
     model, processor = load(Path(folder), **options)
     model.save_pretrained(to)

@@ -32,7 +32,15 @@ SUSPECT = re.compile(
 
 
 def is_original(config: Any) -> bool:
-    """Whether what a ``config.json`` holds, whatever it is, is of LLaVA's own code."""
+    """Whether what a ``config.json`` holds, whatever it is, is of LLaVA's own code.
+
+    Example:
+        >>> from vlmlens.zoo.opening.original_llava import is_original
+        >>> is_original({"model_type": "llava", "mm_vision_tower": "openai/clip-vit-large-patch14"})
+        True
+        >>> is_original({"model_type": "llava", "vision_config": {}})
+        False
+    """
     return config.get("model_type") == "llava_llama" or (
         "mm_vision_tower" in config and "vision_config" not in config
     )
@@ -42,9 +50,18 @@ def settings_of(folder: Path) -> dict[str, Any]:
     """``config.json``, where nothing in it is other than LLaVA-1.5's.
 
     Raises:
-        UnsupportedModelError: a setting of another model, or one that is not known and may matter.
+        UnsupportedModelError: no such file, or none that holds settings; a setting of another
+            model, or one that is not known and may matter.
     """
-    given = json.loads((folder / "config.json").read_text())
+    try:
+        given = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UnsupportedModelError(
+            f"{folder} has no config.json that can be read ({error}): pass the folder of a "
+            "checkpoint in the layout of LLaVA's own code, with its config.json"
+        ) from error
+    if not isinstance(given, dict):
+        raise UnsupportedModelError(f"{folder}: config.json holds no settings, but {given!r:.60}")
     built = ", ".join(given.get("architectures") or ())
     if "Llama" not in built and given.get("model_type") != "llava_llama":
         raise UnsupportedModelError(

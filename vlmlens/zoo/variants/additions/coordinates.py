@@ -38,6 +38,16 @@ def coordinates(model: Any) -> Any:
 
     Source: Liu et al. 2018, "An Intriguing Failing of Convolutional Neural Networks and the
     CoordConv Solution", arXiv:1807.03247, who lay them beside an image.
+
+    Example:
+        >>> from vlmlens.zoo import tiny, variants
+        >>> hf_model, _ = tiny.build("llava")
+        >>> old, new = (
+        ...     each.model.multi_modal_projector.linear_1.in_features
+        ...     for each in (hf_model, variants.coordinates(hf_model))
+        ... )
+        >>> new - old  # a row and a column more
+        2
     """
     new = extended(model, coordinates=True)
     old = model.model.multi_modal_projector.linear_1

@@ -65,6 +65,13 @@ def grid_rope(model: Any) -> Any:
         UnsupportedModelError: a model that is no LLaVA.
 
     Source: Wang et al. 2024, "Qwen2-VL", arXiv:2409.12191, for positions of three axes.
+
+    Example:
+        >>> from vlmlens.zoo import tiny, variants
+        >>> hf_model, processor = tiny.build("llava")
+        >>> grid = vl.HookedVLM(variants.grid_rope(hf_model), processor)
+        >>> grid.inputs(sample).tensors["position_ids"].shape[0]  # time, height and width
+        3
     """
     return extended(model, model_type=GRID)
 

@@ -54,6 +54,12 @@ def multilayer(model: Any, layers: Sequence[int] | None = None, *, seed: int = 0
         UnsupportedModelError: a model that is no LLaVA, or a tower without a final norm.
 
     Source: Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
+
+    Example:
+        >>> from vlmlens.zoo import tiny, variants
+        >>> hf_model, _ = tiny.build("llava")
+        >>> variants.multilayer(hf_model, layers=[1, 2]).config.vision_feature_layer
+        [1, 2]
     """
     refuse_others(model)
     depth = model.config.vision_config.num_hidden_layers

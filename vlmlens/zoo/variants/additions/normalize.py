@@ -81,6 +81,16 @@ def normalize(model: Any, kind: str = "paper") -> Any:
         UnsupportedModelError: a model that is no LLaVA.
 
     Source: Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
+
+    Example:
+        >>> from vlmlens.interventions import text_norms
+        >>> from vlmlens.zoo import tiny, variants
+        >>> hf_model, processor = tiny.build("llava")
+        >>> vlm = vl.HookedVLM(variants.normalize(hf_model, kind="match_each"), processor)
+        >>> saved = vlm.run(vlm.inputs(sample), save="projector.hook_out").saved
+        >>> norms = saved["projector.hook_out"].norm(dim=-1)
+        >>> torch.allclose(norms, text_norms(vlm).mean(), rtol=1e-3)
+        True
     """
     refuse_others(model)
     if kind not in KINDS:
@@ -100,6 +110,16 @@ def refresh(model: Any) -> dict[str, Any]:
     Raises:
         UnsupportedModelError: a model without a norm, or with the paper's, whose constants are
             fixed.
+
+    Example:
+        >>> from vlmlens.zoo import tiny, variants
+        >>> hf_model, _ = tiny.build("llava")
+        >>> normed = variants.normalize(hf_model, kind="match_each")
+        >>> with torch.no_grad():
+        ...     _ = normed.get_input_embeddings().weight.mul_(2)  # as training changes it
+        >>> before = normed.config.normalize["mean"]
+        >>> round(variants.refresh(normed)["mean"] / before, 2)
+        2.0
     """
     now = getattr(model.config, "normalize", None)
     if now is None:

@@ -44,6 +44,14 @@ def pool(model: Any, side: int) -> Any:
     Raises:
         InputError: a side that is not between 1 and that of the grid.
         UnsupportedModelError: a model that is no LLaVA.
+
+    Example:
+        >>> from vlmlens.zoo import tiny, variants
+        >>> hf_model, processor = tiny.build("llava")
+        >>> pooled = variants.pool(hf_model, 2)
+        >>> small = vl.HookedVLM(pooled, variants.processor_for(pooled, processor))
+        >>> small.inputs(sample).layouts[0].grid()
+        (2, 2)
     """
     refuse_others(model)
     whole = model.config.vision_config.image_size // model.config.vision_config.patch_size

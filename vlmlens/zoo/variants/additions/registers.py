@@ -54,6 +54,14 @@ def registers(model: Any, count: int = 4, *, seed: int = 0) -> Any:
 
     Source: Darcet et al. 2024, "Vision Transformers Need Registers", arXiv:2309.16588, who put
     them into the tower.
+
+    Example:
+        >>> from vlmlens.zoo import tiny, variants
+        >>> hf_model, processor = tiny.build("llava")
+        >>> more = variants.registers(hf_model, count=3)
+        >>> vlm = vl.HookedVLM(more, variants.processor_for(more, processor))
+        >>> vlm.inputs(sample).layouts[0].kind.count("register")
+        3
     """
     if count < 1:
         raise InputError(f"count={count}: at least one register is added")

@@ -1,0 +1,59 @@
+"""View: one grid of vision tokens, and what of a picture each of them covers."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class View:
+    """One grid of vision tokens: all of an image, or one tile of it.
+
+    Attributes:
+        rows: of tokens.
+        columns: of tokens.
+        box: left, top, right, bottom of what the grid covers, in pixels of the ORIGINAL image;
+            None where the original's size is unknown. Padding lies outside the image.
+        thumbnail: whether it is a small copy of the whole image, beside tiles of it.
+        newlines: learned tokens that end rows: after ``"each"`` row, after the ``"last"``, or none.
+        registers: learned tokens after all others, which stand for no place.
+        across: left and right edge of every column, in pixels of the original; by default equal
+            parts of the box. A tower that sees whole patches only leaves gaps between tiles.
+        down: top and bottom edge of every row.
+    """
+
+    rows: int
+    columns: int
+    box: tuple[float, float, float, float] | None = None
+    thumbnail: bool = False
+    newlines: Literal["each", "last", ""] = ""
+    registers: int = 0
+    across: tuple[tuple[float, float], ...] = ()
+    down: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many positions it takes, newlines and registers included."""
+        extra = {"each": self.rows, "last": 1, "": 0}[self.newlines]
+        return self.rows * self.columns + extra + self.registers
+
+    def boxes(self, original: tuple[int, int] | None) -> Float[np.ndarray, "patch 4"]:
+        """What each patch covers, row by row, cut off at the edges of the original image."""
+        if self.box is None or original is None:
+            return np.full((self.rows * self.columns, 4), np.nan)
+        left, top, right, bottom = self.box
+        across = np.array(self.across or _parts(left, right, self.columns)).reshape(-1, 2)
+        down = np.array(self.down or _parts(top, bottom, self.rows)).reshape(-1, 2)
+        boxes = np.empty((self.rows, self.columns, 4))
+        boxes[..., [0, 2]] = np.clip(across, 0, original[0])
+        boxes[..., [1, 3]] = np.clip(down, 0, original[1])[:, None]
+        return boxes.reshape(-1, 4)
+
+
+def _parts(start: float, end: float, parts: int) -> list[tuple[float, float]]:
+    """Both edges of each of so many equal parts of a length."""
+    edges = np.linspace(start, end, parts + 1)
+    return list(pairwise(edges.tolist()))
