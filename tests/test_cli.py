@@ -94,7 +94,7 @@ def test_a_check_tells_points_and_laws_and_writes_them(vlmlens_says, tmp_path):
     assert written["model"] == "tiny llava"
     assert written["holds"]
     laws = [line for line in said.splitlines() if line.startswith("ok")]
-    assert len(laws) == len(written["laws"])
+    assert len(laws) == len(written["invariants"])
     assert "| llava | 0 | 0 | " in page([path])
 
 

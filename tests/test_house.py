@@ -53,3 +53,41 @@ def test_no_function_is_long():
     assert ("model/hooked.py", "generate") in lengths
     long = {each: length for each, length in lengths.items() if length > LONGEST_FUNCTION}
     assert long.keys() <= NOT_YET, long
+
+
+#: Names of torch's own that a file of ours uses, too.
+TORCHS = {"_version"}
+
+
+def privates(tree):
+    """Names with an underscore that a file makes: functions, classes, attributes of itself."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr if ast.unparse(node.value) in ("self", "cls") else ""
+
+
+def reached(tree):
+    """Names with an underscore that a file takes of something other than itself."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            if ast.unparse(node.value) not in ("self", "cls", "super()"):
+                yield node.attr
+        elif isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names)
+
+
+def hidden(names):
+    return {name for name in names if name.startswith("_") and not name.startswith("__")}
+
+
+def test_nobody_reaches_for_what_is_private_to_another_file():
+    trees = {name: ast.parse(source) for name, source in SOURCES.items()}
+    made = {name: hidden(privates(tree)) for name, tree in trees.items()}
+    assert "_levels" in made["model/doors/contexts.py"]
+    for name, tree in trees.items():
+        others = set().union(*(made[other] for other in made if other != name)) - TORCHS
+        assert not (found := (hidden(reached(tree)) - made[name]) & others), f"{name}: {found}"

@@ -114,11 +114,11 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def facts(told: Mapping[str, str]) -> str:
+def facts(given: Mapping[str, str]) -> str:
     """Names, each with its fact."""
     rows = "".join(
         f'<span style="{MUTED}">{escape(name)}</span><span>{escape(fact)}</span>'
-        for name, fact in told.items()
+        for name, fact in given.items()
     )
     return (
         f'<div style="display:grid;grid-template-columns:max-content 1fr;gap:0 14px">{rows}</div>'

@@ -211,7 +211,7 @@ def _rows(part: Tensor, axes: list[str], shape: Sequence[int], layouts: Sequence
     if int(counts.sum()) != shape[0]:
         raise EmptySelectionError(
             f"this selects samples, but {shape[0]} pictures are here for {int(counts.sum())} "
-            "images, so whose they are cannot be told; select samples at points with a batch axis"
+            "images, so whose they are is not known; select samples at points with a batch axis"
         )
     return part.repeat_interleave(counts)
 

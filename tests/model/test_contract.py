@@ -264,7 +264,7 @@ def test_an_edit_of_the_keys_leaves_queries_and_values(vlm, inputs, part):
     )
     for side in "qv":
         assert torch.equal(edited[names[side]], clean[names[side]])
-    if "rot_k" in names and vlm.config.model_type != "llama4":  # which norms what it turned
+    if "rot_k" in names and vlm.config.model_type != "llama4":  # which norms what it rotated
         assert_close(edited[names["rot_k"]], 2 * clean[names["rot_k"]])
 
 
@@ -407,7 +407,7 @@ def test_rope(vlm, inputs):
                 assert (rope.step[layer] == 0).all()
                 continue
             cos, sin = (saved[name + t][:, :, None] for t in ("cos", "sin"))
-            if vlm.config.model_type == "llama4":  # which norms them after they turn
+            if vlm.config.model_type == "llama4":  # which norms them after RoPE
                 after = after * before.norm(dim=-1, keepdim=True) / after.norm(dim=-1, keepdim=True)
             assert_close(before.norm(dim=-1), after.norm(dim=-1))
             assert_close(rotate(before, cos, sin, rope.pairing), after)
@@ -429,7 +429,7 @@ def test_a_turn_is_a_move_of_the_position_ids(vlm, inputs, axis):
     moved = replace(inputs, tensors=dict(inputs.tensors) | {"position_ids": ids})
     point = "blocks.0.attn.hook_rot_k"
     before, after = (vlm.run(given, save=point).saved[point] for given in (inputs, moved))
-    assert_close(vlm.rope[0].turn(before, 3.0, axis), after)
+    assert_close(vlm.rope[0].shift(before, 3.0, axis), after)
     assert (before - after).abs().max() > 1e-3
 
 
@@ -464,7 +464,7 @@ def test_rope_in_the_tower(vlm, inputs):
         assert (before - after).abs().max() > 0.1
 
 
-def test_a_towers_turn_is_a_step_on_the_grid(vlm, inputs):
+def test_a_towers_rotation_is_a_step_on_the_grid(vlm, inputs):
     """A patch's key, turned by a row or a column, is as if it stood at its neighbour."""
     rope = vlm.vision_rope
     if rope is None:
@@ -478,7 +478,7 @@ def test_a_towers_turn_is_a_step_on_the_grid(vlm, inputs):
     for axis, neighbour in (("width", 1), ("height", below)):
         cos, sin = (saved[name + t][neighbour, None] for t in ("cos", "sin"))
         there = rotate(saved[name + "k"][0], cos, sin)
-        assert_close(rope[0].turn(saved[name + "rot_k"][0], 1.0, axis), there)
+        assert_close(rope[0].shift(saved[name + "rot_k"][0], 1.0, axis), there)
         assert (there - saved[name + "rot_k"][0]).abs().max() > 1e-3
 
 

@@ -156,7 +156,7 @@ def test_the_exact_identity_of_the_change(turning, delta):
     for index in range(len(turning.inputs)):
         query, keys, seen, vision = rows_of(turning, index)
         before = attention(query, keys, seen, turning.scaling)
-        turned = turning.rope.turn(keys.float(), delta).double()
+        turned = turning.rope.shift(keys.float(), delta).double()
         change = torch.einsum("lhd,lhkd->lhk", query, turned - keys)[..., vision] * turning.scaling
         alpha = before[..., vision].sum(-1)
         weights = before[..., vision] / alpha[..., None]  # NaN where a window hides the image

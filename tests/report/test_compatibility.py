@@ -37,7 +37,7 @@ def audit(model, laws, version="5.0", **others):
         "transformers": version,
         "torch": "2.0",
         "points": points,
-        "laws": laws,
+        "invariants": laws,
     }
 
 

@@ -62,7 +62,7 @@ Block = Mapping[str, Tap | str]
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images as a processor made them, told to ``Family.views``.
+    """Images as a processor made them, passed to ``Family.views``.
 
     Attributes:
         config: the model's configuration.
@@ -110,7 +110,7 @@ def every_block(config: Any) -> int | None:
 
 
 def layer_types(text: Any) -> Sequence[str]:
-    """The kind of every layer, as the configuration tells it; empty where all are alike.
+    """The kind of every layer, as the configuration says; empty where all are alike.
 
     Example:
         >>> from vlmlens.families import layer_types

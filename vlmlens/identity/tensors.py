@@ -31,7 +31,7 @@ def tensor(x: Tensor, content: Hasher) -> str:
     if x.is_meta:
         if not content.revision:
             raise InputError(
-                "this model's weights are offloaded, so they cannot be told by a hash: wrap the "
+                "this model's weights are offloaded, so they have no hash: wrap the "
                 "model with HookedVLM(..., revision='a name for this version of it')"
             )
         return content.joined("offloaded", str(x.dtype), str(tuple(x.shape)), content.revision)

@@ -16,7 +16,7 @@ def value(given: Any) -> str:
     comments nor places in a file count; nor does the order of a set.
 
     Raises:
-        DataError: what can be told from others by its address alone, such as ``object()``, an
+        DataError: what differs from others by its address alone, such as ``object()``, an
             open file or a generator.
 
     Example:

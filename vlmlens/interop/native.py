@@ -143,10 +143,11 @@ def places(vlm: Any) -> Places:
         if stage in UNREACHABLE:
             reasons[name] = UNREACHABLE[stage]
             continue
-        (module,) = point._wire._module
-        sizes = tuple(point._sizes.items())
+        sizes = tuple(point.sizes.items())
         part = point.tap.part
-        table[name] = Place(paths[module], stage, " ".join(point.axes), point._native, sizes, part)
+        table[name] = Place(
+            paths[point.module], stage, " ".join(point.axes), point.layout, sizes, part
+        )
     return Places(table, reasons)
 
 

@@ -104,7 +104,7 @@ class ResampleAblate(Intervention):
                 f"{site.name} has the axes {' '.join(site.axes)}: samples can be drawn at points "
                 "with the axis batch, for example hook_embed"
             )
-        if site.step > 0:  # the prompt has had its turn
+        if site.step > 0:  # the prompt is past
             return x
         refuse_other_model(self.source, site)
         whole = self.source[site.name]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # an edit that nnsight sends to a server takes along what its
 
 @dataclass(frozen=True)
 class Site:
-    """Where an edit takes place, told to ``edit``.
+    """Where an edit takes place, passed to ``edit``.
 
     Attributes:
         name: the point's name.

@@ -41,7 +41,7 @@ class InjectAt(Intervention):
         if self.layer < 1:
             raise InputError(f"layer={self.layer}: blocks to enter late at are counted from 1")
         if self.point or self.where.shown():
-            raise InputError("InjectAt is told who enters, positions=..., and where, layer=...")
+            raise InputError("InjectAt needs who enters, positions=..., and where, layer=...")
 
     @property
     def points(self) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from vlmlens.inputs import Inputs
 
 AXES = ("time", "height", "width")
-#: The largest number up to which float32 tells whole numbers apart.
-TOLD_APART = 2**24
+#: The largest number up to which float32 distinguishes whole numbers.
+DISTINCT = 2**24
 MAPS = ("own", "constant", "raster", "row", "column")
 
 
@@ -39,8 +39,8 @@ class MovePositions(Intervention):
     Source: ``"constant"`` is BaPA, arXiv:2509.21984 v1.
 
     Attributes:
-        to: one of these words; or one number for each of all chosen tokens, in order, counted
-            from the first one's id.
+        to: ``"own"``, ``"constant"``, ``"raster"``, ``"row"`` or ``"column"``; or one number for
+            each of all chosen tokens, in order, counted from the first one's id.
         shift: added to every id.
         scale: stretches distances from p0.
         axis: ``"time"``, ``"height"`` or ``"width"``, for models whose ids are threefold (mRoPE);
@@ -94,9 +94,9 @@ class MovePositions(Intervention):
                 )
                 top = ids[:, torch.from_numpy(meant)].max().floor() + 1
                 ids[:, last + 1 :] += top - ids[:, last + 1 : last + 2]
-        if float(made.abs().max()) > TOLD_APART:
+        if float(made.abs().max()) > DISTINCT:
             raise InputError(
-                f"{self} makes position ids up to {float(made.abs().max()):g}; beyond {TOLD_APART} "
+                f"{self} makes position ids up to {float(made.abs().max()):g}; beyond {DISTINCT} "
                 "neighbours are one number in float32, in which RoPE's angles are computed"
             )
         made = made.to(old.dtype) if bool((made == made.round()).all()) else made.float()

@@ -21,7 +21,7 @@ class NormalizeVision(Intervention):
 
         paper               y = x / sqrt(mean(x^2) + eps);  0.83 y min(1.22 / |y|, 1)
         match_mean          x mean(T) / mean(|x|), one factor an image: the skew stays
-        match_each          x mean(T) / |x|: every token as long as the mean word, which is a norm
+        match_each          x mean(T) / |x|: every token as long as the mean text token: a norm
                             layer whose gain comes from the table
         match_distribution  the token of rank r by length gets the r-th quantile of T
 
@@ -34,7 +34,7 @@ class NormalizeVision(Intervention):
     Source: Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, Normalize, with gain 1.
 
     Attributes:
-        kind: one of these words.
+        kind: one of these four.
         eps: under the root, in ``"paper"``.
 
     Example:
@@ -58,34 +58,34 @@ class NormalizeVision(Intervention):
     def edit(self, x: Tensor, site: Site) -> Tensor:
         """The activation with its vision tokens rescaled."""
         out = x.clone()
-        words = None if self.kind == "paper" else _every_norm(site.model).to(x.device)
+        lengths = None if self.kind == "paper" else _every_norm(site.model).to(x.device)
         for own in images(x, site):
             tokens = x[own.at(own.places)].float()
-            out[own.at(own.places)] = self._rescaled(tokens, words).to(x.dtype)
+            out[own.at(own.places)] = self._rescaled(tokens, lengths).to(x.dtype)
         return out
 
-    def _rescaled(self, tokens: Tensor, words: Tensor | None) -> Tensor:
-        if words is None:
+    def _rescaled(self, tokens: Tensor, text: Tensor | None) -> Tensor:
+        if text is None:
             y = tokens * torch.rsqrt(tokens.square().mean(-1, keepdim=True) + self.eps)
             return 0.83 * y * (1.22 / y.norm(dim=-1, keepdim=True)).clamp(max=1)
         lengths = tokens.norm(dim=-1, keepdim=True)
         # Rows of zeros do not count; taken out, their number would be waited for.
-        known = (words > 0).sum()
-        mean = words.sum() / known
+        known = (text > 0).sum()
+        mean = text.sum() / known
         if self.kind == "match_mean":
             return tokens * mean / lengths.mean()
         if self.kind == "match_each":
             return tokens * mean / lengths
         rank = lengths[:, 0].argsort().argsort()
         share = (rank + 0.5) / len(tokens)
-        ordered = words.sort().values  # torch.quantile takes no more than 16 million numbers
-        at = len(words) - known + share * (known - 1)
+        ordered = text.sort().values  # torch.quantile takes no more than 16 million numbers
+        at = len(text) - known + share * (known - 1)
         low, high = ordered[at.floor().long()], ordered[at.ceil().long()]
         return tokens * (torch.lerp(low, high, at.frac()) / lengths[:, 0])[:, None]
 
 
 def text_norms(model) -> Float[Tensor, " token"]:
-    """The L2 norm of every word's embedding as it enters the language model; zeros left out.
+    """The L2 norm of every text token's embedding as it enters the language model; zeros left out.
 
     Args:
         model: an open ``HookedVLM``.

@@ -59,17 +59,17 @@ def refuse_unlike(made: Any, x: Tensor, name: str, axes: tuple[str, ...], who: o
     """
     if not isinstance(made, Tensor):
         raise InputError(
-            f"{who} made {type(made).__name__} of {name}, which is a tensor {_told(x)} "
+            f"{who} made {type(made).__name__} of {name}, which is a tensor {_described(x)} "
             f"({' '.join(axes)}): return a tensor, or write into the one that was given"
         )
     kept = ("shape", "dtype", "device", "layout")
     if any(getattr(made, name) != getattr(x, name) for name in kept):
         raise InputError(
-            f"{who} made {_told(made)} of {name}, which is {_told(x)} ({' '.join(axes)}): shape, "
-            "dtype and device stay, so expand, or take .to(x), first"
+            f"{who} made {_described(made)} of {name}, which is {_described(x)} "
+            f"({' '.join(axes)}): shape, dtype and device stay, so expand, or take .to(x), first"
         )
 
 
-def _told(x: Tensor) -> str:
+def _described(x: Tensor) -> str:
     said = f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')} on {x.device}"
     return said if x.layout == torch.strided else f"{said} ({x.layout})"

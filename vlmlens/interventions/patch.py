@@ -46,4 +46,4 @@ class PatchFrom(Intervention):
             return other.to(x)
         if site.axes[1] == "pos" and x.shape[1] == len(site.layouts[0]):  # the whole cache
             return torch.cat([other.to(x), x[:, other.shape[1] :]], dim=1)
-        return x  # the prompt has had its turn
+        return x  # the prompt is past

@@ -1,4 +1,4 @@
-"""RoPE turned further, or taken away."""
+"""RoPE shifted, or taken away."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,10 +9,10 @@ from torch import Tensor
 from vlmlens.checks import one_of
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
-from vlmlens.interventions.move import TOLD_APART
+from vlmlens.interventions.move import DISTINCT
 from vlmlens.positions import Indices, indices
 
-TURNED = {
+EDITED = {
     "both": ("blocks.*.attn.hook_q", "blocks.*.attn.hook_k"),
     "queries": ("blocks.*.attn.hook_q",),
     "keys": ("blocks.*.attn.hook_k",),
@@ -20,10 +20,10 @@ TURNED = {
 
 
 @dataclass(frozen=True)
-class _Turning(Intervention):
+class _Rotating(Intervention):
     """What both share: whose rotation changes, and in which planes.
 
-    Turns in a plane add up, so a turn before RoPE is a turn after it; and keys are turned before
+    Rotations in a plane add up, so one before RoPE is one after it; and keys are rotated before
     they are cached, which makes the edit hold while decoding.
     """
 
@@ -32,30 +32,30 @@ class _Turning(Intervention):
 
     def __post_init__(self):
         super().__post_init__()
-        one_of(self.of, "of", TURNED)
+        one_of(self.of, "of", EDITED)
         if self.point:
             raise InputError(f"{type(self).__name__} knows its points: say of={self.of!r} instead")
 
     @property
     def points(self) -> tuple[str, ...]:
         """Queries and keys before RoPE, or one of them."""
-        return TURNED[self.of]
+        return EDITED[self.of]
 
-    def _turn(self, x: Tensor, site: Site, angles: Tensor) -> Tensor:
-        """X turned, plane by plane, in the planes that are meant."""
+    def _rotated(self, x: Tensor, site: Site, angles: Tensor) -> Tensor:
+        """X rotated, plane by plane, in the planes that are meant."""
         self._refuse_shared_keys(site)
-        self._refuse_still_layers(site)
+        self._refuse_layers_without(site)
         if self.planes is not None:
             kept = torch.zeros(angles.shape[-1], dtype=torch.bool, device=angles.device)
             kept[indices(self.planes, angles.shape[-1], "plane")] = True
             angles = angles * kept
-        return _rope(self, site).turn_by(x.float(), angles.to(x.device)).to(x.dtype)
+        return _rope(self, site).rotate_by(x.float(), angles.to(x.device)).to(x.dtype)
 
-    def _refuse_still_layers(self, site: Site) -> None:
-        """A layer that was asked for by number, and turns nothing, is no place for a turn."""
+    def _refuse_layers_without(self, site: Site) -> None:
+        """A layer that was asked for by number, and has no RoPE, is no place for a rotation."""
         if self.where.layers is not None and not _rope(self, site).step.any():
             raise InputError(
-                f"layer {site.layer} of this model turns nothing, so {self} would do nothing "
+                f"layer {site.layer} of this model has no RoPE, so {self} would do nothing "
                 "there: leave it out of where.layers"
             )
 
@@ -74,16 +74,16 @@ class _Turning(Intervention):
 def _rope(edit: Intervention, site: Site) -> Any:
     """The rotation of the layer that is edited."""
     if site.model.rope is None:
-        raise InputError(f"{edit}: this model has no rotary embedding to turn")
+        raise InputError(f"{edit}: this model has no rotary embedding to rotate")
     return site.model.rope[site.layer]
 
 
 @dataclass(frozen=True)
-class RotateRope(_Turning):
-    """Turn queries and keys on by ``delta`` RoPE steps, as if they stood so much further on.
+class RotateRope(_Rotating):
+    """Rotate queries and keys by ``delta`` RoPE steps, as if they stood so much further on.
 
-    Turning all queries and keys by the same steps changes nothing, since scores depend on
-    differences alone; turning some of them moves these against the rest.
+    Rotating all queries and keys by the same steps changes nothing, since scores depend on
+    differences alone; rotating some of them moves these against the rest.
 
     Source: Su et al. 2021, "RoFormer", arXiv:2104.09864; the full causal form of the probe in
     Qi et al. 2025, arXiv:2503.17349.
@@ -94,7 +94,7 @@ class RotateRope(_Turning):
         axis: along which positions count on: ``"time"``, ``"height"`` or ``"width"`` in
             multimodal RoPE; None for all at once.
         of: ``"queries"``, ``"keys"`` or ``"both"``.
-        planes: which planes turn, from the fastest: indices, or ``(0.0, 0.25)`` for the fastest
+        planes: which planes rotate, from the fastest: indices, or ``(0.0, 0.25)`` for the fastest
             quarter; None for all.
 
     Example:
@@ -114,24 +114,24 @@ class RotateRope(_Turning):
 
     def __post_init__(self):
         super().__post_init__()
-        if abs(self.delta) > TOLD_APART:
+        if abs(self.delta) > DISTINCT:
             raise InputError(
-                f"delta={self.delta:g}: beyond {TOLD_APART} steps float32, in which angles are "
-                "computed, no longer tells neighbours apart"
+                f"delta={self.delta:g}: beyond {DISTINCT} steps float32, in which angles are "
+                "computed, no longer distinguishes neighbours"
             )
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
-        """Queries or keys, turned on."""
-        return self._turn(x, site, _rope(self, site).steps(self.axis)[0] * self.delta)
+        """Queries or keys, rotated."""
+        return self._rotated(x, site, _rope(self, site).steps(self.axis)[0] * self.delta)
 
 
 @dataclass(frozen=True)
-class AblateRope(_Turning):
+class AblateRope(_Rotating):
     """Take RoPE away from queries and keys: they stand where angles are zero.
 
     Attributes:
         of: ``"queries"``, ``"keys"`` or ``"both"``.
-        planes: which planes stop turning, from the fastest, as in ``RotateRope``.
+        planes: which planes stop rotating, from the fastest, as in ``RotateRope``.
 
     Example:
         >>> from vlmlens.interventions import AblateRope
@@ -145,9 +145,9 @@ class AblateRope(_Turning):
     reads: ClassVar[tuple[str, ...]] = ("attn.hook_cos", "attn.hook_sin")
 
     def edit(self, x: Tensor, site: Site) -> Tensor:
-        """Queries or keys, turned back by what RoPE is about to turn them by."""
-        self._refuse_still_layers(site)
-        if not _rope(self, site).step.any():  # one of all layers, and it turns nothing
+        """Queries or keys, rotated back by what RoPE is about to rotate them by."""
+        self._refuse_layers_without(site)
+        if not _rope(self, site).step.any():  # one of all layers, and it has no RoPE
             return x
         cos, sin = (site.read(point) for point in self.reads)
-        return self._turn(x, site, -_rope(self, site).angles(cos, sin)[:, :, None])
+        return self._rotated(x, site, -_rope(self, site).angles(cos, sin)[:, :, None])

@@ -56,7 +56,7 @@ def images(x: Tensor, site: Site) -> list[ImageTokens]:
                 return []
             raise InputError(
                 f"{site.name} holds {x.shape[1]} of {len(site.layouts[0])} positions, so which "
-                "are the image's cannot be told; edit at hook_embed"
+                "are the image's cannot be determined; edit at hook_embed"
             )
         return [
             ImageTokens(sample, image, sample, torch.from_numpy(here).to(x.device), here, layout)

@@ -159,9 +159,9 @@ class HookedVLM(Running):
             (('green', 'purple'), torch.Size([2, 2]))
         """
         self.check_open()
-        wish = choosing.Wish(max_new_tokens, min_new_tokens, temperature, seed, stop)
+        request = choosing.Request(max_new_tokens, min_new_tokens, temperature, seed, stop)
         edits, saves = as_edits(interventions), as_saves(save)
-        refuse_idle(edits, wish.most)
+        refuse_idle(edits, request.most)
         inputs = prepared(as_inputs(inputs, "generate"), edits)
         answers = [prepared(one, edits) for one in as_answered(answered)]
         edited = partial(one_pass, self, interventions=edits)
@@ -172,9 +172,9 @@ class HookedVLM(Running):
                 partial(edited, saves=saves),
                 partial(self.ran, used),
                 tokenizer=tokenizer,
-                choice=choosing.choice(wish, self, inputs.tensors, tokenizer),
+                choice=choosing.choice(request, self, inputs.tensors, tokenizer),
                 cache=generate.empty_cache(self.config.get_text_config()),
-                max_new_tokens=wish.most,
+                max_new_tokens=request.most,
                 score=partial(scores, inputs, answers, edits, edited),
             )
         refuse_unfinished(edits, said.lengths.tolist())
@@ -186,9 +186,9 @@ class HookedVLM(Running):
         """What this model offers, and by how much every invariant is missed on it.
 
         Points: where each kind is present, whether one pass reaches it, whether an edit of it
-        reaches the logits. Laws: logits equal plain transformers', with nobody watching and with
-        every point saved; the stream adds up; nothing attends to what comes later; turned queries
-        and keys; decoding with the cache; a padded batch.
+        reaches the logits. Invariants: logits equal plain transformers', with nobody watching and
+        with every point saved; the stream adds up; nothing attends to what comes later; rotated
+        queries and keys; decoding with the cache; a padded batch.
 
         Args:
             inputs: what to measure on; by default two drawn pictures and questions.

@@ -22,7 +22,7 @@ same.
 
 """
 LAWS = """\
-## How far the laws are missed
+## How far the invariants are missed
 
 The largest difference between two ways of computing one thing, relative to the largest entry, in
 float32 on the CPU. 0 is bit for bit. `n/a` does not apply, and what failed could not be run at
@@ -47,13 +47,13 @@ def page(files: Sequence[Path]) -> str:
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     notes: list[str] = []
     text = HEAD + LAWS
-    measured = next((audit for run in runs for audit in run if audit["laws"]), runs[0][0])
-    laws = [law["name"] for law in measured["laws"]]
+    measured = next((audit for run in runs for audit in run if audit["invariants"]), runs[0][0])
+    laws = [law["name"] for law in measured["invariants"]]
     text += "".join(f"* **{at}** {law}\n" for at, law in zip(LETTERS, laws, strict=False)) + "\n"
     for run in runs:
         first = run[0]
         text += f"### transformers {first['transformers']}, torch {first['torch']}\n\n"
-        text += _laws(run, len(laws), notes) + "\n"
+        text += _missed(run, len(laws), notes) + "\n"
     text += POINTS
     for part in ("vision.blocks", "blocks"):
         title = "In the vision tower" if part == "vision.blocks" else "In the language model"
@@ -62,14 +62,14 @@ def page(files: Sequence[Path]) -> str:
     return text + "".join(f"{number}. {note}\n" for number, note in enumerate(notes, 1))
 
 
-def _laws(run: list[dict[str, Any]], number: int, notes: list[str]) -> str:
+def _missed(run: list[dict[str, Any]], number: int, notes: list[str]) -> str:
     names = LETTERS[:number]
     text = "| family | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 1) + "|\n"
     for audit in run:
         cells = []
         if _failed(audit):
             cells = [f"**failed** {_note(audit['error'], notes)}"] * number
-        for law in audit["laws"]:
+        for law in audit["invariants"]:
             if law["note"]:
                 cells.append(f"n/a {_note(law['note'], notes)}")
             else:

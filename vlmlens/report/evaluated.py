@@ -11,7 +11,7 @@ import pandas as pd
 
 from vlmlens.errors import ImageError
 from vlmlens.evaluation import Evaluation, Questions, flips
-from vlmlens.report.page import _environment, _write_whole
+from vlmlens.report.page import environment, write_whole
 from vlmlens.report.written import Estimate
 from vlmlens.sample import Sample
 
@@ -45,7 +45,7 @@ def compare(found: Evaluation, path: Path, asked: Iterable[Questions] = ()) -> P
     pictures = {each.name: _by_name(each.samples) for each in asked}
     settings = found.settings
     page = (
-        _environment()
+        environment()
         .get_template("evaluated.html")
         .render(
             models=list(settings["models"]),
@@ -62,7 +62,7 @@ def compare(found: Evaluation, path: Path, asked: Iterable[Questions] = ()) -> P
             versions=settings.get("versions", {}),
         )
     )
-    return _write_whole(path, page)
+    return write_whole(path, page)
 
 
 def _rows(table: Any, *, overall: bool = False) -> list[dict[Any, Any]]:

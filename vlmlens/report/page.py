@@ -56,7 +56,7 @@ def build(results: xr.Dataset, psi: xr.Dataset | None, path: Path) -> Path:
     if path.is_dir():
         raise InputError(f"the report is one file, but {path} is a folder: add a name ending .html")
     page = (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             attrs={name: str(value) for name, value in results.attrs.items()},
@@ -80,10 +80,11 @@ def build(results: xr.Dataset, psi: xr.Dataset | None, path: Path) -> Path:
             versions=_mapped(results.attrs.get("versions")),
         )
     )
-    return _write_whole(path, page)
+    return write_whole(path, page)
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where templates come from; what they show is escaped."""
     return Environment(
         loader=PackageLoader("vlmlens", "report"),
         autoescape=True,  # questions, answers and names come from anywhere
@@ -235,7 +236,8 @@ def _mapped(text: object) -> dict[str, str]:
         return {"versions": str(text)}
 
 
-def _write_whole(path: Path, page: str) -> Path:
+def write_whole(path: Path, page: str) -> Path:
+    """Write a page beside its place, and put it there at once when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:

@@ -11,7 +11,7 @@ import vlmlens as vl
 from vlmlens import families
 from vlmlens.errors import UnsupportedModelError
 from vlmlens.families import FAMILIES
-from vlmlens.model.audit.measure import Law, PointReport
+from vlmlens.model.audit.measure import Invariant, PointReport
 from vlmlens.model.decoding.prefix import prefix_cache
 from vlmlens.model.wiring import attention
 from vlmlens.model.wiring import wire as wires
@@ -27,7 +27,7 @@ def test_every_law_holds_on_every_family(name):
         found = vlm.audit()
     assert found.holds, str(found)
     assert not found.recognised
-    assert all(law.difference == 0 for law in found.laws[:2])
+    assert all(law.difference == 0 for law in found.invariants[:2])
     offered = {point.name for point in found.points if point.layers}
     assert {"hook_embed", "blocks.*.attn.hook_z", "projector.hook_out"} <= offered
 
@@ -53,7 +53,7 @@ def test_a_model_without_a_family_is_recognised_or_refused(name, monkeypatch):
     assert found.recognised
     told = str(found)
     assert "recognised without a family" in told
-    assert all(law.holds for law in found.laws[:2]), told
+    assert all(law.holds for law in found.invariants[:2]), told
     offered = {point.name for point in found.points if point.layers}
     assert {"hook_embed", "blocks.*.hook_resid_pre", "blocks.*.attn.hook_z"} <= offered
 
@@ -66,7 +66,7 @@ def test_a_wrong_path_is_found(monkeypatch):
     with vl.HookedVLM(*build("llava")) as vlm:
         found = vlm.audit()
     assert not found.holds
-    (broken,) = [law for law in found.laws if not law.holds]
+    (broken,) = [law for law in found.invariants if not law.holds]
     assert broken.name.startswith("blocks: what the sublayers add")
     assert "FAIL" in str(found)
 
@@ -91,7 +91,7 @@ def test_every_law_can_be_broken(point, monkeypatch):
     with vl.HookedVLM(*build("llava")) as vlm:
         vlm.add_hook(point, lambda x, hook: change(x))
         found = vlm.audit()
-    (law,) = [law for law in found.laws if law.name.startswith(name)]
+    (law,) = [law for law in found.invariants if law.name.startswith(name)]
     assert not law.holds
     assert f"FAIL  {law.name}" in str(found)
 
@@ -110,7 +110,7 @@ def test_a_token_that_transformers_counts_wrongly_is_found(monkeypatch):
     monkeypatch.setattr(LlavaForConditionalGeneration, "prepare_inputs_for_generation", from_zero)
     with vl.HookedVLM(*build("llava")) as vlm:
         found = vlm.audit()
-    (broken,) = [law for law in found.laws if not law.holds]
+    (broken,) = [law for law in found.invariants if not law.holds]
     assert broken.name.startswith("decoding by transformers' own generate")
 
 
@@ -124,7 +124,7 @@ def test_a_resumption_that_forgets_is_found(monkeypatch):
     monkeypatch.setattr("vlmlens.model.reuse.splice.prefix_cache", forgetting)
     with vl.HookedVLM(*build("llava")) as vlm:
         found = vlm.audit()
-    (broken,) = [law for law in found.laws if not law.holds]
+    (broken,) = [law for law in found.invariants if not law.holds]
     assert broken.name.startswith("resuming from a prefill")
 
 
@@ -148,7 +148,7 @@ def test_an_edit_that_moves_nothing_but_roundings_is_lost(monkeypatch):
 def test_the_readme_counts_the_laws(vlm):
     text = Path("README.md").read_text(encoding="utf-8")
     assert "This and nine more invariants" in text
-    assert len(vlm.audit().laws) == 1 + 9
+    assert len(vlm.audit().invariants) == 1 + 9
 
 
 def test_what_holds_by_hand():
@@ -158,10 +158,10 @@ def test_what_holds_by_hand():
     assert point(3, 2).holds
     assert not point(2, 2).holds
     assert not point(3, 1).holds
-    assert Law("", 1e-5, 1e-5).holds
-    assert not Law("", 2e-5, 1e-5).holds
-    assert not Law("", float("nan"), 1e-5).holds
-    assert Law("", float("nan"), 1e-5, "does not apply").holds
+    assert Invariant("", 1e-5, 1e-5).holds
+    assert not Invariant("", 2e-5, 1e-5).holds
+    assert not Invariant("", float("nan"), 1e-5).holds
+    assert Invariant("", float("nan"), 1e-5, "does not apply").holds
 
 
 def test_a_dead_point_is_found(monkeypatch):
@@ -179,7 +179,7 @@ def test_a_dead_point_is_found(monkeypatch):
 def test_the_audit_on_inputs_of_ones_own(vlm, inputs):
     found = vlm.audit(inputs)
     assert found.holds, str(found)
-    assert [law.note for law in found.laws if law.note] == [
+    assert [law.note for law in found.invariants if law.note] == [
         "does not apply: made with a system or answers"
     ]
     raw = vlm.inputs_from(
@@ -189,7 +189,7 @@ def test_the_audit_on_inputs_of_ones_own(vlm, inputs):
     )
     found = vlm.audit(raw)
     assert found.holds, str(found)
-    assert [law.name for law in found.laws if law.note] == [
+    assert [law.name for law in found.invariants if law.note] == [
         "resuming from a prefill: whole passes under the same edits",
         "a padded batch: its samples one by one",
     ]
@@ -201,7 +201,7 @@ def test_in_half_precision_the_first_laws_hold_exactly(dtype):
     with vl.HookedVLM(model.to(dtype), processor) as vlm:
         found = vlm.audit()
     assert found.holds, str(found)
-    assert all(law.difference == 0 for law in found.laws[:2])
+    assert all(law.difference == 0 for law in found.invariants[:2])
     assert found.dtype == str(dtype).removeprefix("torch.")
 
 

@@ -1,4 +1,4 @@
-"""What an audit finds: points, invariants (laws), and the table that shows them."""
+"""What an audit finds: points, invariants, and the table that shows them."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -40,7 +40,7 @@ class PointReport:
 
 
 @dataclass(frozen=True)
-class Law:
+class Invariant:
     """Two ways of computing one thing, and by how much they differ.
 
     Attributes:
@@ -57,24 +57,24 @@ class Law:
 
     @property
     def holds(self) -> bool:
-        """Whether the difference is within its bound, or the law does not apply."""
+        """Whether the difference is within its bound, or it does not apply."""
         return bool(self.note) or self.difference <= self.bound
 
 
 @dataclass(frozen=True)
 class Audit:
-    """Points and laws of one model.
+    """Points and invariants of one model.
 
     Attributes:
         model: what results call it.
         family: its ``model_type``.
-        recognised: whether its points were guessed, for want of a family.
+        recognised: whether its points were recognised, without a family of its own.
         transformers: its version.
         torch: its version.
         dtype: of the weights.
         attention: how the language model computes it.
         points: every kind of point.
-        laws: what was measured.
+        invariants: what was measured.
         error: what opening or running it ended in, if nothing could be measured.
     """
 
@@ -86,13 +86,13 @@ class Audit:
     dtype: str
     attention: str
     points: tuple[PointReport, ...]
-    laws: tuple[Law, ...]
+    invariants: tuple[Invariant, ...]
     error: str = ""
 
     @property
     def holds(self) -> bool:
-        """Whether every point fires and is editable, and every law holds."""
-        return not self.error and all(item.holds for item in (*self.points, *self.laws))
+        """Whether every point fires and is editable, and every invariant holds."""
+        return not self.error and all(item.holds for item in (*self.points, *self.invariants))
 
     def rows(self) -> Iterable[tuple[str, str, str, str, str]]:
         """The table of points: name, axes, layers, reached, edits that arrive."""
@@ -119,16 +119,16 @@ class Audit:
             for row in table
         ]
         lines += ["", *LEGEND]
-        guessed = ", points recognised without a family" if self.recognised else ""
+        how = ", points recognised without a family" if self.recognised else ""
         lines += [
             "",
-            f"{self.model} ({self.family}{guessed}); transformers {self.transformers}, "
+            f"{self.model} ({self.family}{how}); transformers {self.transformers}, "
             f"torch {self.torch}, {self.dtype}, attention {self.attention}",
             "",
         ]
-        for law in self.laws:
-            told = law.note or f"{law.difference:.1e}, bound {law.bound:.0e}"
-            lines.append(f"{'ok  ' if law.holds else 'FAIL'}  {law.name}: {told}")
+        for each in self.invariants:
+            found = each.note or f"{each.difference:.1e}, bound {each.bound:.0e}"
+            lines.append(f"{'ok  ' if each.holds else 'FAIL'}  {each.name}: {found}")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

@@ -1,4 +1,4 @@
-"""What a model offers and which laws hold on it, measured on the model itself."""
+"""What a model offers and which invariants hold on it, measured on the model itself."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vlmlens.inputs import Inputs
 from vlmlens.interventions import Edit
-from vlmlens.model.audit import checks as laws
-from vlmlens.model.audit.findings import Audit, Law, PointReport
+from vlmlens.model.audit import checks
+from vlmlens.model.audit.findings import Audit, Invariant, PointReport
 from vlmlens.model.passes.runs import Audited
 from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS
 from vlmlens.sample import Sample
@@ -23,24 +23,26 @@ BOUNDS = {torch.float64: 1e-10, torch.float32: 5e-5, torch.float16: 2e-2, torch.
 def audit(vlm: Audited, inputs: Inputs | None = None) -> Audit:
     """Measure a model; see ``HookedVLM.audit``."""
     inputs = own_inputs(vlm) if inputs is None else inputs
-    plain = laws.plain_logits(vlm, inputs)
+    plain = checks.plain_logits(vlm, inputs)
     whole = vlm.run_with_cache(inputs)
     assert whole[0] is not None
     bound = BOUNDS.get(plain.dtype, 1e-1)
     found = [
-        Law(
+        Invariant(
             "nobody watching: plain transformers' logits",
-            laws.off(vlm.run(inputs).logits, plain),
+            checks.off(vlm.run(inputs).logits, plain),
             0.0,
         ),
-        Law("every point saved: plain transformers' logits", laws.off(whole[0], plain), 0.0),
-        *(laws.stream(vlm, whole[1], part, bound) for part in ("vision.blocks", "blocks")),
-        laws.causal(vlm, inputs),
-        laws.rope(vlm, whole[1], bound),
-        laws.decoding(vlm, inputs, bound),
-        laws.own_decoding(vlm, inputs, bound),
-        laws.resuming(vlm, inputs, bound),
-        laws.batch(vlm, inputs, bound),
+        Invariant(
+            "every point saved: plain transformers' logits", checks.off(whole[0], plain), 0.0
+        ),
+        *(checks.stream(vlm, whole[1], part, bound) for part in ("vision.blocks", "blocks")),
+        checks.causal(vlm, inputs),
+        checks.rope(vlm, whole[1], bound),
+        checks.decoding(vlm, inputs, bound),
+        checks.own_decoding(vlm, inputs, bound),
+        checks.resuming(vlm, inputs, bound),
+        checks.batch(vlm, inputs, bound),
     ]
     points = tuple(_points(vlm, inputs, set(whole[1]), plain, bound))
     return Audit(
@@ -52,13 +54,13 @@ def audit(vlm: Audited, inputs: Inputs | None = None) -> Audit:
         dtype=str(next(vlm.hf_model.parameters()).dtype).removeprefix("torch."),
         attention=vlm.attention,
         points=points,
-        laws=tuple(found),
+        invariants=tuple(found),
     )
 
 
 def failed(name: str, family: str, error: Exception) -> Audit:
     """The audit of a model that could not be opened or run at all."""
-    told = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    said = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     return Audit(
         model=name,
         family=family,
@@ -68,8 +70,8 @@ def failed(name: str, family: str, error: Exception) -> Audit:
         dtype="",
         attention="",
         points=(),
-        laws=(),
-        error=told,
+        invariants=(),
+        error=said,
     )
 
 
@@ -142,7 +144,7 @@ def _reaches(vlm: Audited, inputs: Inputs, name: str, plain: Tensor, bound: floa
     another edit, which the same kernels compute: only an edit that arrives tells them apart.
     """
     edited = vlm.run(inputs, [Edit(name, by=partial(_bent, to=0.5))]).logits
-    if laws.off(edited, plain) > bound:
+    if checks.off(edited, plain) > bound:
         return True
     other = vlm.run(inputs, [Edit(name, by=partial(_bent, to=2.0))]).logits
     return not torch.equal(edited, other)

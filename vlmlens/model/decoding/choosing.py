@@ -57,7 +57,7 @@ UNREAD = (
 
 
 @dataclass(frozen=True)
-class Wish:
+class Request:
     """What a call of ``HookedVLM.generate`` asks for.
 
     Attributes:
@@ -126,11 +126,11 @@ class Choice:
         return self.criteria(ids, None).to(ids.device)  # type: ignore[arg-type, return-value]
 
 
-def choice(wish: Wish, vlm: Wired, tensors: Mapping[str, Tensor], tokenizer: Any) -> Choice:
+def choice(request: Request, vlm: Wired, tensors: Mapping[str, Tensor], tokenizer: Any) -> Choice:
     """How this checkpoint chooses after these prompts.
 
     Args:
-        wish: what is asked for.
+        request: what is asked for.
         vlm: the open model.
         tensors: the prompts, as they go in.
         tokenizer: for strings that stop; None without a processor.
@@ -139,28 +139,28 @@ def choice(wish: Wish, vlm: Wired, tensors: Mapping[str, Tensor], tokenizer: Any
         InputError: a way of decoding that is not ours, or settings that transformers refuses.
     """
     model: Any = vlm.hf_model
-    told = model.generation_config
+    settings = model.generation_config
     for name, unused in OTHER_WAYS.items():
-        value = getattr(told, name, None)
+        value = getattr(settings, name, None)
         if value is not None and value not in unused:
             raise _not_ours(f"{name}={value!r}")
     length = tensors["input_ids"].shape[1]
     # Lengths of all, as settings of both kinds would make transformers warn at every call.
-    own: dict[str, Any] = {"max_new_tokens": None, "max_length": length + wish.most}
-    ends = told.eos_token_id
+    own: dict[str, Any] = {"max_new_tokens": None, "max_length": length + request.most}
+    ends = settings.eos_token_id
     ends = () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
-    filler = told.pad_token_id if told.pad_token_id is not None else (ends or (0,))[0]
+    filler = settings.pad_token_id if settings.pad_token_id is not None else (ends or (0,))[0]
     own |= {"pad_token_id": filler}
-    if wish.least is not None:
-        own |= {"min_new_tokens": None, "min_length": length + wish.least}
-    if wish.temperature:
-        own |= {"temperature": wish.temperature}
-    words = getattr(told, "stop_strings", None)
-    if words is not None:  # for these it wants a tokenizer, and hands none on
+    if request.least is not None:
+        own |= {"min_new_tokens": None, "min_length": length + request.least}
+    if request.temperature:
+        own |= {"temperature": request.temperature}
+    strings = getattr(settings, "stop_strings", None)
+    if strings is not None:  # for these it wants a tokenizer, and hands none on
         own |= {"stop_strings": None}
     try:
         other = type(model).generate is not GenerationMixin.generate
-        with lent(vlm, _read(told, drawing=bool(wish.temperature), own_generate=other)):
+        with lent(vlm, _read(settings, drawing=bool(request.temperature), own_generate=other)):
             prepared = GenerationMixin.generate(
                 model,
                 **{n: tensors[n] for n in ("input_ids", "attention_mask", "position_ids")},
@@ -174,26 +174,27 @@ def choice(wish: Wish, vlm: Wired, tensors: Mapping[str, Tensor], tokenizer: Any
         ) from error
     processors, criteria = prepared
     if any(isinstance(one, UnbatchedClassifierFreeGuidanceLogitsProcessor) for one in processors):
-        raise _not_ours(f"guidance_scale={told.guidance_scale}")
-    if words is not None and wish.stop:
+        raise _not_ours(f"guidance_scale={settings.guidance_scale}")
+    if strings is not None and request.stop:
         if tokenizer is None:
             raise InputError(
-                f"the checkpoint's generation_config ends answers at stop_strings={words!r}, which "
-                "needs the tokenizer: open the model with its processor, or generate(stop=False)"
+                f"the checkpoint's generation_config ends answers at stop_strings={strings!r}, "
+                "which needs the tokenizer: open the model with its processor, or use "
+                "generate(stop=False)"
             )
-        criteria.append(StopStringCriteria(tokenizer, words))
+        criteria.append(StopStringCriteria(tokenizer, strings))
     return Choice(
         processors,
-        criteria if wish.stop else StoppingCriteriaList(),
-        ends if wish.stop else (),
+        criteria if request.stop else StoppingCriteriaList(),
+        ends if request.stop else (),
         filler,
-        torch.Generator(device="cpu").manual_seed(wish.seed) if wish.temperature else None,
+        torch.Generator(device="cpu").manual_seed(request.seed) if request.temperature else None,
     )
 
 
-def _read(told: Any, *, drawing: bool, own_generate: bool) -> Any:
+def _read(given: Any, *, drawing: bool, own_generate: bool) -> Any:
     """A checkpoint's settings, without those that nothing reads: transformers warns of them."""
-    settings = copy.deepcopy(told)
+    settings = copy.deepcopy(given)
     for name in UNREAD if drawing else (*UNREAD, *OF_DRAWING):
         if hasattr(settings, name):
             setattr(settings, name, None)

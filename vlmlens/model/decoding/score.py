@@ -140,7 +140,7 @@ def _same(
     row: int,
     size: int,
 ) -> bool:
-    """Whether the words, their places and their roles are the prompt's, as far as it goes."""
+    """Whether the tokens, their places and their roles are the prompt's, as far as it goes."""
     roles = [
         tuple(r for r, kept in zip(x.layouts[row].roles, mask, strict=True) if kept)[:size]
         for x, mask in ((prompt, own), (answered, whole))

@@ -43,7 +43,7 @@ class Preparing(AsTransformerLens):
                 left out, they come first.
             system: a system prompt, for templates that know one.
             answers: what the assistant says, one a sample, in the role ``assistant`` after each
-                prompt, as the template ends a turn; None stops where the answer begins.
+                prompt, as the template ends a message; None stops where the answer begins.
             padding: the side on which shorter samples are padded.
 
         Where the processor hides more than a twentieth of a picture, the log says so, once a

@@ -144,13 +144,13 @@ class Wrapped(AsModule):
 
     @cached_property
     def _rope(self) -> Rope | None:
-        turning = [
+        rotates = [
             f"blocks.{layer}.attn.hook_cos" in self.hook_dict for layer in range(self.layers)
         ]
-        if not any(turning):
+        if not any(rotates):
             return None
         types = getattr(self.config.get_text_config(), "layer_types", None) or [""] * self.layers
-        kinds = [kind if turns else None for kind, turns in zip(types, turning, strict=True)]
+        kinds = [kind if here else None for kind, here in zip(types, rotates, strict=True)]
         rotary = self.hf_model.get_submodule(self.family.rotary)
         return Rope.of(rotary, self.family.axes, kinds)
 

@@ -76,7 +76,7 @@ def edited_points(vlm: Wired, intervention: Intervention) -> list[str]:
 def read_points(vlm: Wired, intervention: Intervention, name: str) -> list[str]:
     """The points that an edit reads beside its own: of the same block, or of the whole model."""
     wanted = [within_block(name, read) for read in intervention.reads]
-    wanted = [read for read in wanted if read not in vlm.absent]  # a layer that turns nothing
+    wanted = [read for read in wanted if read not in vlm.absent]  # a layer without RoPE
     return vlm.matching(wanted) if wanted else []
 
 

@@ -67,7 +67,7 @@ def one_pass(
         given = dict(given) | {"use_cache": cache is not None}
         given |= {} if cache is None else cache_argument(vlm.hf_model, cache)
         made = _logits(vlm, given, logits, inputs, [*keeping.axes, *(name for name, _ in watched)])
-        if step == 0:  # while decoding, the tower and the projector have had their turn
+        if step == 0:  # while decoding, the tower and the projector are done
             refuse_unreached(vlm, watched, before, tensors)
     for sight in sights:
         sight.refuse()

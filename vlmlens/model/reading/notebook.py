@@ -10,7 +10,7 @@ def of_model(vlm: Wired, closed: bool) -> str:
     """The parts of a model and its points."""
     text = vlm.config.get_text_config()
     parameters = sum(p.numel() for p in vlm.hf_model.parameters())
-    told = {
+    found = {
         "family": vlm.config.model_type,
         "language model": f"{vlm.layers} layers x {text.num_attention_heads} heads, "
         f"d_model {text.hidden_size}",
@@ -27,7 +27,7 @@ def of_model(vlm: Wired, closed: bool) -> str:
     state = " (closed)" if closed else ""
     return box(
         f"HookedVLM: {vlm.name}{state}",
-        facts(told)
+        facts(found)
         + details(f"{len(vlm.hook_dict)} points", table(("point", "axes", "layers"), rows)),
     )
 

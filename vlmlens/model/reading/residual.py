@@ -234,7 +234,7 @@ class ResidualStream:
         Args:
             residual_stack: parts of the stream.
             tokens: the token: one, one a sample, or one for every sample and position.
-            incorrect_tokens: a token to be told from; what is attributed is then the difference.
+            incorrect_tokens: a token to compare with; what is attributed is then the difference.
             pos_slice: the positions that the parts have.
             batch_slice: the samples to keep.
             has_batch_dim: whether the parts have a batch axis.

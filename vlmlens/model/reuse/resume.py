@@ -3,7 +3,7 @@
 A cell is a list of edits. Cells whose cones begin at one position are rows of one pass, which
 begins at the first block that any of them edits; every row joins at its own block, as the clean
 stream there. Rows attend to the clean keys and values of everything before the cone. transformers
-runs the blocks, its own masks and the head; what the language model is handed is put in its place.
+runs the blocks, its own masks and the head; what the language model is given is put in its place.
 """
 
 from collections import defaultdict
@@ -32,7 +32,7 @@ from vlmlens.model.reuse.batching import in_batches
 from vlmlens.model.reuse.cone import Cone, cone, layer_of, settled
 from vlmlens.model.reuse.entering import before, blocks_of, refuse_hooks
 from vlmlens.model.reuse.prefill import Prefill, refuse_others
-from vlmlens.model.reuse.splice import handed, skipped, words
+from vlmlens.model.reuse.splice import skipped, spliced, text_inputs
 from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.positions import Positions, chosen
 
@@ -202,9 +202,11 @@ def _one_pass(
             hook: Any = partial(_edit, vlm=vlm, prefill=prefill, rows=rows, seen=seen)
             vlm.hook_dict[name].add_own(hook, level)
         fired = {name: vlm.hook_dict[name].fired for name in points}
-        stack.enter_context(handed(vlm, prefill, position))
+        stack.enter_context(spliced(vlm, prefill, position))
         kept = at.to(vlm.device) - position
-        output = vlm.hf_model(**words(prefill, position), use_cache=False, logits_to_keep=kept)
+        output = vlm.hf_model(
+            **text_inputs(prefill, position), use_cache=False, logits_to_keep=kept
+        )
         refuse_unreached(vlm, watched, fired, prefill.inputs.tensors)
     for _, sight, _ in looks:
         sight.refuse()

@@ -1,4 +1,4 @@
-"""What images are seen with: the weights, settings and code of tower and projector."""
+"""What an image passes through: the weights, settings and code of tower and projector."""
 
 import types
 from collections.abc import Hashable, Iterator
@@ -17,7 +17,7 @@ SWITCHES = ("_active_adapter", "merged_adapters", "scaling")
 
 
 class Weights:
-    """The weights that images are seen with, as they were when they were last looked at.
+    """The weights of tower and projector, as they were when they were last looked at.
 
     A version counts what is written into a tensor, but for what is written through ``.data`` or
     into memory that numpy shares. So values are compared with a copy, bit by bit where they lie.
@@ -28,7 +28,7 @@ class Weights:
 
     def changed(self, vlm: Wired) -> bool:
         """Whether any of them is another, or holds other values, than at the last look."""
-        now = [x for module in seeing(vlm) for x in _own(module)]
+        now = [x for module in vision_modules(vlm) for x in _own(module)]
         same = len(now) == len(self._known) and all(
             x is kept and _equal(x.detach(), copy)
             for x, (kept, copy) in zip(now, self._known, strict=True)
@@ -38,7 +38,7 @@ class Weights:
         return not same
 
 
-def seeing(vlm: Wired) -> Iterator[nn.Module]:
+def vision_modules(vlm: Wired) -> Iterator[nn.Module]:
     """Every module but the language model's and the unembedding."""
     text = vlm.hf_model.get_submodule(vlm.family.lm_layers.rpartition(".")[0])
     left = {id(module) for module in text.modules()}
@@ -48,8 +48,8 @@ def seeing(vlm: Wired) -> Iterator[nn.Module]:
 
 
 def settings(vlm: Wired) -> Hashable:
-    """The configuration, and what every module that sees is set to and made of."""
-    made = tuple(_made(module) for module in seeing(vlm))
+    """The configuration, and what every module of tower and projector is set to and made of."""
+    made = tuple(_made(module) for module in vision_modules(vlm))
     return identity.value(vlm.config), torch.is_autocast_enabled("cpu"), made
 
 

@@ -1,4 +1,4 @@
-"""Handing over: the language model is handed a cone in place of what the outer model made."""
+"""Splicing: the language model is given a cone in place of what the outer model made."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ from vlmlens.model.wiring.wired import Wired
 from vlmlens.versions import cache_argument
 
 
-def words(prefill: Prefill, position: int) -> dict[str, Tensor]:
-    """Text of the cone's length, for the outer model, whose language model is handed the cone."""
+def text_inputs(prefill: Prefill, position: int) -> dict[str, Tensor]:
+    """Text of the cone's length, for the outer model, whose language model is given the cone."""
     tensors, roles = prefill.inputs.tensors, prefill.inputs.layouts[0].roles
-    word = next(at for at, role in enumerate(roles) if role != "vision")
-    ids = tensors["input_ids"][:, word : word + 1].expand(1, len(roles) - position)
+    token = next(at for at, role in enumerate(roles) if role != "vision")
+    ids = tensors["input_ids"][:, token : token + 1].expand(1, len(roles) - position)
     return {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
@@ -29,8 +29,8 @@ def words(prefill: Prefill, position: int) -> dict[str, Tensor]:
 
 
 @contextmanager
-def handed(vlm: Wired, prefill: Prefill, position: int) -> Iterator[None]:
-    """Hand the language model what it was handed in the clean pass, from a position on."""
+def spliced(vlm: Wired, prefill: Prefill, position: int) -> Iterator[None]:
+    """Give the language model what it was given in the clean pass, from a position on."""
     size = prefill.stream[0].shape[1]
     cache = prefix_cache(prefill.keys, position)
     instead: dict[str, Any] = {}
@@ -75,7 +75,7 @@ def causal(position: int, size: int) -> Tensor:
 
 @contextmanager
 def skipped(vlm: Wired, blocks: Sequence[nn.Module]) -> Iterator[None]:
-    """Blocks that hand on what they are given, while this lasts."""
+    """Blocks that pass on what they are given, while this lasts."""
     own = [block.__dict__.get("forward") for block in blocks]
 
     def put_back() -> None:
@@ -87,14 +87,14 @@ def skipped(vlm: Wired, blocks: Sequence[nn.Module]) -> Iterator[None]:
 
     with vlm.noted(put_back):
         for block in blocks:
-            block.__dict__["forward"] = _hand_on(vlm, block.forward)
+            block.__dict__["forward"] = _passes_on(vlm, block.forward)
         yield
 
 
-def _hand_on(vlm: Wired, forward: Any) -> Any:
-    def hand_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+def _passes_on(vlm: Wired, forward: Any) -> Any:
+    def pass_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         if vlm.running:
             return hidden_states
         return forward(hidden_states, *args, **kwargs)
 
-    return hand_on
+    return pass_on

@@ -26,7 +26,7 @@ class Chat:
     Attributes:
         text: what the template made of it, with one placeholder an image.
         spans: (first character, one past the last, role) of every message's text.
-        answer: what the template makes of the assistant's turn; empty where the prompt ends.
+        answer: what the template makes of the assistant's message; empty where the prompt ends.
     """
 
     text: str
@@ -82,16 +82,16 @@ def render(
     else:
         raise InputError(
             "the chat template rewrites or moves what it is given, so the roles of its tokens "
-            "cannot be told; use model.inputs_from(...) with tensors and roles"
+            "cannot be determined; use model.inputs_from(...) with tensors and roles"
         )
     if PLACEHOLDER in question or image_token in question:
-        alone = [m | {"content": [p for p in m["content"] if _words(p)]} for m in messages]
+        alone = [m | {"content": [p for p in m["content"] if _is_text(p)]} for m in messages]
         without = rendered([_marked(m) for m in alone], add_generation_prompt=True)
         _refuse_moved(messages, marked, without)
     said = ""
     if answer is not None:
-        turn = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
-        full = rendered([*messages, turn])
+        reply = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
+        full = rendered([*messages, reply])
         if not full.startswith(plain) or answer not in full[len(plain) :]:
             raise InputError(
                 "the chat template does not put the answer after its generation prompt, so "
@@ -105,7 +105,7 @@ def _spans(
     plain: str, marked: str, messages: list[dict[str, Any]]
 ) -> list[tuple[int, int, str]] | None:
     """Where every message's text stands in the plain rendering; None if it was rewritten."""
-    given = [(m["role"], part["text"]) for m in messages for part in m["content"] if _words(part)]
+    given = [(m["role"], part["text"]) for m in messages for part in m["content"] if _is_text(part)]
     spans, clean, at, texts = [], [], 0, []
     for part in re.split(f"({OPEN}.*?{CLOSE})", marked, flags=re.DOTALL):
         if part.startswith(OPEN):
@@ -119,14 +119,14 @@ def _spans(
 
 
 def _refuse_moved(messages: list[dict[str, Any]], marked: str, without: str) -> None:
-    """Refuse a template that puts images elsewhere among the words.
+    """Refuse a template that puts images elsewhere within the text.
 
-    They stand where the rendering differs from the one of the words alone.
+    They stand where the rendering differs from the one of the text alone.
     """
     wanted, texts = set(), 0
     for part in (part for message in messages for part in message["content"]):
-        texts += _words(part)
-        if not _words(part):
+        texts += _is_text(part)
+        if not _is_text(part):
             wanted.add(texts)
     around = [
         ["".join(part.split()) for part in re.split(f"{OPEN}.*?{CLOSE}", text, flags=re.DOTALL)]
@@ -164,7 +164,7 @@ def _refuse_unspeakable(name: str, text: Any) -> None:
 
 
 def _content(question: str, images: int, image_token: str, spaces: bool) -> list[dict[str, str]]:
-    """The question's parts, with white space between its words and images or without."""
+    """The question's parts, with white space between its text and images or without."""
     pieces = re.split(f"{re.escape(PLACEHOLDER)}|{re.escape(image_token)}", question)
     found = len(pieces) - 1
     if found and found != images:
@@ -187,7 +187,7 @@ def _content(question: str, images: int, image_token: str, spaces: bool) -> list
             text = text.rstrip()
         if text:
             content.append({"type": "text", "text": text})
-    if not any(_words(part) for part in content):
+    if not any(_is_text(part) for part in content):
         raise InputError("the question is empty")
     return content
 
@@ -200,13 +200,13 @@ def _rendered(processor: Any, template: Any, messages: list[dict[str, Any]], **o
         raise InputError(f"the model's chat template refuses these messages: {error}") from error
 
 
-def _words(part: dict[str, str]) -> bool:
+def _is_text(part: dict[str, str]) -> bool:
     return part["type"] == "text"
 
 
 def _marked(message: dict[str, Any]) -> dict[str, Any]:
     content = [
-        part | {"text": OPEN + part["text"] + CLOSE} if _words(part) else part
+        part | {"text": OPEN + part["text"] + CLOSE} if _is_text(part) else part
         for part in message["content"]
     ]
     return message | {"content": content}

@@ -9,8 +9,8 @@ from vlmlens.model.sequence.trained_length import warn_beyond
 
 def kind_of(config: Any) -> str:
     """What token ids and image tensors mean something to."""
-    words = config.get_text_config().vocab_size
-    return f"{config.model_type} with {words} tokens, image token {config.image_token_id}"
+    size = config.get_text_config().vocab_size
+    return f"{config.model_type} with {size} tokens, image token {config.image_token_id}"
 
 
 def check_fit(config: Any, inputs: Inputs) -> None:

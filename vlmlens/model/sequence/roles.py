@@ -31,7 +31,7 @@ def role_of_tokens(
         The roles; and which tokens an image's placeholder was expanded to.
 
     Raises:
-        InputError: a message's words are not found among the tokens of its role.
+        InputError: a message's text is not found among the tokens of its role.
     """
     spans, shift = [], 0
     expanded, last = [], 0
@@ -63,8 +63,8 @@ def role_of_tokens(
         said = re.sub(r"\s", "", tokenizer.decode(held))
         if re.sub(r"\s", "", whole[start:end]) not in said and tokenizer.unk_token_id not in held:
             raise InputError(
-                f"the {role}'s words {whole[start:end]!r} come out of the tokenizer as {said!r}: "
-                "the roles of its tokens cannot be told"
+                f"the {role}'s text {whole[start:end]!r} comes out of the tokenizer as {said!r}: "
+                "the roles of its tokens cannot be determined"
             )
     return roles, inside
 
@@ -81,7 +81,7 @@ def _moved(chat: Chat, text: str) -> list[tuple[int, int, str]]:
     if any(tag not in ("equal", "insert") for tag, *_ in kept):
         raise InputError(
             f"the processor rewrites {chat.text!r} to {text!r}, so the roles of its tokens cannot "
-            "be told; use model.inputs_from(...) with tensors and roles"
+            "be determined; use model.inputs_from(...) with tensors and roles"
         )
     moves = [(start, to - start) for tag, start, _, to, _ in kept if tag == "equal"]
 

@@ -42,11 +42,11 @@ def token_ids(given: Any, model: Any) -> Int[Tensor, "batch pos"]:
     if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
         raise InputError(f"input_ids are whole numbers, and not {given.dtype}")
     config = model.config
-    words = max(model.get_input_embeddings().num_embeddings, config.image_token_id + 1)
+    size = max(model.get_input_embeddings().num_embeddings, config.image_token_id + 1)
     least, most = int(given.min()), int(given.max())
-    if least < 0 or most >= words:
+    if least < 0 or most >= size:
         wrong = least if least < 0 else most
-        raise InputError(f"there is no token {wrong}: ids go from 0 to {words - 1}")
+        raise InputError(f"there is no token {wrong}: ids go from 0 to {size - 1}")
     video = getattr(config, "video_token_id", None)
     if video is not None and video != config.image_token_id and bool((given == video).any()):
         raise InputError(f"input_ids hold the video token {video}: videos are not laid out")

@@ -17,15 +17,15 @@ def trained_positions(config: Any) -> int | None:
     if that is more. None where the configuration does not tell.
     """
     text = config.get_text_config()
-    told = getattr(text, "max_position_embeddings", None)
-    if not told:
+    trained = getattr(text, "max_position_embeddings", None)
+    if not trained:
         return None
     scaled = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
     every = scaled.values() if all(isinstance(v, Mapping) for v in scaled.values()) else [scaled]
-    reach = told
+    reach = trained
     for one in every:
         if one.get("rope_type", one.get("type")) in STRETCHED:
-            original = one.get("original_max_position_embeddings") or told
+            original = one.get("original_max_position_embeddings") or trained
             reach = max(reach, int(original * (one.get("factor") or 1)))
     return reach
 
@@ -33,7 +33,7 @@ def trained_positions(config: Any) -> int | None:
 def warn_beyond(config: Any, layouts: Any, position_ids: Any) -> None:
     """Warn where a sample has more positions than the model was trained on.
 
-    Positions are what RoPE turns by: an image's tokens may share some.
+    Positions are what RoPE rotates by: an image's tokens may share some.
     """
     most = trained_positions(config)
     longest = max((len(layout) - layout.roles.count("pad") for layout in layouts), default=0)

@@ -45,6 +45,8 @@ class WiredPoint(HookPoint):
 
     Attributes:
         point: its name, axes and meaning.
+        layout: the tensor's axes in transformers, where they are not the point's; see ``Tap``.
+        sizes: how long its head axes are.
         fired: how often a pass reached it since it was last set to 0.
 
     Example:
@@ -64,8 +66,8 @@ class WiredPoint(HookPoint):
         self.fired = 0
         self._wire = wire
         wire.points.append(self)
-        self._native = tap.layout
-        self._sizes = {axis: size for axis, size in sizes.items() if axis in self.axes}
+        self.layout = tap.layout
+        self.sizes = {axis: size for axis, size in sizes.items() if axis in self.axes}
         self._level: Level | None = None
 
     def add_hook(
@@ -187,7 +189,7 @@ class WiredPoint(HookPoint):
 
     def size(self, axis: str) -> int:
         """How long one of its head axes is."""
-        return self._sizes[axis]
+        return self.sizes[axis]
 
     @property
     def watched(self) -> bool:
@@ -257,10 +259,10 @@ class WiredPoint(HookPoint):
         if backward and torch.is_grad_enabled() and not native.requires_grad:
             # Angles, or a model whose weights are frozen: torch would not call the hooks.
             native = native.detach().clone().requires_grad_()
-        if self._native is None:
+        if self.layout is None:
             return self(native)
-        theirs, _, ours = self._native.partition(" -> ")
-        ours, axes, sizes = ours or " ".join(self.axes), " ".join(self.axes), dict(self._sizes)
+        theirs, _, ours = self.layout.partition(" -> ")
+        ours, axes, sizes = ours or " ".join(self.axes), " ".join(self.axes), dict(self.sizes)
         if ours != axes:  # several axes become one, which has to be cut again
             sizes |= parse_shape(native, re.sub(r"\b1\b", "_", theirs))
         seen = rearrange(native, f"{theirs} -> {ours}", **sizes)

@@ -195,6 +195,6 @@ def _unknown_grids(pictures: Pictures) -> list[tuple[View, ...]]:
     if tokens % images:
         raise UnsupportedModelError(
             f"{images} images of different size take {tokens} tokens together, and without a "
-            f"family for {pictures.config.model_type!r} they cannot be told apart: one at a time"
+            f"family for {pictures.config.model_type!r} they cannot be distinguished: one at a time"
         )
     return [(View(1, tokens // images),)] * images

@@ -1,4 +1,4 @@
-"""RoPE as an object: the turn of each step, turning and un-turning queries and keys."""
+"""RoPE as an object: the angle of each step; queries and keys rotated, and rotated back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Pairing = Literal["half", "interleaved"]
 
 @dataclass(frozen=True, eq=False)
 class Rope:
-    """Rotary position embedding: by how much every plane turns, layer by layer.
+    """Rotary position embedding: by how much every plane rotates, layer by layer.
 
     In multimodal RoPE each plane belongs to one of three axes. Channels after the rotated part
     (partial RoPE) stay as they are, and so do layers without RoPE, whose steps are 0.
@@ -34,7 +34,7 @@ class Rope:
         axes: what positions count along: ``("position",)``, or time, height and width; in a
             tower height and width, in patches.
         pairing: which two channels make a plane.
-        planes: how many planes each layer turns, where heads differ in width; the steps of the
+        planes: how many planes each layer rotates, where heads differ in width; the steps of the
             others are 0.
 
     Example:
@@ -58,7 +58,7 @@ class Rope:
             rotary: the module; it is asked for the angles of positions 0 and 1.
             axes: names of the rows of its position ids.
             kinds: every layer's type, for modules that keep a table for each; None for a layer
-                that turns nothing.
+                that rotates nothing.
         """
         tables: dict[str | None, Tensor] = {
             kind: torch.stack([_angles(rotary, len(axes), axis, kind) for axis in range(len(axes))])
@@ -84,7 +84,7 @@ class Rope:
 
         Args:
             rotary: the tower's module; it is asked for the angles of three patches in a corner.
-            layers: how many blocks turn by it.
+            layers: how many blocks rotate by it.
         """
         device = device_of(rotary)
         corner = torch.tensor([[0, 0], [1, 0], [0, 1]], device=device)
@@ -93,7 +93,7 @@ class Rope:
         return cls(both.chunk(2, dim=-1)[0].repeat(layers, 1, 1), ("height", "width"))
 
     def __getitem__(self, layer: int) -> "Rope":
-        """One layer's rotation, which turns activations of any leading shape."""
+        """One layer's rotation, for activations of any leading shape."""
         planes = self.planes[layer] if self.planes else None
         return Rope(self.step[layer][None, :, :planes], self.axes, self.pairing)
 
@@ -109,13 +109,13 @@ class Rope:
             raise InputError(f"no axis {axis!r}: positions count along {', '.join(self.axes)}")
         return self.step[:, self.axes.index(axis)]
 
-    def turn(
+    def shift(
         self, x: Float[Tensor, "*lead d_head"], delta: float, axis: str | None = None
     ) -> Float[Tensor, "*lead d_head"]:
         """Rotated queries or keys, as if ``delta`` positions further on.
 
         Args:
-            x: queries or keys, layers first (or of one layer: ``rope[layer].turn``).
+            x: queries or keys, layers first (or of one layer: ``rope[layer].shift``).
             delta: positions; any number.
             axis: along which axis; None along all of them at once.
 
@@ -125,19 +125,21 @@ class Rope:
         angles = self.steps(axis) * delta
         layers = angles.shape[0]
         if layers == 1:
-            return self.turn_by(x, angles[0])
+            return self.rotate_by(x, angles[0])
         if x.shape[0] != layers:
             raise InputError(
                 f"x has {x.shape[0]} layers, this rotation {layers}: take rope[layer] for one"
             )
-        return self.turn_by(x, angles.reshape(layers, *[1] * (x.ndim - 2), -1))
+        return self.rotate_by(x, angles.reshape(layers, *[1] * (x.ndim - 2), -1))
 
-    def turn_by(
+    def rotate_by(
         self, x: Float[Tensor, "*lead d_head"], angles: Float[Tensor, "*#lead plane"]
     ) -> Float[Tensor, "*lead d_head"]:
-        """Queries or keys, each plane turned by its own angle in radians."""
+        """Queries or keys, each plane rotated by its own angle in radians."""
         both = spread(angles.to(x.device), self.pairing)
         return rotate(x, both.cos().to(x.dtype), both.sin().to(x.dtype), self.pairing)
+
+    turn, turn_by = shift, rotate_by  # their names in version 0.3
 
     def angles(
         self, cos: Float[Tensor, "*lead trig"], sin: Float[Tensor, "*lead trig"]
@@ -153,7 +155,7 @@ def rotate(
     sin: Float[Tensor, "*#lead trig"],
     pairing: Pairing = "half",
 ) -> Float[Tensor, "*lead d_head"]:
-    """X turned by angles: ``x cos + other(x) sin``; in a plane (a, b), other is (-b, a).
+    """X rotated by angles: ``x cos + other(x) sin``; in a plane (a, b), other is (-b, a).
 
     Example:
         >>> from vlmlens.model import rotate
@@ -161,13 +163,13 @@ def rotate(
         >>> rotate(torch.tensor([1.0, 2.0]), cos, sin)
         tensor([-2.,  1.])
     """
-    turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
+    rotated, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
     if pairing == "half":
-        first, second = turned.chunk(2, dim=-1)
+        first, second = rotated.chunk(2, dim=-1)
         other = torch.cat((-second, first), dim=-1)
     else:
-        other = torch.stack((-turned[..., 1::2], turned[..., ::2]), dim=-1).flatten(-2)
-    return torch.cat((turned * cos + other * sin, rest), dim=-1)
+        other = torch.stack((-rotated[..., 1::2], rotated[..., ::2]), dim=-1).flatten(-2)
+    return torch.cat((rotated * cos + other * sin, rest), dim=-1)
 
 
 def unrotate(
@@ -217,7 +219,7 @@ def with_angles(given: Any, side: int, changed: Tensor) -> Any:
 
 
 def _angles(rotary: Any, axes: int, axis: int, kind: str) -> Float[Tensor, " trig"]:
-    """What one position along one axis turns every channel by."""
+    """The angle of every channel, for one position along one axis."""
     device = device_of(rotary)
     ids = torch.zeros(axes, 1, 2, dtype=torch.long, device=device)
     ids[axis, 0, 1] = 1

@@ -114,7 +114,7 @@ def _carry_after(wire: Wire) -> Callable:
             if not point.acts or (point.tap.floats and not args[0].is_floating_point()):
                 continue
             if point.tap.stage == "heads":
-                writes, rest = by_head(module, args[0], point._sizes["head"])
+                writes, rest = by_head(module, args[0], point.size("head"))
                 changed = point.carry(writes)
                 if changed is not writes:
                     x = changed.sum(-2) + rest

@@ -16,25 +16,25 @@ COMPUTED = re.compile(r"(inv_freq|position_ids|num_batches_tracked|masked_bias|a
 HASHES = "hashes.json"
 
 
-def refuse_half(name: str, opened: Any, told: Any) -> None:
+def refuse_half(name: str, opened: Any, report: Any) -> None:
     """Refuse a checkpoint that lacks weights, or holds some that the model does not take.
 
     Args:
         name: what messages call it.
         opened: the model.
-        told: what ``from_pretrained(output_loading_info=True)`` says of it.
+        report: what ``from_pretrained(output_loading_info=True)`` says of it.
 
     Raises:
         UnsupportedModelError: says which weights.
     """
     own = dict(opened.named_parameters(remove_duplicate=False)) | dict(opened.named_buffers())
-    missing = {key for key in told["missing_keys"] if not COMPUTED.search(key)}
+    missing = {key for key in report["missing_keys"] if not COMPUTED.search(key)}
     there = {id(value) for key, value in own.items() if key not in missing}
     missing = {key for key in missing if id(own.get(key)) not in there}  # tied to one that is there
     for what, keys in (
         ("lacks the weights", missing),
-        ("holds weights that its config.json has no place for", told["unexpected_keys"]),
-        ("holds weights of other shapes than its config.json says", told["mismatched_keys"]),
+        ("holds weights that its config.json has no place for", report["unexpected_keys"]),
+        ("holds weights of other shapes than its config.json says", report["mismatched_keys"]),
     ):
         names = sorted(key if isinstance(key, str) else str(key[0]) for key in keys)
         names = [key for key in names if not COMPUTED.search(key)]
@@ -55,14 +55,14 @@ def refuse_unread(folder: Path) -> None:
     """
     file = folder / "generation_config.json"
     try:
-        told = json.loads(file.read_text())
+        found = json.loads(file.read_text())
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        told = error
-    if not isinstance(told, dict):
+        found = error
+    if not isinstance(found, dict):
         raise UnsupportedModelError(
-            f"{file} does not open ({told}), and answers would be decoded without its settings: "
+            f"{file} does not open ({found}), and answers would be decoded without its settings: "
             "get it anew, or take it away to decode by transformers' own"
         )
 

@@ -46,7 +46,7 @@ WITH_CLS = {
     "num_additional_image_tokens": 1,
 }
 
-# Every second layer sees everything and turns nothing.
+# Every second layer sees everything and has no RoPE.
 COHERE2 = text(
     "cohere2",
     sliding_window=8,

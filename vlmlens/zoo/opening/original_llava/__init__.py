@@ -90,16 +90,16 @@ def _filled(config: Any, weights: dict[str, Tensor], **options: Any) -> Any:
     kind: Any = AutoModelForImageTextToText._model_mapping[type(config)]
     options["output_loading_info"] = True
     try:
-        model, told = kind.from_pretrained(None, config=config, state_dict=weights, **options)
+        model, report = kind.from_pretrained(None, config=config, state_dict=weights, **options)
     except RuntimeError as error:
         raise UnsupportedModelError(
             f"weights of other shapes than config.json says: {error}"
         ) from error
     for what in ("missing_keys", "unexpected_keys"):
-        if told[what]:
+        if report[what]:
             raise UnsupportedModelError(
                 f"not whole, or more than config.json says: {what.replace('_', ' ')} "
-                f"{', '.join(sorted(told[what])[:6])}"
+                f"{', '.join(sorted(report[what])[:6])}"
             )
     return model
 

@@ -42,12 +42,12 @@ class Parts:
 
         fields = {*LlamaConfig().to_dict(), "rope_theta", "rope_scaling"}
         fields -= {"model_type", "architectures", "transformers_version", "dtype"}
-        told = {name: value for name, value in self.settings.items() if name in fields}
+        stated = {name: value for name, value in self.settings.items() if name in fields}
         side = self.tower_config.image_size // self.tower_config.patch_size
         layer = self.settings.get("mm_vision_select_layer", -2)
         whole: dict[str, Any] = {
             "vision_config": self.tower_config.to_dict(),
-            "text_config": LlamaConfig.from_dict(told | {"vocab_size": rows}).to_dict(),
+            "text_config": LlamaConfig.from_dict(stated | {"vocab_size": rows}).to_dict(),
             "image_token_index": image_id,
             "image_seq_length": side * side,
             "vision_feature_layer": list(MULTILAYER) if self.multilayer else layer,

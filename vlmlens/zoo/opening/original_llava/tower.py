@@ -60,10 +60,10 @@ def tower_weights(name: str, hub: Mapping[str, Any]) -> dict[str, Tensor]:
         found: Any = CLIPVisionModel.from_pretrained(name, output_loading_info=True, **hub)
     except (OSError, ValueError) as error:
         raise _out_of_reach(name, error) from error
-    tower, told = found
-    if told["missing_keys"]:
+    tower, report = found
+    if report["missing_keys"]:
         raise UnsupportedModelError(
-            f"the tower {name} lacks {', '.join(sorted(told['missing_keys'])[:6])}"
+            f"the tower {name} lacks {', '.join(sorted(report['missing_keys'])[:6])}"
         )
     return tower.state_dict()
 

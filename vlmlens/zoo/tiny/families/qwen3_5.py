@@ -4,7 +4,7 @@ from vlmlens.zoo.tiny.qwen_parts import QWEN3_TOWER, QWEN_TEXT, qwen
 from vlmlens.zoo.tiny.tiny import Tiny
 
 TINY: dict[str, Tiny] = {
-    # One layer of four has linear attention; RoPE turns half of a head.
+    # One layer of four has linear attention; RoPE rotates half of a head.
     "qwen3_5": qwen(
         "qwen3_5",
         {

@@ -1,4 +1,4 @@
-"""2-D RoPE: vision tokens turn by their row and column, text as before."""
+"""2-D RoPE: vision tokens rotate by their row and column, text as before."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ AXES = ("time", "height", "width")
 
 
 class GridRotary(nn.Module):
-    """A language model's RoPE, whose planes belong by turns to time, height and width.
+    """A language model's RoPE, whose planes belong in alternation to time, height and width.
 
-    Planes 0, 3, 6, ... turn by the first row of the position ids, 1, 4, 7, ... by the second and
+    Planes 0, 3, 6, ... rotate by the first row of the position ids, 1, 4, 7, ... by the second and
     2, 5, 8, ... by the third, so that each axis has fast planes and slow ones. Three ids that are
     equal give the angles of plain RoPE.
 
@@ -44,7 +44,7 @@ class GridRotary(nn.Module):
 
 
 def grid_rope(model: Any) -> Any:
-    """The model whose vision tokens turn by row and column: 2-D RoPE, to be trained with.
+    """The model whose vision tokens rotate by row and column: 2-D RoPE, to be trained with.
 
     With s the position of an image's first token, its token at row r and column c gets the
     threefold position (s, s + r, s + c); every other token keeps its place p in the sequence,
