@@ -48,12 +48,12 @@ out = Console()
 err = Console(stderr=True)
 
 
-def folder_for_results(said: str) -> Path:
+def folder_for_results(said: str | Path) -> Path:
     """A folder for results: an empty name is that of a variable that was not set."""
-    if not said.strip():
+    if not str(said).strip():
         raise typer.BadParameter("it names no folder; . is the one where you are")
     if Path(said).is_file():
-        raise typer.BadParameter(f"Directory {said!r} is a file.")
+        raise typer.BadParameter(f"Directory {str(said)!r} is a file.")
     return Path(said)
 
 
