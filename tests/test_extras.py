@@ -11,7 +11,7 @@ import pytest
 from conftest import picture
 
 from vlmlens import experiments, plots, probes, zoo
-from vlmlens.datasets import shapes_2d
+from vlmlens.datasets import photo_pairs, shapes_2d
 from vlmlens.errors import MissingToolError
 from vlmlens.extras import EXTRAS, missing, naming_extra
 from vlmlens.model import HookedVLM
@@ -60,6 +60,7 @@ def seen():
 
 
 DOORS = {
+    "photo_pairs": ("sklearn", lambda path: photo_pairs(1, kind="swap")),
     "linear_probe": ("sklearn", lambda path: probes.linear_probe(seen(), "row")),
     "diagnose_all": (
         "sklearn",

@@ -8,6 +8,7 @@ from vlmlens.annotations import checked
 from vlmlens.checks import found_at
 from vlmlens.datasets import shapes
 from vlmlens.datasets.benchmarks import BENCHMARKS, asked_for, recognised
+from vlmlens.datasets.cutouts import photo_pairs
 from vlmlens.datasets.draw import drawn
 from vlmlens.datasets.fetching import fetch_set
 from vlmlens.datasets.files import check_pictures
@@ -33,6 +34,7 @@ __all__ = [
     "image_folder",
     "left_out",
     "load",
+    "photo_pairs",
     "read_parquet",
     "read_table",
     "shapes_2d",
