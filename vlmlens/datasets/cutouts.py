@@ -174,9 +174,10 @@ def _edited(
 ) -> tuple[Pasted, Pasted, tuple[int, ...]]:
     while True:
         names = rng.permutation(sorted(THINGS)).tolist()
+        drawn = [(*rng.uniform(0.15, 0.85, 2), rng.uniform(LEAST, MOST)) for _ in names]
         things = tuple(
-            Thing(name, *rng.uniform(0.15, 0.85, 2).tolist(), float(rng.uniform(LEAST, MOST)))
-            for name in names
+            Thing(name, float(x), float(y), float(longer))
+            for name, (x, y, longer) in zip(names, drawn, strict=True)
         )
         corner = (float(rng.random()), float(rng.random()))
         scene = Pasted(int(rng.integers(len(PLACES))), corner, things, size)
