@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vlmlens.errors import InputError
+from vlmlens.graders.lettered import INITIALS, letters
 from vlmlens.graders.options import OPPOSITE, Option, options
 from vlmlens.graders.words import (
     ARTICLES,
     NO_ANSWER,
-    SCRIPTS,
     Word,
     is_numeric,
     plain,
@@ -30,24 +30,6 @@ _JUST = ("above", "below", "under", "underneath", "beneath", "over", "behind", "
 _JUST += ("between", "near", "inside")
 _SEEMS = ("is", "was", "be", "to", "must", "would", "should", "seems", "appears", "looks", "sounds")
 _WRONG, _TRUE = ("wrong", "incorrect", "false"), ("right", "correct", "true", "answer")
-#: What may come after a letter that stands alone: an end, a sign, a word that no article has
-#: after it. "I would" and its like begin with no letter.
-_AFTER = re.compile(
-    r"[*_\"`”’']*(?:\s*$|\s*\n|[^\w\s.'’#+%°@^~\-–]|\.(?!\w)|\s+[^\w\s]|\s*[/+]\s*[\w(]|[-–][A-Z](?!\w)|"
-    r"\s+[A-Z](?![\w'’])|\s+(?:or|and|nor|but|is|vs|versus|because|since|over|than|alone|only|also)\b|"
-    rf"\s+not\s+[A-Z](?!\w)|\s+[{SCRIPTS}]|"
-    r"(?<![Ii])\s+(?:as|if|it|was|would|could|should|must|will|can|may|might|has|does|seems|appears|"
-    r"looks|fits|matches|to|for|in|on|at|of|with|from|here|rather|instead)\b)"
-)
-_CLOSED = re.compile(r"[*_\"`”’']*[\])}>]")
-_INITIALS = re.compile(r"(?<![^\W_])[A-Za-z]\.$")
-_CUE = re.compile(r"\b(?:option|choice|letter)\W*$", re.IGNORECASE)
-#: What may come before a small letter that stands for an option, and is no article.
-_BEFORE = re.compile(
-    r"(?:^|[\n(\[{<:=,/&\"*`]|\b(?:answer|is|be|or|and|not|nor|either|neither|both|pick|choose|say)"
-    r")[\s*_\"`(]*$",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -105,7 +87,7 @@ def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
     if said.strip() == gold.strip() != "":
         return True
     found, right = options(gold, choices)
-    marked = _letters(said, found)
+    marked = letters(said, found)
     words = _without_articles(said, marked)
     if not words:
         return False
@@ -131,7 +113,7 @@ def named(said: str, choices: Sequence[str]) -> frozenset[int]:
     """
     said = readable(said)
     found, _ = options(choices[0], choices)
-    marked = _letters(said, found)
+    marked = letters(said, found)
     words = _without_articles(said, marked)
     mentions = _mentions(words, found, marked)
     return frozenset(m.option for m in mentions if not _denied(words, m))
@@ -158,33 +140,11 @@ def _without_articles(said: str, marked: Mapping[int, int]) -> list[Word]:
     comma = False
     for word in read(said):
         comma = comma or word.comma
-        initial = _INITIALS.search(said[: word.start]) or re.match(r"\.\w", said[word.end :])
+        initial = INITIALS.search(said[: word.start]) or re.match(r"\.\w", said[word.end :])
         if word.text not in ARTICLES or word.start in marked or initial:
             kept.append(replace(word, comma=comma))
             comma = False
     return kept
-
-
-def _letters(said: str, found: Sequence[Option]) -> dict[int, int]:
-    """Where letters stand that mean an option, and which."""
-    known = {option.letter: n for n, option in enumerate(found) if option.letter}
-    marked = {}
-    alone = len(read(said)) == 1
-    for word in read(said):
-        which = known.get(word.text.upper()) if word.end - word.start == 1 else None
-        if which is None:
-            continue
-        before, after = said[: word.start], said[word.end :]
-        if _INITIALS.search(before):
-            continue
-        small = said[word.start].islower()
-        text = found[which].text
-        beside = [w.text for w in read(after) if w.text not in ARTICLES][: len(text)]
-        meant = _AFTER.match(said, word.end) or (text and tuple(beside) == text)
-        sure = _CLOSED.match(after) or (_CUE.search(before) and (meant or not small))
-        if alone or sure or (meant and (not small or _BEFORE.search(before))):
-            marked[word.start] = which
-    return marked
 
 
 def _mentions(

@@ -75,7 +75,6 @@ def linear_probe(
         (('layer',), [0.125])
     """
     require("sklearn", "linear_probe")
-    from sklearn.base import clone
     from sklearn.linear_model import RidgeClassifier
     from sklearn.model_selection import GroupKFold
     from sklearn.pipeline import make_pipeline
@@ -89,33 +88,20 @@ def linear_probe(
         raise InputError("a probe needs two pictures and two different labels at least")
     pipeline = make_pipeline(StandardScaler(), classifier or RidgeClassifier())
     split = GroupKFold(min(folds, len(np.unique(picture))), shuffle=True, random_state=seed)
-    rng = np.random.default_rng(seed)
-    shuffled = y.copy()
-    for number in np.unique(picture):
-        own = np.flatnonzero(picture == number)
-        shuffled[own] = y[rng.permutation(own)]
+    shuffled = _dealt_out(y, picture, seed)
     layers = layer_numbers(runs[0], need)
     right = np.full((len(units), len(layers)), np.nan)
     control, majority = np.zeros(len(layers)), 0.0
     parts = list(split.split(y, groups=picture))
     for column in range(len(layers)):
         x = _features(runs, need, column)[kept]
-        hits, chance, common = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y))
-        for train, test in parts:
-            hits[test] = clone(pipeline).fit(x[train], y[train]).predict(x[test]) == y[test]
-            blind = clone(pipeline).fit(x[train], shuffled[train])
-            chance[test] = blind.predict(x[test]) == y[test]
-            names, counts = np.unique(y[train], return_counts=True)
-            common[test] = y[test] == names[counts.argmax()]
+        hits, chance, common = _right(pipeline, x, y, shuffled, parts)
         for number in np.unique(sample):
             right[number, column] = hits[sample == number].mean()
         control[column] = _by_sample(chance, sample)
         majority = _by_sample(common, sample)
-    each = xr.DataArray(
-        right,
-        dims=("sample", "layer"),
-        coords={"layer": layers, "picture": ("sample", units)},
-    )
+    coords = {"layer": layers, "picture": ("sample", units)}
+    each = xr.DataArray(right, coords, ("sample", "layer"))
     found = mean_map(each, shares=True)
     low, high = _interval(each, len(y) / len(np.unique(sample)))
     made = xr.Dataset(
@@ -169,6 +155,36 @@ def labels_in_boxes(layout: TokenLayout, boxes: Mapping[str, Box], *, image: int
         names[inside] = name
         taken += inside
     return ["" if count != 1 else str(name) for name, count in zip(names, taken, strict=True)]
+
+
+def _dealt_out(y: np.ndarray, picture: np.ndarray, seed: int) -> np.ndarray:
+    """The control's labels: each picture's own, shuffled among its tokens."""
+    rng = np.random.default_rng(seed)
+    shuffled = y.copy()
+    for number in np.unique(picture):
+        own = np.flatnonzero(picture == number)
+        shuffled[own] = y[rng.permutation(own)]
+    return shuffled
+
+
+def _right(
+    pipeline: Any,
+    x: Float[np.ndarray, "token d"],
+    y: np.ndarray,
+    shuffled: np.ndarray,
+    parts: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> tuple[Float[np.ndarray, " token"], Float[np.ndarray, " token"], Float[np.ndarray, " token"]]:
+    """Of each token, whether probe, control and commonest label are right, where it is tested."""
+    from sklearn.base import clone
+
+    hits, chance, common = np.zeros(len(y)), np.zeros(len(y)), np.zeros(len(y))
+    for train, test in parts:
+        hits[test] = clone(pipeline).fit(x[train], y[train]).predict(x[test]) == y[test]
+        blind = clone(pipeline).fit(x[train], shuffled[train])
+        chance[test] = blind.predict(x[test]) == y[test]
+        names, counts = np.unique(y[train], return_counts=True)
+        common[test] = y[test] == names[counts.argmax()]
+    return hits, chance, common
 
 
 def _tokens(

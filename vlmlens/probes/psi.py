@@ -19,6 +19,13 @@ from vlmlens.probes.statistics import exchange_p
 from vlmlens.probes.statistics.intervals import drawn_from
 
 ORIGINAL, OVERALL = "original", "overall"
+#: What intervals and p say of themselves, of units such as pictures.
+INTERVAL = (
+    "95 %, over {}s; PSI: Fieller's with Student's t and Hall's skewness-corrected t, its low end "
+    "no higher than Wilson's of what survives; shares: Wilson's with the effective number of "
+    "answers"
+)
+TEST = "two-sided permutation test over {}s that the intact image is like its shuffles"
 
 
 def position_sensitivity_index(
@@ -126,12 +133,8 @@ def position_sensitivity_index(
             "source": "arXiv:2503.17349",
             "permutations": len(shuffled),
             "reference": OWN if own else GOLD,
-            "interval": f"95 %, over {unit}s; PSI: Fieller's with Student's t and Hall's "
-            "skewness-corrected t, its low end no higher than Wilson's of what survives; "
-            "shares: Wilson's with the effective number of answers",
-            "test": why_untested
-            or f"two-sided permutation test over {unit}s that the intact image is like its "
-            "shuffles",
+            "interval": INTERVAL.format(unit),
+            "test": why_untested or TEST.format(unit),
         },
     )
     if UNANSWERED in correct.attrs:
