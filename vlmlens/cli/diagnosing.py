@@ -11,6 +11,7 @@ import typer
 
 from vlmlens.checks import number
 from vlmlens.cli import tables
+from vlmlens.cli.options import Batch, Length, MaxFailed, Permutations, System
 from vlmlens.cli.terminal import Attention, Device, Dtype, Out, Revision, Trust, err, opening, out
 from vlmlens.errors import InputError
 from vlmlens.extras import require
@@ -20,69 +21,76 @@ if TYPE_CHECKING:
     from vlmlens.sample import Sample
 
 
+Model = Annotated[str, typer.Argument(help="A bundled model, a local folder, or a hub id.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        help="shapes-2d, a folder of images, a table of questions, or a published set: "
+        "NAME:SPLIT@FOLDER."
+    ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(help="What holds what in a table: question=text,answer=label,image=file."),
+]
+Prompt = Annotated[
+    str, typer.Option(help="Which of a published set's own ways to ask; its first by default.")
+]
+Samples = Annotated[int | None, typer.Option(help="How many; by default 240, or all.")]
+Question = Annotated[
+    str | None,
+    typer.Option(
+        help="Asked about a folder of images without questions of its own; "
+        "by default: Describe the image."
+    ),
+]
+Scoring = Annotated[
+    str,
+    typer.Option(
+        help="greedy: grade what is said; likelihood: the likeliest choice, also "
+        "likelihood:per-token, :per-byte, :calibrated."
+    ),
+]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        help="gold: right answers; own: what the model says of intact images. By default own "
+        "only where no question has an answer."
+    ),
+]
+Delta = Annotated[float, typer.Option(help="RoPE steps that vision keys are rotated by.")]
+Everything = Annotated[
+    bool, typer.Option("--all", help="Every measurement of a run, with intervals and tests.")
+]
+AllowNonfinite = Annotated[
+    bool,
+    typer.Option(
+        "--allow-nonfinite",
+        help="Go on where activations are NaN or infinite (not with --all).",
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Of the data set, intervals and tests.")]
+
+
 def diagnose(
-    model: Annotated[
-        str, typer.Argument(help="A bundled model, a local folder, or a hub id.")
-    ] = "shapes-base",
-    data: Annotated[
-        str,
-        typer.Option(
-            help="shapes-2d, a folder of images, a table of questions, or a published set: "
-            "NAME:SPLIT@FOLDER."
-        ),
-    ] = "shapes-2d",
-    columns: Annotated[
-        str | None,
-        typer.Option(help="What holds what in a table: question=text,answer=label,image=file."),
-    ] = None,
-    prompt: Annotated[
-        str, typer.Option(help="Which of a published set's own ways to ask; its first by default.")
-    ] = "",
-    samples: Annotated[int | None, typer.Option(help="How many; by default 240, or all.")] = None,
+    model: Model = "shapes-base",
+    data: Data = "shapes-2d",
+    columns: Columns = None,
+    prompt: Prompt = "",
+    samples: Samples = None,
     folder: Out = Path("results/diagnose"),
-    question: Annotated[
-        str | None,
-        typer.Option(
-            help="Asked about a folder of images without questions of its own; "
-            "by default: Describe the image."
-        ),
-    ] = None,
-    permutations: Annotated[int, typer.Option(min=1, help="Shuffles of every image.")] = 5,
-    scoring: Annotated[
-        str,
-        typer.Option(
-            help="greedy: grade what is said; likelihood: the likeliest choice, also "
-            "likelihood:per-token, :per-byte, :calibrated."
-        ),
-    ] = "greedy",
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            help="gold: right answers; own: what the model says of intact images. By default own "
-            "only where no question has an answer."
-        ),
-    ] = None,
-    delta: Annotated[float, typer.Option(help="RoPE steps that vision keys are turned by.")] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of an answer.")] = 8,
-    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Every measurement of a run, with intervals and tests.")
-    ] = False,
-    allow_nonfinite: Annotated[
-        bool,
-        typer.Option(
-            "--allow-nonfinite",
-            help="Go on where activations are NaN or infinite (not with --all).",
-        ),
-    ] = False,
-    batch: Annotated[int, typer.Option(min=1, help="Samples a pass.")] = 32,
-    max_failed: Annotated[
-        float,
-        typer.Option(
-            min=0, help="Samples that may fail before it stops: a share below 1, or a number."
-        ),
-    ] = 0.05,
-    seed: Annotated[int, typer.Option(min=0, help="Of the data set, intervals and tests.")] = 0,
+    question: Question = None,
+    permutations: Permutations = 5,
+    scoring: Scoring = "greedy",
+    reference: Reference = None,
+    delta: Delta = 1.0,
+    max_new_tokens: Length = 8,
+    system: System = None,
+    everything: Everything = False,
+    allow_nonfinite: AllowNonfinite = False,
+    batch: Batch = 32,
+    max_failed: MaxFailed = 0.05,
+    seed: Seed = 0,
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
@@ -92,18 +100,12 @@ def diagnose(
     """PSI, CMB, RoPE sensitivity and norms by depth, in a table and a report.
 
     With --all also everything else that is measured: head atlas, residual stream, linear probes,
-    logit lens, structured and partial shuffles, causal turns, blind controls.
+    logit lens, structured and partial shuffles, causal rotations, blind controls.
     Run it again with the same --out and it goes on where it stopped. A sample that cannot be
     measured is left out and named, and the status is then 1.
     """
-    number(delta, "--delta")
-    if everything:
-        require("sklearn", "diagnose --all", "diagnose without --all goes without it")
+    _check(delta, everything, allow_nonfinite)
     options = opening(model, device, dtype, revision, attention, trust_remote_code)
-    if everything and allow_nonfinite:
-        raise InputError(
-            "--allow-nonfinite goes without --all, whose tests need numbers everywhere"
-        )
     asked, left = _asked(data, samples, seed, question, prompt, columns, max_failed)
     err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False, soft_wrap=True)
     # The data is known to be in order: only now does it pay to import torch.
@@ -136,11 +138,19 @@ def diagnose(
     if left:
         found.results.attrs["left_out"] = f"{len(left)}: {', '.join(left[:20])}"
     _say(found, folder, everything)
-    if failures := json.loads(found.results.attrs.get("failures", "[]")):
-        err.print(f"{len(failures)} of {len(asked)} samples failed, and are in no number:")
-        for each in failures:
-            err.print(f"  {each['id']}: {each['error']}", markup=False, soft_wrap=True)
-        raise typer.Exit(1)
+    _say_failed(found, len(asked))
+
+
+def _check(delta: float, everything: bool, allow_nonfinite: bool) -> None:
+    """Refuse what cannot be done, before anything is opened."""
+    number(delta, "--delta")
+    if not everything:
+        return
+    require("sklearn", "diagnose --all", "diagnose without --all goes without it")
+    if allow_nonfinite:
+        raise InputError(
+            "--allow-nonfinite goes without --all, whose tests need numbers everywhere"
+        )
 
 
 def _asked(
@@ -193,3 +203,12 @@ def _say(found: "Diagnosis", folder: Path, everything: bool) -> None:
         for name in found.tables:
             out.print(f"{name}: {paths[name]}", soft_wrap=True, markup=False)
     out.print(f"report: {page}", soft_wrap=True, markup=False)
+
+
+def _say_failed(found: "Diagnosis", asked: int) -> None:
+    """Name the samples that are in no number; the status then says so, too."""
+    if failures := json.loads(found.results.attrs.get("failures", "[]")):
+        err.print(f"{len(failures)} of {asked} samples failed, and are in no number:")
+        for each in failures:
+            err.print(f"  {each['id']}: {each['error']}", markup=False, soft_wrap=True)
+        raise typer.Exit(1)

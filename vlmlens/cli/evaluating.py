@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlmlens.cli.options import Batch, Length, MaxFailed, Permutations, System
 from vlmlens.cli.terminal import (
     Attention,
     Device,
@@ -49,7 +50,6 @@ Conditions = Annotated[
         "scale:0.1; the first is what others are compared with."
     ),
 ]
-Permutations = Annotated[int, typer.Option(min=1, help="Shuffles of every image.")]
 Score = Annotated[
     str,
     typer.Option(
@@ -68,15 +68,6 @@ Columns = Annotated[
 ]
 Question = Annotated[
     str | None, typer.Option(help="Asked about a folder of images without questions.")
-]
-Length = Annotated[int, typer.Option(min=1, help="Length of an answer.")]
-System = Annotated[str | None, typer.Option(help="A system prompt.")]
-Batch = Annotated[int, typer.Option(min=1, help="Samples a pass.")]
-MaxFailed = Annotated[
-    float,
-    typer.Option(
-        min=0, help="Samples that may fail before it stops: a share below 1, or a number."
-    ),
 ]
 
 
