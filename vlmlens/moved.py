@@ -18,6 +18,7 @@ MOVED = {
     "vlmlens.model.residual": "vlmlens.model.reading.residual",
     "vlmlens.model.rotary": "vlmlens.model.wiring.rotary",
     "vlmlens.model.wrapped": "vlmlens.model.doors.wrapped",
+    "vlmlens.probes.turning": "vlmlens.probes.rotating",
     "vlmlens.zoo.original_llava": "vlmlens.zoo.opening.original_llava",
     "vlmlens.zoo.processors": "vlmlens.zoo.opening.processors",
     "vlmlens.zoo.recipe": "vlmlens.zoo.training.recipe",

@@ -247,7 +247,7 @@ def test_grouped_heads_are_heads_that_share_their_keys(turning):
 
 
 def test_what_cannot_be_turned(turning):
-    with pytest.raises(InputError, match="a turn by 0 changes nothing"):
+    with pytest.raises(InputError, match="a rotation by 0 changes nothing"):
         probes.rope_sensitivity(turning, delta=0.0)
     with pytest.raises(InputError, match="there is: past, all"):
         probes.rope_sensitivity(turning, keys="future")

@@ -72,7 +72,7 @@ def test_a_clear_loss_is_called_one(results, table):
     text = words(results, table)
     assert "Shuffling the vision tokens lowers accuracy from 90 % [85, 95] to 60 % [55, 65]" in text
     assert "(PSI) of 33 % [25, 40] over 200 questions and 2 shuffles of each." in text
-    assert "Guessing would give 25 %." in text
+    assert "Chance level is 25 %." in text
 
 
 def test_an_interval_with_zero_in_it_is_no_finding(results, table):

@@ -1,4 +1,4 @@
-"""What edits do to answers: dose and response, causal turns, several models side by side."""
+"""What edits do to answers: dose and response, causal rotations, several models side by side."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ def causal_effects(
 ) -> xr.Dataset:
     """What edits in the real forward pass do to the output: KL, log-probability, accuracy.
 
-    The causal form of the RoPE probe is one such: turn or move the vision tokens in the pass
+    The causal form of the RoPE probe is one such: rotate or move the vision tokens in the pass
     itself, so that later layers see what the earlier ones made of it.
 
     Args:

@@ -50,7 +50,7 @@ def diagnose_all(
         permutations: how many shuffles of every image.
         scoring: ``"greedy"`` or ``"likelihood"``.
         reference: ``"gold"`` or ``"own"``, as in ``permutation_test``.
-        delta: RoPE steps that the vision keys are turned by.
+        delta: RoPE steps that the vision keys are rotated by.
         max_new_tokens: the length of an answer at most.
         system: a system prompt.
         seed: of intervals, tests, folds.
@@ -70,12 +70,12 @@ def diagnose_all(
         * ``summary``: the mean of every variable, its interval, its corrected test
         * ``flips``: every shuffle's McNemar test, by category
         * ``doses``: accuracy and log-probability as more and more tokens are shuffled, with slopes
-        * ``designs``: structured permutations; ``causal``: vision keys turned, vision tokens
+        * ``designs``: structured permutations; ``causal``: vision keys rotated, vision tokens
           moved, in the real pass: KL, log-probability, accuracy, by edit
         * ``controls``: text only, noise, blank, another picture (if there are two)
         * ``linear``: row, column, colour and shape, read off vision tokens layer by layer (if there
           are two pictures)
-        * ``embedding``: quartiles of the embedding table's norms, and of the questions' words
+        * ``embedding``: quartiles of the embedding table's norms, and of the questions' tokens
         * ``shown``: attention, likeness and words patch by patch, of the first few pictures
 
     Raises:

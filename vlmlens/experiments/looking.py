@@ -68,7 +68,7 @@ class Looking(Diagnosing):
     def _turns(
         self, model: HookedVLM, inputs: Inputs, interventions: Sequence[Intervention]
     ) -> xr.Dataset:
-        """The response to several turns, and to each band of frequencies alone."""
+        """The response to several rotations, and to each band of frequencies alone."""
         run = model.run(probes.paper_query(model, inputs), interventions, rope.NEEDS, logits=False)
         curve = probes.rope_sensitivity(run, delta=self.deltas)
         bands = probes.rope_sensitivity(run, delta=self.delta, bands=self.bands)

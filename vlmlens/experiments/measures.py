@@ -195,7 +195,7 @@ class Diagnosing(Measure):
 
     Attributes:
         max_new_tokens: how many decoding steps CMB is averaged over, at most.
-        delta: RoPE steps that the vision keys are turned by.
+        delta: RoPE steps that the vision keys are rotated by.
 
     Example:
         >>> from vlmlens.experiments import Diagnosing
@@ -224,10 +224,10 @@ class Diagnosing(Measure):
             }
         )
         ended = probes.paper_query(model, inputs)
-        turned = probes.rope_sensitivity(
+        rotated = probes.rope_sensitivity(
             model.run(ended, interventions, rope.NEEDS, logits=False), delta=self.delta
         )
-        return table.merge(turned, join="exact", compat="override")
+        return table.merge(rotated, join="exact", compat="override")
 
 
 def stand_ins(samples: Sequence[Sample]) -> tuple[list[str], xr.DataArray]:

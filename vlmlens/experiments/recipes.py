@@ -52,7 +52,7 @@ def diagnose(
         reference: ``"gold"`` or ``"own"``, as there; samples without an answer are left out of
             accuracy and PSI, and named in the attribute ``unanswered``.
         allow_nonfinite: as there; averages then are NaN where a layer is.
-        delta: RoPE steps that the vision keys are turned by.
+        delta: RoPE steps that the vision keys are rotated by.
         max_new_tokens: the length of an answer at most.
         system: a system prompt.
         seed: of intervals and tests.

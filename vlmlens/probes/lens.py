@@ -102,7 +102,7 @@ def logit_lens(run: Run, need: Save, tokenizer: Any = None) -> xr.Dataset:
 
     with h[l] the residual stream after block l. At the last block this is the model's own
     prediction. Vision tokens are read like any other: early ones are near no word, and what a
-    patch "says" later is the model's guess at what would follow it.
+    patch "says" later is what the model expects to follow it.
 
     Args:
         run: a run that saved ``need``.

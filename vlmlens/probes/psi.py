@@ -251,14 +251,14 @@ def _least(a: np.ndarray, shuffled: np.ndarray) -> float:
 def _above_chance(
     intact: np.ndarray, changed: np.ndarray, chance: np.ndarray, which: np.ndarray
 ) -> dict[str, float]:
-    a, guess = (_sums(x, which) for x in (intact, chance))
+    a, by_chance = (_sums(x, which) for x in (intact, chance))
     shuffled = np.concatenate([_sums(column, which) for column in changed.T], axis=1)
     b = shuffled.mean(1, keepdims=True)
     found = np.full((3, 1), np.nan)
-    if a.sum() - guess.sum() > 1e-9:
-        found = 100 * ratio_interval(a - b, a - guess, np.ones(a.shape, dtype=bool))
+    if a.sum() - by_chance.sum() > 1e-9:
+        found = 100 * ratio_interval(a - b, a - by_chance, np.ones(a.shape, dtype=bool))
         if found[1] == found[2]:
             half = psi_interval(a, a, _sums(np.ones(len(intact)), which))[2]
             found[1:] = found[0] - half, found[0] + half
-        found[1] = np.minimum(found[1], _least(a, shuffled) * a.sum() / (a.sum() - guess.sum()))
+        found[1] = np.minimum(found[1], _least(a, shuffled) * a.sum() / (a.sum() - by_chance.sum()))
     return {"chance": chance.mean(), **_ends("psi_corrected", found)}

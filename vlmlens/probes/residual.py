@@ -1,4 +1,4 @@
-"""The residual stream by depth: how long, how much is added, how far it turns."""
+"""The residual stream by depth: how long, how much is added, how far its direction changes."""
 
 import torch
 import xarray as xr
@@ -37,8 +37,9 @@ def residual_stream(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.Dataset:
         cos_next    = cos(h', h),  cos_first = cos(h', h_0), h_0 what enters block 0
 
     each of a token by itself, then averaged over the tokens of a role. Small updates to long
-    vectors are what "residual-scale suppression" predicts of vision tokens: a block cannot turn
-    them. (Where features are added between blocks, as by DeepStack, they count to the next.)
+    vectors are what "residual-scale suppression" predicts of vision tokens: a block cannot
+    change their direction. (Where features are added between blocks, as by DeepStack, they
+    count to the next.)
 
     Args:
         run: a run that saved ``NEEDS``: the stream whole, so take few samples at a time.

@@ -1,4 +1,4 @@
-"""RoPE sensitivity: what a turn of all vision keys does to one attention row."""
+"""RoPE sensitivity: what rotating all vision keys does to one attention row."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ from vlmlens.cache import Save
 from vlmlens.errors import EmptySelectionError, InputError, UnknownPointError
 from vlmlens.model import Generation, HookedVLM, Inputs, Run
 from vlmlens.probes.labels import array, layer_numbers
+from vlmlens.probes.rotating import Row, compared, split
 from vlmlens.probes.steps import LAST_ROWS
-from vlmlens.probes.turning import Row, compared, split
 
 NEEDS = (
     Save("blocks.*.attn.hook_rot_q", rows="last"),
@@ -28,7 +28,7 @@ LONG = {
     "eq11_residual": ("delta alpha_V minus its first-order form", "fraction"),
     "identity_residual": ("delta alpha_V minus its exact form", "fraction"),
     "delta_g_t": ("the same for all other keys, delta g_T", "1/step"),
-    "delta_alpha_v_by_text": ("change of alpha_V when all other keys turn", "fraction"),
+    "delta_alpha_v_by_text": ("change of alpha_V when all other keys are rotated", "fraction"),
     "slope_g_v": ("delta g_V as delta vanishes", "1/step"),
     "slope_alpha_v": ("derivative of alpha_V by delta at 0", "1/step"),
 }
@@ -42,7 +42,7 @@ def rope_sensitivity(
     axis: str | None = None,
     bands: int | None = None,
 ) -> xr.Dataset:
-    """Turn every vision key by ``delta`` RoPE steps and compare one query's attention.
+    """Rotate every vision key by ``delta`` RoPE steps and compare one query's attention.
 
     With scores l0[k] = q.k * scaling and A0 = softmax(l0), every vision key's position p becomes
     p + delta, ``delta`` nearer to the query, which gives l1 and A1. Over the vision keys V, with
@@ -59,9 +59,9 @@ def rope_sensitivity(
 
     ``eq11_residual`` is what the paper's first-order Eq. 11 leaves out, and vanishes as delta does;
     ``identity_residual`` is rounding.
-    With all OTHER visible keys turned instead (start token, system, user), ``delta_g_t`` and
+    With all OTHER visible keys rotated instead (start token, system, user), ``delta_g_t`` and
     ``delta_alpha_v_by_text`` say the same of text. This is the direct path: one layer's scores
-    change, everything before them is frozen; ``experiments.causal_effects`` turns or moves tokens
+    change, everything before them is frozen; ``experiments.causal_effects`` rotates or moves tokens
     in the real forward pass.
 
     Args:
@@ -71,8 +71,8 @@ def rope_sensitivity(
         delta: steps, any number but 0; several are measured in the one pass.
         keys: ``"past"`` for keys strictly before the query, ``"all"`` for the query's own too.
         axis: for rotations that have several (``"time"``, ``"height"``, ``"width"``), the one
-            to turn along; by default all of them.
-        bands: also turn each of this many bands of frequencies alone, fastest first. Scores are
+            to rotate along; by default all of them.
+        bands: also rotate each of this many bands of frequencies alone, fastest first. Scores are
             sums over planes, so ``delta_g_v`` adds up over bands; ``delta_alpha_v`` does not.
 
     Returns:
@@ -84,7 +84,7 @@ def rope_sensitivity(
         InputError: a delta of 0, bands that are not there, or a model without RoPE.
         EmptySelectionError: a sample has no vision tokens.
         UnknownPointError: the run did not save what this needs.
-        UnsupportedModelError: weights that are not a softmax of q.k * scaling, so that turning
+        UnsupportedModelError: weights that are not a softmax of q.k * scaling, so that rotating
             keys would measure another model's attention.
 
     Source:
@@ -101,7 +101,9 @@ def rope_sensitivity(
     several = isinstance(delta, Sequence)
     deltas = [float(d) for d in delta] if isinstance(delta, Sequence) else [float(delta)]
     if not deltas or 0 in deltas:
-        raise InputError(f"delta={delta}: a turn by 0 changes nothing; any other number will do")
+        raise InputError(
+            f"delta={delta}: a rotation by 0 changes nothing; any other number will do"
+        )
     if keys not in ("past", "all"):
         raise InputError(f"keys={keys!r}; there is: past, all")
     total: dict[str, Tensor] = {}
@@ -150,7 +152,7 @@ def _one_pass(
     run: Run, deltas: list[float], keys: str, axis: str | None, bands: int | None
 ) -> dict[str, Float[Tensor, "delta band sample layer head"]]:
     if run.rope is None:
-        raise InputError("this model has no rotary embedding to turn")
+        raise InputError("this model has no rotary embedding to rotate by")
     # Layer by layer: heads may be of another width in another layer.
     numbers = layer_numbers(run, NEEDS[0])
     if not numbers:

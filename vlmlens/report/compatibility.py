@@ -1,4 +1,4 @@
-"""The page of families: what each offers and how far each law is missed, from audits on file.
+"""The page of families: what each offers, how far each invariant is missed; from audits on file.
 
 vlmlens check --tiny all --json audits.json
 python -m vlmlens.report.compatibility audits.json > docs/compatibility.md
@@ -48,12 +48,15 @@ def page(files: Sequence[Path]) -> str:
     notes: list[str] = []
     text = HEAD + LAWS
     measured = next((audit for run in runs for audit in run if audit["invariants"]), runs[0][0])
-    laws = [law["name"] for law in measured["invariants"]]
-    text += "".join(f"* **{at}** {law}\n" for at, law in zip(LETTERS, laws, strict=False)) + "\n"
+    invariants = [each["name"] for each in measured["invariants"]]
+    text += (
+        "".join(f"* **{at}** {name}\n" for at, name in zip(LETTERS, invariants, strict=False))
+        + "\n"
+    )
     for run in runs:
         first = run[0]
         text += f"### transformers {first['transformers']}, torch {first['torch']}\n\n"
-        text += _missed(run, len(laws), notes) + "\n"
+        text += _missed(run, len(invariants), notes) + "\n"
     text += POINTS
     for part in ("vision.blocks", "blocks"):
         title = "In the vision tower" if part == "vision.blocks" else "In the language model"
@@ -69,12 +72,12 @@ def _missed(run: list[dict[str, Any]], number: int, notes: list[str]) -> str:
         cells = []
         if _failed(audit):
             cells = [f"**failed** {_note(audit['error'], notes)}"] * number
-        for law in audit["invariants"]:
-            if law["note"]:
-                cells.append(f"n/a {_note(law['note'], notes)}")
+        for one in audit["invariants"]:
+            if one["note"]:
+                cells.append(f"n/a {_note(one['note'], notes)}")
             else:
-                worst = "0" if law["difference"] == 0 else f"{law['difference']:.0e}"
-                missed = math.isnan(law["difference"]) or law["difference"] > law["bound"]
+                worst = "0" if one["difference"] == 0 else f"{one['difference']:.0e}"
+                missed = math.isnan(one["difference"]) or one["difference"] > one["bound"]
                 cells.append(f"**{worst} missed**" if missed else worst)
         text += f"| {_name(audit)} | " + " | ".join(cells) + " |\n"
     return text

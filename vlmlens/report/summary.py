@@ -129,11 +129,11 @@ def _on_order(results: xr.Dataset, psi: xr.Dataset) -> str:
             "tokens matters, nor that it does not."
         )
     if not np.isnan(chance.value):
-        text += f" Guessing would give {short(chance.value)}{NBSP}%."
+        text += f" Chance level is {short(chance.value)}{NBSP}%."
         if whole.side(of=chance.value) < 1 and whole.known:
             text += (
                 " The unshuffled accuracy is itself not clearly above chance, and a model "
-                "that guesses has no order to lose: read the PSI with that in mind."
+                "at chance level has no order to lose: read the PSI with that in mind."
             )
     return text
 

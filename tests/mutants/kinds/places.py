@@ -44,7 +44,7 @@ PLACES: tuple[Fault, ...] = (
     ),
     Fault(
         "the slope of RoPE forgets the cap of the scores",
-        "probes/turning.py",
+        "probes/rotating.py",
         "speed = speed * (1 - (before / row.softcap) ** 2)",
         "speed = speed * 1",
         ("probes/test_rope.py::test_slopes_bend_with_the_cap_of_the_scores",),

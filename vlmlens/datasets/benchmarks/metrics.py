@@ -53,7 +53,7 @@ class Items:
         return self.groups[name]
 
     def guessed(self, chance: np.ndarray) -> "Items":
-        """The same items answered by guessing among their choices.
+        """The same items answered at random among their choices.
 
         Args:
             chance: 1 / the number of an item's choices; NaN where the answer is free.

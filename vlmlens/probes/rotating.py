@@ -1,4 +1,4 @@
-"""What a turn of keys does to one attention row: the arithmetic of ``rope_sensitivity``."""
+"""What rotating keys does to one attention row: the arithmetic of ``rope_sensitivity``."""
 
 from dataclasses import dataclass, replace
 
@@ -16,12 +16,12 @@ TOLERANCE = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One layer's query row of one sample: what ``turned`` compares before and after.
+    """One layer's query row of one sample: what ``rotated`` compares before and after.
 
     Attributes:
         query: rotated queries, one a head.
         keys: rotated keys of all visible and hidden positions.
-        weights: attention before the turn; 0 where a key is hidden.
+        weights: attention before the rotation; 0 where a key is hidden.
         scaling: what q.k is multiplied with.
         softcap: scores are ``cap tanh(. / cap)`` of that, where the model caps them.
     """
@@ -43,19 +43,19 @@ class Row:
         return rearrange(found, "kv group key -> (kv group) key") * self.scaling
 
     def planes(self, rope: Rope) -> Float[Tensor, "side head key plane"]:
-        """What each plane of a key gives to its score, and would give a quarter turn on.
+        """What each plane of a key gives to its score, and would give a quarter of a turn on.
 
-        With a key's two channels (a, b) in a plane and the query's (x, y), a turn by t makes of
-        the plane's part x a + y b
+        With a key's two channels (a, b) in a plane and the query's (x, y), a rotation by t makes
+        of the plane's part x a + y b
 
             cos t (x a + y b) + sin t (y a - x b)
 
-        so that any turn is a sum over planes of these two.
+        so that any rotation is a sum over planes of these two.
         """
-        turning = 2 * rope.step.shape[-1]
+        rotary = 2 * rope.step.shape[-1]
         first = "two plane" if rope.pairing == "half" else "plane two"
-        q = rearrange(self._queries()[..., :turning], f"kv g ({first}) -> two kv g 1 plane", two=2)
-        k = rearrange(self.keys[..., :turning], f"key kv ({first}) -> two kv 1 key plane", two=2)
+        q = rearrange(self._queries()[..., :rotary], f"kv g ({first}) -> two kv g 1 plane", two=2)
+        k = rearrange(self.keys[..., :rotary], f"key kv ({first}) -> two kv 1 key plane", two=2)
         found = torch.stack([q[0] * k[0] + q[1] * k[1], q[1] * k[0] - q[0] * k[1]])
         return rearrange(found, "side kv g key plane -> side (kv g) key plane") * self.scaling
 
@@ -72,7 +72,7 @@ def compared(
 ) -> dict[str, Float[Tensor, "delta band head"]]:
     """Every number of ``rope_sensitivity`` for one layer of one sample.
 
-    All turns are one product: planes by the sines and cosines of every delta and band.
+    All rotations are one product: planes by the sines and cosines of every delta and band.
     """
     raw = row.products()
     before = row.scores(raw)
@@ -83,24 +83,26 @@ def compared(
     by = torch.tensor(deltas).to(raw)
     angles = by[:, None, None] * steps  # delta band plane
     both = row.planes(ropes[0])
-    turn = torch.stack([angles.cos() - 1, angles.sin()])
-    shift = einsum(both, turn, "side head key plane, side delta band plane -> delta band head key")
+    rotation = torch.stack([angles.cos() - 1, angles.sin()])
+    shift = einsum(
+        both, rotation, "side head key plane, side delta band plane -> delta band head key"
+    )
     speed = einsum(both[1], steps, "head key plane, band plane -> band head key")
     if row.softcap is not None:
         speed = speed * (1 - (before / row.softcap) ** 2)
     alpha = (weights * vision).sum(-1)
-    found = turned(weights, row.scores(raw + shift) - before, vision, by[:, None, None])
+    found = rotated(weights, row.scores(raw + shift) - before, vision, by[:, None, None])
     whole = (weights * speed * vision).sum(-1)
     found |= {"slope_g_v": whole / alpha, "slope_alpha_v": (1 - alpha) * whole, "alpha_v": alpha}
     return {name: value.expand(len(deltas), len(ropes), -1) for name, value in found.items()}
 
 
-def turned(
+def rotated(
     weights: Float[Tensor, "head key"],
-    change: Float[Tensor, "*turn head key"],
+    change: Float[Tensor, "*rotation head key"],
     vision: Bool[Tensor, " key"],
-    delta: Float[Tensor, "*#turn 1"],
-) -> dict[str, Float[Tensor, "*turn head"]]:
+    delta: Float[Tensor, "*#rotation 1"],
+) -> dict[str, Float[Tensor, "*rotation head"]]:
     """What changes of scores do to attention, made to the vision keys, or to all others.
 
     Weights after a change e of the scores are A0 exp(e) / sum A0 exp(e), so no score is needed.
@@ -154,5 +156,5 @@ def _check(ours: Tensor, saved: Tensor) -> None:
     if (apart := float((ours - theirs).abs().max())) > TOLERANCE:
         raise UnsupportedModelError(
             f"attention is not softmax(q.k * scaling) here: weights differ by up to {apart:.2g} "
-            "(an edit of scores?); turning keys would measure something else"
+            "(an edit of scores?); rotating keys would measure something else"
         )
