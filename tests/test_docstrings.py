@@ -8,6 +8,7 @@ import importlib
 import inspect
 import pkgutil
 from functools import cache
+from importlib.util import find_spec
 
 import pytest
 
@@ -48,7 +49,14 @@ def public():
     return found
 
 
+#: What stands in modules that are imported only when they are asked for.
+INTEROP = ("native.places", "nnsight.TracedVLM", "transformer_lens.to_bridge")
 PUBLIC = public()
+for each in INTEROP:
+    module, _, name = each.partition(".")
+    if module == "transformer_lens" or find_spec("nnsight"):
+        home = importlib.import_module(f"vlmlens.interop.{module}")
+        PUBLIC[f"vlmlens.interop.{each}"] = getattr(home, name)
 
 
 def methods():

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.annotations import Checked, settle
@@ -138,7 +139,7 @@ class ActivationCache(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._tensors)
 
-    def stack(self, points: str | Save) -> Tensor:
+    def stack(self, points: str | Save) -> Shaped[Tensor, "layer ..."]:
         """Every layer's activation of one kind, stacked in a new first dimension.
 
         Args:
@@ -179,7 +180,7 @@ class ActivationCache(Mapping[str, Tensor]):
 
     def stack_activation(
         self, activation_name: str, layer: int | None = -1, sublayer_type: str | None = None
-    ) -> Tensor:
+    ) -> Shaped[Tensor, "layer ..."]:
         """The same activation of the language model's first blocks, as TransformerLens stacks it.
 
         Args:

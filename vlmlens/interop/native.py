@@ -133,6 +133,14 @@ def places(vlm: Any) -> Places:
 
     The weights play no part: for a model that is too large to load, open an empty one, built from
     its configuration on torch's ``meta`` device.
+
+    Example:
+        >>> from vlmlens.interop.native import places
+        >>> found = places(model)
+        >>> found.table["blocks.0.attn.hook_q"].module
+        'model.language_model.layers.0.self_attn.q_proj'
+        >>> found.reasons["blocks.0.attn.hook_pattern"]
+        "patterns exist only inside the server's attention kernel; ..."
     """
     paths = {module: path for path, module in vlm.hf_model.named_modules()}
     table, reasons = {}, dict(vlm.absent)

@@ -74,6 +74,14 @@ class TracedVLM(NNsight):
 
     Raises:
         ClosedModelError: the model was closed.
+
+    Example:
+        >>> from vlmlens.interop.nnsight import TracedVLM
+        >>> with TracedVLM(model) as traced:
+        ...     with traced.trace(model.inputs(sample)):
+        ...         pattern = traced.at("blocks.0.attn.hook_pattern").value.save()
+        >>> pattern.shape  # batch head query key
+        torch.Size([1, 4, 78, 78])
     """
 
     def __init__(self, vlm: HookedVLM):

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.sources import (
@@ -54,6 +55,12 @@ def to_bridge(vlm: HookedVLM) -> TransformerBridge:
             logits are others.
         InputError: hooks lie on the model, which a copy would carry along.
         ClosedModelError: the model was closed.
+
+    Example:
+        >>> from vlmlens.interop.transformer_lens import to_bridge
+        >>> bridge = to_bridge(model)
+        >>> bridge.W_Q.shape  # layer head d_model d_head
+        torch.Size([4, 4, 128, 32])
     """
     vlm.check_open()
     if any(point.has_hooks() for point in vlm.hook_points()):
@@ -74,8 +81,17 @@ def to_bridge(vlm: HookedVLM) -> TransformerBridge:
     return bridge
 
 
-def bridge_logits(bridge: TransformerBridge, tensors: Any) -> torch.Tensor:
-    """A bridge's logits for the tensors of ``Inputs``."""
+def bridge_logits(
+    bridge: TransformerBridge, tensors: Any
+) -> Float[torch.Tensor, "batch pos vocab"]:
+    """A bridge's logits for the tensors of ``Inputs``.
+
+    Example:
+        >>> from vlmlens.interop.transformer_lens import bridge_logits, to_bridge
+        >>> inputs = model.inputs(sample)
+        >>> bridge_logits(to_bridge(model), inputs.tensors).shape
+        torch.Size([1, 78, 418])
+    """
     given = dict(tensors)
     with torch.no_grad():
         output: Any = bridge(given.pop("input_ids"), **given)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache
@@ -25,7 +26,7 @@ class ZeroAblate(Intervention):
         0.0
     """
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """Zeros."""
         return torch.zeros_like(x)
 
@@ -55,7 +56,7 @@ class MeanAblate(Intervention):
     source: ActivationCache | None = None
     over: Positions | None = None
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """The mean, everywhere."""
         if self.source is None:
             raise InputError("MeanAblate needs source=run.saved of a run over reference samples")
@@ -95,7 +96,7 @@ class ResampleAblate(Intervention):
         super().__post_init__()
         whole(self.seed, "seed", least=0)
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """The drawn samples' activations."""
         if self.source is None:
             raise InputError("ResampleAblate needs source=run.saved of a run over other samples")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.checks import one_of
@@ -39,7 +40,7 @@ class ScaleAttention(Intervention):
     point: str = "blocks.*.attn.hook_attn_scores"
     by: int | float = 1.0
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """The scores times ``by``; hidden keys stay hidden."""
         if self.by <= 0:
             raise InputError(f"by={self.by}: scores are scaled by what is above 0; see KnockOut")
@@ -78,7 +79,7 @@ class SetPattern(Intervention):
         else:
             object.__setattr__(self, "to", Stored.of(self.to, "to"))
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """The pattern that was asked for, wherever a query sees any key."""
         if self.where.keys is not None:
             raise InputError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from vlmlens.annotations import Checked, settle
@@ -61,7 +62,9 @@ class Site:
     model: Any = None
     masks: dict[Any, tuple[Tensor | None, bool]] = field(default_factory=dict)
 
-    def meant(self, where: Where, x: Tensor) -> tuple[Tensor | None, bool]:
+    def meant(
+        self, where: Where, x: Shaped[Tensor, "..."]
+    ) -> tuple[Bool[Tensor, "..."] | None, bool]:
         """The part of an activation that is meant, None for all of it; and whether any is."""
         key = (where, self.axes, tuple(x.shape), x.device)
         if key not in self.masks:
@@ -70,7 +73,7 @@ class Site:
             self.masks[key] = found
         return self.masks[key]
 
-    def read(self, point: str) -> Tensor:
+    def read(self, point: str) -> Shaped[Tensor, "..."]:
         """The activation at one of the points that the intervention ``reads``, as a copy."""
         return self.seen[within_block(self.name, point)].clone()
 
@@ -131,7 +134,7 @@ class Intervention(Checked):
         """The positions (queries, at scores and patterns) that it may change; None for all."""
         return self.where.positions if self.where.queries is None else self.where.queries
 
-    def edit(self, x: Tensor, site: Site) -> Tensor | None:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"] | None:
         """What the activation becomes, with the same shape.
 
         Args:
@@ -157,7 +160,7 @@ class Intervention(Checked):
         """
         return inputs
 
-    def apply(self, x: Tensor, site: Site) -> Tensor:
+    def apply(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """The edit, confined to ``where``; everything outside stays bit for bit.
 
         Returns:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.checks import one_of
@@ -87,7 +88,7 @@ class CompressVision(Intervention):
         coarse = replace(inputs, layouts=tuple(layouts))
         return dropped(coarse, masks, self.position_ids == "reindexed")
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """The activation with every vision token its cell's mean."""
         if site.axes[:2] != ("batch", "pos"):
             raise InputError(

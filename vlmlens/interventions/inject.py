@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.errors import InputError
@@ -49,7 +50,7 @@ class InjectAt(Intervention):
         before = (f"blocks.{layer}.attn.hook_attn_scores" for layer in range(self.layer))
         return (*before, f"blocks.{self.layer}.hook_resid_pre")
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """Keys hidden from the others before; the stream restored at the block."""
         masks = np.stack([chosen(layout, self.positions) for layout in site.layouts])
         late = torch.from_numpy(masks).to(x.device)

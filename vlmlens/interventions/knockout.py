@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.interventions.base import Intervention, Site
@@ -25,6 +26,6 @@ class KnockOut(Intervention):
 
     point: str = "blocks.*.attn.hook_attn_scores"
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """Scores of minus infinity."""
         return torch.full_like(x, -torch.inf)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from vlmlens.checks import number, one_of
@@ -55,7 +55,7 @@ class NormalizeVision(Intervention):
         one_of(self.kind, "kind", KINDS)
         number(self.eps, "eps", least=0)
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """The activation with its vision tokens rescaled."""
         out = x.clone()
         lengths = None if self.kind == "paper" else _every_norm(site.model).to(x.device)

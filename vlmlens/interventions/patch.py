@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache
@@ -35,7 +36,7 @@ class PatchFrom(Intervention):
 
     source: ActivationCache | None = None
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """The other run's activation."""
         if self.source is None:
             raise InputError("PatchFrom needs source=run.saved of the run to patch from")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from vlmlens.checks import one_of, whole, wholes
@@ -100,7 +101,7 @@ class PermuteVision(Intervention):
         moves = self.moves == "content" and self.point in ("hook_embed", "projector.hook_out")
         return ("projector.deepstack.*.hook_out",) if moves else ()
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """The activation with its vision tokens rearranged."""
         out = x.clone()
         for own in images(x, site):
@@ -127,7 +128,7 @@ class PermuteVision(Intervention):
                 ids[..., sample, here] = inputs.tensors["position_ids"][..., sample, moved]
         return replace(inputs, tensors={**inputs.tensors, "position_ids": ids})
 
-    def order(self, layout: TokenLayout, image: int, key: int) -> np.ndarray:
+    def order(self, layout: TokenLayout, image: int, key: int) -> Int[np.ndarray, " patch"]:
         """Which of an image's tokens each one becomes.
 
         Args:

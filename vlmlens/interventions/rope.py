@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.checks import one_of
@@ -120,7 +121,7 @@ class RotateRope(_Rotating):
                 "computed, no longer distinguishes neighbours"
             )
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """Queries or keys, rotated."""
         return self._rotated(x, site, _rope(self, site).steps(self.axis)[0] * self.delta)
 
@@ -144,7 +145,7 @@ class AblateRope(_Rotating):
 
     reads: ClassVar[tuple[str, ...]] = ("attn.hook_cos", "attn.hook_sin")
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """Queries or keys, rotated back by what RoPE is about to rotate them by."""
         self._refuse_layers_without(site)
         if not _rope(self, site).step.any():  # one of all layers, and it has no RoPE

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.interventions.base import Intervention, Site
@@ -25,6 +26,6 @@ class Scale(Intervention):
 
     by: int | float = 1.0
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """The activation times ``by``."""
         return x * self.by

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.errors import InputError
@@ -39,7 +40,7 @@ class Steer(Intervention):
         if self.vector is not None:
             object.__setattr__(self, "vector", Stored.of(self.vector, "vector"))
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """The activation and the vector."""
         if not isinstance(self.vector, Stored):
             raise InputError("Steer needs vector=..., the direction to add")

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache, contents, two_models
@@ -72,7 +73,7 @@ class Stored:
 
 def mean_activation(
     cache: ActivationCache, point: str, positions: Positions | None = None
-) -> Tensor:
+) -> Float[Tensor, "*axes"]:
     """A point's activation, averaged over the samples of a run and the chosen positions.
 
     Args:

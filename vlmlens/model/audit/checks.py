@@ -1,6 +1,7 @@
 """The invariants that an audit measures: two ways of computing one thing, and their difference."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin
 
@@ -15,7 +16,7 @@ from vlmlens.select import Where
 NOT_TAKEN_APART = "does not apply: raw tensors are not taken apart"
 
 
-def plain_logits(vlm: Audited, inputs: Inputs) -> Tensor:
+def plain_logits(vlm: Audited, inputs: Inputs) -> Float[Tensor, "batch pos vocab"]:
     """Logits of transformers alone: its own attention functions, no hook of ours."""
     with vlm.implementations.plain(), torch.no_grad():
         return vlm.hf_model(**inputs.tensors, use_cache=False).logits

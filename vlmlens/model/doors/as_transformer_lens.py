@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache, Save
@@ -53,7 +54,7 @@ class AsTransformerLens(Contexts):
         return_type: str | None = "logits",
         stop_at_layer: int | None = None,
         **unknown: Any,
-    ) -> Tensor | None:
+    ) -> Float[Tensor, "batch pos width"] | None:
         """Logits (batch pos vocab), for ``run_with_hooks`` and the like.
 
         Args:
@@ -96,7 +97,7 @@ class AsTransformerLens(Contexts):
         reset_hooks_end: bool = True,
         clear_contexts: bool = False,
         **options: Any,
-    ) -> Tensor | None:
+    ) -> Float[Tensor, "batch pos width"] | None:
         """A pass with these hooks on, as in TransformerLens; the graph is kept.
 
         Args:

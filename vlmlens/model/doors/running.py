@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vlmlens.annotations import checked
@@ -151,7 +152,13 @@ class Running(Preparing):
         self.check_open()
         return resume(self, as_prefill(prefill), as_cells(cells), positions, progress, unseen)
 
-    def ran(self, attention: str, inputs: Inputs, logits: Tensor, saved: ActivationCache) -> Run:
+    def ran(
+        self,
+        attention: str,
+        inputs: Inputs,
+        logits: Float[Tensor, "batch pos vocab"],
+        saved: ActivationCache,
+    ) -> Run:
         """What a pass came to, with what reads it needs to know of this model.
 
         Example:
