@@ -80,10 +80,18 @@ def test_every_set_is_asked_graded_and_tabulated_by_one_command(name, asked):
     assert (whole["unanswered"].astype(int) == (0 if answered.all() else count)).all()
     assert data in (out / "report.html").read_text()
     files = list(out.glob(f"submission-{key}-{split}-*.json"))
-    assert len(files) == bool(bench.submission)
+    assert len(files) == (bench.submission is not None)
     if files:
         lines = json.loads(files[0].read_text())
-        assert len(lines) == count and set(lines[0]) == set(bench.submission)
+        form = bench.submission
+        asked_of = {line[form.question] for line in lines}
+        named = set(items["sample"].map(int if form.numbered else str))
+        assert len(lines) == count and asked_of == named
+        clean = items[items["condition"] == "clean"]
+        said = clean["answer"].str.strip().tolist()
+        assert [line[form.answer] for line in lines] == [
+            one.lower().rstrip(".").strip() if form.plain else one for one in said
+        ]
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from vlmlens.datasets.benchmarks.benchmark import Submission
 from vlmlens.evaluation.evaluation import tabulated
+from vlmlens.evaluation.saving import submission
 from vlmlens.evaluation.turned import flips
 
 SPEC = {"metrics": ["pair_accuracy", "accuracy"], "unit": "pair", "by": ["category"]}
-SPEC |= {"grader": "letter", "submission": [], "given": {}}
+SPEC |= {"grader": "letter", "submission": None, "given": {}}
 ROW = {
     "data": "set",
     "prompt_form": "set/form",
@@ -88,6 +90,17 @@ def test_two_models_are_compared_about_what_neither_failed_on():
     assert (row["model"], row["other_model"], row["n"]) == ("other", "one", 4)
     assert row["difference"] == pytest.approx(1 - 3 / 4)
     assert row["low"] <= row["difference"] <= row["high"]
+
+
+def test_a_submission_has_every_question_in_the_form_that_is_taken():
+    found = table(rows("m", "clean", RIGHT, failed=(3,)))
+    numbered = submission(
+        found.items, "set", "m", Submission("question_id", "answer", numbered=True)
+    )
+    assert numbered[2:4] == [{"question_id": 2, "answer": "A"}, {"question_id": 3, "answer": ""}]
+    assert len(numbered) == 8
+    plain = submission(found.items, "set", "m", Submission("questionId", "prediction", plain=True))
+    assert plain[2] == {"questionId": "2", "prediction": "a"}
 
 
 def test_an_item_flips_where_most_permutations_turn_it():

@@ -1,7 +1,7 @@
 """Several models on several sets, side by side; and the same again from what was recorded."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -232,6 +232,6 @@ def _told(asked: Questions) -> dict[str, Any]:
         "unit": asked.unit,
         "by": list(asked.by),
         "grader": "" if asked.rule is None else asked.rule.name,
-        "submission": list(asked.submission),
+        "submission": None if asked.submission is None else asdict(asked.submission),
         "given": dict(asked.given),
     }

@@ -7,11 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from vlmlens.datasets.benchmarks.benchmark import Submission
 from vlmlens.errors import DataError
 from vlmlens.evaluation import records
 from vlmlens.evaluation.conditions import CLEAN
 from vlmlens.evaluation.evaluation import Evaluation
 from vlmlens.experiments.files import whole
+from vlmlens.graders.exact import normal
 from vlmlens.picture import at_home
 
 
@@ -35,9 +37,9 @@ def save(found: Evaluation, folder: Path | str) -> dict[str, Path]:
             folder / f"{name}.csv", lambda part, t=table: t.to_csv(part, index=False)
         )
     for name, spec in found.settings["sets"].items():
-        if spec["submission"]:
+        if spec["submission"] and CLEAN in found.settings["conditions"]:
             for model in found.settings["models"]:
-                lines = submission(found.items, name, model, spec["submission"])
+                lines = submission(found.items, name, model, Submission(**spec["submission"]))
                 file = "".join(c if c.isalnum() or c in "-_." else "-" for c in f"{name}-{model}")
                 path = folder / f"submission-{file}.json"
                 paths[path.stem] = _text(path, json.dumps(lines))
@@ -76,7 +78,7 @@ def claim(folder: Path | str, models: Sequence[str], sets: Sequence[str]) -> Pat
 
 
 def submission(
-    items: pd.DataFrame, data: str, model: str, keys: Sequence[str]
+    items: pd.DataFrame, data: str, model: str, form: Submission
 ) -> list[dict[str, Any]]:
     """A set's submission file: every question's id and what was said; "" where nothing was.
 
@@ -84,13 +86,17 @@ def submission(
         items: of an evaluation.
         data: the set.
         model: whose answers to intact pictures.
-        keys: what the file calls a question's id, and the answer.
+        form: of the file.
     """
     mine = (items["data"] == data) & (items["model"] == model) & (items["condition"] == CLEAN)
     lines = []
     chosen: Any = items[mine]
     for row in chosen.to_dict("records"):
         said = row["answer"].strip() if isinstance(row["answer"], str) else ""
-        name: Any = int(row["sample"]) if row["sample"].isdigit() else row["sample"]
-        lines.append({keys[0]: name, keys[1]: said})
+        lines.append(
+            {
+                form.question: int(row["sample"]) if form.numbered else row["sample"],
+                form.answer: normal(said) if form.plain else said,
+            }
+        )
     return lines

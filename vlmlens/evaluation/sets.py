@@ -8,6 +8,7 @@ from typing import Any
 from vlmlens import datasets
 from vlmlens.annotations import checked
 from vlmlens.datasets.benchmarks import Benchmark, asked_for
+from vlmlens.datasets.benchmarks.benchmark import Submission
 from vlmlens.datasets.benchmarks.metrics import METRICS
 from vlmlens.errors import UnknownNameError
 from vlmlens.graders import GRADERS, Rule
@@ -26,8 +27,8 @@ class Questions:
         metrics: names, of ``datasets.benchmarks.metrics``; the first is the headline.
         unit: what is drawn as one in intervals: ``"picture"``, or a group of the samples'.
         by: groups whose members are reported by themselves, too.
-        submission: what a line of the set's submission file calls the question and the answer;
-            empty where it has none, or where only a part of the set is asked.
+        submission: the file that the set's server takes; None where it has none, or where only a
+            part of the set is asked.
         given: what it was asked for by, so that its pictures can be found again.
 
     Example:
@@ -42,7 +43,7 @@ class Questions:
     metrics: tuple[str, ...] = ("accuracy",)
     unit: str = "picture"
     by: tuple[str, ...] = ("category",)
-    submission: tuple[str, ...] = ()
+    submission: Submission | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -107,7 +108,7 @@ def questions(
         bench.metrics,
         bench.unit,
         bench.by,
-        bench.submission if samples is None else (),
+        bench.submission if samples is None else None,
         given,
     )
 

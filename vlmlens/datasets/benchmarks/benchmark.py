@@ -74,6 +74,23 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Submission:
+    """The file that a set's own server or script takes: a list of answers.
+
+    Attributes:
+        question: what a line calls the question's id.
+        answer: what it calls the answer.
+        numbered: ids are written as numbers.
+        plain: answers are in lower case, without a full stop at their end.
+    """
+
+    question: str
+    answer: str
+    numbered: bool = False
+    plain: bool = False
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A published set of questions about images.
 
@@ -91,7 +108,7 @@ class Benchmark:
         by: groups of the samples' whose members are reported by themselves, too.
         hub: the repository of the hub that has it with its pictures; empty for none.
         files: of the hub that a split needs, as patterns with ``{split}``.
-        submission: what a line of its server's file calls the question's id and the answer.
+        submission: the file that its server takes; None where there is none.
         licence: of the files, as far as it is stated.
 
     Example:
@@ -114,7 +131,7 @@ class Benchmark:
     by: tuple[str, ...] = ("category",)
     hub: str = ""
     files: tuple[str, ...] = ()
-    submission: tuple[str, ...] = ()
+    submission: Submission | None = None
     licence: str = field(default="not stated")
 
     def __post_init__(self):

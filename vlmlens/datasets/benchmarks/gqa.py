@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
+from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt, Submission
 from vlmlens.datasets.reading import Row, lookup, rows
 from vlmlens.errors import DataError
 from vlmlens.sample import Picture, Sample
@@ -70,7 +70,7 @@ GQA = Benchmark(
     grader="exact",
     metrics=("accuracy",),
     by=("structural", "semantic"),
-    submission=("questionId", "prediction"),
+    submission=Submission("questionId", "prediction", plain=True),
     hub="lmms-lab/GQA",
     files=("{split}_instructions/*.parquet", "{split}_images/*.parquet"),
     licence="CC BY 4.0",

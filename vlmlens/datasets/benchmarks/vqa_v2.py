@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
+from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt, Submission
 from vlmlens.datasets.reading import Row, lookup, only, rows
 from vlmlens.errors import DataError
 from vlmlens.sample import Picture, Sample
@@ -72,7 +72,7 @@ VQA_V2 = Benchmark(
     grader="vqa",
     metrics=("soft_accuracy",),
     by=("category",),  # yes or no, number, other
-    submission=("question_id", "answer"),
+    submission=Submission("question_id", "answer", numbered=True),
     hub="lmms-lab/VQAv2",
     files=("data/{split}-*.parquet",),
     licence="CC BY 4.0",
