@@ -7,7 +7,7 @@ STAMP = $(VENV)/.installed
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test machine versions plain bench coverage mutants smol browser gallery study check format \
+.PHONY: demo test machine versions plain bench coverage mutants smol browser gallery study docs check format \
 	compatibility transformers clean
 
 demo: $(STAMP)
@@ -77,6 +77,17 @@ gallery: $(STAMP)
 study: $(STAMP)
 	$(BIN)/python docs/study.py
 
+# The documentation site, in results/site: python3 -m http.server -d results/site shows it.
+DOCS = $(VENV)-docs
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml
+
+$(DOCS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --upgrade pip
+	$(DOCS)/bin/python -m pip install --quiet $(PIP_ARGS) --group docs
+	touch $@
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -118,4 +129,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) results build dist
+	rm -rf $(VENV) $(DOCS) results build dist

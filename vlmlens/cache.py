@@ -31,7 +31,7 @@ class Save(Checked):
             Patterns are then computed for these rows alone.
         reduce: what to keep in place of the activation, computed while the pass runs.
 
-    Example:
+    Examples:
         >>> vl.Save("blocks.*.attn.hook_pattern", rows="last")
         Save(points='blocks.*.attn.hook_pattern', rows='last', reduce=None)
         >>> save = vl.Save("blocks.0.attn.hook_pattern", rows="last")
@@ -61,7 +61,7 @@ class ActivationCache(Mapping[str, Tensor]):
         model: which model in memory was run, as ``HookedVLM.instance``; empty where nobody said.
         ways: which rows of each point were kept, and what they were reduced by.
 
-    Example:
+    Examples:
         >>> saved = model.run(model.inputs(sample), save="blocks.*.hook_resid_post").saved
         >>> saved["blocks.3.hook_resid_post"].shape, saved.axes["blocks.3.hook_resid_post"]
         (torch.Size([1, 78, 128]), ('batch', 'pos', 'd_model'))
@@ -150,7 +150,7 @@ class ActivationCache(Mapping[str, Tensor]):
             InputError: layers differ in shape, as heads of two widths do; or a ``Save`` of other
                 rows, or of another reduction, than what was kept.
 
-        Example:
+        Examples:
             >>> saved = model.run(model.inputs(sample), save="blocks.*.hook_resid_post").saved
             >>> saved.stack("blocks.*.hook_resid_post").shape  # layer batch pos d_model
             torch.Size([4, 1, 78, 128])
@@ -192,7 +192,7 @@ class ActivationCache(Mapping[str, Tensor]):
             UnknownPointError: a block of which it was not saved.
             InputError: what is no layer, or the first, before which there is none.
 
-        Example:
+        Examples:
             >>> saved = model.run(model.inputs(sample), save="blocks.*.attn.hook_z").saved
             >>> saved.stack_activation("z", layer=2).shape  # layer batch pos head d_head
             torch.Size([2, 1, 78, 4, 32])

@@ -33,7 +33,7 @@ from difflib import get_close_matches
 class VLMLensError(Exception):
     """The root of every error raised on purpose.
 
-    Example:
+    Examples:
         >>> try:
         ...     model.run(model.inputs(sample), save="blocks.0.hook_mlp")
         ... except vl.VLMLensError as error:

@@ -28,7 +28,7 @@ class Inputs:
         per_token: further tensors with a number for every token, and a generated token's number.
         made_for: the kind of model that their numbers mean something to; "" where nobody said.
 
-    Example:
+    Examples:
         >>> inputs = model.inputs(samples)
         >>> len(inputs), inputs.tensors["input_ids"].shape  # batch pos
         (4, torch.Size([4, 80]))
@@ -68,7 +68,7 @@ class Inputs:
     def same_images(self, other: "Inputs") -> bool:
         """Whether both hold the very same image tensors, in the same order.
 
-        Example:
+        Examples:
             >>> model.inputs(samples[:1]).same_images(model.inputs(samples[1:2]))
             False
         """
@@ -84,7 +84,7 @@ class Inputs:
     def to(self, device: torch.device | str) -> "Inputs":
         """The same inputs on another device.
 
-        Example:
+        Examples:
             >>> model.inputs(sample).to("cpu").tensors["input_ids"].device
             device(type='cpu')
         """
@@ -96,7 +96,7 @@ class Inputs:
         Raises:
             InputError: padding on the right, where an end is not the last position.
 
-        Example:
+        Examples:
             >>> inputs = model.inputs(samples)
             >>> answered = inputs.appended(torch.zeros(4, 2, dtype=torch.long))
             >>> answered.layouts[0].roles[-2:], answered.tensors["input_ids"].shape

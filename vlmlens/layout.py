@@ -50,7 +50,7 @@ class TokenLayout:
         spelled: what each token adds to the text: whole letters, and ``CUT`` at the end where the
             token ends inside one. By default ``tokens``.
 
-    Example:
+    Examples:
         >>> layout = model.inputs(sample).layouts[0]
         >>> layout, layout.grid()
         (TokenLayout(78 positions: 1 bos, 6 template, 7 user, 64 vision), (8, 8))
@@ -89,7 +89,7 @@ class TokenLayout:
         Raises:
             UnknownRoleError: a role that does not exist.
 
-        Example:
+        Examples:
             >>> mask = model.inputs(sample).layouts[0].mask("user", "vision")
             >>> mask.shape, int(mask.sum())
             ((78,), 71)
@@ -106,7 +106,7 @@ class TokenLayout:
             UnknownRoleError: a role that does not exist.
             EmptySelectionError: no position plays any of them.
 
-        Example:
+        Examples:
             >>> model.inputs(sample).layouts[0].positions("user")
             array([69, 70, 71, 72, 73, 74, 75])
         """
@@ -128,7 +128,7 @@ class TokenLayout:
 
         Newlines and registers are none. Dropped ones are padding now.
 
-        Example:
+        Examples:
             >>> layout = model.inputs(sample).layouts[0]
             >>> layout.vision(0)[:3], layout.row[layout.vision(0)[-1]]
             (array([4, 5, 6]), np.int64(7))
@@ -144,7 +144,7 @@ class TokenLayout:
 
         A tile of a picture so thin that none of its patches is kept does not count.
 
-        Example:
+        Examples:
             >>> model.inputs(sample).layouts[0].tiles()  # LLaVA-1.5 shows every picture whole
             1
         """
@@ -156,7 +156,7 @@ class TokenLayout:
         Raises:
             EmptySelectionError: the sample holds no such image, or the image no such tile.
 
-        Example:
+        Examples:
             >>> model.inputs(sample).layouts[0].grid()
             (8, 8)
         """
@@ -178,7 +178,7 @@ class TokenLayout:
             EmptySelectionError: the sample holds no such image.
             InputError: the original's size is unknown.
 
-        Example:
+        Examples:
             >>> model.inputs(sample).layouts[0].seen()  # a square picture: nothing is cropped
             1.0
         """
@@ -209,7 +209,7 @@ class TokenLayout:
             box: left, top, right, bottom, in pixels of the original image.
             image: which of the sample's images.
 
-        Example:
+        Examples:
             >>> layout = model.inputs(sample).layouts[0]  # 224 x 224 pixels, 28 a token
             >>> layout.within((0, 0, 28, 56)) - layout.vision(0)[0]
             array([0, 8])
@@ -227,7 +227,7 @@ class TokenLayout:
     ) -> "TokenLayout":
         """The layout after tokens are appended, all of them in one role.
 
-        Example:
+        Examples:
             >>> model.inputs(sample).layouts[0].extended([" red"]).roles[-1]
             'assistant'
         """
@@ -248,7 +248,7 @@ class TokenLayout:
     def padded(self, length: int, side: str) -> "TokenLayout":
         """The layout with padding on the left or right, ``length`` positions in all.
 
-        Example:
+        Examples:
             >>> model.inputs(sample).layouts[0].padded(80, "left").roles[:3]
             ('pad', 'pad', 'bos')
         """

@@ -22,7 +22,7 @@ class Point:
         axes: the names of its dimensions, separated by spaces.
         about: what one finds there, in a few words.
 
-    Example:
+    Examples:
         >>> point = model.hook_dict["blocks.3.attn.hook_pattern"].point
         >>> point.axes, point.layer, point.about
         ('batch head query key', 3, 'attention weights, after the softmax')

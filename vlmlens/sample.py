@@ -40,7 +40,7 @@ class Sample(Checked):
         InputError: a question, answer, choice, category, id or the like that is no text.
         ImageError: an image that is nothing a picture can be given as; see ``picture.fixed``.
 
-    Example:
+    Examples:
         >>> from PIL import Image
         >>> vl.Sample("What is left?", Image.new("RGB", (8, 8)), answer="a cat", id="one").id
         'one'
@@ -94,7 +94,7 @@ class Sample(Checked):
         Raises:
             ImageError: a file is missing, empty or no image; the message names it and the sample.
 
-        Example:
+        Examples:
             >>> [(picture.mode, picture.size) for picture in sample.pictures()]
             [('RGB', (224, 224))]
         """
@@ -104,7 +104,7 @@ class Sample(Checked):
     def named(self, place: str = "") -> str:
         """What messages call it: its id, or else its place, and where it was read.
 
-        Example:
+        Examples:
             >>> sample.named(), vl.Sample("What is left?").named()
             ("sample '2ds-test-0-color_abs-00000'", "the sample 'What is left?'")
         """

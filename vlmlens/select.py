@@ -41,7 +41,7 @@ class Where(Checked):
             has images in place of samples.
         steps: decoding steps: ``"prefill"``, ``"decode"``, numbers, or a tuple of these.
 
-    Example:
+    Examples:
         >>> vl.Where(layers=(0.5, 1.0), heads=0, queries="last", keys="vision")
         Where(layers=(0.5, 1.0), heads=0, queries='last', keys='vision')
         >>> where = vl.Where(layers=(0.5, 1.0))
@@ -66,7 +66,7 @@ class Where(Checked):
         Raises:
             EmptySelectionError: a layer that the model does not have.
 
-        Example:
+        Examples:
             >>> last = vl.Where(layers=-1)
             >>> last.has_layer(3, layers=4), last.has_layer(None, layers=4)
             (True, True)
@@ -81,7 +81,7 @@ class Where(Checked):
         Raises:
             EmptySelectionError: no step at all.
 
-        Example:
+        Examples:
             >>> vl.Where(steps="decode").has_step(0), vl.Where(steps="decode").has_step(1)
             (False, True)
         """
@@ -104,7 +104,7 @@ class Where(Checked):
             EmptySelectionError: an axis that the point lacks, a head or a sample that it lacks,
                 a selection that means no position of some sample.
 
-        Example:
+        Examples:
             >>> layout = model.inputs(sample).layouts[0]
             >>> where = vl.Where(positions="vision")
             >>> mask = where.mask(("batch", "pos", "d_model"), (1, 78, 128), [layout])
@@ -153,7 +153,7 @@ class Where(Checked):
     def shown(self) -> list[str]:
         """What it says, as ``axis=what``.
 
-        Example:
+        Examples:
             >>> vl.Where(layers=0, keys="vision").shown()
             ['layers=0', "keys='vision'"]
         """

@@ -82,7 +82,7 @@ def load(
             own questions and another one is given.
         ImageError: it names images that cannot be read.
 
-    Example:
+    Examples:
         >>> found = vl.datasets.load("shapes-2d", samples=3)
         >>> found[0].question, found[0].answer
         ('What color is at the top?', 'green')

@@ -142,7 +142,7 @@ def photo_pairs(pairs: int = 100, *, kind: str, seed: int = 0, size: int = SIZE)
         DataError: no pairs.
         MissingToolError: scikit-learn is not installed, which the photographs come with.
 
-    Example:
+    Examples:
         >>> pair = vl.datasets.photo_pairs(1, kind="swap")[0]
         >>> pair.clean.question == pair.corrupted.question
         True

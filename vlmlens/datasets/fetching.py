@@ -30,7 +30,7 @@ def fetch_set(data: str, *, say: Callable[[str], None] = lambda line: None) -> P
         UnreachableError: the hub cannot be reached; says which files to put where by other means.
         FetchError: a download that is not what the hub says it is.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets import fetch_set
         >>> fetch_set("whatsup")
         Traceback (most recent call last):

@@ -72,7 +72,7 @@ def check_pictures(samples: Iterable[Sample], *, most: int = 0) -> None:
     Raises:
         ImageError: names every file that is missing, empty or damaged, and where it is asked for.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> vl.datasets.check_pictures(samples)  # drawn: nothing to read
         >>> vl.datasets.check_pictures([vl.Sample("What is this?", images=(Path("gone.png"),))])

@@ -52,7 +52,7 @@ def image_folder(
             hold questions and is not read, or a ``question`` beside a table that asks others.
         ImageError: images that are missing, empty or damaged; all of them are named.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> folder = Path("pictures")
         >>> folder.mkdir()
@@ -89,7 +89,7 @@ def table_of(folder: str | Path) -> Path | None:
 def left_out(folder: str | Path, question: str | None = None) -> list[str]:
     """The files that ``image_folder`` leaves out, as it names them; none where a table asks.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> folder = Path("pictures")
         >>> folder.mkdir()

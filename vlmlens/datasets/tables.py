@@ -45,7 +45,7 @@ def read_table(path: str | Path, *, columns: Mapping[str, str] | str | None = No
         DataError: no such file, a column that is missing (the nearest is named), or rows that
             cannot be used; the first ten are told.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> row = '{"image": "a.png", "question": "What is this?", "gold_answer": "a cat"}'
         >>> _ = Path("mine.jsonl").write_text(row)

@@ -22,7 +22,7 @@ class Condition:
         edits: made in the model; of a permutation's number, where ``drawn``.
         drawn: whether there are several, each with its own seed.
 
-    Example:
+    Examples:
         >>> from vlmlens.evaluation import CONDITIONS
         >>> build, _ = CONDITIONS["permuted"]
         >>> list(build("0.5").draws(2))

@@ -40,7 +40,7 @@ class Evaluation:
         psi: of every model that was asked intact and permuted, by category.
         settings: what was asked, and how; ``sets`` by name.
 
-    Example:
+    Examples:
         >>> from vlmlens.evaluation import evaluate
         >>> found = evaluate(model, samples, conditions="clean", progress=False)
         >>> len(found.items), len(found.failures)
@@ -103,7 +103,7 @@ def evaluate(
         InputError: conditions, or ways to score, that are none or do not fit the questions.
         DataError: nothing to ask, too many samples that failed, ids or names that are there twice.
 
-    Example:
+    Examples:
         >>> from vlmlens.evaluation import evaluate
         >>> found = evaluate(model, samples, conditions="clean,text-only", progress=False)
         >>> found.metrics[["condition", "metric", "n"]].values[:1].tolist()
@@ -172,7 +172,7 @@ def regrade(
         DataError: no such results, or choices that were not weighed.
         InputError, UnknownNameError: no such form or rule.
 
-    Example:
+    Examples:
         >>> from vlmlens.evaluation import evaluate, regrade
         >>> found = evaluate(model, samples, conditions="clean", progress=False)
         >>> regrade(found, grader="contains").settings["scoring"]

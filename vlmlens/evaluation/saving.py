@@ -23,7 +23,7 @@ def save(found: Evaluation, folder: Path | str) -> dict[str, Path]:
     Raises:
         DataError: the folder holds other models or sets, or cannot be written into.
 
-    Example:
+    Examples:
         >>> from vlmlens.evaluation import evaluate, save
         >>> found = evaluate(model, samples, conditions="clean", progress=False)
         >>> save(found, "out")["items"].name
@@ -56,7 +56,7 @@ def claim(folder: Path | str, models: Sequence[str], sets: Sequence[str]) -> Pat
     Raises:
         DataError: there can be no such folder, or it holds results that would be lost.
 
-    Example:
+    Examples:
         >>> from vlmlens.evaluation import claim
         >>> claim("new/folder", ["shapes-base"], ["shapes-2d"]).is_dir()
         True

@@ -31,7 +31,7 @@ class Questions:
             part of the set is asked.
         given: what it was asked for by, so that its pictures can be found again.
 
-    Example:
+    Examples:
         >>> from vlmlens.evaluation import Questions
         >>> Questions("mine", samples).metrics
         ('accuracy',)
@@ -86,7 +86,7 @@ def questions(
         DataError: there is no such set, or nothing in it.
         UnknownNameError: no rule is called so.
 
-    Example:
+    Examples:
         >>> from vlmlens.evaluation import questions
         >>> asked = questions("shapes-2d", samples=12)
         >>> asked.name, len(asked.samples), asked.rule.name

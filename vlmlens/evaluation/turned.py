@@ -21,7 +21,7 @@ def flips(found: Evaluation) -> pd.DataFrame:
         For each item and condition: ``before`` and ``after``, what was said (of permutations every
         different answer), ``was`` and ``became``, the mean scores. Those that were lost come first.
 
-    Example:
+    Examples:
         >>> from vlmlens.evaluation import evaluate, flips
         >>> found = evaluate(model, samples, conditions="clean,text-only", progress=False)
         >>> set(flips(found)["condition"])

@@ -35,7 +35,7 @@ class Noise:
         seed: of the noise.
         size: width and height.
 
-    Example:
+    Examples:
         >>> from vlmlens.experiments import Noise
         >>> picture = Noise(seed=0, size=32)()
         >>> picture == Noise(seed=0, size=32)(), picture == Noise(seed=1, size=32)()
@@ -59,7 +59,7 @@ class Blank:
         grey: 0 to 255. Not 0, which some processors take for padding.
         size: width and height.
 
-    Example:
+    Examples:
         >>> picture = vl.experiments.Blank(grey=128, size=32)()
         >>> picture.size, picture.getpixel((0, 0))
         ((32, 32), (128, 128, 128))
@@ -84,7 +84,7 @@ def blinded(samples: Sequence[Sample], control: str) -> list[Sample]:
     Raises:
         InputError: an unknown control, or a sample that there is no other picture for.
 
-    Example:
+    Examples:
         >>> found = vl.experiments.blinded(samples, "text only")
         >>> found[0].question == samples[0].question, found[0].images
         (True, ())
@@ -162,7 +162,7 @@ def controls(
     Raises:
         InputError: an unknown control.
 
-    Example:
+    Examples:
         >>> found = vl.experiments.controls(model, samples[:2], ["text only", "noise"])
         >>> found.control.values.tolist(), dict(found.correct.sizes)
         (['original', 'text only', 'noise'], {'control': 3, 'sample': 2})
@@ -229,7 +229,7 @@ def control_table(
         ``p_value`` of their difference. Against own answers ``psi`` is the share of answers that
         a control changes, and there is no p.
 
-    Example:
+    Examples:
         >>> found = vl.experiments.controls(model, samples[:2], ["text only"])
         >>> table = vl.experiments.control_table(found)
         >>> table.accuracy.sel(category="overall").values.tolist(), list(table.psi.dims)

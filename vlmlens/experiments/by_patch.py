@@ -29,7 +29,7 @@ def linear_table(
 
     Samples whose pictures cannot be read are left out, up to ``max_failed``.
 
-    Example:
+    Examples:
         >>> found = vl.experiments.linear_table(model, samples[:2])
         >>> found.label.values.tolist(), found.accuracy.dims
         (['row', 'column', 'color', 'shape'], ('label', 'layer'))
@@ -75,7 +75,7 @@ def shown(
         ``similarity`` (sample, row, column), cosine to the middle patch as it enters block 0. NaN,
         and ``""``, beyond the grid of a smaller image.
 
-    Example:
+    Examples:
         >>> found = vl.experiments.shown(model, samples[:1])
         >>> found.attention.dims, found.word.shape
         (('sample', 'layer', 'row', 'column'), (1, 4, 8, 8))

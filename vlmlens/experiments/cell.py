@@ -28,7 +28,7 @@ class Cell:
         interventions: in order of application; ``Where(samples=...)`` counts in this batch.
         measure: what is measured.
 
-    Example:
+    Examples:
         >>> from vlmlens.experiments import Cell, Reciting
         >>> cell = Cell(model, tuple(samples), (), Reciting())
         >>> cell.run().correct.values.tolist()
@@ -49,7 +49,7 @@ class Cell:
         Raises:
             DataError: something that only its address tells from others, or a hook that is on.
 
-        Example:
+        Examples:
             >>> from vlmlens.experiments import Cell, Reciting
             >>> cell = Cell(model, tuple(samples), (), Reciting())
             >>> len(cell.key), cell.of([0]).key == cell.key
@@ -64,7 +64,7 @@ class Cell:
     def run(self) -> xr.Dataset:
         """Measure; a batch that does not fit into memory is measured in halves.
 
-        Example:
+        Examples:
             >>> from vlmlens.experiments import Cell, Reciting
             >>> Cell(model, tuple(samples[:2]), (), Reciting()).run().correct.values.tolist()
             [1.0, 1.0]
@@ -75,7 +75,7 @@ class Cell:
     def of(self, rows: Sequence[int]) -> "Cell":
         """The same of some of its samples.
 
-        Example:
+        Examples:
             >>> from vlmlens.experiments import Cell, Reciting
             >>> cell = Cell(model, tuple(samples), (), Reciting())
             >>> cell.of([2, 3]).samples == tuple(samples[2:])

@@ -57,7 +57,7 @@ class Choosing(Measure):
             without its image.
         width: columns of the tables of all choices; 0 leaves these tables out.
 
-    Example:
+    Examples:
         >>> from vlmlens.experiments import Choosing
         >>> found = Choosing()(model, samples[:2], ())
         >>> [str(word) for word in found.answer.values], found.correct.values.tolist()

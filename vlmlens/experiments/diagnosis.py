@@ -24,7 +24,7 @@ class Diagnosis:
         psi: the Position Sensitivity Index, overall and per category.
         tables: what ``diagnose_all`` found besides, by name.
 
-    Example:
+    Examples:
         >>> found = vl.experiments.diagnose(
         ...     model, samples[:1], permutations=1, max_new_tokens=2, progress=False
         ... )
@@ -76,7 +76,7 @@ def save(diagnosis: Diagnosis, folder: Path | str) -> dict[str, Path]:
     Raises:
         DataError: a folder that holds another model's results, or cannot be written into.
 
-    Example:
+    Examples:
         >>> found = vl.experiments.diagnose(
         ...     model, samples[:1], permutations=1, max_new_tokens=2, progress=False
         ... )

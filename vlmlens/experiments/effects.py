@@ -57,7 +57,7 @@ def causal_effects(
     Raises:
         InputError: no edits, or one that is called ``"original"``.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import RotateRope
         >>> keys = RotateRope(delta=4.0, of="keys", where=vl.Where(positions="vision"))
         >>> found = vl.experiments.causal_effects(model, samples[:2], {"keys +4": [keys]})
@@ -109,7 +109,7 @@ def dose_effects(
     Raises:
         InputError: no doses.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import PermuteVision
         >>> doses = [(share, [PermuteVision(fraction=share)]) for share in (0.5, 1.0)]
         >>> found = vl.experiments.dose_effects(model, samples[:2], [(0.0, ()), *doses])
@@ -157,7 +157,7 @@ def compare(
     Raises:
         InputError: no models, or two of one name.
 
-    Example:
+    Examples:
         >>> measure = lambda model: vl.experiments.Reciting()(model, samples, ())
         >>> found = vl.experiments.compare([model], measure)
         >>> dict(found.correct.sizes), found.model.values.tolist()

@@ -81,7 +81,7 @@ def diagnose_all(
     Raises:
         MissingToolError: scikit-learn, the extra ``probes``, is not installed; nothing is measured.
 
-    Example:
+    Examples:
         >>> found = vl.experiments.diagnose_all(
         ...     model, samples[:1], permutations=1, max_new_tokens=1, progress=False
         ... )

@@ -26,7 +26,7 @@ class HasMap(Protocol):
 class Local:
     """This process does everything, one batch after another.
 
-    Example:
+    Examples:
         >>> look = vl.experiments.Probing(probes=(vl.probes.hidden_norms,))
         >>> experiment = vl.experiments.Experiment(model, samples, look)
         >>> table = experiment.run("results", executor=vl.experiments.Local())
@@ -59,7 +59,7 @@ class Shard(Local):
     Raises:
         InputError: no such share.
 
-    Example:
+    Examples:
         >>> look = vl.experiments.Probing(probes=(vl.probes.hidden_norms,))
         >>> experiment = vl.experiments.Experiment(model, samples, look, batch=1)
         >>> for i in range(2):
@@ -87,7 +87,7 @@ class Shard(Local):
         Raises:
             InputError: anything else, or neither is there.
 
-        Example:
+        Examples:
             >>> vl.experiments.Shard.of("2/8")
             Shard(i=2, n=8)
             >>> vl.experiments.Shard.of("auto", {"RANK": "1", "WORLD_SIZE": "4"})

@@ -53,7 +53,7 @@ class Experiment(Checked):
         InputError: a batch, interventions or a dimension that cannot be.
         DataError: no samples.
 
-    Example:
+    Examples:
         >>> from vlmlens.experiments import Experiment, Reciting
         >>> from vlmlens.interventions import PermuteVision
         >>> edits = {"intact": (), "shuffled": (PermuteVision(seed=0),)}
@@ -95,7 +95,7 @@ class Experiment(Checked):
     def cells(self) -> Iterator[tuple[str, Cell]]:
         """Every cell with its intervention's label, batch by batch: its pictures are shared.
 
-        Example:
+        Examples:
             >>> from vlmlens.experiments import Experiment, Reciting
             >>> experiment = Experiment(model, samples, Reciting(), batch=2)
             >>> [(label, len(cell.samples)) for label, cell in experiment.cells()]
@@ -139,7 +139,7 @@ class Experiment(Checked):
                 address tells from others, or a hook that is on, where there is a folder.
             VLMLensError: what the experiment's own mistakes raise.
 
-        Example:
+        Examples:
             >>> from vlmlens.experiments import Experiment, Reciting
             >>> experiment = Experiment(model, samples, Reciting(), batch=2)
             >>> table = experiment.run("results", progress=lambda: print("a cell is done"))

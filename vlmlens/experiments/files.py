@@ -24,7 +24,7 @@ def read(path: Path) -> xr.Dataset:
     Raises:
         DataError: there is no such file, or it does not open.
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> from pathlib import Path
         >>> xr.Dataset({"correct": ("sample", [1.0, 0.0])}).to_netcdf("results.nc")

@@ -23,7 +23,7 @@ def claim(folder: Path | str, model: str) -> Path:
     Raises:
         DataError: there can be no such folder, or it holds another model's results.
 
-    Example:
+    Examples:
         >>> folder = vl.experiments.claim("results", model.name)
         >>> folder.is_dir()
         True

@@ -30,7 +30,7 @@ class Looking(Diagnosing):
         deltas: RoPE steps of the response curve, in one pass.
         bands: frequency bands that are turned one at a time.
 
-    Example:
+    Examples:
         >>> from vlmlens.experiments import Looking
         >>> found = Looking(max_new_tokens=1, bands=2)(model, samples[:1], ())
         >>> sorted(found)[:4]

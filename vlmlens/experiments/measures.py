@@ -26,7 +26,7 @@ class Measure(Checked):
         allow_nonfinite: whether an experiment measures on where activations are NaN or infinite,
             instead of refusing the sample with the first such point.
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> from dataclasses import dataclass
         >>> from vlmlens.experiments import Measure
@@ -60,7 +60,7 @@ class Probing(Measure):
     Attributes:
         probes: functions from a run to a DataArray, in modules that say what they NEED.
 
-    Example:
+    Examples:
         >>> from vlmlens import probes
         >>> from vlmlens.experiments import Probing
         >>> measure = Probing(probes=(probes.attention_entropy, probes.hidden_norms))
@@ -92,7 +92,7 @@ class Answering(Measure):
             (``graders.same``), and not where it names the right answer (``graders.grade``). The
             attribute ``reference`` says so to what makes tables of them.
 
-    Example:
+    Examples:
         >>> from vlmlens.experiments import Answering
         >>> found = Answering(max_new_tokens=4)(model, samples, ())
         >>> list(found), [str(word) for word in found.answer.values]
@@ -131,7 +131,7 @@ class Answering(Measure):
 class Reciting(Measure):
     """Whether greedy decoding says the right answer, word for word: one pass, no generation.
 
-    Example:
+    Examples:
         >>> from vlmlens.experiments import Reciting
         >>> Reciting()(model, samples, ()).correct.values.tolist()
         [1.0, 1.0, 1.0, 1.0]
@@ -163,7 +163,7 @@ class Comparing(Measure):
 
     Needs no right or wrong: KL and agreement are there for any sample.
 
-    Example:
+    Examples:
         >>> from vlmlens.experiments import Comparing
         >>> from vlmlens.interventions import PermuteVision
         >>> found = Comparing()(model, samples, (PermuteVision(seed=0),))
@@ -197,7 +197,7 @@ class Diagnosing(Measure):
         max_new_tokens: how many decoding steps CMB is averaged over, at most.
         delta: RoPE steps that the vision keys are rotated by.
 
-    Example:
+    Examples:
         >>> from vlmlens.experiments import Diagnosing
         >>> found = Diagnosing(max_new_tokens=2)(model, samples[:2], ())
         >>> {"cmb", "delta_alpha_v", "hidden_norm"} <= set(found), found.cmb.dims

@@ -85,7 +85,7 @@ def permutation_test(
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
 
-    Example:
+    Examples:
         >>> found = vl.experiments.permutation_test(
         ...     model, samples, permutations=1, max_new_tokens=2, progress=False
         ... )
@@ -137,7 +137,7 @@ def refuse_unscored(samples: Sequence[Sample], scoring: str, reference: str | No
         InputError: an unknown ``scoring`` or ``reference``, or one that the samples do not allow.
         DataError: a sample without the choices that likelihood scoring takes.
 
-    Example:
+    Examples:
         >>> vl.experiments.refuse_unscored(samples, "greedy", None)
         'gold'
         >>> vl.experiments.refuse_unscored([vl.Sample("What is this?")], "greedy", None)

@@ -67,7 +67,7 @@ def diagnose(
         DataError: a folder that holds another model's results, or cannot be written into; too
             many samples failed.
 
-    Example:
+    Examples:
         >>> found = vl.experiments.diagnose(
         ...     model, samples[:1], permutations=1, max_new_tokens=2, progress=False
         ... )

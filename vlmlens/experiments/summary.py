@@ -51,7 +51,7 @@ def summarise(
         Infinite ratios are left out; the attribute ``infinite`` says how many. Every variable's
         attributes say what is drawn, which correction it has, and against what it was tested.
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> norms = xr.DataArray([[1.0, 2.0], [3.0, 4.0], [2.0, 6.0]], dims=("sample", "layer"))
         >>> found = vl.experiments.summarise(norms.to_dataset(name="hidden_norm"))

@@ -88,7 +88,7 @@ def sweep(
         Meng et al. 2022, "Locating and Editing Factual Associations", arXiv:2202.05262; Zhang and
         Nanda 2023, "Towards Best Practices of Activation Patching", arXiv:2309.16042.
 
-    Example:
+    Examples:
         >>> pair = vl.datasets.counterfactual_pairs(1, kind="swap")[0]
         >>> effect = vl.experiments.sweep(
         ...     model, pair.clean, pair.corrupted, over="role", progress=False

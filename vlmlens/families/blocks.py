@@ -88,7 +88,7 @@ BLOCKS: dict[str, Block] = {
 def block_table(blocks: Mapping[str, Block], model_type: str, layer_type: str = "") -> Block | None:
     """What blocks of one kind offer, by the family's own table and then by the shared one.
 
-    Example:
+    Examples:
         >>> from vlmlens.families import block_table
         >>> block_table({}, "qwen3_5_text", "linear_attention")["attn.hook_pattern"]
         'this layer keeps a running state: it has neither pattern nor positions'

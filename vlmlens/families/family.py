@@ -41,7 +41,7 @@ class Tap:
         pieces: whether one pass reaches it several times, with one image or window each.
         floats: whether only calls with numbers count, at a table that also looks up ids.
 
-    Example:
+    Examples:
         >>> from vlmlens.families import BLOCKS
         >>> BLOCKS["llama"]["attn.hook_q"]
         Tap(module='self_attn.q_proj', stage='out', layout='batch pos (head d_head)', ...)
@@ -70,7 +70,7 @@ class Pictures:
         processor: the image processor; None for raw tensors.
         sizes: width and height of every original; None where unknown.
 
-    Example:
+    Examples:
         >>> from vlmlens.families import Pictures
         >>> tensors, processor = {"pixel_values": torch.zeros(1, 3, 64, 64)}, model.processor
         >>> pictures = Pictures(model.config, tensors, processor.image_processor, [(224, 224)])
@@ -112,7 +112,7 @@ def every_block(config: Any) -> int | None:
 def layer_types(text: Any) -> Sequence[str]:
     """The kind of every layer, as the configuration says; empty where all are alike.
 
-    Example:
+    Examples:
         >>> from vlmlens.families import layer_types
         >>> layer_types(model.config.get_text_config())  # LLaMA's blocks are all alike
         ()
@@ -151,7 +151,7 @@ class Family:
         chat_template: for checkpoints that come without one.
         towers: other paths of the tower's list of blocks, by the tower's ``model_type``.
 
-    Example:
+    Examples:
         >>> family = model.family
         >>> family.model_type, family.lm_layers, family.projector
         ('llava', 'model.language_model.layers', 'model.multi_modal_projector')
@@ -185,7 +185,7 @@ class Family:
     def around(self, config: Any) -> "Family":
         """The family with the path that holds for the tower of this configuration.
 
-        Example:
+        Examples:
             >>> from vlmlens.families import FAMILIES
             >>> FAMILIES["llava"].around(model.config).vision_layers == model.family.vision_layers
             True

@@ -13,7 +13,7 @@ def judge(decide: Callable[[str, Sample], bool | float | Graded], name: str) -> 
     Raises:
         InputError: it answers with something else; when an answer is graded.
 
-    Example:
+    Examples:
         >>> from vlmlens.graders import judge
         >>> rule = judge(lambda said, sample: sample.answer in said, "contains")
         >>> rule("It looks green.", sample).score

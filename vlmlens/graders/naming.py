@@ -68,7 +68,7 @@ def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
     Raises:
         InputError: something that is no text.
 
-    Example:
+    Examples:
         >>> from vlmlens.graders import grade
         >>> grade("It is on the left.", "left", ["left", "right"])
         True
@@ -104,7 +104,7 @@ def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
 def named(said: str, choices: Sequence[str]) -> frozenset[int]:
     """Which of the choices an answer names, by the rule of ``grade``, without what it denies.
 
-    Example:
+    Examples:
         >>> from vlmlens.graders import named
         >>> sorted(named("left, not right", ["left", "right"]))
         [0]
@@ -125,7 +125,7 @@ def same(said: str, other: str, choices: Sequence[str] = ()) -> bool:
     For a model's own answers: a longer one is another one, silence is silence, and choices are
     not read.
 
-    Example:
+    Examples:
         >>> from vlmlens.graders import same
         >>> same("The left.", "left"), same("It is on the left.", "left")
         (True, False)

@@ -61,7 +61,7 @@ def _options(gold: str, choices: tuple[str, ...]) -> tuple[tuple[Option, ...], f
 def right_choice(gold: str, choices: Sequence[str]) -> int | None:
     """Which of the choices an answer is, given by its text or by its letter; None for none.
 
-    Example:
+    Examples:
         >>> from vlmlens.graders import right_choice
         >>> right_choice("B", ["left", "right"]), right_choice("left", ["left", "right"])
         (1, 0)

@@ -18,7 +18,7 @@ class Graded:
         parsed: what the answer was taken for; empty where nothing in it answers.
         state: ``"parsed"``, ``"unparsed"`` or ``"ambiguous"``.
 
-    Example:
+    Examples:
         >>> from vlmlens.graders import GRADERS
         >>> question = vl.Sample("Is there a dog?", answer="yes", choices=("yes", "no"))
         >>> GRADERS["yes_no"]("Yes, there is.", question)
@@ -42,7 +42,7 @@ class Rule:
         apply: grades what is said to a sample's question.
         source: where the rule is from.
 
-    Example:
+    Examples:
         >>> from vlmlens.graders import Graded, Rule
         >>> brief = Rule("brief", 1, lambda said, _: Graded(float(len(said.split()) == 1), said))
         >>> brief("green", sample).score, brief("It is green.", sample).score, brief.label

@@ -114,7 +114,7 @@ def read(text: str) -> list[Word]:
 def plain(answer: str) -> str:
     """An answer without case, punctuation, articles and spare spaces; numbers in digits.
 
-    Example:
+    Examples:
         >>> from vlmlens.graders import plain
         >>> plain("The  Two dogs."), plain("42!")
         ('2 dogs', '42')

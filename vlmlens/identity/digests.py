@@ -9,7 +9,7 @@ Bytes = bytes | bytearray | memoryview
 def digest(*parts: Bytes) -> str:
     """A hash of some bytes, of each part's length, and of their order.
 
-    Example:
+    Examples:
         >>> from vlmlens.identity import digest
         >>> digest(b"ab", b"c") == digest(b"a", b"bc")  # where parts end counts
         False

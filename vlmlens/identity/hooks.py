@@ -23,7 +23,7 @@ def hooks_on(model: nn.Module, points: Mapping[str, nn.Module] = types.MappingPr
         model: every module of it is looked at, and torch's hooks for all modules.
         points: hook points by name: nobody but users leaves a hook on these.
 
-    Example:
+    Examples:
         >>> from vlmlens.identity import hooks_on
         >>> module = torch.nn.Sequential(torch.nn.Linear(2, 2))
         >>> hooks_on(module)

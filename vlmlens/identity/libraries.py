@@ -106,7 +106,7 @@ def _installed(top: str) -> str:
 def versions() -> str:
     """The versions of the libraries that decide over every number, ours among them.
 
-    Example:
+    Examples:
         >>> from vlmlens.identity import versions
         >>> versions().startswith("vlmlens ")
         True

@@ -23,7 +23,7 @@ def picture(given: Picture) -> str:
     Raises:
         ImageError: a file is missing, empty or no image; the message names it.
 
-    Example:
+    Examples:
         >>> from PIL import Image
         >>> from vlmlens import identity
         >>> red = Image.new("RGB", (4, 4), "red")
@@ -53,7 +53,7 @@ def scene(sample: Sample) -> str:
     Raises:
         ImageError: a file is missing, empty or no image; the message names it and the sample.
 
-    Example:
+    Examples:
         >>> from dataclasses import replace
         >>> from vlmlens import identity
         >>> other = replace(sample, question="What is left?", id="7")
@@ -72,7 +72,7 @@ def unit(sample: Sample) -> str:
     Raises:
         ImageError: a file is missing, empty or no image; the message names it.
 
-    Example:
+    Examples:
         >>> from vlmlens import identity
         >>> identity.unit(vl.Sample("Are you there?", id="7"))
         'none: 7'

@@ -19,7 +19,7 @@ def value(given: Any) -> str:
         DataError: what differs from others by its address alone, such as ``object()``, an
             open file or a generator.
 
-    Example:
+    Examples:
         >>> from vlmlens import identity
         >>> identity.value({"a": [1, 2]}) == identity.value({"a": [1, 2]})
         True
@@ -35,7 +35,7 @@ def value(given: Any) -> str:
 def glance(given: Any) -> str:
     """The same within this process, where a tokenizer's vocabulary is known by its size.
 
-    Example:
+    Examples:
         >>> from vlmlens import identity
         >>> tokenizer = model.processor.tokenizer
         >>> identity.glance(tokenizer) == identity.glance(tokenizer)
@@ -56,7 +56,7 @@ class Content(Hasher):
         by_row: whether any of it may hold something of every sample of a batch: a tensor or an
             array of two dimensions or more, that is no module's weight.
 
-    Example:
+    Examples:
         >>> from vlmlens.identity import Content
         >>> content = Content()
         >>> len(content.of([1, 2])), content.own_code

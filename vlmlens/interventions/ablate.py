@@ -18,7 +18,7 @@ from vlmlens.positions import Positions
 class ZeroAblate(Intervention):
     """Put zeros in place of an activation.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import ZeroAblate
         >>> blind = ZeroAblate("hook_embed", vl.Where(positions="vision"))
         >>> saved = model.run(model.inputs(sample), blind, save="hook_embed").saved
@@ -43,7 +43,7 @@ class MeanAblate(Intervention):
         over: the positions of the reference run that are averaged; by default those that
             ``where.positions`` means there.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import MeanAblate
         >>> inputs = model.inputs(samples)
         >>> source = model.run(inputs, save="hook_embed").saved
@@ -79,7 +79,7 @@ class ResampleAblate(Intervention):
         source: what a run over the reference samples saved, aligned position by position.
         seed: of the drawing.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import ResampleAblate
         >>> one, two = model.inputs(samples[:1]), model.inputs(samples[2:3])  # equally long prompts
         >>> source = model.run(two, save="hook_embed").saved

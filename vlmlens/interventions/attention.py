@@ -26,7 +26,7 @@ class ScaleAttention(Intervention):
     Attributes:
         by: the factor, above 0. (To take attention away altogether there is ``KnockOut``.)
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import ScaleAttention
         >>> where = vl.Where(queries="last", keys="vision")
         >>> widened = ScaleAttention(where=where, by=0.5)
@@ -60,7 +60,7 @@ class SetPattern(Intervention):
             position, ``"first"`` all on the sample's first token; or weights along the last axes
             of (batch, head, query, key), each row summing to 1, for the prompt.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import SetPattern
         >>> even = SetPattern(where=vl.Where(layers=0, queries="last"), to="uniform")
         >>> run = model.run(model.inputs(sample), even, save="blocks.0.attn.hook_pattern")

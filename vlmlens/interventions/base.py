@@ -40,7 +40,7 @@ class Site:
         masks: what is meant at points of one shape, made once a pass: on a GPU, what is copied
             there is waited for.
 
-    Example:
+    Examples:
         >>> from dataclasses import dataclass
         >>> from vlmlens.interventions import Intervention
         >>> @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Intervention(Checked):
         reads: points of the same block (``"attn.hook_cos"``), or of the whole model, whose
             activation ``edit`` needs to see; ``site.read`` hands it over.
 
-    Example:
+    Examples:
         One of one's own is a frozen dataclass with an ``edit``; ``where`` comes with it:
 
         >>> from dataclasses import dataclass
@@ -141,7 +141,7 @@ class Intervention(Checked):
             x: a copy of the activation: another tensor may be returned, or this one written into.
             site: where this takes place.
 
-        Example:
+        Examples:
             >>> from vlmlens.interventions import Scale, Site
             >>> site = Site("hook_embed", ("batch", "pos", "d_model"), None, (), ())
             >>> Scale("hook_embed", by=3).edit(torch.ones(1, 1, 2), site)
@@ -152,7 +152,7 @@ class Intervention(Checked):
     def prepare(self, inputs: "Inputs") -> "Inputs":
         """The inputs, changed before the pass; by default as they are.
 
-        Example:
+        Examples:
             >>> from vlmlens.interventions import DropTokens
             >>> drop = DropTokens(where=vl.Where(positions="vision"))
             >>> drop.prepare(model.inputs(sample)).layouts[0]
@@ -171,7 +171,7 @@ class Intervention(Checked):
             InputError: an edit of another shape or device, or one that returned nothing and
                 wrote nothing.
 
-        Example:
+        Examples:
             >>> from vlmlens.interventions import Scale, Site
             >>> layout = model.inputs(sample).layouts[0]
             >>> site = Site("hook_embed", ("batch", "pos", "d_model"), None, (layout,), (0,))
@@ -219,7 +219,7 @@ def as_edits(given: Any) -> tuple[Intervention, ...]:
     Raises:
         InputError: what is none.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import ZeroAblate, as_edits
         >>> as_edits(ZeroAblate("hook_embed")) == as_edits([ZeroAblate("hook_embed")]), as_edits([])
         (True, ())
@@ -261,7 +261,7 @@ FIELDS = SETTLED | {frozenset({Where}): _placed, frozenset({ActivationCache}): _
 def label(interventions: Iterable[Intervention]) -> str:
     """The label of a list of edits, in their order; ``"original"`` where there is none.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import KnockOut, PermuteVision, label
         >>> label([PermuteVision(seed=1), KnockOut(where=vl.Where(keys="vision"))])
         "PermuteVision(seed=1) + KnockOut(keys='vision')"

@@ -40,7 +40,7 @@ class CompressVision(Intervention):
         repeat: keep every token, blurred.
         position_ids: of what stays: ``"kept"``, or ``"reindexed"`` as if the rest had never been.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import CompressVision
         >>> run = model.run(model.inputs(sample), CompressVision(rows=2, columns=2))
         >>> run.inputs.layouts[0].grid(), run.inputs.layouts[0]

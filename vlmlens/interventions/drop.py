@@ -27,7 +27,7 @@ class DropTokens(Intervention):
     Attributes:
         position_ids: of what stays: ``"kept"``, or ``"reindexed"`` without gaps.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import DropTokens
         >>> from vlmlens.positions import Row
         >>> run = model.run(model.inputs(sample), DropTokens(where=vl.Where(positions=Row((0, 7)))))

@@ -22,7 +22,7 @@ class Edit(Intervention):
         by: from the whole activation to one of the same shape; it may write into what it is given,
             a copy, and return it or nothing.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import Edit
         >>> flip = Edit("hook_embed", vl.Where(positions="vision"), by=torch.neg)
         >>> clean = model.run(model.inputs(sample), save="hook_embed").saved["hook_embed"][0]

@@ -24,7 +24,7 @@ class InjectAt(Intervention):
         layer: the block that they enter at, from 1 (0 is what the model does by itself).
         positions: who enters late; the image, by default.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import InjectAt
         >>> late = InjectAt(layer=2)  # the image is not there before block 2
         >>> clean = model.run(model.inputs(sample), logits="last").logits

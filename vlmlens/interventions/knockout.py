@@ -15,7 +15,7 @@ class KnockOut(Intervention):
 
     Source: Geva et al. 2023, "Dissecting Recall of Factual Associations", arXiv:2304.14767.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import KnockOut
         >>> cut = KnockOut(where=vl.Where(layers=0, queries="last", keys="vision"))
         >>> run = model.run(model.inputs(sample), cut, save="blocks.0.attn.hook_pattern")

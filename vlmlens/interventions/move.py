@@ -48,7 +48,7 @@ class MovePositions(Intervention):
         rest: what becomes of the ids after the last chosen token: ``"kept"``, or ``"follow"``, on
             from the largest new id.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import MovePositions
         >>> run = model.run(model.inputs(sample), MovePositions(to="constant", rest="follow"))
         >>> run.inputs.tensors["position_ids"][0, [3, 4, 67, 68]]  # the image's are 4 ... 67

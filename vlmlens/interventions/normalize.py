@@ -1,6 +1,7 @@
 """Vision tokens brought to the length of text tokens."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
@@ -37,7 +38,7 @@ class NormalizeVision(Intervention):
         kind: one of these four.
         eps: under the root, in ``"paper"``.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import NormalizeVision
         >>> edit = NormalizeVision(kind="paper")
         >>> saved = model.run(model.inputs(sample), edit, save="hook_embed").saved
@@ -84,13 +85,13 @@ class NormalizeVision(Intervention):
         return tokens * (torch.lerp(low, high, at.frac()) / lengths[:, 0])[:, None]
 
 
-def text_norms(model) -> Float[Tensor, " token"]:
+def text_norms(model: Any) -> Float[Tensor, " token"]:
     """The L2 norm of every text token's embedding as it enters the language model; zeros left out.
 
     Args:
         model: an open ``HookedVLM``.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import text_norms
         >>> norms = text_norms(model)
         >>> norms.shape, bool((norms > 0).all())  # 418 tokens, of which padding is zeros

@@ -25,7 +25,7 @@ class PatchFrom(Intervention):
     Attributes:
         source: what the other run saved; it must hold every point that is patched.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import PatchFrom
         >>> one, two = model.inputs(samples[:1]), model.inputs(samples[2:3])  # equally long prompts
         >>> other = model.run(two, save="blocks.3.hook_resid_post")

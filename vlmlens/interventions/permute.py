@@ -49,7 +49,7 @@ class PermuteVision(Intervention):
         moves: ``"content"``, or ``"position ids"``: then every token stays, and token j gets the
             id of token ``order[j]``.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import PermuteVision
         >>> inputs, mirror = model.inputs(sample), PermuteVision(design="mirror")
         >>> clean = model.run(inputs, save="hook_embed").saved["hook_embed"][0, 4:68]
@@ -136,7 +136,7 @@ class PermuteVision(Intervention):
             image: which of its images.
             key: the sample's number, which seeds what is drawn.
 
-        Example:
+        Examples:
             >>> from vlmlens.interventions import PermuteVision
             >>> layout = model.inputs(sample).layouts[0]
             >>> PermuteVision(design="rows", seed=2).order(layout, image=0, key=1).shape  # patch

@@ -98,7 +98,7 @@ class RotateRope(_Rotating):
         planes: which planes rotate, from the fastest: indices, or ``(0.0, 0.25)`` for the fastest
             quarter; None for all.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import RotateRope
         >>> inputs = model.inputs(sample)
         >>> clean = model.run(inputs, logits="last").logits
@@ -134,7 +134,7 @@ class AblateRope(_Rotating):
         of: ``"queries"``, ``"keys"`` or ``"both"``.
         planes: which planes stop rotating, from the fastest, as in ``RotateRope``.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import AblateRope
         >>> points = ["blocks.0.attn.hook_q", "blocks.0.attn.hook_rot_q"]
         >>> saved = model.run(model.inputs(sample), save="blocks.0.attn.hook_q").saved

@@ -15,7 +15,7 @@ class Scale(Intervention):
     Attributes:
         by: the factor.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import Scale
         >>> inputs, point = model.inputs(sample), "blocks.0.hook_mlp_out"
         >>> clean = model.run(inputs, save=point).saved[point]

@@ -22,7 +22,7 @@ class Steer(Intervention):
         vector: along the point's last axes, for example (d_model,) or (head, d_head).
         by: how much of it; may be negative.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import Steer, mean_activation
         >>> point = "blocks.1.hook_resid_post"
         >>> saved = model.run(model.inputs(samples), save=point).saved

@@ -27,7 +27,7 @@ class Stored:
         tensor: what is stored; nobody may write into it.
         name: what labels call it.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import Stored
         >>> Stored.of(np.ones(3, dtype=np.float32)) == Stored.of(torch.ones(3))
         True
@@ -88,7 +88,7 @@ def mean_activation(
         InputError: a point without positions, or of which some rows were saved only.
         EmptySelectionError: a selection that means no position of some sample.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import mean_activation
         >>> saved = model.run(model.inputs(samples), save="hook_embed").saved
         >>> mean_activation(saved, "hook_embed", "vision").shape  # d_model

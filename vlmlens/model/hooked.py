@@ -57,7 +57,7 @@ class HookedVLM(Running):
         absent: why points that exist in principle do not exist here, by name.
         recognised: whether the points were recognised without a family of their own.
 
-    Example:
+    Examples:
         >>> model = vl.HookedVLM.from_pretrained("shapes-base")
         >>> model
         HookedVLM(shapes-base: llava, 4 layers, 134 points, attention sdpa)
@@ -88,7 +88,7 @@ class HookedVLM(Running):
             UnsupportedModelError: a model that sees no images, or whose parts are not recognised.
             InputError: a device or dtype that is not there.
 
-        Example:
+        Examples:
             >>> vl.HookedVLM.from_pretrained("shapes-base", dtype="float64").hf_model.dtype
             torch.float64
             >>> vl.HookedVLM.from_pretrained("shapes-bsae")
@@ -153,7 +153,7 @@ class HookedVLM(Running):
                 to another way of decoding, such as ``num_beams=4``, or an edit for steps of which
                 none came for some sample: its answer ended before.
 
-        Example:
+        Examples:
             >>> said = model.generate(model.inputs(samples[:2]), max_new_tokens=3)
             >>> said.texts, said.tokens.shape  # batch step
             (('green', 'purple'), torch.Size([2, 2]))
@@ -196,7 +196,7 @@ class HookedVLM(Running):
         Returns:
             An ``Audit``, which prints as a table.
 
-        Example:
+        Examples:
             >>> from vlmlens.zoo import tiny
             >>> audit = vl.HookedVLM(*tiny.build("llava")).audit()
             >>> audit.holds, audit.points[0].name

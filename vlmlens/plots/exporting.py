@@ -34,7 +34,7 @@ def export(
         InputError: another ending.
         MissingToolError: no kaleido, or no browser that it finds.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs([sample]), save=vl.probes.cmb.NEEDS)
         >>> fig = vl.plots.heads(vl.probes.cross_modality_balance(run))
         >>> vl.plots.export(fig, "heads.html").name

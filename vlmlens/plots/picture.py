@@ -32,7 +32,7 @@ def folded(values: xr.DataArray, image: int = 0, tile: int = 0) -> xr.DataArray:
     Raises:
         InputError: no such coordinates, image or tile, or cells that make no grid.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs([sample]), save=vl.probes.rows.NEEDS)
         >>> rows = vl.probes.attention_rows(run).attention
         >>> dict(vl.plots.folded(rows.isel(query=-1)).sizes)

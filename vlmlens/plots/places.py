@@ -25,7 +25,7 @@ def placed(
     Raises:
         InputError: values that do not fit the layout.
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> layout = model.inputs([sample]).layouts[0]
         >>> values = xr.DataArray(np.zeros((8, 8)), dims=("row", "column"))

@@ -87,7 +87,7 @@ def dark(fig: go.Figure) -> go.Figure:
     Hues keep their meaning: roles and curves have the same colour, a little lighter where the
     ground asks for it, and maps of values keep their scale.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs([sample]), save=vl.probes.cmb.NEEDS)
         >>> light = vl.plots.heads(vl.probes.cross_modality_balance(run))
         >>> dark = vl.plots.dark(light)

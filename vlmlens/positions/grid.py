@@ -22,7 +22,7 @@ class Region(Selection):
         columns: which columns; None for all.
         image: which of the sample's images; None for each of them.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import Region
         >>> layout = model.inputs(sample).layouts[0]  # a grid of 8 x 8
         >>> int(Region(rows=(0.0, 0.5), columns=-1).of(layout).sum())
@@ -50,7 +50,7 @@ class Region(Selection):
 class Row(Selection):
     """Vision tokens of one row or several, from the top; see ``Region``.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import Row
         >>> layout = model.inputs(sample).layouts[0]
         >>> layout.row[Row(-1).of(layout)]
@@ -68,7 +68,7 @@ class Row(Selection):
 class Column(Selection):
     """Vision tokens of one column or several, from the left; see ``Region``.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import Column
         >>> layout = model.inputs(sample).layouts[0]
         >>> int(Column((0, 1)).of(layout).sum())
@@ -86,7 +86,7 @@ class Column(Selection):
 class Cell(Selection):
     """The vision token at one row and column; see ``Region``.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import Cell
         >>> layout = model.inputs(sample).layouts[0]
         >>> Cell(0, 1).of(layout).nonzero()[0] - layout.vision(0)[0]
@@ -112,7 +112,7 @@ class Box(Selection):
         bottom: its lower edge.
         image: which of the sample's images; None for each of them.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import Box
         >>> layout = model.inputs(sample).layouts[0]  # a picture of 224 x 224 pixels: 28 a token
         >>> int(Box(0, 0, 56, 28).of(layout).sum())

@@ -23,7 +23,7 @@ Mask: TypeAlias = Bool[np.ndarray, " pos"]
 class Selection(Checked):
     """Positions of a sample: subclasses write ``mask``.
 
-    Example:
+    Examples:
         Positions of one's own are a subclass with a ``mask``:
 
         >>> from dataclasses import dataclass
@@ -93,7 +93,7 @@ class Role(Selection):
     Raises:
         UnknownRoleError: a word that is none of these.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import Role
         >>> layout = model.inputs(sample).layouts[0]
         >>> Role("vision").of(layout).sum(), Role("last").of(layout).nonzero()[0]
@@ -126,7 +126,7 @@ class Role(Selection):
 class At(Selection):
     """Positions by index: padding does not count, negative numbers count from the end.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import At
         >>> layout = model.inputs(sample).layouts[0]  # 78 positions
         >>> At((0, -1)).of(layout).nonzero()[0]
@@ -148,7 +148,7 @@ class At(Selection):
 class AnyOf(Selection):
     """Positions that any part means; every part must mean some.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import AnyOf, Role
         >>> either = AnyOf((Role("user"), Role("last")))  # Role("user") | "last"
         >>> either, int(either.of(model.inputs(sample).layouts[0]).sum())
@@ -171,7 +171,7 @@ class AnyOf(Selection):
 class AllOf(Selection):
     """Positions that every part means.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import AllOf, Role, Row
         >>> both = AllOf((Role("vision"), ~Row(0)))  # the same as Role("vision") & ~Row(0)
         >>> both, int(both.of(model.inputs(sample).layouts[0]).sum())
@@ -194,7 +194,7 @@ class AllOf(Selection):
 class Not(Selection):
     """The sample's own positions that a part does not mean; padding is in neither.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import Not, Role
         >>> Not(Role("vision")), int((~Role("vision")).of(model.inputs(sample).layouts[0]).sum())
         (~Role('vision'), 14)
@@ -219,7 +219,7 @@ def as_selection(wanted: Any) -> Selection:
         UnknownRoleError: a word that is no role.
         InputError: what is none of these.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import as_selection
         >>> as_selection("vision"), as_selection((0, -1)), as_selection(("bos", "last"))
         (Role('vision'), At((0, -1)), Role('bos') | Role('last'))
@@ -241,7 +241,7 @@ def as_positions(wanted: Any, what: str = "positions") -> Any:
         UnknownRoleError: a word that is no role.
         InputError: what is no position.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import as_positions
         >>> as_positions(np.array([0, 2])), as_positions("vision"), as_positions("all")
         ((0, 2), 'vision', None)
@@ -264,7 +264,7 @@ def chosen(layout: TokenLayout, wanted: Positions) -> Mask:
         EmptySelectionError: nothing in this sample is meant.
         UnknownRoleError: a word that is no role.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import chosen
         >>> mask = chosen(model.inputs(sample).layouts[0], ("bos", "last"))
         >>> mask.shape, mask.nonzero()[0]

@@ -18,7 +18,7 @@ class Text(Selection):
     ends, so ``Text("is")`` does not mean a part of ``this``. Where a letter is cut into several
     tokens (accents, Chinese, emoji) all of them are meant.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import Text
         >>> layout = model.inputs(sample).layouts[0]  # What color is at the top?
         >>> [layout.tokens[at] for at in Text("at the top").of(layout).nonzero()[0]]

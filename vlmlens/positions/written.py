@@ -13,7 +13,7 @@ from vlmlens.errors import EmptySelectionError, InputError, UnknownRoleError
 class Span:
     """A slice, which by itself does not hash everywhere; its ends must be there.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import Span
         >>> Span(-2).of(5, "layer"), Span(0, 4, 2).of(5, "layer"), Span(1, 3)
         ([3, 4], [0, 2], slice(1, 3))
@@ -65,7 +65,7 @@ def as_written(
         InputError: what names no place.
         UnknownRoleError: a word that is none of these.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import as_written
         >>> as_written({3, 1}, "layers"), as_written(slice(2, 4), "layers")
         ((1, 3), slice(2, 4))
@@ -105,7 +105,7 @@ def as_numbers(wanted: Any, what: str) -> Any:
     Raises:
         InputError: what is no number, and no collection of numbers.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import as_numbers
         >>> [as_numbers(given, "layers") for given in ("last", torch.tensor([0, 2]), "all")]
         [-1, (0, 2), None]
@@ -132,7 +132,7 @@ def indices(wanted: Indices, size: int, what: str) -> list[int]:
     Raises:
         EmptySelectionError: a number that is not there, or nothing at all.
 
-    Example:
+    Examples:
         >>> from vlmlens.positions import indices
         >>> [indices(given, 4, "layer") for given in ((0, -1), 0.5, (0.25, 0.75))]
         [[0, 3], [2], [1, 2]]

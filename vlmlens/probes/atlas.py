@@ -58,7 +58,7 @@ def head_atlas(
         EmptySelectionError: a sample without that image.
         UnknownPointError: the run saved no rows.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.atlas.NEEDS)
         >>> found = vl.probes.head_atlas(run)
         >>> list(found), found.row.dims
@@ -154,7 +154,7 @@ class Looks:
 def looks_needs(inputs: Inputs) -> Save:
     """What ``patch_looks`` needs a run of these inputs to save.
 
-    Example:
+    Examples:
         >>> inputs = model.inputs(samples)
         >>> need = vl.probes.looks_needs(inputs)
         >>> run = model.run(inputs, save=need)
@@ -187,7 +187,7 @@ def patch_looks(run: Run) -> xr.Dataset:
     Raises:
         EmptySelectionError: the run saved no such rows.
 
-    Example:
+    Examples:
         >>> inputs = model.inputs(samples)
         >>> found = vl.probes.patch_looks(model.run(inputs, save=vl.probes.looks_needs(inputs)))
         >>> found.distance.dims, found.distance.units

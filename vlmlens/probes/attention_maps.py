@@ -37,7 +37,7 @@ def image_attention(run: Run, *, image: int = 0, tile: int = 0) -> xr.DataArray:
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.attention_maps.NEEDS)
         >>> found = vl.probes.image_attention(run)
         >>> dict(found.sizes)
@@ -97,7 +97,7 @@ def word_attention(
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
 
-    Example:
+    Examples:
         >>> run = model.generate(model.inputs([sample]), save=vl.probes.attention_maps.NEEDS)
         >>> found = vl.probes.word_attention(run, model.processor.tokenizer, "green")
         >>> dict(found.attention.sizes)

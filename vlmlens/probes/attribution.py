@@ -31,7 +31,7 @@ def answer_score(run: Run) -> Float[Tensor, " sample"]:
     Raises:
         EmptySelectionError: inputs without an answer.
 
-    Example:
+    Examples:
         >>> inputs = model.inputs(samples, answers=[each.answer for each in samples])
         >>> vl.probes.answer_score(model.run(inputs)).shape
         torch.Size([4])
@@ -86,7 +86,7 @@ def attribution_patching(
     Source:
         Nanda 2023, "Attribution Patching"; Syed et al. 2023, arXiv:2310.10348.
 
-    Example:
+    Examples:
         >>> pair = vl.datasets.counterfactual_pairs(1, kind="swap")[0]
         >>> clean = model.inputs([pair.clean], answers=[pair.clean.answer])
         >>> corrupted = model.inputs([pair.corrupted], answers=[pair.clean.answer])
@@ -150,7 +150,7 @@ def integrated_gradients(
     Source:
         Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks", arXiv:1703.01365.
 
-    Example:
+    Examples:
         >>> pair = vl.datasets.counterfactual_pairs(1, kind="swap")[0]
         >>> inputs = model.inputs([pair.clean], answers=[pair.clean.answer])
         >>> baseline = model.inputs([pair.corrupted], answers=[pair.clean.answer])
@@ -200,7 +200,7 @@ def patch_map(positions: xr.DataArray, inputs: Inputs, image: int = 0) -> xr.Dat
         InputError: grids of different sizes, or an image in several tiles.
         EmptySelectionError: a sample without that image.
 
-    Example:
+    Examples:
         >>> pair = vl.datasets.counterfactual_pairs(1, kind="swap")[0]
         >>> clean = model.inputs([pair.clean], answers=[pair.clean.answer])
         >>> corrupted = model.inputs([pair.corrupted], answers=[pair.clean.answer])

@@ -60,7 +60,7 @@ def cross_modality_balance(
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.cmb.NEEDS)
         >>> found = vl.probes.cross_modality_balance(run)
         >>> dict(found.sizes)
@@ -88,7 +88,7 @@ def paper_balance(run: Run | Generation, *, against: str = "user") -> xr.DataArr
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, released code.
 
-    Example:
+    Examples:
         >>> inputs = model.inputs(samples)
         >>> run = model.generate(inputs, save=vl.probes.cmb.NEEDS, max_new_tokens=2)
         >>> found = vl.probes.paper_balance(run)
@@ -169,7 +169,7 @@ def modality_dominance(
     Source:
         Wu et al. 2025, "When Language Overrules", arXiv:2508.10552.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.cmb.NEEDS)
         >>> found = vl.probes.modality_dominance(run)
         >>> found.aei.dims, np.allclose(found.per_token * found.mdi, 1)

@@ -33,7 +33,7 @@ def accuracy(
     Raises:
         InputError: a sample without an answer, or a generation without a tokenizer.
 
-    Example:
+    Examples:
         >>> run = model.generate(model.inputs(samples), max_new_tokens=4)
         >>> [str(word) for word in vl.probes.answers(run).values]
         ['green', 'purple', 'triangle', 'triangle']
@@ -70,7 +70,7 @@ def accuracy(
 def answers(run: Generation) -> xr.DataArray:
     """What was generated, as text: (sample,).
 
-    Example:
+    Examples:
         >>> run = model.generate(model.inputs(samples), max_new_tokens=4)
         >>> [str(word) for word in vl.probes.answers(run).values]
         ['green', 'purple', 'triangle', 'triangle']
@@ -97,7 +97,7 @@ def answer_log_prob(run: Run | Generation, answer: int = 0) -> xr.DataArray:
         EmptySelectionError: inputs without an answer.
         InputError: a generation that was not given such an answer.
 
-    Example:
+    Examples:
         >>> inputs = model.inputs(samples, answers=[each.answer for each in samples])
         >>> found = vl.probes.answer_log_prob(model.run(inputs))
         >>> found.dims, bool((found < 0).all())

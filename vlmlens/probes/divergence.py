@@ -33,7 +33,7 @@ def output_divergence(edited: Run, clean: Run) -> xr.Dataset:
     Raises:
         InputError: runs of different batches, or of different vocabularies.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import PermuteVision
         >>> inputs = model.inputs(samples)
         >>> shuffled = model.run(inputs, [PermuteVision(seed=0)])

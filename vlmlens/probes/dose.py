@@ -56,7 +56,7 @@ def dose_response(
 
     Source: Page 1963, "Ordered hypotheses for multiple treatments".
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> values = xr.DataArray(
         ...     [[1.0, 0.8, 0.6], [0.9, 0.7, 0.5]],

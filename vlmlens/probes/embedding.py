@@ -32,7 +32,7 @@ def token_norms(run: Run) -> xr.DataArray:
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 3.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples[:1]), save=vl.probes.embedding.NEEDS)
         >>> found = vl.probes.token_norms(run)
         >>> dict(found.sizes), dict(found[found.role == "vision"].sizes)
@@ -67,7 +67,7 @@ def embedding_norms(model: HookedVLM, texts: Sequence[str] | None = None) -> xr.
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 3.
 
-    Example:
+    Examples:
         >>> found = vl.probes.embedding_norms(model, ["a red circle", "a blue star"])
         >>> dict(found.sizes), found.of.values.tolist()
         ({'token': 6}, [0, 0, 0, 1, 1, 1])
@@ -101,7 +101,7 @@ def quartiles(norms: xr.DataArray) -> xr.Dataset:
         ``n``, ``mean``, ``min``, ``q1``, ``median``, ``q3``, ``max`` over ``role``, in the norms'
         units.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples[:1]), save=vl.probes.embedding.NEEDS)
         >>> found = vl.probes.quartiles(vl.probes.token_norms(run))
         >>> found.n.sel(role="vision").item(), bool((found.q1 <= found["median"]).all())

@@ -40,7 +40,7 @@ def attention_entropy(
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.entropy.NEEDS)
         >>> found = vl.probes.attention_entropy(run)
         >>> dict(found.sizes), bool(((found >= 0) & (found <= 1)).all())

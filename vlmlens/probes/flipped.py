@@ -32,7 +32,7 @@ def answer_flips(
 
     Source: McNemar 1947.
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> correct = xr.DataArray(
         ...     [[1, 0], [1, 0], [0, 1], [1, 1]],

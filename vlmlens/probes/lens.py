@@ -78,7 +78,7 @@ def lens_needs(
         InputError: fewer than one word, or points that are no stream of the language model's
             blocks.
 
-    Example:
+    Examples:
         >>> need = vl.probes.lens_needs(model, best=3, rows="last")
         >>> need.points, need.rows
         ('blocks.*.hook_resid_post', 'last')
@@ -122,7 +122,7 @@ def logit_lens(run: Run, need: Save, tokenizer: Any = None) -> xr.Dataset:
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens"; on vision tokens Neo et al.
     2024, "Towards Interpreting Visual Information Processing in VLMs", arXiv:2410.07149.
 
-    Example:
+    Examples:
         >>> need = vl.probes.lens_needs(model, best=3, rows="last")
         >>> run = model.run(model.inputs([sample]), save=need)
         >>> found = vl.probes.logit_lens(run, need, model.processor.tokenizer)
@@ -171,7 +171,7 @@ def on_image(lens: xr.DataArray, run: Run, *, image: int = 0, tile: int = 0) -> 
         EmptySelectionError: a sample without that image.
         InputError: text, for samples whose grids differ: take them one by one.
 
-    Example:
+    Examples:
         >>> need = vl.probes.lens_needs(model, best=1)
         >>> run = model.run(model.inputs([sample]), save=need)
         >>> found = vl.probes.logit_lens(run, need, model.processor.tokenizer)

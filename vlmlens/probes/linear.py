@@ -67,7 +67,7 @@ def linear_probe(
     Source: Alain and Bengio 2016, "Understanding intermediate layers using linear classifier
     probes", arXiv:1610.01644; the control after Hewitt and Liang 2019, arXiv:1909.03368.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save="blocks.0.hook_resid_pre")
         >>> need = vl.Save("blocks.0.hook_resid_pre")
         >>> found = vl.probes.linear_probe(run, "row", need=need, folds=2)
@@ -141,7 +141,7 @@ def labels_in_boxes(layout: TokenLayout, boxes: Mapping[str, Box], *, image: int
     Raises:
         InputError: the original image's size is unknown.
 
-    Example:
+    Examples:
         >>> layout = model.inputs([sample]).layouts[0]
         >>> labels = vl.probes.labels_in_boxes(layout, {"left half": (0, 0, 112, 224)})
         >>> len(labels), labels.count("left half")

@@ -49,7 +49,7 @@ def hidden_norms(run: Run, *, roles: tuple[str, ...] = ROLES, tags: bool = False
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 4; ``tags=True`` is its
         released code's.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.norms.NEEDS)
         >>> found = vl.probes.hidden_norms(run)
         >>> dict(found.sizes)
@@ -100,7 +100,7 @@ def norm_ratio(norms: xr.DataArray, *, of: str = "vision", to: str = "user") -> 
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 4: the ratio of every image,
         then their mean.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.norms.NEEDS)
         >>> found = vl.probes.norm_ratio(vl.probes.hidden_norms(run))
         >>> found.ratio.dims, np.allclose(np.log10(found.ratio), found.log10_ratio)

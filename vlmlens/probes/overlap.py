@@ -45,7 +45,7 @@ def object_overlap(run: Run, boxes: Sequence[Sequence[Box]], *, image: int = 0) 
         The hit is the pointing game of Zhang et al. 2018, "Top-down Neural Attention by
         Excitation Backprop"; auroc as in Chen et al. 2025 (AdaptVis), arXiv:2503.01773.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs([sample]), save=vl.probes.overlap.NEEDS)
         >>> found = vl.probes.object_overlap(run, [[(0, 0, 112, 224)]])
         >>> found.area.item(), found.mass.dims  # the left half of the picture

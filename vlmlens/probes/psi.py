@@ -83,7 +83,7 @@ def position_sensitivity_index(
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349; intervals, permutations and the
         corrected form are ours.
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> correct = xr.DataArray(
         ...     [[1, 0, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]],

@@ -25,7 +25,7 @@ def answer_recited(run: Run) -> xr.DataArray:
     Raises:
         EmptySelectionError: inputs without an answer.
 
-    Example:
+    Examples:
         >>> inputs = model.inputs(samples, answers=[each.answer for each in samples])
         >>> vl.probes.answer_recited(model.run(inputs)).values.tolist()
         [1.0, 1.0, 1.0, 1.0]

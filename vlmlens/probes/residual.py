@@ -56,7 +56,7 @@ def residual_stream(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.Dataset:
         "The Unseen Bias", arXiv:2512.08374; Qi et al. 2025, arXiv:2503.17349, section 5 of its
         theory.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.residual.NEEDS)
         >>> found = vl.probes.residual_stream(run)
         >>> list(found)

@@ -92,7 +92,7 @@ def rope_sensitivity(
         divides by max(delta, 1e-12) and so is right for positive delta only. Bands, text, slopes
         and residuals are ours.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.rope.NEEDS)
         >>> found = vl.probes.rope_sensitivity(run, delta=(-1.0, 1.0))
         >>> dict(found.delta_alpha_v.sizes), bool((abs(found.identity_residual) < 1e-4).all())
@@ -138,7 +138,7 @@ def rope_sensitivity(
 def paper_query(model: HookedVLM, inputs: Inputs) -> Inputs:
     """The inputs with the paper's query at the end: one end-of-sequence token.
 
-    Example:
+    Examples:
         >>> inputs = model.inputs([sample])
         >>> len(vl.probes.paper_query(model, inputs).layouts[0]) - len(inputs.layouts[0])
         1

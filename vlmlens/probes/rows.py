@@ -41,7 +41,7 @@ def attention_rows(
         InputError: no such sample, or rows other than those that were saved.
         UnknownPointError: the run saved no patterns.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.rows.NEEDS)
         >>> found = vl.probes.attention_rows(run, sample=0)
         >>> found.attention.dims, np.allclose(found.attention.sum("key"), 1, atol=1e-3)

@@ -19,7 +19,7 @@ def share_seen(run: Run | Generation) -> xr.DataArray:
         (sample,), a fraction of the originals' pixels, over all of a sample's pictures: 1 is
         everything. NaN without pictures, or where their sizes are unknown.
 
-    Example:
+    Examples:
         >>> vl.probes.share_seen(model.run(model.inputs(samples))).values.tolist()
         [1.0, 1.0, 1.0, 1.0]
     """

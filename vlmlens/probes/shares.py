@@ -35,7 +35,7 @@ def attention_shares(run: Run | Generation, *, steps: str = "mean") -> xr.DataAr
     Raises:
         InputError: an unknown ``steps``.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.shares.NEEDS)
         >>> found = vl.probes.attention_shares(run)
         >>> dict(found.sizes), np.allclose(found.sum("role"), 1)
@@ -84,7 +84,7 @@ def paper_shares(run: Run | Generation) -> xr.Dataset:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, table of 20 COCO images, and its
         released code.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.shares.NEEDS)
         >>> found = vl.probes.paper_shares(run).share
         >>> found.part.values.tolist(), np.allclose(found.sum("part"), 1)

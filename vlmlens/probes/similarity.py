@@ -44,7 +44,7 @@ def similarity_map(
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 1.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs([sample]), save=vl.probes.similarity.NEEDS)
         >>> found = vl.probes.similarity_map(run, to=(3, 4))
         >>> dict(found.sizes), round(found.sel(row=3, column=4).item(), 4)

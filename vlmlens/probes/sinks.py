@@ -49,7 +49,7 @@ def sink_tokens(run: Run, *, threshold: float = THRESHOLD) -> xr.Dataset:
         Kang et al. 2025, "See What You Are Told: Visual Attention Sink in Large Multimodal
         Models", arXiv:2503.03321.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.sinks.NEEDS)
         >>> found = vl.probes.sink_tokens(run, threshold=6.0)
         >>> found.peak.dims, found.sink.dims

@@ -34,7 +34,7 @@ def compare(found: Evaluation, path: Path, asked: Iterable[Questions] = ()) -> P
     Returns:
         The path.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from vlmlens.evaluation import evaluate
         >>> from vlmlens.report import compare

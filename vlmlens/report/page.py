@@ -46,7 +46,7 @@ def build(results: xr.Dataset, psi: xr.Dataset | None, path: Path) -> Path:
     Raises:
         InputError: the path is a folder.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> run = model.run(model.inputs(samples), save=vl.probes.cmb.NEEDS)
         >>> results = vl.probes.cross_modality_balance(run).to_dataset()

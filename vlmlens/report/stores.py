@@ -23,7 +23,7 @@ def from_store(store: str | Path, path: str | Path | None = None) -> Path:
     Raises:
         DataError: there is nothing to report, or it does not open.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.cmb.NEEDS)
         >>> vl.probes.cross_modality_balance(run).to_netcdf("results.nc")
         >>> vl.report.from_store("results.nc").name

@@ -53,7 +53,7 @@ class Store:
     Args:
         folder: where; made by ``open``.
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> from pathlib import Path
         >>> from vlmlens.store import Condition

@@ -26,7 +26,7 @@ class Condition:
         edits: in order of application.
         control: of ``experiments.CONTROLS``; empty for the sample's own picture.
 
-    Example:
+    Examples:
         >>> from vlmlens.study import CONDITIONS
         >>> CONDITIONS["text only"].asked(samples)[0].images
         ()

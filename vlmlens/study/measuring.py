@@ -34,7 +34,7 @@ TABLES = ("answers", "inside", "tokens", "places")
 def study_samples(each: int = EACH) -> list[Sample]:
     """Questions about test layouts, ``each`` of every category, drawn as small as they are seen.
 
-    Example:
+    Examples:
         >>> from vlmlens.study import study_samples
         >>> found = study_samples(each=1)
         >>> len(found), len({each.category for each in found}), found[0].images[0]().size
@@ -57,7 +57,7 @@ def measured(model: HookedVLM, samples: Sequence[Sample], folder: Path) -> dict[
         * ``tokens``: quartiles of the norms of vision tokens, text tokens and the whole table
         * ``places``: how well row and column can be read off vision tokens, by layer
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from vlmlens.study import measured, study_samples
         >>> tables = measured(model, study_samples(each=1)[:2], Path("results"))

@@ -25,7 +25,7 @@ def pooled(answers: xr.Dataset, models: Sequence[str], name: str = "correct") ->
     The coordinate ``item`` says which question a sample is: resampled by it, a question comes or
     goes with the answers of all models, so that seeds do not pass for more questions.
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> from vlmlens.study import CONDITIONS, pooled
         >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
@@ -50,7 +50,7 @@ def pooled(answers: xr.Dataset, models: Sequence[str], name: str = "correct") ->
 def psi_table(answers: xr.Dataset, arms: Mapping[str, Sequence[str]]) -> xr.Dataset:
     """``position_sensitivity_index`` of every arm, over (arm, category).
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> from vlmlens.study import CONDITIONS, psi_table
         >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
@@ -74,7 +74,7 @@ def psi_table(answers: xr.Dataset, arms: Mapping[str, Sequence[str]]) -> xr.Data
 def by_kind(answers: xr.Dataset) -> xr.Dataset:
     """The answers with three kinds of question for categories: more questions in each.
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> from vlmlens.study import CONDITIONS, by_kind
         >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
@@ -93,7 +93,7 @@ def by_kind(answers: xr.Dataset) -> xr.Dataset:
 def each_run(answers: xr.Dataset) -> xr.Dataset:
     """``accuracy`` and ``psi`` of every model, over (model, category), without intervals.
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> from vlmlens.study import CONDITIONS, each_run
         >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
@@ -119,7 +119,7 @@ def condition_table(
 ) -> xr.Dataset:
     """``control_table`` of every arm: what each condition leaves, over (arm, control, category).
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> from vlmlens.study import CONDITIONS, condition_table
         >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
@@ -148,7 +148,7 @@ def difference_table(
     Paired by question: for each, the share of ``one`` that is right minus the share of ``other``;
     ``mean``, ``low`` and ``high`` over questions.
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> from vlmlens.study import CONDITIONS, difference_table
         >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
@@ -172,7 +172,7 @@ def dose_table(
 ) -> xr.Dataset:
     """``dose_response`` of accuracy to the share of tokens shuffled, over (arm, dose).
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> from vlmlens.study import CONDITIONS, dose_table
         >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2

@@ -22,7 +22,7 @@ PIECE = 2**24
 def bundled() -> dict[str, Path]:
     """The folders of the models that come with the package, by name.
 
-    Example:
+    Examples:
         >>> "shapes-base" in vl.zoo.bundled()
         True
     """
@@ -45,7 +45,7 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
         UnsupportedModelError: a model that transformers does not open as image-text-to-text.
         InputError: a dtype that does not exist.
 
-    Example:
+    Examples:
         >>> hf_model, processor = vl.zoo.load("shapes-base")
         >>> type(hf_model).__name__, type(processor).__name__
         ('LlavaForConditionalGeneration', 'LlavaProcessor')
@@ -104,7 +104,7 @@ def revision(model: str, opened: Any) -> str:
 
     Every file counts that can be part of how it is opened, by its name and all of its contents.
 
-    Example:
+    Examples:
         >>> len(vl.zoo.revision("shapes-base", model.hf_model))
         16
     """

@@ -34,7 +34,7 @@ BENCHMARKS: dict[str, Benchmark] = {
 def recognised(folder: Path) -> Benchmark | None:
     """The set that a folder holds as it is published, if its files tell.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from vlmlens.datasets.benchmarks import recognised
         >>> recognised(Path()) is None
@@ -53,7 +53,7 @@ def asked_for(data: str) -> tuple[Benchmark, str, Path] | None:
     ``pope``, ``pope:random`` or ``pope:random@FOLDER``. Without a folder, the files are in one of
     the set's name, below the folder that the environment variable VLMLENS_DATA names, or ``data``.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.benchmarks import asked_for
         >>> benchmark, split, folder = asked_for("pope:random@files/pope")
         >>> benchmark.name, split, folder.name

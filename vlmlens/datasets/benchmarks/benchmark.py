@@ -25,7 +25,7 @@ class Prompt:
         says: other words for answers, such as yes for true.
         free: the text, for a question of the same set that has no options.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.benchmarks import Prompt
         >>> letters = Prompt("{question} {options}", between=" ", answer="{letter}")
         >>> question = vl.Sample("Where is it?", answer="right", choices=("left", "right"))
@@ -111,7 +111,7 @@ class Benchmark:
         submission: the file that its server takes; None where there is none.
         licence: of the files, as far as it is stated.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.benchmarks import BENCHMARKS
         >>> pope = BENCHMARKS["pope"]
         >>> pope.splits, pope.grader

@@ -25,7 +25,7 @@ def as_mapping(columns: Mapping[str, str] | str | None) -> dict[str, str]:
     Raises:
         DataError: no such text, something that no question has, or one of them twice.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.reading import as_mapping
         >>> as_mapping("question=text,answer=label")
         {'question': 'text', 'answer': 'label'}
@@ -55,7 +55,7 @@ class Columns:
         letters: columns A, B and so on, which hold options.
         unread: columns that nobody reads.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from vlmlens.datasets.reading import Columns, rows
         >>> row = '{"image": "a.png", "prompt": "What is this?", "label": "a cat", "by": "me"}'

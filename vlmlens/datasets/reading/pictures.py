@@ -26,7 +26,7 @@ class InParquet:
         state: of the file, when its table was read: other questions may lie in it by now.
         name: what the file calls the picture.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.reading import rows
         >>> vl.datasets.write_parquet(samples, "shapes.parquet")
         >>> picture = next(rows("shapes.parquet"))["image_filename"]
@@ -63,7 +63,7 @@ class Base64:
         text: the file's bytes, in base64.
         name: what messages call it.
 
-    Example:
+    Examples:
         >>> import base64, io
         >>> from vlmlens.datasets.reading import Base64
         >>> buffer = io.BytesIO()
@@ -105,7 +105,7 @@ def lookup(name: str, folder: Path, below: Iterable[str], origin: str, where: st
     Raises:
         DataError: it is in none of them.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from vlmlens.datasets.reading import lookup
         >>> Path("val2014").mkdir()

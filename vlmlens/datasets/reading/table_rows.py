@@ -34,7 +34,7 @@ def _no_look(names: Sequence[str], where: str, noun: str) -> None:
 class Row:
     """One row: its cells by column, the words that say where it is, and columns that it lacks.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.reading import Row
         >>> row = Row("mine.csv, row 1", {"question": "What is this?", "id": 7})
         >>> row["question"], row.text("id"), row.get("answer")
@@ -92,7 +92,7 @@ def only(path: str | Path) -> Row:
     Raises:
         DataError: it holds none.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from vlmlens.datasets.reading import only
         >>> _ = Path("info.json").write_text('{"version": 2, "name": "mine"}')
@@ -122,7 +122,7 @@ def rows(path: str | Path, look: Look = _no_look) -> Iterator[Row]:
     Raises:
         DataError: no such file, no format that is read, or a row that is none.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from vlmlens.datasets.reading import rows
         >>> _ = Path("mine.json").write_text('[{"image": "a.png"}, {"image": "b.png"}]')

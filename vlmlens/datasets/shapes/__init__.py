@@ -82,7 +82,7 @@ _NAMING = ("edge", "neighbour", "color_of", "shape_of")
 class Drawn:
     """The picture of a scene, drawn when somebody asks for it.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.shapes import Drawn, entries
         >>> entry = next(entries(1))
         >>> Drawn(entry.scene, size=56)().size
@@ -109,7 +109,7 @@ class Entry:
         scene: what there is, with each shape's box.
         question: what is asked, in which form, and the right answer.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.shapes import entries
         >>> entry = next(entries(1))
         >>> entry.id, entry.question.text
@@ -156,7 +156,7 @@ def shapes_2d(
         UnknownNameError: a split or category that is not there.
         DataError: no samples, no or repeated categories, a negative seed or a size below 1.
 
-    Example:
+    Examples:
         >>> found = vl.datasets.shapes_2d(12, categories=("color_abs", "color_rel"))
         >>> found[0].question, found[0].choices[:3], found[0].answer
         ('What color is at the top?', ('red', 'green', 'blue'), 'green')
@@ -178,7 +178,7 @@ def entries(
 ) -> Iterator[Entry]:
     """What ``shapes_2d`` makes its samples from: the scenes with their questions and forms.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.shapes import entries
         >>> [entry.question.category for entry in entries(3)]
         ['color_abs', 'color_rel', 'shape_abs']
@@ -201,7 +201,7 @@ def entries(
 def seeded(seed: int, split: str, label: str) -> np.random.Generator:
     """Randomness of its own for each seed, split and label, so that none depends on the others.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.shapes import seeded
         >>> test, again, train = (
         ...     seeded(0, split, "count").integers(1000) for split in ("test", "test", "train")

@@ -29,7 +29,7 @@ class Pair:
         kind: the edit, one of ``EDITS``.
         changed: which of the scene's shapes the edit changed.
 
-    Example:
+    Examples:
         >>> pair = vl.datasets.counterfactual_pairs(1, kind="mirror")[0]
         >>> pair.clean.question == pair.corrupted.question
         True
@@ -86,7 +86,7 @@ def counterfactual_pairs(
         UnknownNameError: a kind, or a split, that is not there.
         DataError: no pairs, a negative seed, or a category that the edit cannot change.
 
-    Example:
+    Examples:
         >>> pairs = vl.datasets.counterfactual_pairs(4, kind="swap")
         >>> [pair.clean.answer != pair.corrupted.answer for pair in pairs]
         [True, True, True, True]

@@ -55,7 +55,7 @@ def read_parquet(path: str | Path, *, samples: int | None = None, seed: int = 0)
         DataError: the file is missing, no parquet, lacks columns or holds no questions.
         ImageError: a row has no image, or names a file that is not there.
 
-    Example:
+    Examples:
         >>> vl.datasets.write_parquet(samples, "shapes.parquet")
         >>> found = vl.datasets.read_parquet("shapes.parquet")
         >>> [each.answer for each in found] == [each.answer for each in samples]
@@ -127,7 +127,7 @@ def write_parquet(samples: Iterable[Sample | Entry], path: str | Path) -> None:
     Raises:
         DataError: no samples, one with no image or several, or a folder that is not there.
 
-    Example:
+    Examples:
         >>> vl.datasets.write_parquet(samples, "shapes.parquet")
         >>> len(vl.datasets.read_parquet("shapes.parquet"))
         4

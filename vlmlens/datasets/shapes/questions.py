@@ -40,7 +40,7 @@ class Question:
         category: one of ``CATEGORIES`` or ``CONTROLS``.
         form: how it is asked (``edge``, ``quadrant``, ``neighbour``, ``side``, ``yes_no``, ...).
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.shapes import entries
         >>> question = next(entries(1)).question
         >>> question.category, question.form, question.answer in question.choices
@@ -83,7 +83,7 @@ KINDS = {
 def ask(scene: Scene, category: str) -> Iterator[Question]:
     """Every unambiguous question of one category, in a fixed order.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.shapes import Scene, Shape, ask
         >>> left, right = (0.2, 0.5, 0.1), (0.8, 0.5, 0.1)
         >>> scene = Scene((Shape("circle", "red", *left), Shape("star", "blue", *right)))
@@ -112,7 +112,7 @@ def ask(scene: Scene, category: str) -> Iterator[Question]:
 def caption(scene: Scene) -> str:
     """All shapes from left to right: ``"a red circle, a blue star"``.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.shapes import Scene, Shape, caption
         >>> left, right = (0.2, 0.5, 0.1), (0.8, 0.5, 0.1)
         >>> scene = Scene((Shape("circle", "red", *left), Shape("star", "blue", *right)))

@@ -32,7 +32,7 @@ OVERSAMPLING = 3
 class Shape:
     """One plain coloured shape: its kind, colour, centre and radius.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.shapes import Shape
         >>> circle = Shape("circle", "red", x=0.5, y=0.25, radius=0.125)
         >>> circle.name, circle.box
@@ -65,7 +65,7 @@ class Shape:
 class Scene:
     """Shapes on a plain ground, none of them touching another or the edge.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.shapes import Scene, Shape
         >>> left, right = (0.2, 0.5, 0.1), (0.8, 0.5, 0.1)
         >>> scene = Scene((Shape("circle", "red", *left), Shape("star", "blue", *right)))
@@ -131,7 +131,7 @@ def random_scene(rng: np.random.Generator, count: int | None = None) -> Scene:
         rng: the source of randomness.
         count: how many shapes; by default 2 to 6, equally likely.
 
-    Example:
+    Examples:
         >>> from vlmlens.datasets.shapes import random_scene
         >>> scene = random_scene(np.random.default_rng(0), count=3)
         >>> len({shape.name for shape in scene.shapes})

@@ -68,7 +68,7 @@ class AsTransformerLens(Contexts):
             UnknownKeywordError: any other keyword: nobody would read it.
             InputError: what is no inputs, or ``return_type="loss"``.
 
-        Example:
+        Examples:
             >>> inputs = model.inputs(sample)
             >>> model(inputs).shape, model(inputs, stop_at_layer=2).shape
             (torch.Size([1, 78, 418]), torch.Size([1, 78, 128]))
@@ -112,7 +112,7 @@ class AsTransformerLens(Contexts):
             UnknownKeywordError: any other keyword.
             UnreachedPointError: hooks of points that this pass never reached.
 
-        Example:
+        Examples:
             >>> inputs = model.inputs(sample)
             >>> silent = ("blocks.0.hook_attn_out", lambda x, hook: torch.zeros_like(x))
             >>> logits = model.run_with_hooks(inputs, fwd_hooks=[silent])
@@ -184,7 +184,7 @@ class AsTransformerLens(Contexts):
             UnknownKeywordError: any other keyword.
             UnknownPointError: a filter that names no point.
 
-        Example:
+        Examples:
             >>> inputs = model.inputs(sample)
             >>> logits, cache = model.run_with_cache(inputs, "blocks.*.hook_resid_post")
             >>> len(cache), cache["resid_post", 0].shape

@@ -23,7 +23,7 @@ class Contexts(Wrapped):
     def noted(self, undo: Callable[[], object]) -> AbstractContextManager[None]:
         """What is put on the model while this lasts; ``undo`` takes it off, whatever happens.
 
-        Example:
+        Examples:
             >>> with model.noted(lambda: print("taken off")):
             ...     print("on")
             on
@@ -40,7 +40,7 @@ class Contexts(Wrapped):
     def opened_level(self) -> Iterator[Level]:
         """A context level, whose hooks act in this thread, until it ends.
 
-        Example:
+        Examples:
             >>> with model.opened_level() as level:
             ...     model.hook_dict["hook_embed"].add_hook(lambda x, hook: None, level=level)
             ...     print(model.hook_dict["hook_embed"].watched)
@@ -92,7 +92,7 @@ class Contexts(Wrapped):
             UnknownPointError: a name that is no point's, or a condition that names none.
             ClosedModelError: the model was closed.
 
-        Example:
+        Examples:
             >>> def double(x, hook):
             ...     return 2 * x
             >>> inputs, point = model.inputs(sample), "blocks.0.hook_mlp_out"
@@ -142,7 +142,7 @@ class Contexts(Wrapped):
     ) -> None:
         """Take hooks off, as in TransformerLens.
 
-        Example:
+        Examples:
             >>> model.add_hook("hook_embed", lambda x, hook: None)
             >>> model.reset_hooks()
             >>> model.hook_dict["hook_embed"].watched
@@ -154,7 +154,7 @@ class Contexts(Wrapped):
     def add_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> dict:
         """As in TransformerLens; a filter that names nothing raises.
 
-        Example:
+        Examples:
             >>> kept = model.add_caching_hooks("blocks.0.hook_mlp_out")
             >>> logits = model(model.inputs(sample))
             >>> model.reset_hooks()
@@ -169,7 +169,7 @@ class Contexts(Wrapped):
     def get_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As in TransformerLens; a filter that names nothing raises.
 
-        Example:
+        Examples:
             >>> kept, forward, backward = model.get_caching_hooks("blocks.0.hook_mlp_out")
             >>> with model.hooks(forward, backward):
             ...     logits = model(model.inputs(sample))
@@ -190,7 +190,7 @@ class Contexts(Wrapped):
     ) -> None:
         """Add a hook as TransformerLens does; a name or a condition that names nothing raises.
 
-        Example:
+        Examples:
             >>> seen = []
             >>> model.add_hook("hook_embed", lambda x, hook: seen.append(tuple(x.shape)))
             >>> logits = model(model.inputs(sample))

@@ -54,7 +54,7 @@ class Preparing(AsTransformerLens):
                 processor refuses a picture; the message names the sample.
             ImageError: an image that cannot be read.
 
-        Example:
+        Examples:
             >>> from PIL import Image
             >>> model.inputs(samples).tensors["input_ids"].shape  # batch pos
             torch.Size([4, 80])
@@ -113,7 +113,7 @@ class Preparing(AsTransformerLens):
         Raises:
             InputError: tensors or roles that do not fit together.
 
-        Example:
+        Examples:
             >>> ids = torch.arange(100, 110)[None]
             >>> inputs = model.inputs_from(ids, roles={"system": (0, 4), "user": (4, 10)})
             >>> inputs.layouts[0], model.run(inputs).logits.shape
@@ -148,7 +148,7 @@ class Preparing(AsTransformerLens):
         Raises:
             ClosedModelError: the model was closed.
 
-        Example:
+        Examples:
             >>> from vlmlens.interventions import Scale
             >>> with model.reuse() as shared:
             ...     clean = model.run(model.inputs(sample))

@@ -58,7 +58,7 @@ class Running(Preparing):
             EmptySelectionError: a selection that is empty.
             ClosedModelError: the model was closed.
 
-        Example:
+        Examples:
             >>> from vlmlens.interventions import KnockOut
             >>> inputs = model.inputs(samples)
             >>> cut = KnockOut(where=vl.Where(layers=(0, 1), queries="user", keys="vision"))
@@ -100,7 +100,7 @@ class Running(Preparing):
         Raises:
             InputError: several samples, padding, or hooks that are still on.
 
-        Example:
+        Examples:
             >>> first = model.prefill(model.inputs(sample))
             >>> other = vl.Sample("What color is at the bottom?", sample.images)
             >>> model.prefill(model.inputs(other), after=first).shared  # positions
@@ -140,7 +140,7 @@ class Running(Preparing):
                 places, and elsewhere they are a mistake.
             progress: called with the number of cells that were just done.
 
-        Example:
+        Examples:
             >>> from vlmlens.interventions import ZeroAblate
             >>> inputs = model.inputs(sample)
             >>> cells = [[ZeroAblate(f"blocks.{layer}.hook_mlp_out")] for layer in range(4)]
@@ -161,7 +161,7 @@ class Running(Preparing):
     ) -> Run:
         """What a pass came to, with what reads it needs to know of this model.
 
-        Example:
+        Examples:
             >>> run = model.run(model.inputs(sample), save="hook_embed")
             >>> model.ran("sdpa", run.inputs, run.logits, run.saved).attention
             'sdpa'

@@ -84,7 +84,7 @@ class Wrapped(AsModule):
     def depth(self, part: str = "blocks") -> int:
         """How many blocks a stack offers: ``"blocks"`` or ``"vision.blocks"``.
 
-        Example:
+        Examples:
             >>> model.depth(), model.depth("vision.blocks")
             (4, 4)
         """
@@ -96,7 +96,7 @@ class Wrapped(AsModule):
         Raises:
             UnknownPointError: nothing matches; says why where the point exists in principle.
 
-        Example:
+        Examples:
             >>> model.matching("blocks.*.hook_mlp_out")[:2]
             ['blocks.0.hook_mlp_out', 'blocks.1.hook_mlp_out']
             >>> model.matching("blocks.0.attn.hook_patern")
@@ -178,7 +178,7 @@ class Wrapped(AsModule):
     def close(self) -> None:
         """Take off every hook and leave the model as it was found.
 
-        Example:
+        Examples:
             >>> with vl.HookedVLM.from_pretrained("shapes-base") as other:
             ...     hf_model = other.hf_model
             >>> other.run(model.inputs(sample))
@@ -220,7 +220,7 @@ class Wrapped(AsModule):
         Raises:
             ClosedModelError: it was.
 
-        Example:
+        Examples:
             >>> model.check_open()
         """
         if self._closed:

@@ -26,7 +26,7 @@ class Run:
         scaling: what attention multiplies its scores with; None for 1 / sqrt(d_head).
         softcap: what attention caps its scores at, softly; None where it does not.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save="blocks.0.hook_mlp_out")
         >>> run.logits.shape, list(run.saved)  # batch pos vocab
         (torch.Size([4, 80, 418]), ['blocks.0.hook_mlp_out'])
@@ -80,7 +80,7 @@ class Generation:
         steps: one pass a token. Step 0 is the prompt; every later one feeds a single token.
         scores: of the answers that were given.
 
-    Example:
+    Examples:
         >>> said = model.generate(model.inputs(samples[:2]), max_new_tokens=3)
         >>> said.texts, len(said.steps)  # a color and the end token
         (('green', 'purple'), 2)

@@ -24,7 +24,7 @@ class Norm:
         eps: what is added to the mean square.
         centred: whether the mean is taken off.
 
-    Example:
+    Examples:
         >>> from vlmlens.model import Norm
         >>> module = model.hf_model.model.language_model.norm
         >>> x = torch.arange(128.0)

@@ -39,7 +39,7 @@ class ResidualStream:
         vlm: the model that ran.
         saved: what the run saved: ``RESIDUAL``, or as much of it as is asked for.
 
-    Example:
+    Examples:
         >>> from vlmlens.model import ResidualStream
         >>> from vlmlens.model.reading.residual import RESIDUAL
         >>> run = model.run(model.inputs(sample), save=[*RESIDUAL, "hook_logits"])

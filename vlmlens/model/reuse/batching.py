@@ -22,7 +22,7 @@ def in_batches(
     Raises:
         MemoryError: as torch raises it, where a single item does not fit.
 
-    Example:
+    Examples:
         >>> from vlmlens.model import in_batches
         >>> list(in_batches(sum, [1, 2, 3, 4, 5], size=2))
         [3, 7, 5]

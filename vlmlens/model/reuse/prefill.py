@@ -41,7 +41,7 @@ class Prefill:
         saved: the activations that were asked for, of every position.
         model: which model in memory was run, as ``HookedVLM.instance``.
 
-    Example:
+    Examples:
         >>> prefill = model.prefill(model.inputs(sample))
         >>> len(prefill.stream), prefill.stream[0].shape, prefill.logits.shape
         (5, torch.Size([1, 78, 128]), torch.Size([1, 418]))

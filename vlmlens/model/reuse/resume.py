@@ -53,7 +53,7 @@ class Resumed:
         cones: what of every cell was computed again; None where its whole pass was run.
         whole: why, for the cells whose whole pass was run, by their number.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import Scale
         >>> cells = [[Scale(f"blocks.{layer}.hook_mlp_out", by=0.5)] for layer in range(4)]
         >>> found = model.resume(model.prefill(model.inputs(sample)), cells)

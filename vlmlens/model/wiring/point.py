@@ -49,7 +49,7 @@ class WiredPoint(HookPoint):
         sizes: how long its head axes are.
         fired: how often a pass reached it since it was last set to 0.
 
-    Example:
+    Examples:
         >>> model.hook_dict["blocks.0.attn.hook_pattern"]
         blocks.0.attn.hook_pattern (batch head query key): attention weights, after the softmax
         >>> def look(x, hook):

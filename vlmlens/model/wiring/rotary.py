@@ -37,7 +37,7 @@ class Rope:
         planes: how many planes each layer rotates, where heads differ in width; the steps of the
             others are 0.
 
-    Example:
+    Examples:
         >>> rope = model.rope
         >>> rope.step.shape, rope.axes, rope.pairing  # layer axis plane
         (torch.Size([4, 1, 16]), ('position',), 'half')
@@ -157,7 +157,7 @@ def rotate(
 ) -> Float[Tensor, "*lead d_head"]:
     """X rotated by angles: ``x cos + other(x) sin``; in a plane (a, b), other is (-b, a).
 
-    Example:
+    Examples:
         >>> from vlmlens.model import rotate
         >>> cos, sin = torch.tensor([0.0, 0.0]), torch.tensor([1.0, 1.0])  # 90 degrees
         >>> rotate(torch.tensor([1.0, 2.0]), cos, sin)
@@ -180,7 +180,7 @@ def unrotate(
 ) -> Float[Tensor, "*lead d_head"]:
     """The inverse of ``rotate``; undoes the scale that some RoPE variants have, too.
 
-    Example:
+    Examples:
         >>> from vlmlens.model import rotate, unrotate
         >>> x, angles = torch.arange(4.0), torch.tensor([0.1, 0.2, 0.1, 0.2])
         >>> back = unrotate(rotate(x, angles.cos(), angles.sin()), angles.cos(), angles.sin())

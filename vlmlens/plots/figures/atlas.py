@@ -29,7 +29,7 @@ def atlas(values: xr.DataArray, *, scale: str = "head", title: str | None = None
     Raises:
         InputError: another dimension, or a scale that is not there.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs([sample]), save=vl.probes.attention_maps.NEEDS)
         >>> maps = vl.probes.image_attention(run).isel(sample=0)
         >>> type(vl.plots.atlas(maps)).__name__

@@ -30,7 +30,7 @@ def depth(
         InputError: neither or both of ``layer`` and ``depth``, or a dimension too many,
             or a value that a logarithmic axis has no place for.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.norms.NEEDS)
         >>> fig = vl.plots.depth(vl.probes.hidden_norms(run), by="role", log=True)
         >>> sorted({trace.name for trace in fig.data if "interval" not in trace.name})

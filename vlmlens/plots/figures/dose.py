@@ -33,7 +33,7 @@ def dose(
     Raises:
         InputError: a dimension is missing or too many, or doses that are no numbers.
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> values = xr.DataArray(
         ...     [[1.0, 0.8, 0.6], [0.9, 0.7, 0.5]],

@@ -43,7 +43,7 @@ def heads(
     Raises:
         InputError: a dimension is missing, or there is one more than the map has room for.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.cmb.NEEDS)
         >>> fig = vl.plots.heads(vl.probes.cross_modality_balance(run))
         >>> fig.layout.xaxis.title.text, fig.layout.yaxis.title.text

@@ -29,7 +29,7 @@ def lens(image: Picture, table: xr.Dataset, *, title: str | None = None) -> go.F
     Raises:
         InputError: a variable or dimension that is missing.
 
-    Example:
+    Examples:
         >>> need = vl.probes.lens_needs(model, best=1)
         >>> run = model.run(model.inputs([sample]), save=need)
         >>> found = vl.probes.logit_lens(run, need, model.processor.tokenizer).isel(rank=0)

@@ -27,7 +27,7 @@ def norms(hidden_norm: xr.DataArray, *, title: str | None = None) -> go.Figure:
     Raises:
         InputError: a dimension is missing, or the role vision or user is.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.norms.NEEDS)
         >>> fig = vl.plots.norms(vl.probes.hidden_norms(run))
         >>> fig.layout.yaxis.type, fig.layout.yaxis2.type

@@ -36,7 +36,7 @@ def overlay(
             where on this one they lie.
         ImageError: the picture cannot be read.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs([sample]), save=vl.probes.attention_maps.NEEDS)
         >>> found = vl.probes.image_attention(run).isel(sample=0, layer=3, head=0)
         >>> fig = vl.plots.overlay(sample.images[0], found)

@@ -40,7 +40,7 @@ def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
     Raises:
         InputError: a variable or the dimension is missing.
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> correct = xr.DataArray(
         ...     [[1, 0], [1, 1], [1, 0], [1, 1]],

@@ -34,7 +34,7 @@ def rope(table: xr.Dataset, *, by: str | None = None, title: str | None = None) 
     Raises:
         InputError: a variable or dimension is missing, or there is one too many.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.rope.NEEDS)
         >>> fig = vl.plots.rope(vl.probes.rope_sensitivity(run))
         >>> [note.text for note in fig.layout.annotations]

@@ -23,7 +23,7 @@ def shares(
     Raises:
         InputError: no part or role, a dimension too many, or shares that do not sum to 1.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.shares.NEEDS)
         >>> fig = vl.plots.shares(vl.probes.paper_shares(run).share)
         >>> [trace.name for trace in fig.data]

@@ -31,7 +31,7 @@ def similarity(
     Raises:
         InputError: values that are no cosines, or a chosen token outside the grid.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs([sample]), save=vl.probes.similarity.NEEDS)
         >>> found = vl.probes.similarity_map(run, to=(3, 4)).isel(sample=0)
         >>> fig = vl.plots.similarity(sample.images[0], found, of=(3, 4))

@@ -43,7 +43,7 @@ def sweep(
     Raises:
         InputError: a dimension or coordinate is missing, or one is too many.
 
-    Example:
+    Examples:
         >>> pair = vl.datasets.counterfactual_pairs(1, kind="swap")[0]
         >>> clean = model.inputs([pair.clean], answers=[pair.clean.answer])
         >>> corrupted = model.inputs([pair.corrupted], answers=[pair.clean.answer])

@@ -31,7 +31,7 @@ def violins(
         InputError: nothing of that name groups the values, or values that a logarithmic axis has
             no place for.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.embedding.NEEDS)
         >>> fig = vl.plots.violins(vl.probes.token_norms(run))
         >>> [trace.name for trace in fig.data if trace.name]

@@ -34,7 +34,7 @@ class Selection:
         position: the word or patch that is locked, or None.
         area: the positions of the patches that are chosen.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs([sample]), save=vl.probes.rows.NEEDS)
         >>> vl.plots.explorer(vl.probes.attention_rows(run)).selection
         Selection(run='attention', layer=None, head=None, position=77, area=())
@@ -66,7 +66,7 @@ def explorer(runs: xr.Dataset | Mapping[str, xr.Dataset], *, title: str = "") ->
     Raises:
         InputError: something is missing, or two runs cannot be laid on one another.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs([sample]), save=vl.probes.rows.NEEDS)
         >>> view = vl.plots.explorer(vl.probes.attention_rows(run), title="sample 0")
         >>> view.save("page.html").name
@@ -79,7 +79,7 @@ def explorer(runs: xr.Dataset | Mapping[str, xr.Dataset], *, title: str = "") ->
 class Explorer:
     """Attention rows to point at: shown in a notebook, moved by ``select``, written by ``save``.
 
-    Example:
+    Examples:
         >>> run = model.run(model.inputs([sample]), save=vl.probes.rows.NEEDS)
         >>> view = vl.plots.explorer(vl.probes.attention_rows(run))
         >>> view.save("page.html").name

@@ -56,7 +56,7 @@ def cluster_test(
 
     Source: Maris and Oostenveld 2007, "Nonparametric statistical testing of EEG- and MEG-data".
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> from vlmlens.probes.statistics import cluster_test
         >>> values = np.random.default_rng(0).normal(size=(20, 6, 6))

@@ -18,7 +18,7 @@ def cohens_d(a: Float[np.ndarray, " sample"], b: Float[np.ndarray, " sample"]) -
 
     NaN where the difference does not vary, or for fewer than two samples.
 
-    Example:
+    Examples:
         >>> from vlmlens.probes.statistics import cohens_d
         >>> cohens_d(np.array([3.0, 5.0, 4.0]), np.array([1.0, 2.0, 3.0]))
         2.0
@@ -37,7 +37,7 @@ def rank_biserial(a: Float[np.ndarray, " sample"], b: Float[np.ndarray, " sample
 
     Source: Kerby 2014, "The simple difference formula".
 
-    Example:
+    Examples:
         >>> from vlmlens.probes.statistics import rank_biserial
         >>> round(rank_biserial(np.array([3.0, 5.0, 4.0]), np.array([1.0, 2.0, 5.0])), 2)
         0.67
@@ -55,7 +55,7 @@ def flip_odds(lost: int, gained: int) -> float:
 
     Infinite where none was gained, NaN where none flipped.
 
-    Example:
+    Examples:
         >>> from vlmlens.probes.statistics import flip_odds
         >>> flip_odds(lost=6, gained=2)
         3.0
@@ -85,7 +85,7 @@ def samples_for_effect(
     Raises:
         InputError: no effect, or a power, alpha or design effect that cannot be.
 
-    Example:
+    Examples:
         >>> from vlmlens.probes.statistics import samples_for_effect
         >>> samples_for_effect(0.5)
         34
@@ -135,7 +135,7 @@ def samples_for_flips(
     Source: Duffy 1984, "Asymptotic and exact power for the McNemar test and its analogue with R
     controls per case"; the search starts at Connor 1987.
 
-    Example:
+    Examples:
         >>> from vlmlens.probes.statistics import samples_for_flips
         >>> samples_for_flips(lost=0.2, gained=0.05)
         92
@@ -185,7 +185,7 @@ def design_effect(questions: float | int, correlation: float | int) -> float:
 
     Source: Kish 1965, "Survey Sampling".
 
-    Example:
+    Examples:
         >>> from vlmlens.probes.statistics import design_effect
         >>> design_effect(questions=5, correlation=0.25)
         2.0
@@ -210,7 +210,7 @@ def samples_for_width(half_width: float, *, p: float = 0.5, design_effect: float
         InputError: a half width that is not between 0 and 1, a p outside 0 to 1, or a design
             effect below 1.
 
-    Example:
+    Examples:
         >>> from vlmlens.probes.statistics import samples_for_width
         >>> samples_for_width(0.05)
         385

@@ -46,7 +46,7 @@ def bootstrap(
     Source: Efron 1987, "Better bootstrap confidence intervals"; Hesterberg 2015, "What teachers
     should know about the bootstrap", section 3.3.
 
-    Example:
+    Examples:
         >>> from vlmlens.probes.statistics import bootstrap
         >>> low, high = bootstrap(np.median, np.arange(21.0))
         >>> low < 10 < high
@@ -85,7 +85,7 @@ def proportion_interval(right: int, n: int) -> tuple[float, float]:
 
     Answers that share a picture are not: give ``mean_map`` the answers with their pictures.
 
-    Example:
+    Examples:
         >>> from vlmlens.probes.statistics import proportion_interval
         >>> [round(end, 2) for end in proportion_interval(right=8, n=10)]
         [0.49, 0.94]
@@ -128,7 +128,7 @@ def mean_map(
     Raises:
         InputError: infinite values, no such coordinate, or nothing along the dimension.
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> from vlmlens.probes.statistics import mean_map
         >>> right = xr.DataArray([1, 1, 1, 0, 1, 1, 1, 0], dims="sample")

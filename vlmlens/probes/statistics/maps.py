@@ -89,7 +89,7 @@ def map_test(
     stepdown methods for multiple hypothesis testing"; Hall 1992, "On the removal of skewness by
     transformation".
 
-    Example:
+    Examples:
         >>> import xarray as xr
         >>> from vlmlens.probes.statistics import map_test
         >>> values = np.random.default_rng(0).normal(size=(20, 2, 3))
@@ -170,7 +170,7 @@ def corrected(p: Float[np.ndarray, "*cells"], correction: str) -> Float[np.ndarr
     Raises:
         InputError: ``"max"``, which needs the redrawn maps: use ``map_test``.
 
-    Example:
+    Examples:
         >>> from vlmlens.probes.statistics import corrected
         >>> corrected(np.array([0.01, 0.02, 0.04, np.nan]), "fdr").round(3).tolist()
         [0.03, 0.03, 0.04, nan]

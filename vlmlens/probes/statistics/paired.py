@@ -19,7 +19,7 @@ def paired_p(
 
     Exact where all 2^n exchanges fit into 9999, else Monte Carlo with the +1 correction.
 
-    Example:
+    Examples:
         >>> from vlmlens.probes.statistics import paired_p
         >>> paired_p(np.array([2.0, 3.0, 4.0, 5.0]), np.array([1.0, 1.0, 1.0, 1.0]))  # 2 of 2^4
         0.125
@@ -38,7 +38,7 @@ def exchange_p(
     others differ in shape. Exact where all choices fit into 9999, else Monte Carlo with the +1
     correction; 1 for fewer than two units.
 
-    Example:
+    Examples:
         >>> from vlmlens.probes.statistics import exchange_p
         >>> intact, shuffled = np.ones(6), np.zeros((6, 2))
         >>> round(exchange_p(intact, shuffled), 4)  # twice 1 of 3^6 choices
@@ -81,7 +81,7 @@ class Flips:
         gained: wrong before, right after.
         p: exact two-sided p of the null that a flip goes either way alike.
 
-    Example:
+    Examples:
         >>> from vlmlens.probes.statistics import flips
         >>> flips(np.array([1.0, 1.0, 1.0, 0.0]), np.array([1.0, 0.0, 0.0, 0.0]))
         Flips(lost=2, gained=0, p=0.5)
@@ -115,7 +115,7 @@ def flips(
     Source: McNemar 1947, "Note on the sampling error of the difference between correlated
     proportions or percentages".
 
-    Example:
+    Examples:
         >>> from vlmlens.probes.statistics import flips
         >>> found = flips(np.array([1.0, 1.0, 1.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]))
         >>> found.lost, found.gained, found.p

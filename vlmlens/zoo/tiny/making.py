@@ -30,7 +30,7 @@ def build(name: str) -> tuple[Any, Any]:
         UnknownModelError: no such tiny model.
         MissingToolError: its processor needs a library that only an extra brings.
 
-    Example:
+    Examples:
         >>> from vlmlens.zoo import tiny
         >>> qwen = vl.HookedVLM(*tiny.build("qwen2_vl"))
         >>> qwen.rope.axes, qwen.inputs(sample).layouts[0].grid()
@@ -48,7 +48,7 @@ def made(tiny: Tiny, model_type: str) -> tuple[Any, Any]:
         tiny: what it is built from.
         model_type: its family.
 
-    Example:
+    Examples:
         >>> from dataclasses import replace
         >>> from vlmlens.zoo.tiny import TINY, made
         >>> deeper = TINY["llava"].config["text_config"] | {"num_hidden_layers": 5}

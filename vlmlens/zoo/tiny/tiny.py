@@ -24,7 +24,7 @@ class Tiny:
         bos: whether the chat template writes the start token; PaliGemma's processor does.
         seed: of the weights, such that what is generated holds no image token.
 
-    Example:
+    Examples:
         >>> from vlmlens.zoo.tiny import TINY
         >>> TINY["llava"].config["text_config"]["model_type"], TINY["llava"].image
         ('llama', '<image>')

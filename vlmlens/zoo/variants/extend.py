@@ -74,7 +74,7 @@ def processor_for(model: Any, processor: Any) -> Any:
     Raises:
         UnsupportedModelError: a model that is no variant.
 
-    Example:
+    Examples:
         >>> from vlmlens.zoo import tiny, variants
         >>> hf_model, processor = tiny.build("llava")
         >>> pooled = variants.pool(hf_model, 2)

@@ -29,7 +29,7 @@ class LlavaVariantConfig(LlavaConfig):
         pool: rows and columns of the grid after pooling; None without.
         registers: learned tokens after each image.
 
-    Example:
+    Examples:
         >>> from vlmlens.zoo.variants import LlavaVariantConfig
         >>> config = LlavaVariantConfig(pool=4, registers=2)
         >>> config.model_type, config.grid_side
@@ -96,7 +96,7 @@ class LlavaVariantModel(VariantPreTrainedModel, LlavaModel):
 class LlavaVariant(VariantPreTrainedModel, LlavaForConditionalGeneration):
     """``LlavaForConditionalGeneration`` with the variant's projector.
 
-    Example:
+    Examples:
         >>> from vlmlens.zoo import tiny, variants
         >>> hf_model, _ = tiny.build("llava")
         >>> type(variants.normalize(variants.multilayer(hf_model))).__name__

@@ -18,7 +18,7 @@ CACHE = cache_name(LlavaVariantModel)
 class LlavaGridConfig(LlavaVariantConfig):
     """The variant's configuration; the model type says that RoPE has three axes.
 
-    Example:
+    Examples:
         >>> from vlmlens.zoo.variants import LlavaGridConfig
         >>> LlavaGridConfig().model_type
         'vlmlens_llava_grid'
@@ -93,7 +93,7 @@ class LlavaGridModel(LlavaVariantModel):
 class LlavaGrid(LlavaVariant):
     """``LlavaVariant`` with 2-D RoPE.
 
-    Example:
+    Examples:
         >>> from vlmlens.zoo import tiny, variants
         >>> hf_model, processor = tiny.build("llava")
         >>> grid = variants.grid_rope(hf_model)

@@ -49,7 +49,7 @@ def load(
         UnsupportedModelError: a checkpoint that is not whole, or that this cannot be sure to open
             as it was trained; the message says what does not fit.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from vlmlens.zoo.opening.original_llava import load
         >>> load(Path("no/llava-v1.5-7b"))  # a folder that is not there
@@ -115,7 +115,7 @@ def convert(folder: Path | str, to: Path | str, **options: Any) -> Path:
     Returns:
         The new folder, which ``HookedVLM.from_pretrained`` opens.
 
-    Example:
+    Examples:
         >>> from vlmlens.zoo.opening.original_llava import convert
         >>> convert("no/llava-v1.5-7b", "llava-1.5-7b-hf")  # a folder that is not there
         Traceback (most recent call last):

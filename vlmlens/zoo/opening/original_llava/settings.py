@@ -34,7 +34,7 @@ SUSPECT = re.compile(
 def is_original(config: Any) -> bool:
     """Whether what a ``config.json`` holds, whatever it is, is of LLaVA's own code.
 
-    Example:
+    Examples:
         >>> from vlmlens.zoo.opening.original_llava import is_original
         >>> is_original({"model_type": "llava", "mm_vision_tower": "openai/clip-vit-large-patch14"})
         True

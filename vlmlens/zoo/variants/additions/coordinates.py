@@ -39,7 +39,7 @@ def coordinates(model: Any) -> Any:
     Source: Liu et al. 2018, "An Intriguing Failing of Convolutional Neural Networks and the
     CoordConv Solution", arXiv:1807.03247, who lay them beside an image.
 
-    Example:
+    Examples:
         >>> from vlmlens.zoo import tiny, variants
         >>> hf_model, _ = tiny.build("llava")
         >>> old, new = (

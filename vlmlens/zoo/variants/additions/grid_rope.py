@@ -66,7 +66,7 @@ def grid_rope(model: Any) -> Any:
 
     Source: Wang et al. 2024, "Qwen2-VL", arXiv:2409.12191, for positions of three axes.
 
-    Example:
+    Examples:
         >>> from vlmlens.zoo import tiny, variants
         >>> hf_model, processor = tiny.build("llava")
         >>> grid = vl.HookedVLM(variants.grid_rope(hf_model), processor)

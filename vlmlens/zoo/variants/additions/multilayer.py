@@ -55,7 +55,7 @@ def multilayer(model: Any, layers: Sequence[int] | None = None, *, seed: int = 0
 
     Source: Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
 
-    Example:
+    Examples:
         >>> from vlmlens.zoo import tiny, variants
         >>> hf_model, _ = tiny.build("llava")
         >>> variants.multilayer(hf_model, layers=[1, 2]).config.vision_feature_layer

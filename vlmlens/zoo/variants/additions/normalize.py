@@ -82,7 +82,7 @@ def normalize(model: Any, kind: str = "paper") -> Any:
 
     Source: Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349.
 
-    Example:
+    Examples:
         >>> from vlmlens.interventions import text_norms
         >>> from vlmlens.zoo import tiny, variants
         >>> hf_model, processor = tiny.build("llava")
@@ -111,7 +111,7 @@ def refresh(model: Any) -> dict[str, Any]:
         UnsupportedModelError: a model without a norm, or with the paper's, whose constants are
             fixed.
 
-    Example:
+    Examples:
         >>> from vlmlens.zoo import tiny, variants
         >>> hf_model, _ = tiny.build("llava")
         >>> normed = variants.normalize(hf_model, kind="match_each")

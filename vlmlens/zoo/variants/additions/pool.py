@@ -45,7 +45,7 @@ def pool(model: Any, side: int) -> Any:
         InputError: a side that is not between 1 and that of the grid.
         UnsupportedModelError: a model that is no LLaVA.
 
-    Example:
+    Examples:
         >>> from vlmlens.zoo import tiny, variants
         >>> hf_model, processor = tiny.build("llava")
         >>> pooled = variants.pool(hf_model, 2)

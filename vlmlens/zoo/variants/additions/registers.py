@@ -55,7 +55,7 @@ def registers(model: Any, count: int = 4, *, seed: int = 0) -> Any:
     Source: Darcet et al. 2024, "Vision Transformers Need Registers", arXiv:2309.16588, who put
     them into the tower.
 
-    Example:
+    Examples:
         >>> from vlmlens.zoo import tiny, variants
         >>> hf_model, processor = tiny.build("llava")
         >>> more = variants.registers(hf_model, count=3)
