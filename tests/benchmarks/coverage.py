@@ -276,7 +276,7 @@ def rows(pool: np.ndarray | None = None) -> list[Row]:
             made.append(Row("map_test", f"{name}, n = {n}", 0.05, 300, mapped(draw)))
     for n in () if pool is None else (10, 20, 50):
         draw = lambda rng, n=n, pool=pool: pool[rng.choice(len(pool), n)]  # noqa: E731
-        made.append(Row("map_test", f"CMB of shapes-base, n = {n}", 0.05, 300, mapped(draw)))
+        made.append(Row("map_test", f"CMB of shapes-base, n = {n}", 0.05, 1000, mapped(draw)))
     for name in ("normal", "exponential"):
         own = np.repeat(np.arange(10), 4)
         draw = lambda rng, own=own, name=name: (  # noqa: E731
