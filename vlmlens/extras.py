@@ -14,6 +14,7 @@ EXTRAS = {
     "gguf": ("gguf", "smol"),
     "onnx": ("onnx", "smol"),
     "nnsight": ("nnsight", "nnsight"),
+    "ray": ("ray", "ray"),
 }
 
 

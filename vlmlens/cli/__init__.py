@@ -6,9 +6,13 @@ from vlmlens.cli.checking import check, families
 from vlmlens.cli.diagnosing import diagnose
 from vlmlens.cli.evaluating import evaluate, grade
 from vlmlens.cli.fetching import fetch, models
-from vlmlens.cli.terminal import app
+from vlmlens.cli.storing import export, gc, merge, status
+from vlmlens.cli.terminal import app, stopping
 
-for _command in (diagnose, evaluate, grade, models, fetch, check, families):
+for _command in (
+    *(diagnose, evaluate, grade, models, fetch, check, families),
+    *(status, merge, gc, export),
+):
     app.command()(_command)
 
 
@@ -17,4 +21,5 @@ def run() -> None:
     logging.getLogger("transformers").setLevel(logging.ERROR)
     # The command says it itself, once.
     logging.getLogger("vlmlens.experiments.failing").setLevel(logging.ERROR)
-    app()
+    with stopping():
+        app()

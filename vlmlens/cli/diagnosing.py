@@ -69,6 +69,15 @@ AllowNonfinite = Annotated[
         help="Go on where activations are NaN or infinite (not with --all).",
     ),
 ]
+Share = Annotated[
+    str,
+    typer.Option(
+        "--shard",
+        help="Only this share of the samples, i/n counted from 0, or auto under Slurm and torchrun "
+        "(not with --all).",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no bars.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the data set, intervals and tests.")]
 
 
@@ -91,6 +100,8 @@ def diagnose(
     batch: Batch = 32,
     max_failed: MaxFailed = 0.05,
     seed: Seed = 0,
+    shard: Share = "",
+    quiet: Quiet = False,
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
@@ -103,8 +114,10 @@ def diagnose(
     logit lens, structured and partial shuffles, causal rotations, blind controls.
     Run it again with the same --out and it goes on where it stopped. A sample that cannot be
     measured is left out and named, and the status is then 1.
+    With --shard, several processes fill one --out; the same command without it then reads what
+    they did, and reports.
     """
-    _check(delta, everything, allow_nonfinite)
+    _check(delta, everything, allow_nonfinite, shard)
     options = opening(model, device, dtype, revision, attention, trust_remote_code)
     asked, left = _asked(data, samples, seed, question, prompt, columns, max_failed)
     err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False, soft_wrap=True)
@@ -118,7 +131,11 @@ def diagnose(
         measured = (
             experiments.diagnose_all
             if everything
-            else partial(experiments.diagnose, allow_nonfinite=allow_nonfinite)
+            else partial(
+                experiments.diagnose,
+                allow_nonfinite=allow_nonfinite,
+                executor=experiments.Shard.of(shard) if shard else None,
+            )
         )
         found = measured(
             vlm,
@@ -133,7 +150,12 @@ def diagnose(
             batch=batch,
             folder=folder,
             max_failed=max_failed,
+            progress=not quiet,
         )
+    if shard:
+        count = found.results.sizes["sample"]
+        err.print(f"shard {shard}: {count} samples are done, and kept in {folder}", markup=False)
+        return
     found.results.attrs |= {"data": data, "command": f"vlmlens {shlex.join(sys.argv[1:])}"}
     if left:
         found.results.attrs["left_out"] = f"{len(left)}: {', '.join(left[:20])}"
@@ -141,12 +163,14 @@ def diagnose(
     _say_failed(found, len(asked))
 
 
-def _check(delta: float, everything: bool, allow_nonfinite: bool) -> None:
+def _check(delta: float, everything: bool, allow_nonfinite: bool, shard: str) -> None:
     """Refuse what cannot be done, before anything is opened."""
     number(delta, "--delta")
     if not everything:
         return
     require("sklearn", "diagnose --all", "diagnose without --all goes without it")
+    if shard:
+        raise InputError("--shard goes without --all: share the samples of diagnose")
     if allow_nonfinite:
         raise InputError(
             "--allow-nonfinite goes without --all, whose tests need numbers everywhere"

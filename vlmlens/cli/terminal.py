@@ -1,5 +1,8 @@
 """The terminal that all commands share: the application, its two streams, options of opening."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +14,27 @@ from rich.markup import escape
 import vlmlens
 from vlmlens.checks import one_of
 from vlmlens.errors import InputError, VLMLensError
+
+#: Commands that go on where they stopped.
+RESUMED = ("diagnose", "evaluate")
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM), as by a cluster whose time is over."""
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does, so that what is finished is kept."""
+
+    def end(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Told(typer.core.TyperGroup):

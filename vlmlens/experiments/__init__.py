@@ -20,6 +20,7 @@ from vlmlens.experiments.measures import (
     Probing,
     Reciting,
 )
+from vlmlens.experiments.on_ray import OnRay
 from vlmlens.experiments.permuting import permutation_test, refuse_unscored
 from vlmlens.experiments.recipes import diagnose
 from vlmlens.experiments.summary import summarise
@@ -39,6 +40,7 @@ __all__ = [
     "Looking",
     "Measure",
     "Noise",
+    "OnRay",
     "Probing",
     "Reciting",
     "Shard",

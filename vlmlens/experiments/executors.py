@@ -170,3 +170,17 @@ def as_executor(given: Any) -> Local:
     raise InputError(
         f"executor={shown(given)}: Local(), Shard(i, n) or anything with map(function, items)"
     )
+
+
+def cut(
+    executor: Executor, samples: Sequence[T], names: Sequence[str], batch: int
+) -> tuple[Sequence[T], Sequence[str], Executor]:
+    """The samples that are computed here, their names, and who computes these.
+
+    For what measures one set of samples several times, and leaves out of the second measurement
+    what failed in the first: a share of them is taken once, before.
+    """
+    if not isinstance(executor, Shard):
+        return samples, names, executor
+    rows = executor.samples(len(samples), batch)
+    return [samples[row] for row in rows], [names[row] for row in rows], None

@@ -15,9 +15,10 @@ from vlmlens.experiments.given import as_folder
 from vlmlens.experiments.identified import Identified
 from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.work import Step, Task
+from vlmlens.identity import keep, recall
 from vlmlens.interventions import Intervention
 from vlmlens.sample import Sample
-from vlmlens.store import Claims, Shard, Store
+from vlmlens.store import Claims, Running, Shard, Store, note
 
 #: Seconds between two looks at work that another process is doing.
 PATIENCE = 0.2
@@ -51,16 +52,13 @@ class Kept(Done):
         self._store = Store(as_folder(folder))
         self._barred = self._store.open()
         self._known = Identified(keys, samples, interventions, batches)
-        for row in self._known.places:  # every picture, before anything is computed
-            try:
-                self._known.look(row)
-            except Exception as error:  # whatever opening or drawing a picture stumbles over
-                failing.add(row, error)
+        self._look()
         self._unread = dict(failing.errors)
         rows = [row for row in self._known.places if row not in self._unread]
         self._wanted = {label: self._known.by_condition(label, rows) for label in interventions}
         self._left_of = self._missing()
         self._claims = Claims(self._store.folder)
+        self._running = None
         self._ended: list[int] = []
         self._later: list[Shard] = []
 
@@ -73,6 +71,9 @@ class Kept(Done):
         tasks = super().tasks(batches)
         if tasks and self._barred:
             raise DataError(f"{self._barred}, and results are missing there; name another folder")
+        if not self._barred:
+            self._note()
+            self._running = Running(self._store.folder)
         return tasks
 
     def claimed(self, tasks: Iterable[Task]) -> Iterator[Task]:
@@ -146,6 +147,32 @@ class Kept(Done):
             self._write()
         finally:
             self._claims.close()
+            if self._running is not None:
+                self._running.close()
+
+    def _look(self) -> None:
+        """Look at every picture, before anything is computed."""
+        rows = self._known.places
+        files = [p for row in rows for p in self.samples[row].images if isinstance(p, str | Path)]
+        recall(files)
+        for row in rows:
+            try:
+                self._known.look(row)
+            except Exception as error:  # whatever opening or drawing a picture stumbles over
+                self.failing.add(row, error)
+        keep(files)
+
+    def _note(self) -> None:
+        """Write down what is asked for."""
+        told = {
+            condition: (
+                self._known.condition(label, rows[0]).told,
+                [self._known.key(label, row) for row in rows],
+            )
+            for label, by_condition in self._wanted.items()
+            for condition, rows in by_condition.items()
+        }
+        note(self._store.folder, told, [self.failing.names[row] for row in self._unread])
 
     def _missing(self) -> dict[str, set[int]]:
         missing: dict[str, set[int]] = {}

@@ -13,6 +13,7 @@ from vlmlens.annotations import checked
 from vlmlens.checks import allowed, one_of, whole
 from vlmlens.errors import DataError, InputError
 from vlmlens.experiments.choosing import FORMS, Choosing
+from vlmlens.experiments.executors import Executor, cut
 from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
 from vlmlens.experiments.failing import failed, left
 from vlmlens.experiments.given import as_model, as_samples
@@ -45,6 +46,7 @@ def permutation_test(
     progress: bool = True,
     max_failed: int | float = MAX_FAILED,
     names: Sequence[str] = (),
+    executor: Executor = None,
 ) -> xr.Dataset:
     """Ask every question about intact images and about shuffled ones.
 
@@ -74,6 +76,7 @@ def permutation_test(
         progress: show a bar.
         max_failed: how many samples may fail, as in ``Experiment``.
         names: what results call the samples, as there.
+        executor: who computes, as there; a ``Shard``'s table is of its own samples.
 
     Returns:
         ``answer``, ``correct`` and ``log_prob`` over (permutation, sample).
@@ -98,6 +101,7 @@ def permutation_test(
     samples = with_answers_known(as_samples(samples))
     whole(permutations, "permutations", 1, MOST)
     reference = refuse_unscored(samples, scoring, reference)
+    samples, names, executor = cut(executor, samples, tuple(names) or named(samples), batch)
     answered = sum(sample.answer is not None for sample in samples)
     options: Any = {"system": system, "allow_nonfinite": allow_nonfinite}
     measure: Measure = Answering(max_new_tokens=max_new_tokens, **options)
@@ -108,7 +112,7 @@ def permutation_test(
         blank = [replace(sample, answer=None, choices=()) for sample in samples]
         names = tuple(names) or named(blank)
         first = Experiment(model, blank, measure, batch=batch, max_failed=max_failed, names=names)
-        own = run_shown(first, folder, progress, "own answers")
+        own = run_shown(first, folder, progress, "own answers", executor)
         before, max_failed = failed(own), allowed(max_failed, len(blank)) - len(failed(own))
         blank, names = left(blank, names, own)
         said = own["answer"].sel(intervention=ORIGINAL).values
@@ -118,7 +122,7 @@ def permutation_test(
         *(model, samples, measure, shuffles(permutations), "permutation", batch),
         *(max_failed, names),
     )
-    table = run_shown(experiment, folder, progress, "permutations")
+    table = run_shown(experiment, folder, progress, "permutations", executor)
     if failures := before + failed(table):
         table.attrs["failures"] = json.dumps(failures)
     table.attrs |= {"reference": reference, "scoring": scoring, "answered": answered}
@@ -184,7 +188,11 @@ def shuffles(permutations: int) -> dict[str, tuple[Intervention, ...]]:
 
 
 def run_shown(
-    experiment: Experiment, folder: Path | str | None, progress: bool, what: str
+    experiment: Experiment,
+    folder: Path | str | None,
+    progress: bool,
+    what: str,
+    executor: Executor,
 ) -> xr.Dataset:
     """An experiment's table, with a bar that counts its cells."""
     total = len(list(experiment.cells()))
@@ -193,4 +201,4 @@ def run_shown(
         def advance() -> None:
             bar.update()
 
-        return experiment.run(folder, progress=advance)
+        return experiment.run(folder, executor=executor, progress=advance)

@@ -12,7 +12,8 @@ import xarray as xr
 from vlmlens.annotations import checked
 from vlmlens.checks import allowed, number, whole
 from vlmlens.experiments.diagnosis import Diagnosis, psi_of, versions
-from vlmlens.experiments.experiment import MAX_FAILED, Experiment
+from vlmlens.experiments.executors import Executor, cut
+from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
 from vlmlens.experiments.failing import failed, left
 from vlmlens.experiments.folder import claim
 from vlmlens.experiments.given import as_model, as_samples
@@ -41,6 +42,7 @@ def diagnose(
     progress: bool = True,
     look: Diagnosing | None = None,
     max_failed: int | float = MAX_FAILED,
+    executor: Executor = None,
 ) -> Diagnosis:
     """PSI, CMB, RoPE sensitivity and norms by depth of one model on one data set.
 
@@ -62,6 +64,8 @@ def diagnose(
         look: what is measured inside; by default CMB, RoPE sensitivity and norms by depth.
         max_failed: how many samples may fail, as in ``Experiment``; the attribute ``failures``
             names them, and they are in no table.
+        executor: who computes, as in ``Experiment.run``; a ``Shard``'s diagnosis is of its own
+            samples, and without one all of a folder's are read.
 
     Raises:
         DataError: a folder that holds another model's results, or cannot be written into; too
@@ -76,14 +80,15 @@ def diagnose(
     """
     as_model(model)
     samples = with_answers_known(as_samples(samples))
-    refuse_unscored(samples, scoring, reference)
+    reference = refuse_unscored(samples, scoring, reference)
     whole(permutations, "permutations", 1, MOST)
     number(delta, "delta")
+    samples, names, executor = cut(executor, samples, named(samples), batch)
     if look is None:
         look = Diagnosing(system, max_new_tokens, delta, allow_nonfinite=allow_nonfinite)
     cells = None if folder is None else claim(folder, str(model.name)) / "cells"
-    first = Experiment(model, samples, look, batch=batch, max_failed=max_failed)
-    looked = run_shown(first, cells, progress, "looking inside")
+    first = Experiment(model, samples, look, batch=batch, max_failed=max_failed, names=names)
+    looked = run_shown(first, cells, progress, "looking inside", executor)
     samples, names = left(first.samples, first.names, looked)
     asked = permutation_test(
         model,
@@ -99,6 +104,7 @@ def diagnose(
         progress=progress,
         max_failed=allowed(max_failed, len(first.samples)) - len(failed(looked)),
         names=names,
+        executor=executor,
     )
     about = {"delta": delta, "permutations": permutations, "seed": seed}
     results = _together(asked, looked, _about(model) | about)

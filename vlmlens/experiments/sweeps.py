@@ -12,6 +12,7 @@ from vlmlens.annotations import checked
 from vlmlens.checks import shown
 from vlmlens.errors import DataError, InputError
 from vlmlens.experiments.effect_maps import joined
+from vlmlens.experiments.executors import Local, Shard
 from vlmlens.experiments.given import as_folder, as_model, as_samples
 from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.pair import KeptCells, Memory, Pair
@@ -42,6 +43,7 @@ def sweep(
     folder: Path | str | None = None,
     progress: bool = True,
     allow_nonfinite: bool = False,
+    executor: Local | None = None,
 ) -> xr.DataArray:
     """Edit every layer at every place, one at a time, and see what becomes of the answer.
 
@@ -74,6 +76,8 @@ def sweep(
         progress: show a bar.
         allow_nonfinite: go on where activations or scores are NaN or infinite; otherwise such a
             sample is refused, with the first point that is.
+        executor: ``Shard(i, n)`` sweeps every n-th pair alone, whose map this then is; called
+            with the same folder, and without one, all pairs are read.
 
     Returns:
         (sample, layer) and ``pos``, ``role``, ``row``, ``column``, (``row``, ``column``) or
@@ -115,6 +119,11 @@ def sweep(
     second = [None] * len(first) if others is None else others
     if len(second) != len(first):
         raise InputError(f"{len(first)} clean samples and {len(second)} corrupted: one each")
+    pairs = list(zip(first, second, strict=True))
+    if isinstance(executor, Shard):
+        pairs = executor.share(pairs)
+    elif not (executor is None or type(executor) is Local):
+        raise InputError(f"executor={shown(executor)}: sweeps run in shards, Shard(i, n), or here")
     store = kept = None
     if folder is not None:
         store = Store(as_folder(folder))
@@ -124,9 +133,9 @@ def sweep(
             raise DataError(f"{barred}; name another folder")
         kept = KeptCells(store, keys)
     tables, memory = [], Memory()
-    bar = tqdm(total=len(first), desc=f"sweep {point}", bar_format=BAR, disable=not progress)
+    bar = tqdm(total=len(pairs), desc=f"sweep {point}", bar_format=BAR, disable=not progress)
     with model.reuse(), bar, nullcontext() if store is None else closing(store):
-        for one, other in zip(first, second, strict=True):
+        for one, other in pairs:
             pair = Pair(model, one, other, point, over, where, edit, score, system, allow_nonfinite)
             tables.append(pair.effects(kept, memory, bar.update, normalized))
     return joined(tables)

@@ -4,6 +4,7 @@ from vlmlens.identity.digests import digest
 from vlmlens.identity.hooks import hooks_on
 from vlmlens.identity.libraries import versions
 from vlmlens.identity.pictures import picture, scene, unit
+from vlmlens.identity.remembered import keep, recall
 from vlmlens.identity.values import Content, glance, value
 
 __all__ = [
@@ -11,7 +12,9 @@ __all__ = [
     "digest",
     "glance",
     "hooks_on",
+    "keep",
     "picture",
+    "recall",
     "scene",
     "unit",
     "value",

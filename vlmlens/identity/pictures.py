@@ -1,7 +1,6 @@
 """What identifies a picture: the pixels that the model is shown."""
 
 import time
-from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
@@ -12,6 +11,8 @@ from vlmlens.sample import Picture, Sample, about, open_picture
 
 #: Nanoseconds within which two changes of a file may have one time.
 JUST_NOW = 10**8
+#: Every file that was looked at: its inode, size and times then, and the hash of its pixels.
+KNOWN: dict[str, tuple[tuple[int, ...], str]] = {}
 
 
 def picture(given: Picture) -> str:
@@ -40,7 +41,7 @@ def picture(given: Picture) -> str:
         # Clocks of files are coarse: what was written just now may be once more, unseen.
         if abs(time.time_ns() - max(state[-2:])) < JUST_NOW:
             return _pixels(open_picture(given))
-        return _file(str(given), state)
+        return _file(str(Path(given)), state[1:])  # the same disk has another number elsewhere
     return _pixels(open_picture(given))
 
 
@@ -80,9 +81,11 @@ def unit(sample: Sample) -> str:
     return scene(sample) or f"none: {sample.id or sample.question}"
 
 
-@lru_cache(maxsize=2**17)
 def _file(path: str, state: tuple[int, ...]) -> str:
-    return _pixels(open_picture(path))
+    known = KNOWN.get(path)
+    if known is None or known[0] != state:
+        known = KNOWN[path] = (state, _pixels(open_picture(path)))
+    return known[1]
 
 
 def _pixels(image: Image.Image) -> str:

@@ -1,5 +1,6 @@
 """The store: finished results in one folder, as Parquet files that name their own checksums."""
 
+from vlmlens.store.asked import Running, note
 from vlmlens.store.atomic import make, sweep_parts, unwritable, whole
 from vlmlens.store.claims import Claims
 from vlmlens.store.rows import canonical, tight
@@ -9,10 +10,12 @@ from vlmlens.store.store import Condition, Store
 __all__ = [
     "Claims",
     "Condition",
+    "Running",
     "Shard",
     "Store",
     "canonical",
     "make",
+    "note",
     "sweep_parts",
     "tight",
     "unwritable",

@@ -47,7 +47,7 @@ def sweep_parts(folder: Path) -> None:
         here = host in ("nc", socket.gethostname()) and pid.isdigit()
         try:
             old = time.time() - part.stat().st_mtime > DAY
-            if old if not here else not _runs(int(pid)):
+            if old if not here else not runs(int(pid)):
                 part.unlink(missing_ok=True)
         except OSError:  # somebody else's, or gone by now
             continue
@@ -77,7 +77,8 @@ def _refused(folder: Path, why: object) -> DataError:
 def unwritable(folder: Path) -> str:
     """Why nothing can be written into a folder; "" where it can."""
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".try.", suffix=".part") as file:
+        own = f".{socket.gethostname()}.{os.getpid()}.part"
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".try.", suffix=own) as file:
             file.write(b"\0" * 4096)
             file.flush()
             os.fsync(file.fileno())
@@ -88,7 +89,8 @@ def unwritable(folder: Path) -> str:
     return ""
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
+    """Whether a process of this machine still runs."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

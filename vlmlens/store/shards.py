@@ -85,7 +85,7 @@ class Shard:
             FileNotFoundError: it is gone, or no longer what it was.
         """
         try:
-            return _whole(self.path)[1].read()
+            return checked(self.path)[1].read()
         except DataError as error:
             raise FileNotFoundError(str(error)) from error
 
@@ -165,7 +165,7 @@ def opened(path: Path) -> Shard:
         DataError: it is damaged, not ours, or of another layout; says which.
         FileNotFoundError: it is gone.
     """
-    size, file = _whole(path)
+    size, file = checked(path)
     told = json.loads((file.schema_arrow.metadata or {}).get(META, b"{}"))
     if told.get("format") != FORMAT:
         raise DataError(
@@ -185,9 +185,14 @@ def opened(path: Path) -> Shard:
     )
 
 
-def _whole(path: Path) -> tuple[int, pq.ParquetFile]:
+def checked(path: Path, kind: str = "results") -> tuple[int, pq.ParquetFile]:
+    """A file that is what its name says, and its size.
+
+    Raises:
+        DataError: it is not.
+    """
     data = path.read_bytes()
-    if path.stem != f"results-{digest(data)[:24]}":
+    if path.stem != f"{kind}-{digest(data)[:24]}":
         raise DataError(f"{path} is damaged, or not of this store")
     try:
         return len(data), pq.ParquetFile(pa.BufferReader(data))

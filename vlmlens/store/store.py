@@ -252,21 +252,19 @@ def _in_order(places: list[int], table: xr.Dataset) -> tuple[list[int], xr.Datas
     return [places[at] for at in order], table.isel(sample=order)
 
 
-def put_into_one(shards: Sequence[Shard], folder: Path | None = None) -> Path:
+def put_into_one(shards: Sequence[Shard], tables: Sequence[pa.Table] | None = None) -> Path:
     """Several files of one form as one, in place of them.
 
     Args:
         shards: the files.
-        folder: where the one is written; by default where the first lies, and the files are
-            removed once it is there.
+        tables: the rows of them that are kept; by default all.
     """
     rows = Rows(shards[0].form, shards[0].failed)
+    rows.tables = [shard.read() for shard in shards] if tables is None else list(tables)
     for shard in shards:
-        rows.tables.append(shard.read())
         rows.conditions |= shard.conditions
-    path = rows.write(folder or shards[0].path.parent)
-    if folder is None:
-        for shard in shards:
-            if shard.path != path:
-                shard.path.unlink(missing_ok=True)
+    path = rows.write(shards[0].path.parent)
+    for shard in shards:
+        if shard.path != path:
+            shard.path.unlink(missing_ok=True)
     return path

@@ -1,0 +1,74 @@
+"""``vlmlens status``, ``merge``, ``gc`` and ``export``: looking after a folder of results."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from vlmlens.cli.terminal import err, out
+
+Folder = Annotated[Path, typer.Argument(help="A folder that results are kept in.")]
+
+
+def status(folder: Folder) -> None:
+    """Say what is done, has failed and is left of every condition, and who is writing.
+
+    Ends with status 1 where something is left, has failed or is damaged.
+    """
+    from vlmlens.store import upkeep
+
+    found = upkeep.status(_store(folder))
+    table = Table("model", "measure", "condition", "done", "failed", "left")
+    for each in found.conditions.values():
+        told = [str(each.told.get(name, "")) for name in ("model", "measure", "label")]
+        table.add_row(*told, *(f"{n:,}" for n in (each.done, each.failed, each.left)))
+    out.print(table)
+    out.print(f"{found.files:,} files, {found.bytes / 1e6:,.1f} MB", highlight=False)
+    for versions in sorted({str(c.told.get("versions", "")) for c in found.conditions.values()}):
+        out.print(f"made by {versions}", markup=False, highlight=False, soft_wrap=True)
+    for who in found.running:
+        out.print(f"writing: {who}", markup=False, highlight=False, soft_wrap=True)
+    said = [f"failed: {name}: {error}" for name, error in found.failures.items()]
+    said += [f"failed: {name}: its pictures cannot be read" for name in found.unread]
+    said += [f"damaged: {reason}" for reason in found.damaged]
+    for line in said:
+        err.print(line, markup=False, highlight=False, soft_wrap=True)
+    if said or any(each.left for each in found.conditions.values()):
+        raise typer.Exit(1)
+
+
+def merge(
+    into: Annotated[Path, typer.Argument(help="The folder that results are brought into.")],
+    others: Annotated[list[Path], typer.Argument(help="Folders that they are brought from.")],
+) -> None:
+    """Bring the results of several folders into one; what is in both is read once."""
+    from vlmlens.store import upkeep
+
+    count = upkeep.merge(into, [_store(other) for other in others])
+    out.print(f"{count} files brought into {into}", markup=False, highlight=False, soft_wrap=True)
+
+
+def gc(folder: Folder) -> None:
+    """Put small files together, and remove what is damaged, half written or there twice."""
+    from vlmlens.store import upkeep
+
+    for what, count in upkeep.gc(_store(folder)).items():
+        out.print(f"{what}: {count:,}", markup=False, highlight=False)
+
+
+def export(
+    folder: Folder,
+    path: Annotated[Path, typer.Argument(help="The table: a name that ends in .parquet or .csv.")],
+) -> None:
+    """Write all finished results as one table, a row for every sample and condition."""
+    from vlmlens.store import exporting
+
+    count = exporting.export(_store(folder), path)
+    out.print(f"{count:,} rows: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _store(folder: Path) -> Path:
+    """The folder, or what ``vlmlens diagnose`` keeps its results in inside it."""
+    inside = folder / "cells"
+    return inside if inside.is_dir() and not any(folder.glob("results-*.parquet")) else folder
