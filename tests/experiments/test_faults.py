@@ -134,7 +134,7 @@ def test_twenty_kills_lose_nothing_and_double_nothing(model, tmp_path, at_once):
 @pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_command_that_is_stopped_says_so_and_goes_on_later(tmp_path, sign, status):
     words = ["diagnose", "--samples", "400", "--batch", "2", "--out", str(tmp_path), "--quiet"]
-    command = [sys.executable, "-m", "vlmlens", *words]
+    command = [sys.executable, "-c", "from vlmlens import cli; cli.run()", *words]
     environment = os.environ | {"PYTHONPATH": str(Path(vl.__file__).parents[1])}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as run:
         while not list(tmp_path.glob("cells/results-*")):

@@ -1,11 +1,13 @@
 """Work: one batch under every condition that is left for it, wherever it is computed."""
 
+import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import torch
 import xarray as xr
 
 from vlmlens.errors import DataError, InputError
@@ -78,16 +80,18 @@ class Work:
         self._model, self._opening, self._base = model, model.opening, ""
         self._measure, self._interventions = measure, dict(interventions)
         self._count, self._limit = count, limit
+        self._turn, self._threads = threading.Lock(), 0
 
     def __call__(self, task: Task) -> list[Step]:
-        """A task, all of it."""
-        with self.model.reuse():
+        """A task, all of it; threads of one process, which share its model, take turns."""
+        with self._turn, self.model.reuse():
             return list(self.steps(task))
 
     @property
     def model(self) -> HookedVLM:
         """The open model; in another process it is opened there."""
         if self._model is None:
+            torch.set_num_threads(self._threads)  # which decide over the last bits
             self._model = _opened(*self._opening)
             if Keys(self._model, self._measure, saves_of(self._measure)).base != self._base:
                 raise DataError(
@@ -141,7 +145,11 @@ class Work:
                 "save it, and open it with HookedVLM.from_pretrained(folder)"
             )
         base = self._base or Keys(self._model, self._measure, saves_of(self._measure)).base
-        return vars(self) | {"_model": None, "_base": base}
+        sent = {"_model": None, "_base": base, "_turn": None}
+        return vars(self) | sent | {"_threads": self._threads or torch.get_num_threads()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state | {"_turn": threading.Lock()})
 
 
 @lru_cache(maxsize=1)
