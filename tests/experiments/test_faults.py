@@ -26,7 +26,7 @@ from conftest import QUESTIONS, build, picture
 
 import vlmlens as vl
 from vlmlens.errors import DataError, InputError
-from vlmlens.experiments import Answering, Experiment, Measure, Shard, diagnose, sweep
+from vlmlens.experiments import Answering, Experiment, Measure, OnRay, Shard, diagnose, sweep
 from vlmlens.interventions import PermuteVision, Scale
 from vlmlens.store import store as stores
 from vlmlens.store import upkeep
@@ -143,7 +143,8 @@ def test_a_command_that_is_stopped_says_so_and_goes_on_later(tmp_path, sign, sta
         before = time.monotonic()
         run.send_signal(sign)
         said = run.communicate(timeout=60)[1]
-        assert time.monotonic() - before < 5
+        # Five seconds, on a machine with nothing else to do.
+        assert time.monotonic() - before < 5 * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
     assert run.returncode == status
     assert said.splitlines()[-1] == (
         "interrupted; what is finished is kept: run the same command again, and it goes on"
@@ -352,3 +353,30 @@ def test_a_share_by_what_a_cluster_says():
     for said in ("4/4", "1", "-1/2", "auto", "a/b"):
         with pytest.raises(InputError):
             Shard.of(said, {})
+
+
+# Ray: two workers on this machine, where it is installed.
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ray_gives_the_table_of_one_process_also_when_a_worker_is_killed(shapes, tmp_path):
+    ray, psutil = pytest.importorskip("ray"), pytest.importorskip("psutil")
+    samples = vl.datasets.load("shapes-2d", samples=12)
+    run = Experiment(shapes, samples, Answering(max_new_tokens=2), EDITS, batch=2)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    killed = []
+
+    def kill_one():
+        """Once, when something is finished: one of the two processes that compute."""
+        computing = [p for p in psutil.Process().children(True) if "_Worker" in str(p.cmdline())]
+        if not killed:
+            computing[0].kill()
+            killed.append(computing[0].pid)
+
+    try:
+        found = run.run(tmp_path, executor=OnRay(workers=2), progress=kill_one)
+    finally:
+        ray.shutdown()
+    assert killed
+    xr.testing.assert_identical(found, run.run())
+    xr.testing.assert_identical(found, run.run(tmp_path))

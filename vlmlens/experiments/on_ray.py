@@ -1,14 +1,15 @@
 """Ray's workers: many GPUs or machines, uneven work, nodes that may go away."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from vlmlens.experiments.executors import Local
 from vlmlens.experiments.work import Step, Task, Work
 from vlmlens.extras import require
 
+T = TypeVar("T")
 #: Tasks that a worker has before it while it does one.
 AHEAD = 2
 
@@ -27,9 +28,6 @@ class OnRay(Local):
         num_gpus: that each worker has; a share, such as 0.5, where two fit on one.
         num_cpus: that each worker has.
 
-    Raises:
-        MissingToolError: Ray is not installed (the extra ``ray``).
-
     Example:
         >>> vl.experiments.OnRay(workers=8, num_gpus=1)
         OnRay(workers=8, address=None, num_gpus=1, num_cpus=1)
@@ -40,9 +38,17 @@ class OnRay(Local):
     num_gpus: int | float = 0
     num_cpus: int | float = 1
 
+    def share(self, batches: Sequence[T]) -> Sequence[T]:
+        """The batches that are computed here: all of them.
+
+        Raises:
+            MissingToolError: Ray is not installed (the extra ``ray``).
+        """
+        require("ray", "OnRay", "Local(), or Shard(i, n) in several processes, goes without it")
+        return batches
+
     def steps(self, work: Work, tasks: Iterable[Task]) -> Iterator[Step]:
         """What is finished, as it is finished."""
-        require("ray", "OnRay", "Local(), or Shard(i, n) in several processes, goes without it")
         import ray
 
         tasks = iter(tasks)
