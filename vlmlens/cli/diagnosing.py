@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -128,16 +129,7 @@ def diagnose(
     experiments.refuse_unscored(asked, scoring, reference)
     folder = experiments.claim(folder, model)
     with HookedVLM.from_pretrained(model, **options) as vlm:
-        measured = (
-            experiments.diagnose_all
-            if everything
-            else partial(
-                experiments.diagnose,
-                allow_nonfinite=allow_nonfinite,
-                executor=experiments.Shard.of(shard) if shard else None,
-            )
-        )
-        found = measured(
+        found = _way(everything, allow_nonfinite, shard)(
             vlm,
             asked,
             permutations=permutations,
@@ -153,14 +145,27 @@ def diagnose(
             progress=not quiet,
         )
     if shard:
-        count = found.results.sizes["sample"]
-        err.print(f"shard {shard}: {count} samples are done, and kept in {folder}", markup=False)
-        return
+        return _say_share(found, shard, folder)
     found.results.attrs |= {"data": data, "command": f"vlmlens {shlex.join(sys.argv[1:])}"}
     if left:
         found.results.attrs["left_out"] = f"{len(left)}: {', '.join(left[:20])}"
     _say(found, folder, everything)
-    _say_failed(found, len(asked))
+    return _say_failed(found, len(asked))
+
+
+def _way(everything: bool, allow_nonfinite: bool, shard: str) -> Callable[..., "Diagnosis"]:
+    """The function that measures what was asked for."""
+    from vlmlens import experiments
+
+    if everything:
+        return experiments.diagnose_all
+    executor = experiments.Shard.of(shard) if shard else None
+    return partial(experiments.diagnose, allow_nonfinite=allow_nonfinite, executor=executor)
+
+
+def _say_share(found: "Diagnosis", shard: str, folder: Path) -> None:
+    count = found.results.sizes["sample"]
+    err.print(f"shard {shard}: {count} samples are done, and kept in {folder}", markup=False)
 
 
 def _check(delta: float, everything: bool, allow_nonfinite: bool, shard: str) -> None:

@@ -49,7 +49,7 @@ class OnRay(Local):
 
     def steps(self, work: Work, tasks: Iterable[Task]) -> Iterator[Step]:
         """What is finished, as it is finished."""
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]
 
         tasks = iter(tasks)
         if (first := next(tasks, None)) is None:

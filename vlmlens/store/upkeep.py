@@ -221,8 +221,9 @@ def _tidied(group: Sequence[Shard], done: Sequence[Shard]) -> int:
     """Files of one form as one, in place of them; how many rows went."""
     known: set[tuple[str, bytes]] = set()
     for shard in done:
-        codes = [shard.order[code] for code in shard.codes]
-        known |= set(zip(codes, shard.keys.to_pylist(), strict=True))
+        codes = [shard.order[int(code)] for code in shard.codes]
+        pairs: Any = zip(codes, shard.keys.to_pylist(), strict=True)
+        known |= set(pairs)
     tables = [first_of_each(shard.read(), known) for shard in group]
     lost = sum(map(len, group)) - sum(map(len, tables))
     if len(group) == 1 and not lost:
