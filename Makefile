@@ -7,7 +7,8 @@ STAMP = $(VENV)/.installed
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test machine versions plain bench coverage mutants smol browser gallery study docs check format \
+.PHONY: demo test machine versions plain bench bench-scale coverage mutants smol browser gallery \
+	study docs check format \
 	compatibility transformers clean
 
 demo: $(STAMP)
@@ -51,6 +52,10 @@ plain:
 # Ratios to what others do; docs/benchmarks.md. QUICK=1 is a narrower model, within 50 seconds.
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick)
+
+# How a store of results grows, up to 100,000 of them; the table of docs/scale.md.
+bench-scale: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.growing
 
 # Faults done on purpose, one at a time, and the tests that notice; docs/mutants.md.
 mutants: $(STAMP)

@@ -63,8 +63,8 @@ class Store:
         >>> table = xr.Dataset({"correct": ("sample", [1.0, 0.0])})
         >>> store.add(condition, [bytes(12), bytes([1] * 12)], ["q0", "q1"], table)
         >>> store.flush()
-        >>> [shard.path.suffix for shard in store.refresh()]
-        ['.parquet']
+        >>> store.refresh()  # nobody else wrote anything
+        []
         >>> found = store.read({"mine": ("a1b2", [bytes([1] * 12)])})["mine"]
         >>> [(places, table.correct.values.tolist()) for places, table in found]
         [([0], [0.0])]
@@ -76,6 +76,7 @@ class Store:
         self._said: dict[str, tuple[int, ...]] = {}
         self._waiting: dict[tuple[str, bool], Rows] = {}
         self._rows, self._since = 0, 0.0
+        self._mine: set[str] = set()
         self._written: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
 
     def open(self) -> str:
@@ -101,7 +102,7 @@ class Store:
         return reason
 
     def refresh(self) -> list[Shard]:
-        """Look for files that were not there before, and give these."""
+        """Look for files that were not there before, and give those that others wrote."""
         there = {path.name: path for path in self.folder.glob(NAMES)}
         self.shards = {name: shard for name, shard in self.shards.items() if name in there}
         new = []
@@ -115,7 +116,7 @@ class Store:
                 continue
             try:
                 self.shards[name] = opened(there[name])
-                new.append(self.shards[name])
+                new += [] if name in self._mine else [self.shards[name]]
             except FileNotFoundError:
                 continue
             except DataError as error:
@@ -210,6 +211,7 @@ class Store:
 
     def _own(self, form: str, level: int, path: Path) -> None:
         """Many small files of one form become a larger one, so that their number stays small."""
+        self._mine.add(path.name)
         small = self._written[form, level]
         small.append(path)
         if len(small) >= TOGETHER and sum(each.stat().st_size for each in small) < LARGE:

@@ -69,7 +69,7 @@ RESULTS: tuple[Fault, ...] = (
     Fault(
         "a damaged file is accepted",
         "store/shards.py",
-        'if path.stem != f"results-{digest(data)[:24]}":',
+        'if path.stem != f"{kind}-{digest(data)[:24]}":',
         "if not data:",
         ("experiments/test_store.py::test_a_file_that_is_not_what_was_kept_is_missing_and_said",),
     ),
