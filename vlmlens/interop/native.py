@@ -134,7 +134,7 @@ def places(vlm: Any) -> Places:
     The weights play no part: for a model that is too large to load, open an empty one, built from
     its configuration on torch's ``meta`` device.
 
-    Example:
+    Examples:
         >>> from vlmlens.interop.native import places
         >>> found = places(model)
         >>> found.table["blocks.0.attn.hook_q"].module

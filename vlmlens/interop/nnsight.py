@@ -75,7 +75,7 @@ class TracedVLM(NNsight):
     Raises:
         ClosedModelError: the model was closed.
 
-    Example:
+    Examples:
         >>> from vlmlens.interop.nnsight import TracedVLM
         >>> with TracedVLM(model) as traced:
         ...     with traced.trace(model.inputs(sample)):

@@ -56,7 +56,7 @@ def to_bridge(vlm: HookedVLM) -> TransformerBridge:
         InputError: hooks lie on the model, which a copy would carry along.
         ClosedModelError: the model was closed.
 
-    Example:
+    Examples:
         >>> from vlmlens.interop.transformer_lens import to_bridge
         >>> bridge = to_bridge(model)
         >>> bridge.W_Q.shape  # layer head d_model d_head
@@ -86,7 +86,7 @@ def bridge_logits(
 ) -> Float[torch.Tensor, "batch pos vocab"]:
     """A bridge's logits for the tensors of ``Inputs``.
 
-    Example:
+    Examples:
         >>> from vlmlens.interop.transformer_lens import bridge_logits, to_bridge
         >>> inputs = model.inputs(sample)
         >>> bridge_logits(to_bridge(model), inputs.tensors).shape
