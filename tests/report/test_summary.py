@@ -43,6 +43,11 @@ def test_the_interval_decides_the_digits(estimate, written):
     assert str(estimate).replace("\N{NO-BREAK SPACE}", " ") == written
 
 
+def test_decimals_may_be_asked_for():
+    written = str(Estimate(0.875, 0.752, 0.944, decimals=3)).replace("\N{NO-BREAK SPACE}", " ")
+    assert written == "0.875 [0.752, 0.944]"
+
+
 @pytest.mark.parametrize(
     ("estimate", "side"),
     [(Estimate(1.0, 0.5, 2.0), 1), (Estimate(-1.0, -2.0, -0.5), -1), (Estimate(1.0, -1.0, 2.0), 0)],

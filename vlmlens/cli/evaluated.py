@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
@@ -31,52 +32,88 @@ def tables(found: "Evaluation") -> Iterator[Table]:
 
 
 def _metrics(data: str, rows: list[dict[str, Any]], caption: str) -> Table:
-    heads = ("model", "condition", "metric", "value \\[95 %]", "chance", "text only", "n", "drawn")
-    table = _table(escape(data), (*heads, "unparsed", "failed"), 3, escape(caption))
-    for row in rows:
-        value = f"{plain(row['value'], '.3f')}"
-        if "low" in row:
-            value += f" {interval(row['low'], row['high'], '.3f')}"
-        table.add_row(
-            escape(row["model"]),
-            row["condition"],
-            row["metric"] or "no right answers",
-            escape(value),
-            *(plain(row.get(name, float("nan")), ".3f") for name in ("chance", "blind")),
-            *(str(row["n"]), str(row["units"]), plain(row["unparsed"], ".1%"), str(row["failed"])),
-        )
-    return table
+    columns: dict[str, list[str]] = {
+        "model": [row["model"] for row in rows],
+        "condition": [row["condition"] for row in rows],
+        "metric": [row["metric"] or "no right answers" for row in rows],
+        "value [95 %]": [_value(row) for row in rows],
+        "chance": [plain(row.get("chance", float("nan")), ".3f") for row in rows],
+        "text\nonly": [plain(row.get("blind", float("nan")), ".3f") for row in rows],
+        "n": [str(row["n"]) for row in rows],
+        "drawn": [str(row["units"]) for row in rows],
+        "un-\nparsed": [plain(row["unparsed"], ".1%") for row in rows],
+        "failed": [str(row["failed"]) for row in rows],
+    }
+    if columns["drawn"] == columns["n"]:
+        del columns["drawn"]
+    return _table(data, columns, 3, caption)
+
+
+def _value(row: dict[str, Any]) -> str:
+    ends = f" {interval(row['low'], row['high'], '.3f')}" if "low" in row else ""
+    return f"{plain(row['value'], '.3f')}{ends}"
 
 
 def _differences(rows: list[dict[str, Any]]) -> Table:
-    heads = ("set", "what", "against", "metric", "difference \\[95 %]", "p", "drawn")
-    table = _table("differences, unit by unit", heads, 4)
+    columns: dict[str, list[str]] = {
+        name: [] for name in ("set", "what", "against", "metric", "difference [95 %]", "p", "drawn")
+    }
     for row in rows:
         models = row["model"] != row["other_model"]
-        told = (row["model"], row["other_model"]) if models else (row["model"], "")
-        what = f"{told[0]}, {row['condition']}"
-        against = f"{told[1]}, {row['other_condition']}" if models else row["other_condition"]
+        what = f"{row['model']}, {row['condition']}"
+        other = row["other_condition"]
+        against = f"{row['other_model']}, {other}" if models else other
         span = f"{plain(row['difference'], '+.3f')} {interval(row['low'], row['high'], '+.3f')}"
         cells = (row["data"], what, against, row["metric"], span, plain(row["p"], ".2g"))
-        table.add_row(*map(escape, cells), str(row["units"]))
-    return table
+        for column, cell in zip(columns.values(), (*cells, str(row["units"])), strict=True):
+            column.append(cell)
+    return _table("differences, unit by unit", columns, 4)
 
 
 def _psi(rows: list[dict[str, Any]]) -> Table:
-    heads = ("set", "model", "category", "accuracy", "shuffled", "PSI % \\[95 %]", "p", "n")
-    table = _table("Position Sensitivity Index", heads, 3)
-    for row in rows:
-        index = f"{plain(row['psi'], '.1f')} {interval(row['psi_low'], row['psi_high'], '.1f')}"
-        table.add_row(
-            *map(escape, (row["data"], row["model"], row["member"])),
-            *(plain(row[name], ".3f") for name in ("accuracy", "accuracy_permuted")),
-            *(escape(index), plain(row["p_value"], ".2g"), str(int(row["n"]))),
+    columns = {
+        "set": [row["data"] for row in rows],
+        "model": [row["model"] for row in rows],
+        "category": [row["member"] for row in rows],
+        "accuracy": [plain(row["accuracy"], ".3f") for row in rows],
+        "shuffled": [plain(row["accuracy_permuted"], ".3f") for row in rows],
+        "PSI % [95 %]": [
+            f"{plain(row['psi'], '.1f')} {interval(row['psi_low'], row['psi_high'], '.1f')}"
+            for row in rows
+        ],
+        "p": [plain(row["p_value"], ".2g") for row in rows],
+        "n": [str(int(row["n"])) for row in rows],
+    }
+    return _table("Position Sensitivity Index", columns, 3)
+
+
+def _table(
+    title: str, columns: dict[str, list[str]], words: int, caption: str | None = None
+) -> Table:
+    """The first columns hold words, which are broken where a line is narrow; numbers never are.
+
+    The name of the one set, or of the one model, goes into the title.
+    """
+    numbers = list(columns)[words:]
+    for name in ("model", "set"):
+        if name in columns and len(once := set(columns[name])) == 1:
+            title = f"{once.pop()}: {title}" if name == "set" else f"{title}, {once.pop()}"
+            columns = {other: cells for other, cells in columns.items() if other != name}
+    table = Table(
+        title=escape(title),
+        caption=escape(caption) if caption else None,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for name in columns:
+        number = name in numbers
+        table.add_column(
+            escape(name),
+            justify="right" if number else "left",
+            no_wrap=number,
+            overflow="fold",
         )
-    return table
-
-
-def _table(title: str, heads: tuple[str, ...], words: int, caption: str | None = None) -> Table:
-    table = Table(title=title, caption=caption)
-    for number, name in enumerate(heads):
-        table.add_column(name, justify="left" if number < words else "right")
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*map(escape, cells))
     return table

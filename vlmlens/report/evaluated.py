@@ -20,6 +20,9 @@ MOST, SIDE = 8, 168
 #: Settings that the page tells.
 TOLD = ("permutations", "scoring", "max_new_tokens", "seed")
 
+#: Of metrics, which are compared with other people's: written whatever an interval leaves open.
+DECIMALS = 3
+
 
 def compare(found: Evaluation, path: Path, asked: Iterable[Questions] = ()) -> Path:
     """Write the page of an evaluation: tables with intervals, differences, PSI, and flips.
@@ -91,7 +94,8 @@ def _set(found: Evaluation, name: str, spec: Mapping[str, Any]) -> dict[str, Any
 
 
 def _estimate(row: Mapping[Any, Any], name: str = "value") -> Estimate:
-    return Estimate(row[name], row.get("low", np.nan), row.get("high", np.nan))
+    ends = row.get("low", np.nan), row.get("high", np.nan)
+    return Estimate(row[name], *ends, decimals=DECIMALS)
 
 
 def _by_group(parts: Any) -> dict[str, Any]:
@@ -119,10 +123,11 @@ def _difference(row: Mapping[Any, Any]) -> dict[Any, Any]:
 
 def _psi(row: Mapping[Any, Any]) -> dict[Any, Any]:
     def estimate(name: str) -> Estimate:
-        return Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"])
+        decimals = 0 if name == "psi" else DECIMALS
+        return Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], decimals=decimals)
 
-    told = {name: estimate(name) for name in ("accuracy", "accuracy_permuted", "psi")}
-    return {**row, **told}
+    written = {name: estimate(name) for name in ("accuracy", "accuracy_permuted", "psi")}
+    return {**row, **written}
 
 
 def _by_name(samples: Sequence[Sample]) -> dict[str, Sample]:

@@ -22,12 +22,14 @@ class Estimate:
         low: of the interval.
         high: of the interval.
         note: what to beware of, if anything.
+        decimals: that are written at least.
     """
 
     value: float
     low: float = np.nan
     high: float = np.nan
     note: str = field(default="", kw_only=True)
+    decimals: int = field(default=0, kw_only=True)
 
     @property
     def number(self) -> str:
@@ -60,7 +62,7 @@ class Estimate:
         if np.isnan(value) or not width > 0:
             return short(value)
         power = floor(log10(max(ends))) if max(ends) < 1e-3 else 0
-        digits = max(0, power - floor(log10(width)))
+        digits = max(0 if power else self.decimals, power - floor(log10(width)))
         digits += any(0 < end < 0.5 * 10 ** (power - digits) for end in ends)  # near 0 is not 0
         return _signed(f"{value / 10.0**power:.{digits}f}") + _times_ten_to(power)
 
