@@ -88,12 +88,22 @@ class SetPattern(Intervention):
             )
         seen = site.read("attn.hook_attn_scores") > -torch.inf
         made = self._made(x, site, seen).to(x)
-        if isinstance(self.to, Stored):
-            mask = self.where.mask(site.axes, x.shape, site.layouts)
-            hidden = (made != 0) & ~seen
-            if bool((hidden if mask is None else hidden & mask.to(x.device)).any()):
-                raise InputError("the pattern gives weight to keys that their query does not see")
+        if isinstance(self.to, Stored) or self.to == "first":
+            self._refuse_hidden((made != 0) & ~seen, seen, x, site)
         return made.masked_fill(~seen, 0)
+
+    def _refuse_hidden(self, hidden: Tensor, seen: Tensor, x: Tensor, site: Site) -> None:
+        """Refuse weight on keys that a chosen query does not see: its row would be empty."""
+        if self.to == "first":  # padding sees nothing, and gets nothing
+            hidden = hidden & seen.any(-1, keepdim=True)
+        mask, _ = site.meant(self.where, x)
+        hidden = hidden if mask is None else hidden & mask
+        if not hidden.is_meta and bool(hidden.any()):
+            raise InputError(
+                f"the pattern gives weight to keys that their query does not see at {site.name}; "
+                "where a layer sees a window of the last tokens, the first ones are out of it: "
+                "choose other layers or queries, where=Where(layers=..., queries=...)"
+            )
 
     def _made(self, x: Tensor, site: Site, seen: Tensor) -> Tensor:
         if isinstance(self.to, Stored):
