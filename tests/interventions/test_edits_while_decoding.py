@@ -41,7 +41,11 @@ EVERY = {
         edits.Scale("blocks.*.hook_resid_mid", by=1.5),
     ],
     "ScaleAttention": [edits.ScaleAttention(where=vl.Where(keys="vision"), by=2.0)],
-    "SetPattern": [edits.SetPattern(to=to, where=LATE) for to in ("uniform", "self", "first")],
+    "SetPattern": [
+        edits.SetPattern(to="uniform", where=LATE),
+        edits.SetPattern(to="self", where=LATE),
+        edits.SetPattern(to="first", where=vl.Where(layers=1)),  # seen there: no window
+    ],
     "Steer": [
         edits.Steer("blocks.0.attn.hook_k", VISION, vector=edits.Stored.of(torch.tensor(0.5)))
     ],
