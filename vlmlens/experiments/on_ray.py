@@ -28,7 +28,7 @@ class OnRay(Local):
         num_gpus: that each worker has; a share, such as 0.5, where two fit on one.
         num_cpus: that each worker has.
 
-    Example:
+    Examples:
         >>> vl.experiments.OnRay(workers=8, num_gpus=1)
         OnRay(workers=8, address=None, num_gpus=1, num_cpus=1)
     """
