@@ -27,13 +27,6 @@ EDITS: tuple[Fault, ...] = (
         ("interventions/test_uneven.py::test_words_move_as_well",),
     ),
     Fault(
-        "distances are counted from padding",
-        "interventions/prepare.py",
-        'rows.append(~layout.mask("pad"))',
-        "rows.append(np.ones(len(layout), dtype=bool))",
-        ("interventions/test_uneven.py::test_padding_is_no_place_to_count_from",),
-    ),
-    Fault(
         "attention to a first token that a window hides is no attention at all",
         "interventions/attention.py",
         'isinstance(self.to, Stored) or self.to == "first"',
