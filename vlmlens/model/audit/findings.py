@@ -94,6 +94,11 @@ class Audit:
         """Whether every point fires and is editable, and every invariant holds."""
         return not self.error and all(item.holds for item in (*self.points, *self.invariants))
 
+    @property
+    def laws(self) -> tuple[Invariant, ...]:
+        """``invariants``, as version 0.3 called them."""
+        return self.invariants
+
     def rows(self) -> Iterable[tuple[str, str, str, str, str]]:
         """The table of points: name, axes, layers, reached, edits that arrive."""
         for p in self.points:
