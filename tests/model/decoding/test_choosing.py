@@ -7,7 +7,7 @@ from conftest import KINDS, QUESTIONS, build, picture
 
 import vlmlens as vl
 from vlmlens.errors import InputError
-from vlmlens.model.decoding.choosing import Wish
+from vlmlens.model.decoding.choosing import Request
 from vlmlens.zoo.tiny import TINY
 
 NEW = 8
@@ -201,11 +201,11 @@ def test_settings_that_transformers_refuses_are_our_error(vlm, asked, setting):
 )
 def test_numbers_that_make_no_sense(options, message):
     with pytest.raises(InputError, match=message):
-        Wish(**{"most": 16} | options)
+        Request(**{"most": 16} | options)
 
 
 def test_numbers_of_numpy_and_torch_are_numbers(vlm, asked):
-    wish = Wish(np.int64(3), torch.tensor(2), np.float32(0.5), np.uint8(1))
+    wish = Request(np.int64(3), torch.tensor(2), np.float32(0.5), np.uint8(1))
     assert (wish.most, wish.least, wish.temperature, wish.seed) == (3, 2, 0.5, 1)
     with pytest.raises(InputError, match="min_new_tokens=9: a whole number from 0 to 8"):
         vlm.generate(asked, max_new_tokens=8, min_new_tokens=9)
