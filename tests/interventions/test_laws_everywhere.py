@@ -164,11 +164,11 @@ def test_edits_hold_in_every_step(vlm, inputs):
 
 
 @pytest.mark.parametrize("edit", [RotateRope, AblateRope])
-def test_a_turn_where_nothing_turns_is_refused(vlm, inputs, edit):
+def test_a_rotation_where_nothing_rotates_is_refused(vlm, inputs, edit):
     for layer in range(vlm.layers):
         asked = edit(where=vl.Where(layers=layer))
         if vlm.rope.step[layer].any():
             vlm.run(inputs, [asked])
             continue
-        with pytest.raises(InputError, match=f"layer {layer} of this model turns nothing"):
+        with pytest.raises(InputError, match=f"layer {layer} of this model has no RoPE"):
             vlm.run(inputs, [asked])

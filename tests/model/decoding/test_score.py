@@ -1,5 +1,7 @@
 """How likely answers are, from the pass over their prompt."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from closeness import assert_close
@@ -90,10 +92,12 @@ def test_what_is_generated_is_the_same_with_and_without_answers(llava, samples):
 
 
 def test_answers_of_other_prompts_are_not_taken_for_their_own(llava, samples):
-    other = llava.inputs(samples[::-1], answers=ANSWERS[0])
+    questions = [sample.question for sample in samples][::-1]
+    asked = [replace(s, question=q) for s, q in zip(samples, questions, strict=True)]
+    other = llava.inputs(asked, answers=ANSWERS[0])
     scores = llava.generate(llava.inputs(samples), max_new_tokens=1, answered=[other]).scores
     assert "no continuation" in scores.whole[0]
-    expected = one_by_one(llava, samples[::-1], ANSWERS[0], ())
+    expected = one_by_one(llava, asked, ANSWERS[0], ())
     torch.testing.assert_close(scores.log_probs[0], expected)
 
 
