@@ -97,6 +97,15 @@ def test_what_is_resumed_is_what_was_computed(model, tmp_path, kind):
             xr.testing.assert_identical(xr.load_dataset(tmp_path / "own.nc"), alone)
 
 
+def test_words_of_a_table_that_was_read_are_not_cut_where_others_join_it(tmp_path):
+    """A file has its own width of words, and a table remembers the first one's."""
+    for name, word in (("a", "red"), ("b", "orange triangle")):
+        write(xr.Dataset({"answer": ("sample", [word])}), tmp_path / name)
+    both = xr.concat([read(tmp_path / "a"), read(tmp_path / "b")], "sample")
+    both.to_netcdf(tmp_path / "both", engine="h5netcdf")
+    assert read(tmp_path / "both")["answer"].values.tolist() == ["red", "orange triangle"]
+
+
 def test_what_a_table_remembers_of_another_file_changes_nothing(tmp_path):
     """Read by xarray's own hand and made longer, as anybody does before a table is kept."""
     xr.Dataset({"said": ("sample", ["a", "b"])}).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")

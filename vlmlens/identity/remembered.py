@@ -26,6 +26,10 @@ def recall(paths: Iterable[str | Path]) -> None:
 
     A hash counts while the file's size, times and inode are those that it was made of, under this
     version of vlmlens and of Pillow, which decodes.
+
+    Examples:
+        >>> from vlmlens import identity
+        >>> identity.recall(["photographs/1.png"])  # no note lies there: nothing is known
     """
     for folder in {Path(path).parent for path in paths}:
         note = folder / NAME
@@ -44,7 +48,12 @@ def recall(paths: Iterable[str | Path]) -> None:
 
 
 def keep(paths: Iterable[str | Path]) -> None:
-    """Write what was found of these files beside them, where there is something new."""
+    """Write what was found of these files beside them, where there is something new.
+
+    Examples:
+        >>> from vlmlens import identity
+        >>> identity.keep(["photographs/1.png"])  # one picture is worth no note
+    """
     by_folder: defaultdict[Path, dict[str, tuple[tuple[int, ...], str]]] = defaultdict(dict)
     for path in map(Path, paths):
         if str(path) in KNOWN:

@@ -92,7 +92,8 @@ def _refuse_pixels(given: Any, model: Any) -> None:
     if first is None or given.ndim < 2:
         return
     if given.ndim > 3:  # pictures; flat patches otherwise
-        axis, wanted = -3, None if isinstance(first, nn.Linear) else first.in_channels
+        seen = getattr(model.config, "vision_config", None)  # of patches that are unfolded
+        axis, wanted = -3, getattr(first, "in_channels", getattr(seen, "num_channels", None))
     else:
         axis, wanted = -1, prod(first.weight.shape[1:])
     if wanted is not None and given.shape[axis] != wanted:
