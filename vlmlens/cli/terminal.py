@@ -50,12 +50,12 @@ class Told(typer.core.TyperGroup):
             raise
         except OSError as error:  # a full disk, a folder that may not be written to, ...
             said = ": ".join(filter(None, (error.strerror or str(error), error.filename)))
-        except KeyboardInterrupt:
-            again = "; run the same command again, and it goes on where it stopped"
+        except KeyboardInterrupt as stop:
+            again = "; what is finished is kept: run the same command again, and it goes on"
             err.print(
-                f"interrupted{again if ctx.invoked_subcommand in ('diagnose', 'evaluate') else ''}"
+                f"interrupted{again if ctx.invoked_subcommand in RESUMED else ''}", soft_wrap=True
             )
-            raise typer.Exit(130) from None
+            raise typer.Exit(143 if isinstance(stop, Terminated) else 130) from None
         err.print(f"[bold red]error:[/] {escape(' '.join(said.split()))}", soft_wrap=True)
         raise typer.Exit(2)
 
