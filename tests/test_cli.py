@@ -392,7 +392,11 @@ def test_likelihood_without_choices_is_known_before_the_model_is_opened(
 @pytest.mark.parametrize(
     ("stumble", "code", "told"),
     [
-        (KeyboardInterrupt(), 130, "interrupted; run the same command again, and it goes on"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "interrupted; what is finished is kept: run the same command again",
+        ),
         (OSError(28, "No space left on device", "results.nc"), 2, "error: No space left on device"),
         (PermissionError(13, "Permission denied", "x"), 2, "error: Permission denied: x"),
     ],

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from as_users import as_users
 from conftest import QUESTIONS, build, picture
 
 import vlmlens as vl
@@ -342,7 +343,7 @@ def test_a_worker_whose_model_is_another_is_refused(shapes):
 
 def test_what_is_no_executor_is_refused(model):
     for given in ("ray", 4, ThreadPoolExecutor):
-        with pytest.raises(InputError, match="anything with map"):
+        with as_users(), pytest.raises(InputError, match="anything with map"):
             experiment(model).run(executor=given)
 
 
