@@ -12,17 +12,7 @@ ATOMS = (type(None), bool, int, float, complex, type(...), type(NotImplemented),
 
 
 class Hasher(ABC):
-    """One look at values: what it has met, it does not look at again.
-
-    Args:
-        revision: stands for weights that are offloaded, and so cannot be read.
-        vocabulary: read every entry of a tokenizer's vocabulary, and not only how many there are.
-
-    Attributes:
-        own_code: whether any of it was code that belongs to no installed library.
-        by_row: whether any of it may hold something of every sample of a batch: a tensor or an
-            array of two dimensions or more, that is no module's weight.
-    """
+    """How a look at values goes from one to the next; ``Content`` says how each kind is hashed."""
 
     def __init__(self, revision: str = "", vocabulary: bool = True) -> None:
         self.revision, self.vocabulary = revision, vocabulary

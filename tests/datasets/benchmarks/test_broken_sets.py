@@ -46,13 +46,12 @@ def test_files_that_cannot_be_read_are_refused(name, fault, tmp_path):
         data = path.read_bytes()
         change = {
             "cut": data[:-12],
-            "latin-1": data + b"\xf9",
+            # Where a Parquet file ends in another letter, it is none.
+            "latin-1": (data[:-1] if path.suffix == ".parquet" else data) + b"\xf9",
             "unmarked UTF-16": codecs.encode(data.decode("latin-1"), "utf-16-le"),
             "empty": b"",
         }
         path.write_bytes(change[fault])
-    if fault == "latin-1" and files[0].suffix == ".parquet":
-        pytest.skip("what stands behind a parquet file is read by nobody")
     with pytest.raises(DataError):
         bench.load(tmp_path, split)
 
