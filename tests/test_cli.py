@@ -1,12 +1,12 @@
 """The command line: what it writes, what it prints, and how it fails."""
 
 import json
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import xarray as xr
+from children import python
 from conftest import build, picture
 from transformers import LlavaForConditionalGeneration
 from typer.testing import CliRunner
@@ -25,7 +25,7 @@ HEAVY = ("torch", "transformers", "transformer_lens", "xarray", "plotly", "scipy
 def loaded_by(code: str) -> set[str]:
     """Which heavy libraries are loaded after this code ran in a Python of its own."""
     code += f"\nimport sys; print(*[name for name in {HEAVY} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python(code)
     return set(done.stdout.splitlines()[-1].split())
 
 
@@ -367,7 +367,7 @@ except SystemExit as end:
     assert end.code == 2
 """
     code += f"\nprint(*[name for name in {HEAVY} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python(code)
     told = " ".join(done.stderr.replace("│", " ").split())
     assert message in told
     assert "Traceback" not in told

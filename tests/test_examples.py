@@ -3,12 +3,12 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from children import ran
 from nbclient import NotebookClient
 
 pytestmark = pytest.mark.versions
@@ -41,9 +41,7 @@ print(json.dumps(told))
 def told():
     """What every example prints, in a process of their own: one, since importing takes longest."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", EACH, *map(str, EXAMPLES)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
+    done = ran(sys.executable, "-c", EACH, *EXAMPLES, limit=600, env=environment)
     assert not WARNED.search(done.stderr), done.stderr
     return json.loads(done.stdout)
 

@@ -1,13 +1,13 @@
 """What needs a library that only an extra brings says so, and begins nothing without it."""
 
 import importlib
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
+from children import python
 from conftest import picture
 
 from vlmlens import experiments, plots, probes, zoo
@@ -121,5 +121,5 @@ HookedVLM.from_pretrained("shapes-base")
 print(*[m for m in ("wandb", "sklearn", "num2words", "statsmodels", "plotly", "nnsight")
         if m in sys.modules], sep=",")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python(code)
     assert done.stdout.strip() == ""

@@ -2,11 +2,10 @@
 
 import importlib
 import inspect
-import subprocess
-import sys
 import warnings
 
 import pytest
+from children import python
 
 from vlmlens import datasets
 from vlmlens.moved import MOVED, new_name
@@ -36,8 +35,7 @@ assert callable(datasets.shapes_2d) and not hasattr(datasets.shapes_2d, "Scene")
 assert study.arms.NAMES is NAMES
 print(len(said), *sorted({str(w.category.__name__) for w in said}))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = python(code)
     assert done.stdout.split()[-1] == "DeprecationWarning"
     assert int(done.stdout.split()[0]) >= 3
 

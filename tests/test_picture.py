@@ -1,8 +1,6 @@
 """A picture is what people see, whatever it is given as."""
 
 import base64
-import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from children import python
 from PIL import Image
 from transformers.image_utils import load_image
 
@@ -248,7 +247,7 @@ def test_texts_that_are_none_are_refused_with_the_samples_id():
         # In a process of its own: here, annotations are checked before we come to it.
         given = f"dict(question='', id='7') | dict({wrong})"
         code = f"from vlmlens.sample import Sample; Sample(**({given}))"
-        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
+        said = python(code, status=1).stderr
         assert "InputError: sample '7'" in said
 
 

@@ -3,10 +3,9 @@
 import importlib
 import inspect
 import pkgutil
-import subprocess
-import sys
 
 import pytest
+from children import python
 
 import vlmlens
 from vlmlens.datasets import DATASETS
@@ -148,5 +147,5 @@ def test_importing_it_loads_nothing_heavy():
         "print(*[m for m in ('torch', 'transformers', 'transformer_lens', 'xarray', 'plotly',"
         " 'numpy', 'PIL') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python(code)
     assert done.stdout.split() == []

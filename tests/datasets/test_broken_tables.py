@@ -4,13 +4,12 @@ A table of faults by formats: each fault is written in every format that can hol
 """
 
 import json
-import subprocess
-import sys
 from io import BytesIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from children import python
 from PIL import Image
 
 from vlmlens.datasets import image_folder, load, read_table
@@ -207,7 +206,7 @@ def test_nothing_is_written_and_torch_is_not_loaded(folder, case):
         f"sys.argv[1:] = ['diagnose', '--data', {str(path)!r}, '--out', {str(folder / 'out')!r}]\n"
         "try:\n    cli.run()\nfinally:\n    print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.strip()) == (2, "False")
+    done = python(code, status=2)
+    assert done.stdout.strip() == "False"
     assert path.name in "".join(done.stderr.split("\n"))
     assert not (folder / "out").exists()

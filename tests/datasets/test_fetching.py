@@ -69,7 +69,7 @@ def hub(tmp_path, monkeypatch):
         thread.start()
         yield server
         server.shutdown()
-        thread.join()
+        thread.join(60)
 
 
 def serve(hub, name, tmp_path):

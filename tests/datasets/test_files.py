@@ -3,11 +3,11 @@
 import importlib.machinery
 import logging
 import os
-import subprocess
 import sys
 import types
 
 import pytest
+from children import python
 from PIL import Image, ImageFile
 
 from vlmlens.datasets import image_folder, left_out, load
@@ -233,8 +233,6 @@ def test_a_folder_is_read_before_torch_is_imported(tmp_path):
         "import sys\nfrom vlmlens import cli\nsys.argv[1:] = ['diagnose', '--data', 'nowhere']\n"
         "try:\n    cli.run()\nfinally:\n    print('torch' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert (done.returncode, done.stdout.strip()) == (2, "False")
+    done = python(code, status=2, cwd=tmp_path)
+    assert done.stdout.strip() == "False"
     assert "no data set 'nowhere'" in done.stderr

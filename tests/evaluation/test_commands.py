@@ -2,12 +2,12 @@
 
 import json
 import re
-import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from children import python
 from PIL import Image
 from published_files import PUBLISHED
 from typer.testing import CliRunner
@@ -303,7 +303,7 @@ def test_too_many_that_fail_stop_it_before_a_model_is_opened(tmp_path):
 
 def test_the_help_is_quick_and_loads_no_torch():
     code = "import sys; from vlmlens.cli import app; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python(code)
     assert done.stdout.strip() == "False"
 
 

@@ -23,11 +23,12 @@ import pytest
 import torch
 import xarray as xr
 from as_users import as_users
+from children import HOME, dies_with_its_parent, ended, until
 from conftest import QUESTIONS, build, picture
 
 import vlmlens as vl
 from vlmlens.errors import DataError, InputError
-from vlmlens.experiments import Answering, Experiment, Measure, OnRay, Shard, diagnose, sweep
+from vlmlens.experiments import Answering, Experiment, Measure, Shard, diagnose, sweep
 from vlmlens.interventions import PermuteVision, Scale
 from vlmlens.store import store as stores
 from vlmlens.store import upkeep
@@ -86,6 +87,7 @@ def child(function):
     """A fork that does something; its status says how it ended."""
 
     def run():
+        dies_with_its_parent()
         try:
             function()
         except DataError as error:
@@ -95,11 +97,14 @@ def child(function):
             os._exit(8)
         os._exit(0)
 
-    started = FORK.Process(target=run)
+    started = FORK.Process(target=run, daemon=True)
     started.start()
-    yield started
-    started.join(60)
-    assert started.exitcode is not None
+    try:
+        yield started
+    except BaseException:
+        started.kill()
+        raise
+    ended(started)
 
 
 # Kills.
@@ -134,23 +139,31 @@ def test_twenty_kills_lose_nothing_and_double_nothing(model, tmp_path, at_once):
 
 @pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_command_that_is_stopped_says_so_and_goes_on_later(tmp_path, sign, status):
-    words = ["diagnose", "--samples", "400", "--batch", "2", "--out", str(tmp_path), "--quiet"]
+    words = ["diagnose", "--samples", "400", "--batch", "2", "--quiet", "--out"]
     command = [sys.executable, "-c", "from vlmlens import cli; cli.run()", *words]
-    environment = os.environ | {"PYTHONPATH": str(Path(vl.__file__).parents[1])}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as run:
-        while not list(tmp_path.glob("cells/results-*")):
-            assert run.poll() is None, run.stderr.read()
-            time.sleep(0.1)
-        before = time.monotonic()
-        run.send_signal(sign)
-        said = run.communicate(timeout=60)[1]
+    environment = os.environ | {"PYTHONPATH": HOME}
+    told, out = tmp_path / "told", tmp_path / "out"
+    with (
+        told.open("w") as into,
+        subprocess.Popen([*command, str(out)], stderr=into, env=environment) as run,
+    ):
+        try:
+            until(
+                lambda: run.poll() is not None or list(out.glob("cells/results-*")), "a first file"
+            )
+            assert run.poll() is None, told.read_text()
+            before = time.monotonic()
+            run.send_signal(sign)
+            run.wait(timeout=60)
+        finally:
+            run.kill()
         # Five seconds, on a machine with nothing else to do.
         assert time.monotonic() - before < 5 * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
     assert run.returncode == status
-    assert said.splitlines()[-1] == (
+    assert told.read_text().splitlines()[-1] == (
         "interrupted; what is finished is kept: run the same command again, and it goes on"
     )
-    found = upkeep.status(tmp_path / "cells")
+    found = upkeep.status(out / "cells")
     (count,) = found.conditions.values()
     assert count.done > 0
     assert count.left == 400 - count.done
@@ -228,8 +241,7 @@ def test_a_run_goes_on_where_the_one_that_it_waits_for_is_killed(model, tmp_path
     slow = Slow(log=str(log), seconds=0.3)
     short = experiment(model, slow, samples=asked(2), interventions={"original": ()})
     with child(lambda: short.run(tmp_path / "cells")) as killed:
-        while killed.is_alive() and not log.exists():  # it has the only batch, and is at work
-            time.sleep(0.01)
+        until(log.exists, "the first has the only batch, and is at work")
         with child(lambda: short.run(tmp_path / "cells")) as waiting:
             time.sleep(0.1)
             os.kill(killed.pid, signal.SIGKILL)
@@ -278,8 +290,9 @@ def test_a_model_that_was_changed_is_measured_again(tmp_path):
 
 
 def pooled(kind):
-    context = {"mp_context": FORK} if kind is ProcessPoolExecutor else {}
-    return kind(2, **context)
+    if kind is ThreadPoolExecutor:
+        return kind(2)
+    return kind(2, mp_context=FORK, initializer=dies_with_its_parent)
 
 
 @pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
@@ -329,6 +342,7 @@ def test_a_model_made_in_memory_is_not_sent_anywhere(model):
 
 def test_a_worker_whose_model_is_another_is_refused(shapes):
     norm = shapes.hf_model.model.language_model.norm.weight
+    as_it_was = norm.detach().clone()
     with torch.no_grad():
         norm.mul_(1.5)
     samples = vl.datasets.load("shapes-2d", samples=2)
@@ -338,7 +352,7 @@ def test_a_worker_whose_model_is_another_is_refused(shapes):
             run.run(executor=pool)
     finally:
         with torch.no_grad():
-            norm.div_(1.5)
+            norm.copy_(as_it_was)
 
 
 def test_what_is_no_executor_is_refused(model):
@@ -354,30 +368,3 @@ def test_a_share_by_what_a_cluster_says():
     for said in ("4/4", "1", "-1/2", "auto", "a/b"):
         with pytest.raises(InputError):
             Shard.of(said, {})
-
-
-# Ray: two workers on this machine, where it is installed.
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_ray_gives_the_table_of_one_process_also_when_a_worker_is_killed(shapes, tmp_path):
-    ray, psutil = pytest.importorskip("ray"), pytest.importorskip("psutil")
-    samples = vl.datasets.load("shapes-2d", samples=12)
-    run = Experiment(shapes, samples, Answering(max_new_tokens=2), EDITS, batch=2)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    killed = []
-
-    def kill_one():
-        """Once, when something is finished: one of the two processes that compute."""
-        computing = [p for p in psutil.Process().children(True) if "_Worker" in str(p.cmdline())]
-        if not killed:
-            computing[0].kill()
-            killed.append(computing[0].pid)
-
-    try:
-        found = run.run(tmp_path, executor=OnRay(workers=2), progress=kill_one)
-    finally:
-        ray.shutdown()
-    assert killed
-    xr.testing.assert_identical(found, run.run())
-    xr.testing.assert_identical(found, run.run(tmp_path))

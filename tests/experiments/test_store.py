@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import socket
-import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xarray as xr
+from children import python, ran
 from conftest import QUESTIONS, build, picture
 
 import vlmlens as vl
@@ -204,9 +204,7 @@ def test_results_of_an_older_version_are_named_and_not_read(model, tmp_path, cap
 
 
 def test_what_was_left_half_written_is_cleared_away(model, tmp_path):
-    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], text=True,
-                          capture_output=True)  # fmt: skip
-    gone = done.stdout.strip()
+    gone = python("import os; print(os.getpid())").stdout.strip()
     here = socket.gethostname()
     left = [tmp_path / f".abc.nc.{gone}.part", tmp_path / f".abc.nc.{here}.{gone}.part"]
     kept = [
@@ -376,9 +374,7 @@ print(len(slips))
 
 def test_slips_are_refused_in_our_words():
     environment = os.environ | {"PYTHONPATH": str(Path(vl.__file__).parents[1])}
-    told = {"input": SLIPS, "env": environment, "text": True, "capture_output": True}
-    done = subprocess.run([sys.executable, "-"], **told)
-    assert done.returncode == 0, done.stderr
+    done = ran(sys.executable, "-", input=SLIPS, env=environment)
     *said, count = done.stdout.strip().splitlines()
     assert len(said) == int(count) == 29
     assert not [line for line in said if not line.startswith("refused ")]

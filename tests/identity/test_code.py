@@ -1,7 +1,6 @@
 """Values and code are known by what they hold and do: every way in which they can differ counts."""
 
 import os
-import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from children import ran
 from torch import nn
 
 import vlmlens as vl
@@ -322,10 +322,7 @@ def test_the_same_in_every_process(tmp_path):
         folder.mkdir()
         environment = os.environ | {"PYTHONHASHSEED": seed, "TQDM_DISABLE": "1"}
         environment["PYTHONPATH"] = str(Path(vl.__file__).parents[1])
-        told = {"input": code, "cwd": folder, "env": environment}
-        done = subprocess.run([sys.executable, "-"], **told, text=True, capture_output=True)
-        assert done.returncode == 0, done.stderr
-        said.add(done.stdout)
+        said.add(ran(sys.executable, "-", input=code, cwd=folder, env=environment).stdout)
     assert len(said) == 1
 
 

@@ -2,12 +2,12 @@
 
 import copy
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from children import ran
 from closeness import assert_apart
 
 import vlmlens
@@ -116,11 +116,5 @@ def test_a_request_carries_all_that_it_needs():
     """nnsight's dry run of a remote request: sent as bytes, read where vlmlens is not."""
     script = Path(__file__).with_name("dry_run.py")
     root = str(Path(vlmlens.__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, script],
-        env=os.environ | {"PYTHONPATH": root},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ran(sys.executable, script, status=None, env=os.environ | {"PYTHONPATH": root})
     assert done.stdout.split() == ["True", "True"], done.stderr

@@ -83,7 +83,7 @@ def outcome(place: Path, tests: tuple[str, ...]) -> Outcome:
     process.join(LIMIT)
     if process.is_alive():
         process.kill()
-        process.join()
+        process.join(LIMIT)
         return Outcome(True, f"no end within {LIMIT:.0f} s")
     code = process.exitcode
     said = told.read_text() if told.is_file() else ""

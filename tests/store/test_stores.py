@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from children import HOME, line_of, ran
 
 from vlmlens.errors import DataError
 from vlmlens.store import Claims, Condition, Store, canonical
@@ -207,12 +208,8 @@ def test_it_is_read_with_pyarrow_alone(tmp_path):
     )
     kept(tmp_path, (ONE, (1, 2), own))
     (path,) = tmp_path.glob("results-*")
-    done = subprocess.run(
-        [sys.executable, "-c", READER, str(tmp_path), path.name],
-        text=True, capture_output=True, cwd="/",
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = ran(sys.executable, "-c", READER, tmp_path, path.name, cwd="/", env=environment)
     rows, labels, dims, ours = json.loads(done.stdout)
     assert rows == [
         {"sample": "s1", "said": "red", "cmb": [0.5, 0.25]},
@@ -241,10 +238,12 @@ def holding(folder, *names):
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(folder), *names],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(stores.__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": HOME},
     ) as started:  # fmt: skip
-        yield started.stdout.readline().strip()
-        started.kill()
+        try:
+            yield line_of(started)
+        finally:
+            started.kill()
 
 
 def test_work_is_one_process_s_until_it_is_given_back_or_the_process_is_killed(tmp_path):

@@ -216,7 +216,7 @@ def test_a_run_waits_while_another_teaches_what_they_share(tmp_path, monkeypatch
         return None, processor
 
     monkeypatch.setattr(arms, "_shared_model", teach)
-    run = threading.Thread(target=lambda: shared_model(STAGED, "kept", tmp_path))
+    run = threading.Thread(target=lambda: shared_model(STAGED, "kept", tmp_path), daemon=True)
     with claimed(tmp_path / "locks" / "shared"):
         run.start()
         run.join(timeout=0.5)
