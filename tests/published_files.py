@@ -113,14 +113,42 @@ def gqa_original(folder: Path) -> None:
     whole(folder / "testdev_balanced_questions.json", {"201307251": GQA_CELLS, "201": other})
 
 
+def gqa_all(folder: Path) -> None:
+    """All questions of the validation set, and the choices of its own evaluation."""
+    put(folder, "images/n161313.jpg")
+    common = GQA_TYPES | {"detailed": "twoCommon"}
+    asked = {
+        "200": GQA_CELLS | {"entailed": ["201", "200"]},
+        "201": GQA_CELLS | {"answer": "yes", "entailed": [], "isBalanced": False},
+        "202": GQA_CELLS | {"entailed": ["201"], "types": common},
+    }
+    whole(folder / "val_all_questions.json", asked)
+    choices = {"valid": ["woman", "man", "boy"], "plausible": ["woman", "man"]}
+    whole(folder / "eval" / "val_choices.json", dict.fromkeys(asked, choices))
+
+
 def gqa_hub(folder: Path) -> None:
-    types = pa.struct(dict.fromkeys(GQA_TYPES, TEXT))
-    columns = {"id": TEXT, "imageId": TEXT, "question": TEXT, "answer": TEXT, "types": types}
-    row = ("201307251", "n161313", GQA_CELLS["question"], "woman", GQA_TYPES)
-    table(folder / "testdev_balanced_instructions" / "testdev-00000-of-00001.parquet", columns, row)
+    """The hub writes what follows as a text, and places in a picture as lists of structs."""
+    step = pa.struct({"operation": TEXT, "argument": TEXT, "dependencies": pa.list_(pa.int32())})
+    place = pa.list_(pa.struct({"objectId": TEXT, "value": TEXT}))
+    kinds = ("question", "answer", "fullAnswer")
+    columns = {
+        "id": TEXT, "imageId": TEXT, "question": TEXT, "answer": TEXT, "fullAnswer": TEXT,
+        "isBalanced": pa.bool_(), "groups": pa.struct({"global": TEXT, "local": TEXT}),
+        "entailed": TEXT, "equivalent": TEXT, "types": pa.struct(dict.fromkeys(GQA_TYPES, TEXT)),
+        "annotations": pa.struct(dict.fromkeys(kinds, place)), "semantic": pa.list_(step),
+        "semanticStr": TEXT,
+    }  # fmt: skip
+    told = [{"objectId": "0", "value": "1"}]
+    row = ("n161313", GQA_CELLS["question"], "woman", GQA_CELLS["fullAnswer"], True,
+           GQA_CELLS["groups"], "['202']", "['201']", GQA_TYPES, dict.fromkeys(kinds, told),
+           GQA_CELLS["semantic"], GQA_CELLS["semanticStr"])  # fmt: skip
     images = {"id": TEXT, "image": PICTURE}
-    path = folder / "testdev_balanced_images" / "testdev-00000-of-00001.parquet"
-    table(path, images, ("n161313", struct(3)), ("n9", struct(4)))
+    file = "testdev-00000-of-00001.parquet"
+    for split, names in (("testdev_balanced", ["201307251"]), ("testdev_all", ["201", "202"])):
+        table(folder / f"{split}_instructions" / file, columns, *((name, *row) for name in names))
+        path = folder / f"{split}_images" / file
+        table(path, images, ("n161313", struct(3)), ("n9", struct(4)))
 
 
 CV_ROW = {
@@ -197,16 +225,32 @@ def vqa_original(folder: Path) -> None:
     whole(folder / "v2_mscoco_val2014_annotations.json", {"annotations": [told]})
 
 
-def vsr(folder: Path) -> None:
+VSR_ROW = {
+    "image": "000000451431.jpg",
+    "image_link": "http://images.cocodataset.org/train2017/000000451431.jpg",
+    "caption": "The person is inside the refrigerator.", "label": 0, "relation": "inside",
+    "annotator_id": 31, "vote_true_validator_id": "[2, 9]", "vote_false_validator_id": "[]",
+}  # fmt: skip
+
+
+def vsr_random(folder: Path) -> None:
     put(folder, "train2017/000000451431.jpg")
-    row = {
-        "image": "000000451431.jpg",
-        "image_link": "http://images.cocodataset.org/train2017/000000451431.jpg",
-        "caption": "The person is inside the refrigerator.", "label": 0, "relation": "inside",
-        "annotator_id": 31, "vote_true_validator_id": "[2, 9]", "vote_false_validator_id": "[]",
-        "reference_frame": None,
+    rows = [
+        VSR_ROW | {"reference_frame": None},
+        VSR_ROW | {"label": 1, "caption": "The person is far away.", "reference_frame": 1.0},
+    ]
+    lines(folder / "test.jsonl", *rows)
+
+
+def vsr_zeroshot(folder: Path) -> None:
+    put(folder, "zeroshot/train2017/000000451431.jpg", "zeroshot/val2017/000000001675.jpg")
+    objects = {"subj": "andbag", "obj": "cat"}
+    other = VSR_ROW | {
+        "image": "000000001675.jpg",
+        "image_link": "http://images.cocodataset.org/val2017/000000001675.jpg",
+        "caption": "The cat is facing away from the keyboard.", "relation": "facing away from",
     }  # fmt: skip
-    lines(folder / "test.jsonl", row, row | {"label": 1, "caption": "The person is far away."})
+    lines(folder / "zeroshot" / "test.jsonl", VSR_ROW | objects, other | objects)
 
 
 def whatsup(folder: Path) -> None:
@@ -223,6 +267,18 @@ def whatsup(folder: Path) -> None:
     put(folder, "val2017/000000397133.jpg")
     coco = [[397133, "A photo of a cat on the left", "A photo of a cat on the right"]]
     whole(folder / "coco_qa_one_obj.json", coco)
+
+
+def whatsup_copy(folder: Path) -> None:
+    """A copy on the hub: without names of files, the right caption first."""
+    columns = {"image_options": PICTURE, "caption_options": pa.list_(TEXT)}
+    words = ("to the left of", "to the right of", "in front of", "behind")
+    said = [f"A mug {each} a plate" for each in words]
+    rows = [(struct(n), [one, *(o for o in said if o != one)]) for n, one in enumerate(said)]
+    table(folder / "data" / "Controlled_Images_B-00000-of-00001.parquet", columns, *rows)
+    sides = ["A photo of a cat on the left", "A photo of a cat on the right"]
+    path = folder / "data" / "COCO_QA_one_obj-00000-of-00001.parquet"
+    table(path, columns, (struct(5), sides))
 
 
 def blink(folder: Path) -> None:
@@ -271,6 +327,22 @@ def spatial_mm(folder: Path) -> None:
     whole(folder / "multihop_reasoning_309.json", [free])
 
 
+def spatial_bench(folder: Path) -> None:
+    put(folder, *(f"{kind}/1.jpg" for kind in ("positional", "existence", "counting", "reach")))
+    asked = {"image": "positional/1.jpg", "question": "Is the cat left or right?", "answer": "left"}
+    whole(folder / "positional.json", [asked])
+    pair = [
+        {"id": n, "image": "existence/1.jpg", "question": f"Is there a {thing}?", "answer": said}
+        for n, (thing, said) in enumerate((("cat", "Yes"), ("dog", "No")))
+    ]
+    whole(folder / "existence.json", pair)
+    whole(folder / "counting.json", [asked | {"image": "counting/1.jpg", "answer": "4"}])
+    both = ["reach/1.jpg", "reach_d/1.png"]
+    reached = [asked | {"image": both, "answer": said} for said in ("Yes", "No")]
+    reached[1]["question"] = "Is the cat not left?"
+    whole(folder / "reach.json", reached)
+
+
 EMB = (
     "mp3d_0",
     "What is the relation of the chair to the table?",
@@ -315,6 +387,23 @@ def coco_captions(folder: Path) -> None:
     whole(path, {"images": images, "annotations": said})
 
 
+def coco_captions_hub(folder: Path) -> None:
+    """A picture's file is its ``question_id``; ``id`` and ``file_name`` are of another one."""
+    columns = {
+        "question_id": TEXT, "image": PICTURE, "question": TEXT, "answer": pa.list_(TEXT),
+        "id": NUMBER, "license": NUMBER, "file_name": TEXT, "coco_url": TEXT, "height": NUMBER,
+        "width": NUMBER, "date_captured": TEXT,
+    }  # fmt: skip
+    asked = "Please carefully observe the image and come up with a caption for the image."
+    captions = [f"A room with {n} chairs. " for n in range(5)]
+    rest = (asked, captions, 38, 3, "000000000001.jpg", "http://images.cocodataset.org/1.jpg", 32,
+            48, "2013-11-14 17:02:52")  # fmt: skip
+    for year, prefix in (("2017", ""), ("2014", "COCO_val2014_")):
+        path = folder / f"val{year}" / "data" / "val-00000-of-00002.parquet"
+        rows = [(f"{prefix}{n:012d}.jpg", struct(n), *rest) for n in (139, 285)]
+        table(path, columns, *rows)
+
+
 def two_ds(folder: Path) -> None:
     """The spec knows no fields of ``objects``, and no type of ``entry_id`` but string."""
     pair = pa.struct({"question": TEXT, "answer": TEXT, "qa_category": TEXT})
@@ -340,24 +429,35 @@ PUBLISHED: dict[str, tuple[str, str, int, Callable[[Path], None]]] = {
     "mmvp": ("mmvp", "original", 4, mmvp),
     "gqa, hub": ("gqa", "testdev_balanced", 1, gqa_hub),
     "gqa, original": ("gqa", "testdev_balanced", 2, gqa_original),
+    "gqa, all": ("gqa", "val_all", 3, gqa_all),
+    "gqa, hub, all": ("gqa", "testdev_all", 2, gqa_hub),
     "cv-bench, hub": ("cv-bench", "all", 2, cv_bench_hub),
     "cv-bench, lines": ("cv-bench", "all", 2, cv_bench_lines),
     "vqa-v2, hub": ("vqa-v2", "validation", 1, vqa_hub),
     "vqa-v2, hub, hidden": ("vqa-v2", "testdev", 1, vqa_hub),
     "vqa-v2, original": ("vqa-v2", "validation", 1, vqa_original),
     "vqa-v2, original, hidden": ("vqa-v2", "testdev", 1, vqa_original),
-    "vsr": ("vsr", "test", 2, vsr),
+    "vsr, zeroshot": ("vsr", "zeroshot-test", 2, vsr_zeroshot),
+    "vsr, random": ("vsr", "random-test", 2, vsr_random),
     "whatsup, a": ("whatsup", "a", 4, whatsup),
     "whatsup, coco": ("whatsup", "coco-one", 1, whatsup),
+    "whatsup, copy": ("whatsup", "b", 4, whatsup_copy),
+    "whatsup, copy, coco": ("whatsup", "coco-one", 1, whatsup_copy),
     "blink": ("blink", "all", 2, blink),
     "blink, one": ("blink", "Spatial_Relation", 1, blink),
     "spatial-eval": ("spatial-eval", "vqa", 1, spatial_eval),
     "spatial-eval, text": ("spatial-eval", "tqa", 1, spatial_eval),
     "spatial-mm": ("spatial-mm", "one", 1, spatial_mm),
     "spatial-mm, hops": ("spatial-mm", "multihop", 1, spatial_mm),
+    "spatial-bench": ("spatial-bench", "all", 6, spatial_bench),
+    "spatial-bench, existence": ("spatial-bench", "existence", 2, spatial_bench),
+    "spatial-bench, counting": ("spatial-bench", "counting", 1, spatial_bench),
+    "spatial-bench, reach": ("spatial-bench", "reach", 2, spatial_bench),
     "emb-spatial, hub": ("emb-spatial", "test", 1, emb_spatial_hub),
     "emb-spatial, original": ("emb-spatial", "test", 1, emb_spatial_original),
     "real-world-qa": ("real-world-qa", "test", 2, real_world_qa),
     "2ds": ("2ds", "train", 6, two_ds),
     "coco-captions": ("coco-captions", "val2017", 1, coco_captions),
+    "coco-captions, hub": ("coco-captions", "val2017", 2, coco_captions_hub),
+    "coco-captions, hub, 2014": ("coco-captions", "val2014", 2, coco_captions_hub),
 }

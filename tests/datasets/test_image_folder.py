@@ -202,3 +202,15 @@ def test_load_knows_a_folder_by_its_path(folder):
     few = load(folder, samples=2, seed=0)
     assert len(few) == 2
     assert [s.id for s in few] == sorted(s.id for s in few)
+
+
+@pytest.mark.parametrize("name", ["questions.csv", "questions.jsonl"])
+def test_questions_one_folder_up_are_mentioned(folder, name):
+    (folder / name).write_text("image,question,answer\nsub/c.webp,What?,red\n")
+    for read in (load, image_folder):
+        with pytest.raises(DataError, match=rf"{name} lies one folder up.*name that file"):
+            read(folder / "sub")
+    assert len(load(folder / "sub", question="What is it?")) == 1
+    (folder / "sub" / name).write_text((folder / name).read_text().replace("sub/", ""))
+    if name == "questions.csv":
+        assert load(folder / "sub")[0].question == "What?"

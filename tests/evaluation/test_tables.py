@@ -20,7 +20,7 @@ ROW = {
     "options": [],
     "references": [],
     "scoring": "greedy",
-    "rule": "letter/3",
+    "rule": "letter/4",
     "log_prob": -1.0,
 }
 
@@ -110,3 +110,21 @@ def test_an_item_flips_where_most_permutations_turn_it():
     assert turned["sample"].tolist() == ["0", "1", "2", "6"]
     assert turned["became"].tolist() == pytest.approx([0, 1 / 3, 1 / 3, 1])
     assert turned["after"].tolist() == [["B"], ["B", "A"], ["B", "A"], ["A"]]
+
+
+@pytest.mark.parametrize("permutations", [1, 2, 5])
+def test_an_accuracy_has_one_interval_whichever_table_tells_it(permutations):
+    """Shuffles that disagree count as more answers than one: in the metrics as in PSI's table."""
+    rng = np.random.default_rng(permutations)
+    easy = rng.random(60)
+    shuffled = [
+        rows("m", "permuted", (rng.random(60) < easy).astype(float), n) for n in range(permutations)
+    ]
+    clean = rows("m", "clean", (rng.random(60) < 0.8).astype(float))
+    found = table(clean, *shuffled)
+    metrics = found.metrics[found.metrics["metric"] == "accuracy"].fillna({"member": ""})
+    for row in found.psi.to_dict("records"):
+        own = metrics[(metrics["member"] == row["member"])].set_index("condition")
+        for condition, name in (("clean", "accuracy"), ("permuted", "accuracy_permuted")):
+            told = [own.loc[condition, column] for column in ("value", "low", "high")]
+            np.testing.assert_allclose(told, [row[name], row[f"{name}_low"], row[f"{name}_high"]])

@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ import typer
 
 from vlmlens.checks import number
 from vlmlens.cli import tables
+from vlmlens.cli.grading import Grader, rule_given
 from vlmlens.cli.options import Batch, Length, MaxFailed, Permutations, System
 from vlmlens.cli.terminal import Attention, Device, Dtype, Out, Revision, Trust, err, opening, out
 from vlmlens.errors import InputError
@@ -93,6 +94,7 @@ def diagnose(
     permutations: Permutations = 5,
     scoring: Scoring = "greedy",
     reference: Reference = None,
+    grader: Grader = None,
     delta: Delta = 1.0,
     max_new_tokens: Length = 8,
     system: System = None,
@@ -120,6 +122,7 @@ def diagnose(
     """
     _check(delta, everything, allow_nonfinite, shard)
     options = opening(model, device, dtype, revision, attention, trust_remote_code)
+    rule = rule_given(grader, data)
     asked, left = _asked(data, samples, seed, question, prompt, columns, max_failed)
     err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False, soft_wrap=True)
     # The data is known to be in order: only now does it pay to import torch.
@@ -135,6 +138,7 @@ def diagnose(
             permutations=permutations,
             scoring=scoring,
             reference=reference,
+            rule=rule,
             delta=delta,
             max_new_tokens=max_new_tokens,
             system=system,
@@ -146,10 +150,7 @@ def diagnose(
         )
     if shard:
         return _say_share(found, shard, folder)
-    found.results.attrs |= {"data": data, "command": f"vlmlens {shlex.join(sys.argv[1:])}"}
-    if left:
-        found.results.attrs["left_out"] = f"{len(left)}: {', '.join(left[:20])}"
-    _say(found, folder, everything)
+    _say(found, folder, everything, data, left)
     return _say_failed(found, len(asked))
 
 
@@ -214,10 +215,16 @@ def _asked(
     return asked, left
 
 
-def _say(found: "Diagnosis", folder: Path, everything: bool) -> None:
+def _say(
+    found: "Diagnosis", folder: Path, everything: bool, data: str, left: Sequence[str]
+) -> None:
     """Print what was found, keep it, and say where."""
     from vlmlens import experiments, report
     from vlmlens.report.summary import on_crops
+
+    found.results.attrs |= {"data": data, "command": f"vlmlens {shlex.join(sys.argv[1:])}"}
+    if left:
+        found.results.attrs["left_out"] = f"{len(left)}: {', '.join(left[:20])}"
 
     # Before anything is written: where nothing can be, the numbers are still seen.
     out.print(tables.psi_table(found))

@@ -3,12 +3,12 @@
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlmlens.cli.grading import Grader, rule_given
 from vlmlens.cli.options import Batch, Length, MaxFailed, Permutations, System
 from vlmlens.cli.terminal import (
     Attention,
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
     from vlmlens.evaluation import Evaluation, Questions
     from vlmlens.graders import Rule
     from vlmlens.model import HookedVLM
-
-GRADER = (
-    "letter, yes_no, pope, exact, vqa, contains, number; or MODULE:FUNCTION, a judge of your own. "
-    "By default the set's own."
-)
-Grader = Annotated[str | None, typer.Option(help=GRADER)]
-
 
 Models = Annotated[
     list[str], typer.Argument(metavar="MODEL...", help="Bundled models, folders, hub ids.")
@@ -106,7 +99,7 @@ def evaluate(
     }
     if len(options) < len(models):
         raise InputError(f"a model is named twice: {', '.join(models)}")
-    rule = None if grader is None else _rule(grader)
+    rule = None if grader is None else rule_given(grader)
     asked = [_asked(d, samples, seed, question, prompt, columns, rule, max_failed) for d in data]
     err.print(f"{_counted(asked)}; opening {', '.join(models)}", markup=False, soft_wrap=True)
     # The data is known to be in order: only now does it pay to import torch.
@@ -150,32 +143,10 @@ def grade(
     from vlmlens import evaluation
 
     found = evaluation.regrade(
-        results, grader=None if grader is None else _rule(grader), score=score
+        results, grader=None if grader is None else rule_given(grader), score=score
     )
     where = folder or (results if results.is_dir() else results.parent)
     _say(found, where, _again(found))
-
-
-def _rule(text: str) -> "Rule":
-    """A rule by its name, or a function of one's own as one.
-
-    Raises:
-        InputError: there is no such function.
-    """
-    from vlmlens.evaluation.sets import rule_of
-    from vlmlens.graders import judge
-
-    module, _, name = text.partition(":")
-    if not name:
-        return rule_of(text)
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        decide = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"--grader {text}: {error}; MODULE:FUNCTION of a module here") from error
-    finally:
-        sys.path.pop(0)
-    return judge(decide, text)
 
 
 def _asked(

@@ -64,6 +64,8 @@ def _notes(found: "Diagnosis") -> list[str]:
     if found.results.attrs["reference"] == "own":
         why = "as asked" if found.results.attrs["answered"] else "no answers in the data"
         notes.append(f"{why}: measured against the model's own answers on intact images.")
+    if "rule" in found.results.attrs:
+        notes.append(f"graded by {found.results.attrs['rule']}.")
     left = json.loads(found.results.attrs.get("unanswered", "[]"))
     if left:
         more = f" and {len(left) - 5} more" if len(left) > 5 else ""

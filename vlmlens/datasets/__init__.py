@@ -7,7 +7,7 @@ from vlmlens import moved
 from vlmlens.annotations import checked
 from vlmlens.checks import found_at
 from vlmlens.datasets import shapes
-from vlmlens.datasets.benchmarks import BENCHMARKS, asked_for, recognised
+from vlmlens.datasets.benchmarks import BENCHMARKS, asked_for, published, recognised
 from vlmlens.datasets.cutouts import photo_pairs
 from vlmlens.datasets.draw import drawn
 from vlmlens.datasets.fetching import fetch_set
@@ -19,6 +19,7 @@ from vlmlens.datasets.shapes.pairs import Pair, counterfactual_pairs
 from vlmlens.datasets.shapes.parquet import is_published, read_parquet, write_parquet
 from vlmlens.datasets.tables import read_table
 from vlmlens.errors import DataError
+from vlmlens.graders import GRADERS, Rule
 from vlmlens.picture import at_home
 from vlmlens.sample import Sample
 
@@ -37,6 +38,7 @@ __all__ = [
     "photo_pairs",
     "read_parquet",
     "read_table",
+    "rule_of_set",
     "shapes_2d",
     "write_parquet",
 ]
@@ -113,6 +115,20 @@ def load(
     if check:
         check_pictures(chosen)
     return chosen
+
+
+def rule_of_set(data: str | Path) -> Rule:
+    """What grades the answers to a set's questions: a published set's own rule, else ``letter``.
+
+    Args:
+        data: as for ``load``.
+
+    Examples:
+        >>> vl.datasets.rule_of_set("pope:random").name, vl.datasets.rule_of_set("mine/").name
+        ('yes_no', 'letter')
+    """
+    named = published(data)
+    return (named and named[0].rule) or GRADERS["letter"]
 
 
 def _folder(

@@ -37,8 +37,8 @@ def image_folder(
     are left out. An image is what Pillow can open, whatever its ending (``.heic`` where
     ``pillow-heif`` is installed); of an animation the first picture is seen.
     Files that are none are named in the log. A file that may hold questions (``annotations.xml``,
-    one of several tables) is never passed over: either it is read, or ``question`` says that all
-    images are asked the same.
+    one of several tables, ``questions.csv`` one folder up) is never passed over: either it is read,
+    or ``question`` says that all images are asked the same.
 
     Args:
         folder: where the images are.
@@ -126,6 +126,11 @@ def _found(folder: Path, there: Listing, question: str | None) -> list[Sample]:
             f"{folder} holds {named(there.tables, folder)}, which may hold questions and would not "
             f"be read. {ways_to_ask(folder)}"
         )
+    if question is None and (above := _above(folder)):
+        raise DataError(
+            f"{folder} holds no table of questions, but {above} lies one folder up, and would not "
+            f"be read: name that file, or its folder. {ways_to_ask(folder)}"
+        )
     if left := (*there.tables, *there.others):
         logging.getLogger("vlmlens").warning(
             "%s: left out, being no images that Pillow opens here (%d): %s%s",
@@ -148,6 +153,12 @@ def _found(folder: Path, there: Listing, question: str | None) -> list[Sample]:
         )
         for path in there.pictures
     ]
+
+
+def _above(folder: Path) -> Path | None:
+    """The questions that lie beside a folder of pictures, and not in it."""
+    parent = folder.resolve().parent
+    return next((parent / name for name in NAMES if (parent / name).is_file()), None)
 
 
 def _asked(table: Path, columns: Mapping[str, str] | str | None) -> list[Sample]:

@@ -16,11 +16,11 @@ from vlmlens.evaluation.asking import Plan, ask
 from vlmlens.evaluation.conditions import conditions_of
 from vlmlens.evaluation.intervals import METHOD
 from vlmlens.evaluation.regrading import LIKELIHOOD, graded, weighed
-from vlmlens.evaluation.sets import Questions, rule_of
+from vlmlens.evaluation.sets import Questions
 from vlmlens.evaluation.tables import Sheet, difference_table, metric_table, psi_table
 from vlmlens.experiments.diagnosis import versions
 from vlmlens.experiments.permuting import SCORING, likelihood_form
-from vlmlens.graders import Rule
+from vlmlens.graders import Rule, rule_of
 from vlmlens.model import HookedVLM
 from vlmlens.picture import at_home
 from vlmlens.sample import Sample

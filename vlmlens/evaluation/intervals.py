@@ -30,7 +30,7 @@ class Summed:
     Attributes:
         units: sums over each unit's items.
         value: the metric, of sums.
-        count: how many items each unit has.
+        count: how many answers each unit has.
     """
 
     units: Float[np.ndarray, "unit sum"]
@@ -61,7 +61,11 @@ class Summed:
 
 
 def summed(
-    rows: Float[np.ndarray, "item sum"], value: Value, which: Shaped[np.ndarray, " item"]
+    rows: Float[np.ndarray, "item sum"],
+    value: Value,
+    which: Shaped[np.ndarray, " item"],
+    *,
+    answers: int = 1,
 ) -> Summed:
     """A metric's sums over each unit.
 
@@ -69,12 +73,13 @@ def summed(
         rows: what each item adds.
         value: the metric, of sums.
         which: unit of every item.
+        answers: to every item, of which the rows are means.
     """
     names, which = np.unique(which, return_inverse=True)
     size = len(names)
     units = np.zeros((size, rows.shape[1]))
     np.add.at(units, which, rows)
-    return Summed(units, value, np.bincount(which, minlength=size).astype(float))
+    return Summed(units, value, answers * np.bincount(which, minlength=size).astype(float))
 
 
 def difference(one: Summed, other: Summed) -> tuple[float, float, float]:

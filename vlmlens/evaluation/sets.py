@@ -7,12 +7,10 @@ from typing import Any
 
 from vlmlens import datasets
 from vlmlens.annotations import checked
-from vlmlens.datasets.benchmarks import Benchmark, asked_for
+from vlmlens.datasets.benchmarks import published
 from vlmlens.datasets.benchmarks.benchmark import Submission
 from vlmlens.datasets.benchmarks.metrics import METRICS
-from vlmlens.errors import UnknownNameError
-from vlmlens.graders import GRADERS, Rule
-from vlmlens.picture import at_home
+from vlmlens.graders import GRADERS, Rule, rule_of
 from vlmlens.sample import Sample, with_answers_known
 
 
@@ -96,35 +94,18 @@ def questions(
     given |= {"columns": columns}
     found = datasets.load(data, check=check, **given)  # type: ignore[arg-type]
     given |= {"data": str(data)}
-    published = None if at_home(data).exists() else asked_for(str(data))
-    if published is None:
+    named = published(data)
+    if named is None:
         rule = GRADERS["letter"] if grader is None else rule_of(grader)
         return Questions(str(data), found, rule, given=given)
-    bench, split, _ = published
+    bench, split, _ = named
     return Questions(
         f"{bench.name}:{bench.split(split)}",
         found,
-        _own_rule(bench) if grader is None else rule_of(grader),
+        bench.rule if grader is None else rule_of(grader),
         bench.metrics,
         bench.unit,
         bench.by,
         bench.submission if samples is None else None,
         given,
     )
-
-
-def rule_of(grader: Rule | str) -> Rule:
-    """A rule, given as itself or by its name.
-
-    Raises:
-        UnknownNameError: no rule is called so.
-    """
-    if isinstance(grader, Rule):
-        return grader
-    if grader not in GRADERS:
-        raise UnknownNameError(str(grader), GRADERS, "(graders; or a judge of your own)")
-    return GRADERS[grader]
-
-
-def _own_rule(bench: Benchmark) -> Rule | None:
-    return GRADERS.get(bench.grader)

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from vlmlens.datasets.benchmarks.metrics import METRICS, Items
+from vlmlens.datasets.benchmarks.sums import columns
 from vlmlens.evaluation.conditions import CLEAN, PERMUTED, TEXT_ONLY
 from vlmlens.evaluation.intervals import Summed, difference, exchanged_p, summed
 from vlmlens.probes import position_sensitivity_index
@@ -48,9 +49,7 @@ class Sheet:
         count = first["choices"].map(len).to_numpy(float)
         self.chance = np.divide(1.0, count, out=np.full(len(count), np.nan), where=count > 0)
         own = [{each["kind"]: each["name"] for each in cell} for cell in first["groups"]]
-        kinds = dict.fromkeys(kind for each in own for kind in each)
-        self.groups = {kind: np.array([each.get(kind, "") for each in own], str) for kind in kinds}
-        self.groups["category"] = first["category"].to_numpy(str)
+        self.groups = columns(own, first["category"].tolist(), self.names)
         self.forms = ", ".join(sorted(set(first["prompt_form"]) - {""}))
         asked: Any = items.groupby(["model", "condition"], sort=False)
         self._items = {(str(model), str(condition)): part for (model, condition), part in asked}
@@ -106,7 +105,8 @@ class Sheet:
             METRICS[name].sums(Items(score[rows], parsed[rows], self.gold[rows], groups))
             for score, parsed in zip(found.score, found.parsed, strict=True)
         ]
-        return summed(np.mean([one.rows for one in made], axis=0), made[0].value, self.unit[rows])
+        means = np.mean([one.rows for one in made], axis=0)
+        return summed(means, made[0].value, self.unit[rows], answers=len(made))
 
     def guessed(self, name: str, rows: np.ndarray) -> float:
         """What guessing would get."""

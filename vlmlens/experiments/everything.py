@@ -19,6 +19,7 @@ from vlmlens.experiments.permuting import shuffles
 from vlmlens.experiments.recipes import diagnose
 from vlmlens.experiments.summary import summarise
 from vlmlens.extras import require
+from vlmlens.graders import GRADERS, Rule
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample, with_answers_known
 
@@ -31,6 +32,7 @@ def diagnose_all(
     permutations: int = 5,
     scoring: str = "greedy",
     reference: str | None = None,
+    rule: Rule = GRADERS["letter"],
     delta: float = 1.0,
     max_new_tokens: int = 8,
     system: str | None = None,
@@ -50,6 +52,7 @@ def diagnose_all(
         permutations: how many shuffles of every image.
         scoring: ``"greedy"`` or ``"likelihood"``.
         reference: ``"gold"`` or ``"own"``, as in ``permutation_test``.
+        rule: grades what is said, as there.
         delta: RoPE steps that the vision keys are rotated by.
         max_new_tokens: the length of an answer at most.
         system: a system prompt.
@@ -91,11 +94,11 @@ def diagnose_all(
     require("sklearn", "diagnose_all", "diagnose goes without it")
     samples = with_answers_known(as_samples(samples))
     found = diagnose(
-        model,
-        samples,
+        *(model, samples),
         permutations=permutations,
         scoring=scoring,
         reference=reference,
+        rule=rule,
         delta=delta,
         max_new_tokens=max_new_tokens,
         system=system,
@@ -107,8 +110,7 @@ def diagnose_all(
         max_failed=max_failed,
     )
     cells = None if folder is None else as_folder(folder) / "cells"
-    # What failed is in no table, and not asked again.
-    samples, names = left(samples, named(samples), found.results)
+    samples, names = left(samples, named(samples), found.results)  # what failed is in no table
     kept = found.results.attrs["reference"] == "own"
     asked = answered_samples(samples, found.results) if kept else samples
     compared = Experiment(
@@ -119,9 +121,9 @@ def diagnose_all(
     results = results.assign({name: compared[name] for name in ("kl", "agree", "top_drop")})
     samples, _ = left(samples, names, results)
     asked, names = left(asked, names, results)
-    answering = Answering(system, max_new_tokens, kept)
-    further = Further(model, answering, batch, cells, scene, seed, max_failed)
-    judged = results["correct"].assign_attrs(reference=results.attrs["reference"])
+    how = Answering(system, max_new_tokens, kept, rule)
+    further = Further(model, how, batch, cells, scene, seed, max_failed)
+    judged = results["correct"].assign_attrs(reference=found.results.attrs["reference"])
     tables = {
         "summary": summarise(results, correction=correction, scene=scene, seed=seed),
         "flips": probes.answer_flips(judged, scene=scene),

@@ -9,7 +9,7 @@ from vlmlens import probes
 from vlmlens.annotations import Checked, settle
 from vlmlens.errors import DataError
 from vlmlens.experiments.reads import needs, passes
-from vlmlens.graders import grade, same
+from vlmlens.graders import GRADERS, Rule, same
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, Run
 from vlmlens.probes import cmb, norms, rope
@@ -89,8 +89,9 @@ class Answering(Measure):
     Attributes:
         max_new_tokens: the length of an answer at most.
         own: the samples' answers are the model's own: ``correct`` is 1 where it says the same
-            (``graders.same``), and not where it names the right answer (``graders.grade``). The
-            attribute ``reference`` says so to what makes tables of them.
+            (``graders.same``), and not where it names the right answer. The attribute
+            ``reference`` says so to what makes tables of them.
+        rule: grades what is said where answers are not the model's own.
 
     Examples:
         >>> from vlmlens.experiments import Answering
@@ -101,6 +102,7 @@ class Answering(Measure):
 
     max_new_tokens: int = 8
     own: bool = False
+    rule: Rule = GRADERS["letter"]
 
     def __call__(
         self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
@@ -119,7 +121,7 @@ class Answering(Measure):
         )
         table = xr.Dataset({"answer": probes.answers(said)})
         if gold:
-            right = probes.accuracy(said, gold, rule=same if self.own else grade)
+            right = probes.accuracy(said, gold, rule=same if self.own else self.rule)
             table["correct"] = right.where(known)
             table["log_prob"] = probes.answer_log_prob(said).where(known)
             for name in ("correct", "log_prob"):

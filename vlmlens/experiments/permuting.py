@@ -18,6 +18,7 @@ from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
 from vlmlens.experiments.failing import failed, left
 from vlmlens.experiments.given import as_model, as_samples
 from vlmlens.experiments.measures import Answering, Measure
+from vlmlens.graders import GRADERS, Rule
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.model import HookedVLM
 from vlmlens.probes.graded import UNANSWERED
@@ -40,6 +41,7 @@ def permutation_test(
     max_new_tokens: int = 8,
     system: str | None = None,
     reference: str | None = None,
+    rule: Rule = GRADERS["letter"],
     allow_nonfinite: bool = False,
     batch: int = 32,
     folder: Path | str | None = None,
@@ -69,6 +71,8 @@ def permutation_test(
             of the intact image for the right answer of EVERY sample: ``correct`` then is whether
             shuffling keeps the answer, not whether it is right. By default ``"own"`` only where
             no sample has an answer. The attribute ``reference`` says which.
+        rule: grades what is said against right answers; a published set has its own
+            (``datasets.rule_of_set``). The attribute ``rule`` names it.
         allow_nonfinite: go on where activations are NaN or infinite; otherwise such a sample is
             refused, with the first point that is.
         batch: samples a pass.
@@ -104,7 +108,7 @@ def permutation_test(
     samples, names, executor = cut(executor, samples, tuple(names) or named(samples), batch)
     answered = sum(sample.answer is not None for sample in samples)
     options: Any = {"system": system, "allow_nonfinite": allow_nonfinite}
-    measure: Measure = Answering(max_new_tokens=max_new_tokens, **options)
+    measure: Measure = Answering(max_new_tokens=max_new_tokens, rule=rule, **options)
     if form := likelihood_form(scoring):
         measure = Choosing(form=form, **options)
     before = []
@@ -127,6 +131,8 @@ def permutation_test(
         table.attrs["failures"] = json.dumps(failures)
     table.attrs |= {"reference": reference, "scoring": scoring, "answered": answered}
     table["correct"].attrs["reference"] = reference
+    if reference == "gold" and not form:
+        table.attrs["rule"] = rule.label
     without = table["correct"].isnull().any("permutation")
     if bool(without.any()):
         names = [str(name) for name in table["sample"].values[without.values]]

@@ -19,6 +19,7 @@ from vlmlens.experiments.folder import claim
 from vlmlens.experiments.given import as_model, as_samples
 from vlmlens.experiments.measures import Diagnosing
 from vlmlens.experiments.permuting import MOST, permutation_test, refuse_unscored, run_shown
+from vlmlens.graders import GRADERS, Rule
 from vlmlens.model import HookedVLM
 from vlmlens.probes.psi import ORIGINAL
 from vlmlens.sample import Sample, with_answers_known
@@ -32,6 +33,7 @@ def diagnose(
     permutations: int = 5,
     scoring: str = "greedy",
     reference: str | None = None,
+    rule: Rule = GRADERS["letter"],
     allow_nonfinite: bool = False,
     delta: float = 1.0,
     max_new_tokens: int = 8,
@@ -53,6 +55,7 @@ def diagnose(
         scoring: ``"greedy"``, ``"likelihood"`` or a form of it, as in ``permutation_test``.
         reference: ``"gold"`` or ``"own"``, as there; samples without an answer are left out of
             accuracy and PSI, and named in the attribute ``unanswered``.
+        rule: grades what is said, as there.
         allow_nonfinite: as there; averages then are NaN where a layer is.
         delta: RoPE steps that the vision keys are rotated by.
         max_new_tokens: the length of an answer at most.
@@ -98,6 +101,7 @@ def diagnose(
         max_new_tokens=max_new_tokens,
         system=system,
         reference=reference,
+        rule=rule,
         allow_nonfinite=allow_nonfinite,
         batch=batch,
         folder=cells,

@@ -6,13 +6,15 @@ from vlmlens.sample import Sample
 
 
 def _letter(said: str, sample: Sample) -> Graded:
-    choices = _choices(sample)
+    choices, gold = _choices(sample), sample.answer
+    right = gold is not None and grade(said, gold, choices)
     if not choices:
-        right = sample.answer is not None and grade(said, sample.answer)
         return Graded(float(right), said.strip(), PARSED if said.strip() else UNPARSED)
-    for choice, shown in zip(choices, sample.choices, strict=True):
+    for shown, choice in zip(sample.choices, choices, strict=True):
         if grade(said, choice, choices):
-            return Graded(float(shown == sample.answer), shown)
+            return Graded(float(right), shown)
+    if right:  # a right answer that is none of the choices
+        return Graded(1.0, gold or "")
     return Graded(0.0, "", AMBIGUOUS if len(named(said, choices)) > 1 else UNPARSED)
 
 
@@ -24,4 +26,4 @@ def _choices(sample: Sample) -> tuple[str, ...]:
     return tuple(f"{a}. {text}" for a, text in zip(bare, sample.options, strict=True))
 
 
-LETTER = Rule("letter", 3, _letter)
+LETTER = Rule("letter", 4, _letter)

@@ -1,7 +1,7 @@
 """Rule: how a set grades its answers, and what it took an answer for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vlmlens.sample import Sample
 
@@ -51,7 +51,7 @@ class Rule:
 
     name: str
     version: int
-    apply: Callable[[str, Sample], Graded]
+    apply: Callable[[str, Sample], Graded] = field(repr=False)
     source: str = ""
 
     def __call__(self, said: str, sample: Sample) -> Graded:

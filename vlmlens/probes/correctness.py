@@ -1,12 +1,13 @@
 """Accuracy: whether the answer is the right one, by what is said or by likelihood."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 import xarray as xr
 
 from vlmlens.errors import InputError
-from vlmlens.graders import grade
+from vlmlens.graders import Rule, grade
 from vlmlens.model import Generation, Run
 from vlmlens.model.decoding.score import answer_log_probs
 from vlmlens.probes.labels import array, samples
@@ -18,17 +19,18 @@ def accuracy(
     run: Generation,
     gold: Sequence[str] | None = None,
     *,
-    rule: Callable[[str, str, Sequence[str]], bool] = grade,
+    rule: Rule | Callable[[str, str, Sequence[str]], bool] = grade,
 ) -> xr.DataArray:
     """1 where the generated answer is right, 0 where it is wrong; see ``grade``.
 
     Args:
         run: a generation from samples.
         gold: the right answers; by default the samples' own.
-        rule: of what is said, the right answer and the choices, such as ``graders.same``.
+        rule: a set's own, of ``graders.GRADERS``; or a function of what is said, the right answer
+            and the choices, such as ``graders.same``.
 
     Returns:
-        (sample,), 0 or 1.
+        (sample,), 0 or 1; between the two where a rule gives parts of a point.
 
     Raises:
         InputError: a sample without an answer, or a generation without a tokenizer.
@@ -53,18 +55,15 @@ def accuracy(
             f"{len(run.texts)} texts and {len(right_answers)} answers"
             + (f" (none for {', '.join(lacking)})" if lacking else "")
         )
-    choices = [s.choices for s in run.inputs.samples]
-    rows = zip(run.texts, right_answers, choices, strict=True)
-    right = [float(rule(said, answer, among)) for said, answer, among in rows]
-    return array(
-        torch.tensor(right),
-        ("sample",),
-        run.inputs,
-        "correct",
-        "answer is right" if rule is grade else f"answer: {rule.__name__}",
-        "0 or 1",
-        rule.__name__,
-    )
+    rows = zip(run.texts, right_answers, run.inputs.samples, strict=True)
+    right, name = [], rule.label if isinstance(rule, Rule) else rule.__name__
+    for said, answer, sample in rows:
+        if isinstance(rule, Rule):
+            right.append(rule(said, replace(sample, answer=answer)).score)
+        else:
+            right.append(float(rule(said, answer, sample.choices)))
+    told = f"answer: {name}" if name == "same" else "answer is right"
+    return array(torch.tensor(right), ("sample",), run.inputs, "correct", told, "0 or 1", name)
 
 
 def answers(run: Generation) -> xr.DataArray:

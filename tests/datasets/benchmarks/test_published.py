@@ -125,7 +125,7 @@ WORDS = {
     f"providing any additional information.\n\n{CV_ROW['prompt']}",
     ("cv-bench, hub", "paper"): f"{CV_ROW['prompt']} \nPlease answer based on the choices given "
     'above. For example, "A", "B", "C", "D", or "E".',
-    ("vsr", "statement"): "Based on the image, is this statement true or false? "
+    ("vsr, random", "statement"): "Based on the image, is this statement true or false? "
     '"The person is inside the refrigerator." Answer:',
     ("blink, one", "own"): "Is the car beneath the cat?\nSelect from the following choices.\n"
     "(A) yes\n(B) no",

@@ -12,21 +12,23 @@ from vlmlens.datasets.benchmarks.gqa import GQA
 from vlmlens.datasets.benchmarks.mmvp import MMVP
 from vlmlens.datasets.benchmarks.pope import POPE
 from vlmlens.datasets.benchmarks.real_world_qa import REAL_WORLD_QA
+from vlmlens.datasets.benchmarks.spatial_bench import SPATIAL_BENCH
 from vlmlens.datasets.benchmarks.spatial_eval import SPATIAL_EVAL
 from vlmlens.datasets.benchmarks.spatial_mm import SPATIAL_MM
 from vlmlens.datasets.benchmarks.two_ds import TWO_DS
 from vlmlens.datasets.benchmarks.vqa_v2 import VQA_V2
 from vlmlens.datasets.benchmarks.vsr import VSR
 from vlmlens.datasets.benchmarks.whatsup import WHATSUP
+from vlmlens.picture import at_home
 
-__all__ = ["BENCHMARKS", "Benchmark", "Prompt", "asked_for", "recognised"]
+__all__ = ["BENCHMARKS", "Benchmark", "Prompt", "asked_for", "published", "recognised"]
 
 #: Every published set by its name.
 BENCHMARKS: dict[str, Benchmark] = {
     found.name: found
     for found in (
         POPE, MMVP, GQA, CV_BENCH, VQA_V2, VSR, WHATSUP, BLINK, SPATIAL_EVAL, SPATIAL_MM,
-        EMB_SPATIAL, REAL_WORLD_QA, COCO_CAPTIONS, TWO_DS,
+        SPATIAL_BENCH, EMB_SPATIAL, REAL_WORLD_QA, COCO_CAPTIONS, TWO_DS,
     )
 }  # fmt: skip
 
@@ -67,3 +69,18 @@ def asked_for(data: str) -> tuple[Benchmark, str, Path] | None:
         return None
     root = Path(os.environ.get("VLMLENS_DATA") or "data")
     return BENCHMARKS[name], split, Path(folder) if folder else root / name
+
+
+def published(data: str | Path) -> tuple[Benchmark, str, Path] | None:
+    """The same, of what may also be a path: what is there under that name comes first.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from vlmlens.datasets.benchmarks import published
+        >>> published("pope")[0].name
+        'pope'
+        >>> Path("pope").mkdir()
+        >>> published("pope") is None
+        True
+    """
+    return None if at_home(data).exists() else asked_for(str(data))

@@ -7,7 +7,9 @@ from string import ascii_uppercase
 from types import MappingProxyType
 
 from vlmlens.datasets.benchmarks.manifest import refuse_incomplete
+from vlmlens.datasets.benchmarks.source import Source
 from vlmlens.errors import DataError, UnknownPromptError, UnknownSplitError
+from vlmlens.graders import GRADERS, Rule
 from vlmlens.sample import Sample
 
 
@@ -108,6 +110,7 @@ class Benchmark:
         by: groups of the samples' whose members are reported by themselves, too.
         hub: the repository of the hub that has it with its pictures; empty for none.
         files: of the hub that a split needs, as patterns with ``{split}``.
+        sources: where splits are fetched that lie elsewhere, or need more.
         submission: the file that its server takes; None where there is none.
         licence: of the files, as far as it is stated.
 
@@ -131,11 +134,18 @@ class Benchmark:
     by: tuple[str, ...] = ("category",)
     hub: str = ""
     files: tuple[str, ...] = ()
+    sources: Mapping[str, Source] = field(default_factory=dict)
     submission: Submission | None = None
     licence: str = field(default="not stated")
 
     def __post_init__(self):
         object.__setattr__(self, "prompts", MappingProxyType(dict(self.prompts)))
+        object.__setattr__(self, "sources", MappingProxyType(dict(self.sources)))
+
+    @property
+    def rule(self) -> Rule | None:
+        """What grades its answers; None where there is nothing right to say."""
+        return GRADERS.get(self.grader)
 
     @property
     def drawn_with(self) -> Callable[[Sample], str] | None:
@@ -158,6 +168,13 @@ class Benchmark:
             raise UnknownSplitError(chosen, self.splits, f"of {self.name}")
         return chosen
 
+    def source(self, split: str) -> Source | None:
+        """Where a split can be fetched; None where nobody has it but by hand."""
+        if split in self.sources or not self.hub:
+            return self.sources.get(split)
+        each = "*" if split == "all" else split
+        return Source(self.hub, tuple(pattern.format(split=each) for pattern in self.files))
+
     def is_in(self, folder: Path) -> bool:
         """Whether a folder holds this set, as it is published."""
         return any(next(folder.glob(mark), None) is not None for mark in self.marks)
@@ -172,9 +189,11 @@ class Benchmark:
         folder, chosen = Path(folder), self.split(split)
         name, form = self.prompt(prompt)
         if not folder.is_dir():
-            hub = f"vlmlens fetch {self.name}, or: " if self.hub else ""
+            hub = f"vlmlens fetch {self.name}:{chosen}, or: " if self.source(chosen) else ""
             raise DataError(f"there is no folder {folder}: {hub}{self.where_from()}")
-        refuse_incomplete(folder, f"{self.name}:{chosen}")
+        source = self.source(chosen)
+        for place in {folder, folder / source.below if source else folder}:
+            refuse_incomplete(place, f"{self.name}:{chosen}")
         try:
             samples = self.read(folder, chosen)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

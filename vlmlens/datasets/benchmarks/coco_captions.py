@@ -3,15 +3,30 @@
 from pathlib import Path
 
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
-from vlmlens.datasets.reading import lookup, only
+from vlmlens.datasets.benchmarks.source import Source
+from vlmlens.datasets.reading import Row, lookup, only, rows
 from vlmlens.errors import DataError
-from vlmlens.sample import Sample
+from vlmlens.sample import Picture, Sample
 
-ORIGIN = "cocodataset.org (annotations/captions_SPLIT.json and the images of that split)"
+ORIGIN = (
+    "the hub, lmms-lab/COCO-Caption2017 or lmms-lab/COCO-Caption (data/val-*.parquet, in a folder "
+    "val2017 or val2014), or cocodataset.org (annotations/captions_SPLIT.json and the images of "
+    "that split)"
+)
+
+
+#: Splits that the hub has, with their captions: one a repository, of files that are called alike.
+HUB = {"val2017": "lmms-lab/COCO-Caption2017", "val2014": "lmms-lab/COCO-Caption"}
 
 
 def read(folder: Path, split: str) -> list[Sample]:
-    """One sample an image, in the order of the file; its captions are the references."""
+    """One sample an image, in the order of the file; its captions are the references.
+
+    The original annotations with their images, or the hub's parquet files.
+    """
+    shards = sorted(folder.glob(f"{split}/data/val-*.parquet")) if split in HUB else []
+    if shards:
+        return [_of_hub(row, split) for shard in shards for row in rows(shard)]
     name = f"captions_{split}.json"
     whole = only(COCO_CAPTIONS.table(folder, name, f"annotations/{name}"))
     said: dict[str, list[str]] = {}
@@ -23,9 +38,25 @@ def read(folder: Path, split: str) -> list[Sample]:
         if name not in said:
             raise DataError(f"{each.where} has no caption")
         image = lookup(each.text("file_name"), folder, (split, "images", ""), ORIGIN, each.where)
-        captions = tuple(said[name])
-        found.append(Sample("Describe the image.", (image,), id=name, references=captions))
+        found.append(_sample(image, name, said[name]))
     return found
+
+
+def _of_hub(row: Row, split: str) -> Sample:
+    """The file's name is the ``question_id`` there; ``id`` and ``file_name`` tell nothing."""
+    file, captions = row.text("question_id"), row["answer"]
+    number = Path(file).stem.rpartition("_")[2]
+    if not number.isdecimal() or ("val2014" in file) != (split == "val2014"):
+        raise DataError(f"{row.where}: question_id is {file!r:.60}; it should name one of {split}")
+    if not isinstance(captions, list) or not all(isinstance(each, str) for each in captions):
+        raise DataError(f"{row.where}: answer is {captions!r:.60}; it should list captions")
+    if not captions:
+        raise DataError(f"{row.where} has no caption")
+    return _sample(row["image"], str(int(number)), [each.strip() for each in captions])
+
+
+def _sample(image: Picture, name: str, captions: list[str]) -> Sample:
+    return Sample("Describe the image.", (image,), id=name, references=tuple(captions))
 
 
 COCO_CAPTIONS = Benchmark(
@@ -35,8 +66,12 @@ COCO_CAPTIONS = Benchmark(
     read=read,
     splits=("val2017", "val2014", "train2017", "train2014"),
     marks=("captions_*20*.json", "annotations/captions_*20*.json"),
-    prompts={"bare": Prompt()},
+    prompts={
+        "bare": Prompt(),
+        "lmms-eval": Prompt("Provide a one-sentence caption for the provided image."),
+    },
     grader="none",
     metrics=(),
+    sources={split: Source(repo, ("data/val-*.parquet",), split) for split, repo in HUB.items()},
     licence="CC BY 4.0 (captions)",
 )

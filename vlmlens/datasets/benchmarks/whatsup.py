@@ -8,12 +8,16 @@ import numpy as np
 
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
 from vlmlens.datasets.benchmarks.mmvp import LETTER
+from vlmlens.datasets.benchmarks.source import Source
 from vlmlens.datasets.reading import Row, lookup, rows
 from vlmlens.datasets.reading.decoded import decoded
 from vlmlens.errors import DataError
-from vlmlens.sample import Sample
+from vlmlens.sample import Picture, Sample
 
-ORIGIN = "github.com/amitakamath/whatsup_vlms (its Google Drive)"
+ORIGIN = (
+    "github.com/amitakamath/whatsup_vlms (its Google Drive), or the hub, ServiceNow/whatsup_all "
+    "(data/*.parquet), a copy"
+)
 #: Our name of a split -> its file.
 FILES = {
     "a": "controlled_images_dataset.json",
@@ -22,6 +26,15 @@ FILES = {
     "coco-two": "coco_qa_two_obj.json",
     "vg-one": "vg_qa_one_obj.json",
     "vg-two": "vg_qa_two_obj.json",
+}
+#: Our name of a split -> what the hub's copy calls it.
+HUB = {
+    "a": "Controlled_Images_A",
+    "b": "Controlled_Images_B",
+    "coco-one": "COCO_QA_one_obj",
+    "coco-two": "COCO_QA_two_obj",
+    "vg-one": "VG_QA_one_obj",
+    "vg-two": "VG_QA_two_obj",
 }
 RELATIONS = ("left_of", "right_of", "in-front_of", "behind", "under", "on")
 #: Relations that only order tells apart: pairs are scored together.
@@ -34,13 +47,30 @@ OPPOSITES = {
     "behind": "in front or behind",
 }
 NAME = re.compile(rf"(.+)_({'|'.join(RELATIONS)})_(.+)")
+#: The same in a caption, whose file the hub's copy does not name.
+SAID = {
+    "left_of": "to the left of",
+    "right_of": "to the right of",
+    "in-front_of": "in[ -]front of",
+    "behind": "behind",
+    "under": "under",
+    "on": "on",
+}
+CAPTION = {
+    relation: re.compile(rf"(?:an? )?(.+?) {words} (?:an? )?(.+?)\.?", re.IGNORECASE)
+    for relation, words in SAID.items()
+}
 
 
 def read(folder: Path, split: str) -> list[Sample]:
     """One of the six files; its captions shuffled, since the right one always comes first.
 
-    The order is drawn by the sample's id, the same everywhere.
+    The order is drawn by the sample's id, the same everywhere. The hub's copy is read where it
+    is; its rows have no names, so their ids, and these orders, are others.
     """
+    if shards := sorted(folder.glob(f"data/{HUB[split]}-*.parquet")):
+        copied = [row for shard in shards for row in rows(shard)]
+        return [_copied(row, split, number) for number, row in enumerate(copied)]
     table = WHATSUP.table(folder, FILES[split], f"data/{FILES[split]}")
     if split in ("a", "b"):
         return [_controlled(row, folder) for row in rows(table)]
@@ -56,13 +86,31 @@ def _controlled(row: Row, folder: Path) -> Sample:
         raise DataError(f"{row.where}: {stem} names no relation of {', '.join(RELATIONS)}")
     one, relation, other = parts.groups()
     captions = row["caption_options"]
+    return _asked(captions, where, relation, stem, _groups(one, other, relation), row.where)
+
+
+def _copied(row: Row, split: str, number: int) -> Sample:
+    """A row of the hub's copy: where two things are is told by the right caption alone."""
+    image, captions = row["image_options"], row["caption_options"]
+    name = f"{split}-{number}"
+    if split not in ("a", "b"):
+        return _asked(captions, image, "", name, (), row.where)
+    right = captions[0] if captions else ""
+    told = [(relation, each.fullmatch(right)) for relation, each in CAPTION.items()]
+    relation, parts = next(((each, m) for each, m in told if m), ("", None))
+    if parts is None:
+        raise DataError(f"{row.where}: {right!r:.60} names no relation of {', '.join(RELATIONS)}")
+    groups = _groups(*parts.groups(), relation)
+    return _asked(captions, image, relation, name, groups, row.where)
+
+
+def _groups(one: str, other: str, relation: str) -> tuple[tuple[str, str], ...]:
     scene = f"{one}|{other}"
-    groups = (
+    return (
         ("set", scene),
         ("pair", f"{scene}|{OPPOSITES[relation]}"),
         ("relation", relation),
     )
-    return _asked(captions, where, relation, stem, groups, row.where)
 
 
 def _found(row: Row, folder: Path, place: str, kind: str) -> Sample:
@@ -75,13 +123,17 @@ def _found(row: Row, folder: Path, place: str, kind: str) -> Sample:
 
 def _asked(
     captions: object,
-    image: Path,
+    image: Picture,
     category: str,
     name: str,
     groups: tuple[tuple[str, str], ...],
     where: str,
 ) -> Sample:
-    if not isinstance(captions, list) or not all(isinstance(c, str) for c in captions):
+    if (
+        not isinstance(captions, list)
+        or not captions
+        or not all(isinstance(c, str) for c in captions)
+    ):
         raise DataError(f"{where}: the captions are {captions!r:.60}; they should be texts")
     order = np.random.default_rng(zlib.crc32(name.encode())).permutation(len(captions))
     choices = tuple(captions[i] for i in order)
@@ -116,5 +168,9 @@ WHATSUP = Benchmark(
     metrics=("accuracy", "pair_accuracy", "set_accuracy"),
     unit="set",
     by=("relation",),
+    sources={
+        split: Source("ServiceNow/whatsup_all", (f"data/{name}-*.parquet",))
+        for split, name in HUB.items()
+    },
     licence="MIT (code)",
 )
