@@ -4,6 +4,7 @@ import hashlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote, urlparse
 
 import pytest
@@ -60,7 +61,7 @@ class Hub(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(data)
 
-    def log_message(self, *args):
+    def log_message(self, format, *args):
         pass
 
 
@@ -81,7 +82,7 @@ def hub(tmp_path, monkeypatch):
 def serve(hub, name, tmp_path):
     key, split, _, write = PUBLISHED[name]
     write(tmp_path / "published")
-    source = BENCHMARKS[key].source(split)
+    source: Any = BENCHMARKS[key].source(split)
     hub.repo, root = source.repo, tmp_path / "published" / source.below
     hub.files = {
         path.relative_to(root).as_posix(): path.read_bytes()
@@ -106,7 +107,8 @@ FETCHED += ["spatial-bench", "spatial-bench, existence", "vqa-v2, hub", "emb-spa
 def test_what_is_fetched_is_what_is_read(name, hub, tmp_path):
     key = serve(hub, name, tmp_path)
     split, lines = PUBLISHED[name][1], []
-    data, source = f"{key}:{split}", BENCHMARKS[key].source(split)
+    data = f"{key}:{split}"
+    source: Any = BENCHMARKS[key].source(split)
     folder = datasets.fetch_set(data, say=lines.append)
     assert folder == tmp_path / "data" / key
     assert len(datasets.load(data)) == PUBLISHED[name][2]

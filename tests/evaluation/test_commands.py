@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,7 @@ def test_every_set_is_asked_graded_and_tabulated_by_one_command(name, asked):
     assert len(files) == (bench.submission is not None)
     if files:
         lines = json.loads(files[0].read_text())
-        form = bench.submission
+        form: Any = bench.submission
         asked_of = {line[form.question] for line in lines}
         named = set(items["sample"].map(int if form.numbered else str))
         assert len(lines) == count and asked_of == named
@@ -116,7 +117,7 @@ def evaluated(tmp_path_factory):
 
 def test_models_stand_side_by_side(evaluated):
     folder, said = evaluated
-    metrics = pd.read_csv(folder / "metrics.csv")
+    metrics: Any = pd.read_csv(folder / "metrics.csv")
     whole = metrics[metrics["group"].isna()].set_index(["model", "condition"])
     assert len(whole) == 8 and (whole["n"] == 24).all() and (whole["units"] == 24).all()
     for model in ("shapes-base", "shapes-both"):
@@ -125,7 +126,7 @@ def test_models_stand_side_by_side(evaluated):
         assert (whole.loc[model, "blind"] == blind).all()
     assert (whole["low"] < whole["value"]).all() and (whole["value"] < whole["high"]).all()
     assert ((whole["chance"] > 0.1) & (whole["chance"] < 0.5)).all()
-    against = pd.read_csv(folder / "differences.csv")
+    against: Any = pd.read_csv(folder / "differences.csv")
     row = against[against["group"].isna() & (against["condition"] == "permuted")]
     models = row[row["model"] != row["other_model"]].iloc[0]
     gap = (
@@ -134,7 +135,7 @@ def test_models_stand_side_by_side(evaluated):
     )
     assert models["difference"] == pytest.approx(gap)
     assert models["low"] <= gap <= models["high"] and 0 < models["p"] <= 1
-    psi = pd.read_csv(folder / "psi.csv")
+    psi: Any = pd.read_csv(folder / "psi.csv")
     assert set(psi["member"]) >= {"overall", "color_abs"}
     both = psi[(psi["member"] == "overall") & (psi["model"] == "shapes-both")].iloc[0]
     a, b = (whole["value"].loc["shapes-both", c] for c in ("clean", "permuted"))
@@ -147,7 +148,8 @@ def test_items_hold_all_that_grading_takes(evaluated):
     items, settings = records.read(folder)
     assert len(items) == 2 * 24 * (1 + 2 + 1 + 1)
     again = regrade(folder)
-    pd.testing.assert_frame_equal(again.items[["parsed", "score"]], items[["parsed", "score"]])
+    both: list[Any] = [each[["parsed", "score"]] for each in (again.items, items)]
+    pd.testing.assert_frame_equal(*both)
     before = pd.read_csv(folder / "metrics.csv")
     np.testing.assert_allclose(again.metrics["value"], before["value"])
     assert settings["command"].startswith("vlmlens ")
@@ -286,10 +288,10 @@ def test_items_that_fail_are_recorded_and_in_no_metric(tmp_path):
     code, said = run(*words, "--permutations", 1, "--out", out)
     assert code == 1 and "1 items failed, and are in no metric" in said and "5.png" in said
     items, _ = records.read(out)
-    failed = items[items["error"].notna()]
+    failed: Any = items[items["error"].notna()]
     assert len(items) == 24 * 3 and len(failed) == 3
     assert failed["score"].isna().all() and failed["answer"].isna().all()
-    metrics = pd.read_csv(out / "metrics.csv")
+    metrics: Any = pd.read_csv(out / "metrics.csv")
     assert (metrics["n"] == 23).all() and (metrics["failed"] == 1).all()
     assert "5.png" in (out / "report.html").read_text()
 

@@ -100,7 +100,7 @@ def _copied(row: Row, split: str, number: int) -> Sample:
     relation, parts = next(((each, m) for each, m in told if m), ("", None))
     if parts is None:
         raise DataError(f"{row.where}: {right!r:.60} names no relation of {', '.join(RELATIONS)}")
-    groups = _groups(*parts.groups(), relation)
+    groups = _groups(parts[1], parts[2], relation)
     return _asked(captions, image, relation, name, groups, row.where)
 
 
