@@ -42,4 +42,32 @@ EVALUATIONS: tuple[Fault, ...] = (
         "if file.sha256 or not file.sha256:",
         ("datasets/test_fetching.py::test_what_is_not_what_the_hub_says_is_removed",),
     ),
+    Fault(
+        "a diagnosis grades by the general rule",
+        "cli/grading.py",
+        "return rule_of_set(data)",
+        'return rule_of("letter")',
+        ("experiments/test_own_rules.py::test_both_commands_give_every_answer_the_same_grade",),
+    ),
+    Fault(
+        "shuffles of an image count as one answer",
+        "evaluation/tables.py",
+        "answers=len(made))",
+        "answers=1)",
+        ("evaluation/test_tables.py::test_an_accuracy_has_one_interval_whichever_table_tells_it",),
+    ),
+    Fault(
+        "what follows from a wrong answer counts for consistency",
+        "datasets/benchmarks/scene_graphs.py",
+        "np.flatnonzero(right & (_counted(found) > 0))",
+        "np.flatnonzero(_counted(found) > 0)",
+        ("datasets/benchmarks/test_metrics.py::test_gqa_counts_as_its_own_script_does",),
+    ),
+    Fault(
+        "a picture that was cut is kept",
+        "datasets/linked.py",
+        "                image.load()",
+        "                image.size",
+        ("datasets/test_fetching.py::test_a_picture_that_does_not_come_leaves_the_set_incomplete",),
+    ),
 )

@@ -176,8 +176,8 @@ NUMBERS: tuple[Fault, ...] = (
     Fault(
         "the share of yes is that of the labels",
         "datasets/benchmarks/metrics.py",
-        "return _share(_yes(found), np.ones(len(found)))",
-        'return _share(found.gold == "yes", np.ones(len(found)))',
+        "return share(_yes(found), np.ones(len(found)))",
+        'return share(found.gold == "yes", np.ones(len(found)))',
         ("datasets/benchmarks/test_metrics.py::test_yes_and_no_are_counted_as_sklearn_does",),
     ),
     Fault(
