@@ -16,7 +16,9 @@ SETTINGS = (
     "export VLMLENS_TEST_MKLDNN=0",
     VECTORS + "avx2",
     'export ORDER="-p randomly --randomly-seed=2"',
-    "export VLMLENS_TEST_THREADS=2",
+    # Passive: threads that wait for each other in a loop, of several processes on few cores, make
+    # tests many times slower.
+    "export VLMLENS_TEST_THREADS=2 OMP_WAIT_POLICY=PASSIVE",
     VECTORS + "avx512",
     'export ORDER="-p randomly --randomly-seed=3"',
 )
