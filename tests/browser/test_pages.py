@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import xarray as xr
+from report.test_evaluated_figures import made
 
 from vlmlens import plots
-from vlmlens.report import build
+from vlmlens.report import build, compare
 
 HOSTILE = "</script><script>document.title='obeyed'</script><img src=x onerror=alert(2)>"
 
@@ -88,3 +89,17 @@ def test_a_picture_can_be_written(browser, tmp_path):
     for ending, start in ((".png", b"\x89PNG"), (".svg", b"<svg"), (".pdf", b"%PDF")):
         path = plots.export(fig, tmp_path / f"a{ending}", scale=1)
         assert path.read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("width", [420, 1280])
+def test_the_page_of_an_evaluation_draws_and_fits(opened, shot, tmp_path, width):
+    page = opened(compare(made((HOSTILE, "two")), tmp_path / "page.html"), width=width)
+    page.wait_for_function("document.querySelectorAll('.main-svg').length > 0")
+    figures = page.locator(".plotly-graph-div")
+    assert figures.count() == 3
+    for at in range(figures.count()):
+        assert figures.nth(at).locator(".main-svg").count() > 0
+        assert figures.nth(at).bounding_box()["width"] <= width
+    assert page.title().startswith("</script>")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    shot(page, f"evaluation-{width}")

@@ -14,39 +14,48 @@ if TYPE_CHECKING:
 
 
 def tables(found: "Evaluation") -> Iterator[Table]:
-    """Each set's metrics; then differences, and PSI by category, where there are any."""
+    """Each set's metrics, a table a model; then its differences, and PSI by category.
+
+    The text-only control is a row of its own, and so in no column here.
+    """
     metrics: Any = found.metrics
     differences: Any = found.differences
     overall = metrics[metrics["group"] == ""]
     for data, part in overall.groupby("data", sort=False):
         spec = found.settings["sets"][data]
-        rows = part.to_dict("records")
-        rules = sorted({r["rule"] for r in rows if r["rule"]})
+        rules = sorted(set(part["rule"]) - {""})
+        form = part["prompt_form"].iloc[0]
         caption = f"graded by {', '.join(rules) or 'nothing'}; drawn by {spec['unit']}"
-        caption += f"; asked as {rows[0]['prompt_form']}" if rows[0]["prompt_form"] else ""
-        yield _metrics(str(data), rows, caption)
-    if len(differences):
-        yield _differences(differences[differences["group"] == ""].to_dict("records"))
-    if len(found.psi):
-        yield _psi(found.psi.to_dict("records"))
+        caption += f"; asked as {form}" if form else ""
+        for model, own in part.groupby("model", sort=False):
+            yield _metrics(f"{data}, {model}", own.to_dict("records"), caption)
+        if len(differences):
+            mine = differences[(differences["group"] == "") & (differences["data"] == data)]
+            if len(mine):
+                yield _differences(str(data), mine.to_dict("records"))
+        if len(found.psi):
+            psi: Any = found.psi[found.psi["data"] == data]
+            for model, own in psi.groupby("model", sort=False):
+                yield _psi(f"{data}, {model}", own.to_dict("records"))
 
 
-def _metrics(data: str, rows: list[dict[str, Any]], caption: str) -> Table:
+def _metrics(title: str, rows: list[dict[str, Any]], caption: str) -> Table:
     columns: dict[str, list[str]] = {
-        "model": [row["model"] for row in rows],
         "condition": [row["condition"] for row in rows],
         "metric": [row["metric"] or "no right answers" for row in rows],
         "value [95 %]": [_value(row) for row in rows],
         "chance": [plain(row.get("chance", float("nan")), ".3f") for row in rows],
-        "text\nonly": [plain(row.get("blind", float("nan")), ".3f") for row in rows],
         "n": [str(row["n"]) for row in rows],
         "drawn": [str(row["units"]) for row in rows],
         "un-\nparsed": [plain(row["unparsed"], ".1%") for row in rows],
         "failed": [str(row["failed"]) for row in rows],
+        "no\nanswer": [str(row["unanswered"]) for row in rows],
     }
     if columns["drawn"] == columns["n"]:
         del columns["drawn"]
-    return _table(data, columns, 3, caption)
+    if set(columns["no\nanswer"]) == {"0"}:
+        del columns["no\nanswer"]
+    return _table(title, columns, 2, caption)
 
 
 def _value(row: dict[str, Any]) -> str:
@@ -54,26 +63,25 @@ def _value(row: dict[str, Any]) -> str:
     return f"{plain(row['value'], '.3f')}{ends}"
 
 
-def _differences(rows: list[dict[str, Any]]) -> Table:
+def _differences(data: str, rows: list[dict[str, Any]]) -> Table:
     columns: dict[str, list[str]] = {
-        name: [] for name in ("set", "what", "against", "metric", "difference [95 %]", "p", "drawn")
+        name: [] for name in ("what", "against", "metric", "difference [95 %]", "p", "drawn")
     }
+    several = len({row[name] for row in rows for name in ("model", "other_model")}) > 1
     for row in rows:
+        what = f"{row['model']}, {row['condition']}" if several else row["condition"]
         models = row["model"] != row["other_model"]
-        what = f"{row['model']}, {row['condition']}"
-        other = row["other_condition"]
-        against = f"{row['other_model']}, {other}" if models else other
+        against = row["other_model"] if models else row["other_condition"]
         span = f"{plain(row['difference'], '+.3f')} {interval(row['low'], row['high'], '+.3f')}"
-        cells = (row["data"], what, against, row["metric"], span, plain(row["p"], ".2g"))
-        for column, cell in zip(columns.values(), (*cells, str(row["units"])), strict=True):
+        cells = (what, against, row["metric"], span, plain(row["p"], ".2g"), str(row["units"]))
+        for column, cell in zip(columns.values(), cells, strict=True):
             column.append(cell)
-    return _table("differences, unit by unit", columns, 4)
+    return _table(f"{data}: differences, unit by unit", columns, 3)
 
 
-def _psi(rows: list[dict[str, Any]]) -> Table:
+def _psi(title: str, rows: list[dict[str, Any]]) -> Table:
     columns = {
-        "set": [row["data"] for row in rows],
-        "model": [row["model"] for row in rows],
+        "shuffled by": [row["condition"] for row in rows],
         "category": [row["member"] for row in rows],
         "accuracy": [plain(row["accuracy"], ".3f") for row in rows],
         "shuffled": [plain(row["accuracy_permuted"], ".3f") for row in rows],
@@ -84,21 +92,16 @@ def _psi(rows: list[dict[str, Any]]) -> Table:
         "p": [plain(row["p_value"], ".2g") for row in rows],
         "n": [str(int(row["n"])) for row in rows],
     }
-    return _table("Position Sensitivity Index", columns, 3)
+    if len(set(columns["shuffled by"])) == 1:
+        del columns["shuffled by"]
+    return _table(f"{title}: Position Sensitivity Index", columns, len(columns) - 5)
 
 
 def _table(
     title: str, columns: dict[str, list[str]], words: int, caption: str | None = None
 ) -> Table:
-    """The first columns hold words, which are broken where a line is narrow; numbers never are.
-
-    The name of the one set, or of the one model, goes into the title.
-    """
+    """The first columns hold words, which are broken where a line is narrow; numbers never are."""
     numbers = list(columns)[words:]
-    for name in ("model", "set"):
-        if name in columns and len(once := set(columns[name])) == 1:
-            title = f"{once.pop()}: {title}" if name == "set" else f"{title}, {once.pop()}"
-            columns = {other: cells for other, cells in columns.items() if other != name}
     table = Table(
         title=escape(title),
         caption=escape(caption) if caption else None,

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
 
 from vlmlens.errors import ImageError
 from vlmlens.evaluation import Evaluation, Questions, flips
-from vlmlens.report.page import environment, write_whole
+from vlmlens.report import drawn
+from vlmlens.report.page import embedded, environment, write_whole
 from vlmlens.report.written import Estimate
 from vlmlens.sample import Sample
 
@@ -25,7 +28,7 @@ DECIMALS = 3
 
 
 def compare(found: Evaluation, path: Path, asked: Iterable[Questions] = ()) -> Path:
-    """Write the page of an evaluation: tables with intervals, differences, PSI, and flips.
+    """Write the page of an evaluation: figures and tables with intervals, differences, PSI, flips.
 
     Like that of ``build`` it holds all it needs, and the same numbers give the same bytes.
 
@@ -52,6 +55,7 @@ def compare(found: Evaluation, path: Path, asked: Iterable[Questions] = ()) -> P
         .get_template("evaluated.html")
         .render(
             models=list(settings["models"]),
+            plotlyjs=Markup(get_plotlyjs()),
             sets=[_set(found, name, spec) for name, spec in settings["sets"].items()],
             differences=[_difference(row) for row in _rows(found.differences, overall=True)],
             psi=[_psi(row) for row in _rows(found.psi)],
@@ -80,9 +84,11 @@ def _set(found: Evaluation, name: str, spec: Mapping[str, Any]) -> dict[str, Any
     rows: list[dict[Any, Any]] = [
         row | {"value": _estimate(row)} for row in _rows(mine, overall=True)
     ]
-    parts = mine[(mine["group"] != "") & (mine["metric"].isin(spec["metrics"][:1] or [""]))]
+    headline = next(iter(spec["metrics"]), "")
+    parts = mine[(mine["group"] != "") & (mine["metric"].isin([headline]))]
     if not len(parts):  # the headline may be of the whole set alone
-        parts = mine[(mine["group"] != "") & (mine["metric"] == "accuracy")]
+        headline = next(iter(spec["metrics"]), "")
+    parts = mine[(mine["group"] != "") & (mine["metric"] == "accuracy")]
     return {
         "name": name,
         "unit": spec["unit"],
@@ -90,7 +96,21 @@ def _set(found: Evaluation, name: str, spec: Mapping[str, Any]) -> dict[str, Any
         "by": _by_group(parts),
         "rule": ", ".join(sorted({row["rule"] for row in rows if row["rule"]})),
         "form": rows[0]["prompt_form"] if rows else "",
+        "chanced": any(row.get("chance", np.nan) == row.get("chance", np.nan) for row in rows),
+        "headline": drawn.words(headline),
+        "figures": _figures(found, name, headline),
     }
+
+
+def _figures(found: Evaluation, name: str, headline: str) -> dict[str, Markup]:
+    """A set's figures, those that there are, by what they show."""
+    made = {
+        "conditions": drawn.by_condition(found, name, headline),
+        "differences": drawn.differences(found, name, headline),
+        "psi": drawn.psi_by_category(found, name),
+    }
+    place = list(found.settings["sets"]).index(name)
+    return {kind: embedded(f"{kind}-{place}", fig) for kind, fig in made.items() if fig}
 
 
 def _estimate(row: Mapping[Any, Any], name: str = "value") -> Estimate:
@@ -139,6 +159,7 @@ def _flipped(
 ) -> list[dict[str, Any]]:
     """The first items that each condition turned, for each model and set, with their pictures."""
     shown = []
+    first, *others = found.settings["conditions"]
     turned: Any = flips(found).groupby(["data", "model", "condition"], sort=False)
     for (data, model, condition), part in turned:
         lost = part[part["became"] < part["was"]]
@@ -146,7 +167,10 @@ def _flipped(
         there = pictures.get(str(data), {})
         shown.append(
             {
-                "title": f"{data}, {model}: {found.settings['conditions'][0]} against {condition}",
+                "title": f"{data}, {model}: {first} against {condition}",
+                "first": first,
+                "condition": condition,
+                "open": condition == others[0],
                 "lost": len(lost),
                 "gained": len(part) - len(lost),
                 "items": [

@@ -61,7 +61,7 @@ def build(results: xr.Dataset, psi: xr.Dataset | None, path: Path) -> Path:
         .render(
             attrs={name: str(value) for name, value in results.attrs.items()},
             plotlyjs=Markup(get_plotlyjs()),
-            figures={name: _embedded(name, fig) for name, fig in _figures(results, psi).items()},
+            figures={name: embedded(name, fig) for name, fig in _figures(results, psi).items()},
             sentences=summary.sentences(results, psi),
             tiles=summary.tiles(results, psi),
             notes=summary.notes(results, psi),
@@ -113,7 +113,7 @@ def _figures(results: xr.Dataset, psi: xr.Dataset | None) -> dict[str, go.Figure
     return figures
 
 
-def _embedded(name: str, fig: go.Figure) -> Markup:
+def embedded(name: str, fig: go.Figure) -> Markup:
     """A figure as a fragment of the page; plotly writes ``<`` in its data as an escape of JSON."""
     fig.update_layout(dragmode=False, margin_t=max(36, fig.layout.margin.t))
     config = CONFIG | {"toImageButtonOptions": {"scale": 2, "filename": name}}
@@ -175,7 +175,7 @@ def _others(results: xr.Dataset, psi: xr.Dataset | None) -> list[dict]:
     claimed = CLAIMED if psi is not None else CLAIMED - {"correct", "log_prob"}
     found = []
     for number, other in enumerate(others(results, claimed)):
-        fig = other.figure and _embedded(f"other-{number}", other.figure)
+        fig = other.figure and embedded(f"other-{number}", other.figure)
         found.append({"is": other, "figure": fig})
     return found
 
