@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from as_users import as_users
 from closeness import assert_close
 from conftest import QUESTIONS, build, picture
 
 import vlmlens as vl
 from vlmlens import probes
-from vlmlens.errors import DataError
+from vlmlens.errors import DataError, InputError
 from vlmlens.experiments import (
     Answering,
     Cell,
@@ -98,12 +99,19 @@ def test_no_samples_are_no_experiment(model):
         permutation_test(model, [], permutations=1, progress=False)
 
 
-def test_progress_is_told_after_every_cell(model, tmp_path):
+def test_progress_is_told_of_every_result(model, tmp_path):
     told = []
-    counting(model).run(tmp_path, progress=lambda: told.append(1))
-    assert len(told) == 6
-    counting(model).run(tmp_path, progress=lambda: told.append(1))
-    assert len(told) == 12
+    for _ in range(2):
+        counting(model).run(tmp_path, progress=told.append)
+    counts = [(event.kind, event.done, event.left) for event in told]
+    first, *between, last = counts[:-2]
+    assert (first[0], last[0]) == ("started", "finished")
+    total = first[2]
+    assert between == [("done", done, total - done) for _, done, _ in between]
+    assert len(between) == 6
+    assert counts[-3:] == [("finished", total, 0), ("started", total, 0), ("finished", total, 0)]
+    with as_users(), pytest.raises(InputError, match="a function of an Event"):
+        counting(model).run(progress=True)
 
 
 # Resuming.

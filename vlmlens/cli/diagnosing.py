@@ -3,10 +3,10 @@
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,12 +14,15 @@ from vlmlens.checks import number
 from vlmlens.cli import tables
 from vlmlens.cli.grading import Grader, rule_given
 from vlmlens.cli.options import Batch, Length, MaxFailed, Permutations, System
+from vlmlens.cli.telling import Json, Quiet, name_failures, say, told
 from vlmlens.cli.terminal import Attention, Device, Dtype, Out, Revision, Trust, err, opening, out
+from vlmlens.cli.workers import Ray, Share, Workers, executor_of, refuse
 from vlmlens.errors import InputError
 from vlmlens.extras import require
 
 if TYPE_CHECKING:
     from vlmlens.experiments import Diagnosis
+    from vlmlens.model import HookedVLM
     from vlmlens.sample import Sample
 
 
@@ -71,15 +74,6 @@ AllowNonfinite = Annotated[
         help="Go on where activations are NaN or infinite (not with --all).",
     ),
 ]
-Share = Annotated[
-    str,
-    typer.Option(
-        "--shard",
-        help="Only this share of the samples, i/n counted from 0, or auto under Slurm and torchrun "
-        "(not with --all).",
-    ),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no bars.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the data set, intervals and tests.")]
 
 
@@ -104,7 +98,10 @@ def diagnose(
     max_failed: MaxFailed = 0.05,
     seed: Seed = 0,
     shard: Share = "",
+    ray: Ray = "",
+    workers: Workers = None,
     quiet: Quiet = False,
+    as_json: Json = False,
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
@@ -120,63 +117,75 @@ def diagnose(
     With --shard, several processes fill one --out; the same command without it then reads what
     they did, and reports.
     """
-    _check(delta, everything, allow_nonfinite, shard)
+    _check(delta, everything, allow_nonfinite)
+    refuse(shard, ray, workers)
     options = opening(model, device, dtype, revision, attention, trust_remote_code)
     rule = rule_given(grader, data)
     asked, left = _asked(data, samples, seed, question, prompt, columns, max_failed)
     err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False, soft_wrap=True)
+    progress = told(quiet, as_json)
     # The data is known to be in order: only now does it pay to import torch.
+    folder = _claimed(folder, model, asked, scoring, reference)
+    how: dict[str, Any] = {"permutations": permutations, "delta": delta, "seed": seed}
+    how |= {"scoring": scoring, "reference": reference, "rule": rule, "system": system}
+    how |= {"max_new_tokens": max_new_tokens, "batch": batch, "max_failed": max_failed}
+    how |= {"progress": progress, "executor": executor_of(shard, ray, workers, device)}
+    with _opened(model, options) as vlm:
+        found = _way(everything, allow_nonfinite)(vlm, asked, folder=folder, **how)
+    if shard:
+        return _say_share(found, shard, folder, as_json)
+    found.results.attrs |= {"data": data} | ({"left_out": _listed(left)} if left else {})
+    _say(found, folder, everything, as_json)
+    return name_failures(_failures(found), f"{len(asked)} samples", "number")
+
+
+def _claimed(
+    folder: Path, model: str, asked: list["Sample"], scoring: str, reference: str | None
+) -> Path:
+    """The folder, once it is known that it is this model's, and that samples can be scored so."""
     from vlmlens import experiments
-    from vlmlens.model import HookedVLM
 
     experiments.refuse_unscored(asked, scoring, reference)
-    folder = experiments.claim(folder, model)
-    with HookedVLM.from_pretrained(model, **options) as vlm:
-        found = _way(everything, allow_nonfinite, shard)(
-            vlm,
-            asked,
-            permutations=permutations,
-            scoring=scoring,
-            reference=reference,
-            rule=rule,
-            delta=delta,
-            max_new_tokens=max_new_tokens,
-            system=system,
-            seed=seed,
-            batch=batch,
-            folder=folder,
-            max_failed=max_failed,
-            progress=not quiet,
-        )
-    if shard:
-        return _say_share(found, shard, folder)
-    _say(found, folder, everything, data, left)
-    return _say_failed(found, len(asked))
+    return experiments.claim(folder, model)
 
 
-def _way(everything: bool, allow_nonfinite: bool, shard: str) -> Callable[..., "Diagnosis"]:
+def _opened(model: str, options: dict[str, Any]) -> "HookedVLM":
+    from vlmlens.model import HookedVLM
+
+    return HookedVLM.from_pretrained(model, **options)
+
+
+def _listed(left: list[str]) -> str:
+    return f"{len(left)}: {', '.join(left[:20])}"
+
+
+def _way(everything: bool, allow_nonfinite: bool) -> Callable[..., "Diagnosis"]:
     """The function that measures what was asked for."""
     from vlmlens import experiments
 
     if everything:
         return experiments.diagnose_all
-    executor = experiments.Shard.of(shard) if shard else None
-    return partial(experiments.diagnose, allow_nonfinite=allow_nonfinite, executor=executor)
+    return partial(experiments.diagnose, allow_nonfinite=allow_nonfinite)
 
 
-def _say_share(found: "Diagnosis", shard: str, folder: Path) -> None:
-    count = found.results.sizes["sample"]
+def _say_share(found: "Diagnosis", shard: str, folder: Path, as_json: bool) -> None:
+    count, failures = found.results.sizes["sample"], _failures(found)
     err.print(f"shard {shard}: {count} samples are done, and kept in {folder}", markup=False)
+    if as_json:
+        say("finished", what="diagnose", shard=shard, samples=count, failures=failures)
+    name_failures(failures, f"{count + len(failures)} samples", "number")
 
 
-def _check(delta: float, everything: bool, allow_nonfinite: bool, shard: str) -> None:
+def _failures(found: "Diagnosis") -> list[dict[str, str]]:
+    return json.loads(found.results.attrs.get("failures", "[]"))
+
+
+def _check(delta: float, everything: bool, allow_nonfinite: bool) -> None:
     """Refuse what cannot be done, before anything is opened."""
     number(delta, "--delta")
     if not everything:
         return
     require("sklearn", "diagnose --all", "diagnose without --all goes without it")
-    if shard:
-        raise InputError("--shard goes without --all: share the samples of diagnose")
     if allow_nonfinite:
         raise InputError(
             "--allow-nonfinite goes without --all, whose tests need numbers everywhere"
@@ -215,36 +224,27 @@ def _asked(
     return asked, left
 
 
-def _say(
-    found: "Diagnosis", folder: Path, everything: bool, data: str, left: Sequence[str]
-) -> None:
+def _say(found: "Diagnosis", folder: Path, everything: bool, as_json: bool) -> None:
     """Print what was found, keep it, and say where."""
     from vlmlens import experiments, report
     from vlmlens.report.summary import on_crops
 
-    found.results.attrs |= {"data": data, "command": f"vlmlens {shlex.join(sys.argv[1:])}"}
-    if left:
-        found.results.attrs["left_out"] = f"{len(left)}: {', '.join(left[:20])}"
-
+    found.results.attrs["command"] = f"vlmlens {shlex.join(sys.argv[1:])}"
     # Before anything is written: where nothing can be, the numbers are still seen.
-    out.print(tables.psi_table(found))
-    out.print(tables.inside_table(found))
-    if crops := on_crops(found.results):
-        out.print(crops, markup=False, highlight=False, soft_wrap=True)
-    if everything:
-        out.print(tables.averages_table(found))
+    if not as_json:
+        out.print(tables.psi_table(found))
+        out.print(tables.inside_table(found))
+        if crops := on_crops(found.results):
+            out.print(crops, markup=False, highlight=False, soft_wrap=True)
+        if everything:
+            out.print(tables.averages_table(found))
     paths = experiments.save(found, folder)
     page = report.build(found.results, found.psi, folder / "report.html")
+    if as_json:
+        count, told = found.results.sizes["sample"], {"report": page, "tables": [*paths.values()]}
+        say("finished", what="diagnose", samples=count, failures=_failures(found), **told)
+        return
     if everything:
         for name in found.tables:
             out.print(f"{name}: {paths[name]}", soft_wrap=True, markup=False)
     out.print(f"report: {page}", soft_wrap=True, markup=False)
-
-
-def _say_failed(found: "Diagnosis", asked: int) -> None:
-    """Name the samples that are in no number; the status then says so, too."""
-    if failures := json.loads(found.results.attrs.get("failures", "[]")):
-        err.print(f"{len(failures)} of {asked} samples failed, and are in no number:")
-        for each in failures:
-            err.print(f"  {each['id']}: {each['error']}", markup=False, soft_wrap=True)
-        raise typer.Exit(1)

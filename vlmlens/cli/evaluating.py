@@ -10,6 +10,7 @@ import typer
 
 from vlmlens.cli.grading import Grader, rule_given
 from vlmlens.cli.options import Batch, Length, MaxFailed, Permutations, System
+from vlmlens.cli.telling import Json, Quiet, name_failures, say, told
 from vlmlens.cli.terminal import (
     Attention,
     Device,
@@ -22,6 +23,7 @@ from vlmlens.cli.terminal import (
     opening,
     out,
 )
+from vlmlens.cli.workers import Ray, Share, Workers, executor_of, refuse
 from vlmlens.errors import DataError, ImageError, InputError, UnknownPromptError
 
 if TYPE_CHECKING:
@@ -81,6 +83,11 @@ def evaluate(
     system: System = None,
     batch: Batch = 32,
     max_failed: MaxFailed = 0.05,
+    shard: Share = "",
+    ray: Ray = "",
+    workers: Workers = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
     device: Device = None,
     dtype: Dtype = None,
     revision: Revision = None,
@@ -92,13 +99,13 @@ def evaluate(
     Every answer is kept in items.parquet, with all that `vlmlens grade` needs to grade it again.
     Run it again with the same --out and it goes on where it stopped. An item that cannot be
     measured is recorded with its error, in no metric, and the status is then 1.
+    With --shard, several processes fill one --out; the same command without it then reads what
+    they did, and reports.
     """
-    options = {
-        name: opening(name, device, dtype, revision, attention, trust_remote_code)
-        for name in models
-    }
-    if len(options) < len(models):
-        raise InputError(f"a model is named twice: {', '.join(models)}")
+    refuse(shard, ray, workers)
+    progress = told(quiet, as_json)
+    how = (device, dtype, revision, attention, trust_remote_code)
+    options = {name: opening(name, *how) for name in _distinct(models)}
     rule = None if grader is None else rule_given(grader)
     asked = [_asked(d, samples, seed, question, prompt, columns, rule, max_failed) for d in data]
     err.print(f"{_counted(asked)}; opening {', '.join(models)}", markup=False, soft_wrap=True)
@@ -118,9 +125,14 @@ def evaluate(
         batch=batch,
         folder=folder,
         max_failed=max_failed,
+        progress=progress,
+        executor=executor_of(shard, ray, workers, device),
     )
-    found.settings["command"] = f"vlmlens {shlex.join(sys.argv[1:])}"
-    _say(found, folder, asked)
+    if shard:
+        _say_share(found, shard, folder, as_json)
+    else:
+        found.settings["command"] = f"vlmlens {shlex.join(sys.argv[1:])}"
+        _say(found, folder, asked, as_json)
 
 
 def grade(
@@ -147,6 +159,12 @@ def grade(
     )
     where = folder or (results if results.is_dir() else results.parent)
     _say(found, where, _again(found))
+
+
+def _distinct(models: list[str]) -> list[str]:
+    if twice := next((name for name in models if models.count(name) > 1), None):
+        raise InputError(f"a model is named twice: {twice}")
+    return models
 
 
 def _asked(
@@ -214,21 +232,37 @@ def _again(found: "Evaluation") -> list["Questions"]:
     return asked
 
 
-def _say(found: "Evaluation", folder: Path, asked: Sequence["Questions"]) -> None:
+def _say_share(found: "Evaluation", shard: str, folder: Path, as_json: bool) -> None:
+    count, failures = len(found.items), _failures(found)
+    err.print(f"shard {shard}: {count} items are done, and kept in {folder}", markup=False)
+    if as_json:
+        say("finished", what="evaluate", shard=shard, items=count, failures=failures)
+    name_failures(failures, f"{count} items", "metric")
+
+
+def _failures(found: "Evaluation") -> list[dict[str, str]]:
+    rows = found.failures.to_dict("records")
+    named = [f"{row['model']}, {row['data']}, {row['sample']}" for row in rows]
+    return [{"id": n, "error": row["error"]} for n, row in zip(named, rows, strict=True)]
+
+
+def _say(
+    found: "Evaluation", folder: Path, asked: Sequence["Questions"], as_json: bool = False
+) -> None:
     """Print what was found, keep it, and say where."""
     from vlmlens import evaluation, report
     from vlmlens.cli import evaluated
 
-    for table in evaluated.tables(found):
+    for table in evaluated.tables(found) if not as_json else ():
         out.print(table)
     paths = evaluation.save(found, folder)
     page = report.compare(found, folder / "report.html", asked)
-    for name, path in paths.items():
-        out.print(f"{name}: {path}", soft_wrap=True, markup=False)
-    out.print(f"report: {page}", soft_wrap=True, markup=False)
-    if len(failures := found.failures):
-        err.print(f"{len(failures)} items failed, and are in no metric:")
-        for row in failures.head(20).to_dict("records"):
-            told = f"  {row['model']}, {row['data']}, {row['sample']}: {row['error']}"
-            err.print(told, markup=False, soft_wrap=True)
-        raise typer.Exit(1)
+    failures, count = _failures(found), len(found.items)
+    if as_json:
+        told = {"report": page, "tables": [*paths.values()]}
+        say("finished", what="evaluate", items=count, failures=failures, **told)
+    else:
+        for name, path in paths.items():
+            out.print(f"{name}: {path}", soft_wrap=True, markup=False)
+        out.print(f"report: {page}", soft_wrap=True, markup=False)
+    name_failures(failures, f"{count} items", "metric")

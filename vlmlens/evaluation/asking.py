@@ -3,20 +3,21 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import xarray as xr
-from tqdm.auto import tqdm
 
 from vlmlens.checks import allowed
 from vlmlens.errors import DataError, ImageError, InputError
 from vlmlens.evaluation.conditions import CLEAN, TEXT_ONLY, Condition, Edits
 from vlmlens.evaluation.sets import Questions
 from vlmlens.experiments import Answering, Choosing, Experiment, Measure, blinded
+from vlmlens.experiments.executors import Executor
 from vlmlens.experiments.permuting import likelihood_form
+from vlmlens.experiments.progress import Progress
+from vlmlens.experiments.running import run_shown
 from vlmlens.identity import unit
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
@@ -83,7 +84,8 @@ def ask(
     plan: Plan,
     *,
     folder: Path | None = None,
-    progress: bool = True,
+    progress: Progress = True,
+    executor: Executor = None,
 ) -> pd.DataFrame:
     """Every answer of a model, or what the item failed of: a row each, not graded yet.
 
@@ -92,7 +94,8 @@ def ask(
         asked: the questions.
         plan: how.
         folder: keeps finished cells; asked again, only what is missing is computed.
-        progress: show bars.
+        progress: show bars, or who is told.
+        executor: who computes; a ``Shard``'s answers are of its own samples.
 
     Raises:
         DataError: more samples failed than may.
@@ -120,13 +123,8 @@ def ask(
             limit - len(errors),
             [name for name in names if name in pictures],
         )
-        with tqdm(
-            total=len(list(experiment.cells())),
-            desc=f"{model.name} {asked.name} {next(iter(draws))}",
-            disable=not progress,
-            unit="batch",
-        ) as bar:
-            table = experiment.run(folder, progress=partial(_advance, bar))
+        what = f"{model.name} {asked.name} {next(iter(draws))}"
+        table = run_shown(experiment, folder, progress, what, executor)
         failed = {
             each["id"]: each["error"] for each in json.loads(table.attrs.get("failures", "[]"))
         }
@@ -134,6 +132,8 @@ def ask(
             found = _found(table.sel(condition=label))
             for sample, own in zip(asked.samples, names, strict=True):
                 error = (errors | failed).get(own)
+                if error is None and own not in found:  # another share's
+                    continue
                 said = {"error": error} if error is not None else found[own]
                 rows.append(
                     {
@@ -148,10 +148,6 @@ def ask(
     columns = ("answer", "log_prob", "choice_log_prob", "choice_tokens", "choice_blind", "error")
     frame = pd.DataFrame(rows).astype({"permutation": "Int64"})
     return frame.assign(**{name: None for name in columns if name not in frame})
-
-
-def _advance(bar: tqdm) -> None:
-    bar.update()
 
 
 def _passes(

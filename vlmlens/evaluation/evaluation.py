@@ -19,7 +19,9 @@ from vlmlens.evaluation.regrading import LIKELIHOOD, graded, weighed
 from vlmlens.evaluation.sets import Questions
 from vlmlens.evaluation.tables import Sheet, difference_table, metric_table, psi_table
 from vlmlens.experiments.diagnosis import versions
+from vlmlens.experiments.executors import Executor
 from vlmlens.experiments.permuting import SCORING, likelihood_form
+from vlmlens.experiments.progress import Progress
 from vlmlens.graders import Rule, rule_of
 from vlmlens.model import HookedVLM
 from vlmlens.picture import at_home
@@ -76,7 +78,8 @@ def evaluate(
     batch: int = 32,
     folder: Path | str | None = None,
     max_failed: int | float = 0.05,
-    progress: bool = True,
+    progress: Progress = True,
+    executor: Executor = None,
 ) -> Evaluation:
     """Ask models every question under every condition; grade, tabulate and compare.
 
@@ -97,7 +100,10 @@ def evaluate(
         folder: keeps finished cells, so that a second call goes on where the first stopped.
         max_failed: how many samples of a set may fail: a share below 1, or a number. Those that
             do are rows with an ``error``, and in no metric.
-        progress: show bars.
+        progress: show bars, or lines where there is no terminal; or a function of
+            ``experiments.Event``.
+        executor: who computes, as in ``Experiment.run``. A ``Shard``'s evaluation is of its own
+            samples; called with the same folder, and without one, all of it is read.
 
     Raises:
         InputError: conditions, or ways to score, that are none or do not fit the questions.
@@ -124,6 +130,7 @@ def evaluate(
     for each in sets:
         plan.refuse(each)
     cells = None if folder is None else at_home(folder) / "cells"
+    how: Any = {"folder": cells, "progress": progress, "executor": executor}
     parts, seen = [], {}
     for model in [models] if isinstance(models, HookedVLM) else models:
         if model.name in seen:
@@ -133,7 +140,7 @@ def evaluate(
             "attention": model.attention,
             "dtype": str(model.hf_model.dtype),
         }
-        parts += [ask(model, each, plan, folder=cells, progress=progress) for each in sets]
+        parts += [ask(model, each, plan, **how) for each in sets]
     if not parts:
         raise InputError("no model was given to be asked")
     settings = {

@@ -22,6 +22,7 @@ from vlmlens.experiments.measures import (
 )
 from vlmlens.experiments.on_ray import OnRay
 from vlmlens.experiments.permuting import permutation_test, refuse_unscored
+from vlmlens.experiments.progress import Event
 from vlmlens.experiments.recipes import diagnose
 from vlmlens.experiments.summary import summarise
 from vlmlens.experiments.sweeps import sweep
@@ -35,6 +36,7 @@ __all__ = [
     "Comparing",
     "Diagnosing",
     "Diagnosis",
+    "Event",
     "Experiment",
     "Local",
     "Looking",

@@ -12,11 +12,14 @@ from PIL import Image
 from vlmlens.annotations import checked
 from vlmlens.checks import one_of
 from vlmlens.errors import ImageError, InputError
+from vlmlens.experiments.executors import Executor
 from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
 from vlmlens.experiments.failing import Failing, failed, in_all
 from vlmlens.experiments.given import as_samples
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Answering, Measure
+from vlmlens.experiments.progress import Progress
+from vlmlens.experiments.running import run_shown
 from vlmlens.identity import picture
 from vlmlens.model import HookedVLM
 from vlmlens.probes import position_sensitivity_index
@@ -145,6 +148,8 @@ def controls(
     measure: Measure | None = None,
     batch: int = 32,
     folder: Path | str | None = None,
+    executor: Executor = None,
+    progress: Progress = False,
 ) -> xr.Dataset:
     """Ask every question with its picture, and without.
 
@@ -155,6 +160,8 @@ def controls(
         measure: what is measured; by default what the model answers and whether it is right.
         batch: samples a pass.
         folder: keeps finished cells.
+        executor: who computes, as in ``Experiment.run``.
+        progress: show bars, as in ``diagnose``.
 
     Returns:
         The measure's variables over (control, sample); ``"original"`` is the first control.
@@ -172,21 +179,20 @@ def controls(
     tables = []
     for kind in (ORIGINAL, *kinds):
         if kind == "other picture":
-            tables.append(_with_others(model, samples, how, batch, folder))
-            continue
-        asked = samples if kind == ORIGINAL else blinded(samples, kind)
-        tables.append(Experiment(model, asked, how, {kind: ()}, "control", batch).run(folder))
+            run, before = _with_others(model, samples, how, batch)
+        else:
+            asked = samples if kind == ORIGINAL else blinded(samples, kind)
+            run, before = Experiment(model, asked, how, {kind: ()}, "control", batch), []
+        table = run_shown(run, folder, progress, f"control, {kind}", executor)
+        every = [*before, *failed(table)]
+        tables.append(table.assign_attrs({"failures": json.dumps(every)} if every else {}))
     return joined(in_all(tables), "control")
 
 
 def _with_others(
-    model: HookedVLM,
-    samples: Sequence[Sample],
-    how: Measure,
-    batch: int,
-    folder: Path | str | None,
-) -> xr.Dataset:
-    """The control that looks at pictures before it runs: those that cannot be read are left out."""
+    model: HookedVLM, samples: Sequence[Sample], how: Measure, batch: int
+) -> tuple[Experiment, list[dict[str, str]]]:
+    """The control that looks at pictures before it runs, and those that cannot be read."""
     failing = Failing(named(samples), MAX_FAILED)
     shown: dict[int, frozenset[str]] = {}
     for number, sample in enumerate(samples):
@@ -199,11 +205,8 @@ def _with_others(
     there = [samples[number] for number in shown]
     names = [failing.names[number] for number in shown]
     asked = _blinded(there, "other picture", list(shown.values()))
-    table = Experiment(
-        *(model, asked, how, {"other picture": ()}, "control", batch), names=names
-    ).run(folder)
-    every = [*failing.listed(), *failed(table)]
-    return table.assign_attrs({"failures": json.dumps(every)} if every else {})
+    run = Experiment(*(model, asked, how, {"other picture": ()}, "control", batch), names=names)
+    return run, failing.listed()
 
 
 @checked

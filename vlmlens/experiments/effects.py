@@ -9,11 +9,14 @@ import xarray as xr
 from vlmlens.annotations import checked
 from vlmlens.checks import number, shown
 from vlmlens.errors import InputError
+from vlmlens.experiments.executors import Executor
 from vlmlens.experiments.experiment import Experiment
 from vlmlens.experiments.failing import in_all
 from vlmlens.experiments.given import as_labelled
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Answering, Comparing, Measure
+from vlmlens.experiments.progress import Progress
+from vlmlens.experiments.running import run_shown
 from vlmlens.interventions import Intervention, as_edits
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
@@ -33,6 +36,8 @@ def causal_effects(
     own: bool = False,
     batch: int = 32,
     folder: Path | str | None = None,
+    executor: Executor = None,
+    progress: Progress = False,
 ) -> xr.Dataset:
     """What edits in the real forward pass do to the output: KL, log-probability, accuracy.
 
@@ -48,6 +53,8 @@ def causal_effects(
         own: the samples' answers are the model's own; see ``Answering``.
         batch: samples a pass.
         folder: keeps finished cells.
+        executor: who computes, as in ``Experiment.run``.
+        progress: show bars, as in ``diagnose``.
 
     Returns:
         Over (intervention, sample): ``kl`` (nats, clean || edited, of the answer's first token),
@@ -74,7 +81,10 @@ def causal_effects(
         Answering(system=system, max_new_tokens=max_new_tokens, own=own),
     )
     compared, answered = in_all(
-        Experiment(model, samples, measure, labelled, batch=batch).run(folder)
+        run_shown(
+            Experiment(model, samples, measure, labelled, batch=batch),
+            *(folder, progress, f"effects, {type(measure).__name__.lower()}", executor),
+        )
         for measure in measures
     )
     answered = answered.drop_vars("log_prob", errors="ignore")
@@ -90,6 +100,8 @@ def dose_effects(
     measure: Measure | None = None,
     batch: int = 32,
     folder: Path | str | None = None,
+    executor: Executor = None,
+    progress: Progress = False,
 ) -> xr.Dataset:
     """A measure at every dose of an intervention, for ``probes.dose_response``.
 
@@ -102,6 +114,8 @@ def dose_effects(
             right answer is.
         batch: samples a pass.
         folder: keeps finished cells.
+        executor: who computes, as in ``Experiment.run``.
+        progress: show bars, as in ``diagnose``.
 
     Returns:
         The measure's variables over (dose, sample), doses in the order given.
@@ -119,7 +133,8 @@ def dose_effects(
     given = _as_doses(doses)
     edits = {f"{number}: {dose:g}": edits for number, (dose, edits) in enumerate(given)}
     how = Answering() if measure is None else measure
-    found = Experiment(model, samples, how, edits, "dose", batch).run(folder)
+    run = Experiment(model, samples, how, edits, "dose", batch)
+    found = run_shown(run, folder, progress, "doses", executor)
     return found.assign_coords(dose=[float(dose) for dose, _ in given])
 
 

@@ -1,25 +1,27 @@
 """``diagnose --all``: every measurement there is, each with its interval."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import xarray as xr
 
-from vlmlens import probes
 from vlmlens.annotations import checked
+from vlmlens.errors import ImageError
 from vlmlens.experiments.diagnosis import Diagnosis, psi_of
-from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
-from vlmlens.experiments.failing import in_all, left
-from vlmlens.experiments.further import Further
+from vlmlens.experiments.executors import Executor, Shard
+from vlmlens.experiments.experiment import MAX_FAILED, named
+from vlmlens.experiments.failing import failed, in_all, left
+from vlmlens.experiments.further import PROBED, Further
 from vlmlens.experiments.given import as_folder, as_samples
 from vlmlens.experiments.looking import Looking
-from vlmlens.experiments.measures import Answering, Comparing
-from vlmlens.experiments.permuting import shuffles
+from vlmlens.experiments.measures import Answering
+from vlmlens.experiments.progress import Progress
 from vlmlens.experiments.recipes import diagnose
-from vlmlens.experiments.summary import summarise
 from vlmlens.extras import require
 from vlmlens.graders import GRADERS, Rule
+from vlmlens.identity import unit
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample, with_answers_known
 
@@ -41,8 +43,9 @@ def diagnose_all(
     scene: str | bool | None = None,
     correction: str = "max",
     folder: Path | str | None = None,
-    progress: bool = True,
+    progress: Progress = True,
     max_failed: int | float = MAX_FAILED,
+    executor: Executor = None,
 ) -> Diagnosis:
     """``diagnose``, and every other measurement.
 
@@ -64,8 +67,11 @@ def diagnose_all(
         correction: over the cells of every map: ``"max"``, ``"fdr"`` or ``"none"``.
         folder: keeps finished cells; run again, only what is missing is computed. What is no cell
             (linear probes, embedding norms, the rows that are shown) is measured anew.
-        progress: show bars.
+        progress: show bars, as in ``diagnose``.
         max_failed: how many samples may fail, as in ``Experiment``.
+        executor: who computes what the folder keeps, as in ``Experiment.run``; the rest is
+            measured here. A ``Shard``'s diagnosis is of its own samples and has no tables: called
+            with the same folder, and without one, all of it is read.
 
     Returns:
         The diagnosis, with ``results`` of every sample, and in ``tables``:
@@ -108,33 +114,63 @@ def diagnose_all(
         progress=progress,
         look=Looking(system, max_new_tokens, delta),
         max_failed=max_failed,
+        executor=executor,
     )
     cells = None if folder is None else as_folder(folder) / "cells"
-    samples, names = left(samples, named(samples), found.results)  # what failed is in no table
+    share = isinstance(executor, Shard)
     kept = found.results.attrs["reference"] == "own"
-    asked = answered_samples(samples, found.results) if kept else samples
-    compared = Experiment(
-        *(model, asked, Comparing(system=system), shuffles(permutations), "permutation", batch),
-        *(max_failed, names),
-    ).run(cells)
+    samples, names = still_asked(samples, named(samples), found.results, share)
+    asked = answered_samples(samples, names, found.results) if kept else samples
+    how = (batch, cells, scene, seed, max_failed, executor, progress)
+    further = Further(model, Answering(system, max_new_tokens, kept, rule), *how)
+    compared = further.compared(asked, names, permutations)
     results, compared = in_all([found.results, compared])
     results = results.assign({name: compared[name] for name in ("kl", "agree", "top_drop")})
-    samples, _ = left(samples, names, results)
-    asked, names = left(asked, names, results)
-    how = Answering(system, max_new_tokens, kept, rule)
-    further = Further(model, how, batch, cells, scene, seed, max_failed)
-    judged = results["correct"].assign_attrs(reference=found.results.attrs["reference"])
-    tables = {
-        "summary": summarise(results, correction=correction, scene=scene, seed=seed),
-        "flips": probes.answer_flips(judged, scene=scene),
-        **further.tables(samples, asked, results["picture"].values.tolist()),
-    }
+    samples, _ = still_asked(samples, names, results, share)
+    asked, _ = still_asked(asked, names, results, share)
+    several = _are_several(samples[:PROBED])
+    measured = further.measured(asked, several)
+    if share:
+        return Diagnosis(results, psi_of(results, scene=scene, seed=seed))
+    tables = further.tables(results, samples, measured, several, correction)
     for table in tables.values():
         table.attrs |= {k: v for k, v in results.attrs.items() if k not in table.attrs}
     return Diagnosis(results, psi_of(results, scene=scene, seed=seed), tables)
 
 
-def answered_samples(samples: Sequence[Sample], results: xr.Dataset) -> list[Sample]:
-    """Samples whose right answer is what the model says of the intact image."""
-    said = results["answer"].sel(permutation="original").values
-    return [replace(s, answer=str(a), choices=()) for s, a in zip(samples, said, strict=True)]
+def still_asked(
+    samples: Sequence[Sample], names: Sequence[str], results: xr.Dataset, share: bool
+) -> tuple[list[Sample], list[str]]:
+    """The samples without those that failed, which are in no table and are not asked again.
+
+    A share's results are of its own samples; which of the others failed is not known here.
+    """
+    if not share:
+        return left(samples, names, results)
+    gone = {each["id"] for each in failed(results)}
+    kept = [row for row, name in enumerate(names) if name not in gone]
+    return [samples[row] for row in kept], [names[row] for row in kept]
+
+
+def _are_several(samples: Sequence[Sample]) -> bool:
+    """Whether more than one picture is asked about, of those that can be read."""
+    shown: set[str] = set()
+    for sample in samples:
+        with suppress(ImageError):  # it is counted where it is asked about
+            shown.add(unit(sample))
+    return len(shown) > 1
+
+
+def answered_samples(
+    samples: Sequence[Sample], names: Sequence[str], results: xr.Dataset
+) -> list[Sample]:
+    """Samples whose right answer is what the model says of the intact image.
+
+    Those that another share asks have a word in its place, which nobody reads.
+    """
+    answers = results["answer"].sel(permutation="original").values
+    said = dict(zip(results["sample"].values.tolist(), map(str, answers), strict=True))
+    return [
+        replace(sample, answer=said.get(name, "-"), choices=())
+        for sample, name in zip(samples, names, strict=True)
+    ]

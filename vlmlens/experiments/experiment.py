@@ -1,6 +1,6 @@
 """Experiment: samples x interventions x a measure, as one labelled table."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from vlmlens.annotations import Checked
-from vlmlens.checks import allowed, texts
+from vlmlens.checks import allowed, shown, texts
 from vlmlens.errors import InputError
 from vlmlens.experiments.cell import Cell, among
 from vlmlens.experiments.done import Done, Part
@@ -20,6 +20,7 @@ from vlmlens.experiments.joining import along_samples
 from vlmlens.experiments.kept import Kept
 from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.measures import Measure
+from vlmlens.experiments.progress import Tally, Tell
 from vlmlens.experiments.reads import saves_of
 from vlmlens.experiments.work import Work
 from vlmlens.identity import unit
@@ -110,7 +111,7 @@ class Experiment(Checked):
         folder: Path | str | None = None,
         *,
         executor: Executor = None,
-        progress: Callable[[], None] = lambda: None,
+        progress: Tell | None = None,
     ) -> xr.Dataset:
         """Run what is not done yet, and join everything.
 
@@ -124,7 +125,8 @@ class Experiment(Checked):
             executor: who computes: ``Local()``, by default; ``Shard(i, n)``, a share of the
                 samples, whose table this then is; or anything that has ``map``, such as
                 ``concurrent.futures.ProcessPoolExecutor``. All of them make the same table.
-            progress: called once after every cell.
+            progress: called with an ``Event`` at the start, after everything that is finished,
+                whoever computed it, and at the end.
 
         Returns:
             The measure's variables over ``sample`` and ``dimension``, with the coordinates
@@ -142,14 +144,16 @@ class Experiment(Checked):
         Examples:
             >>> from vlmlens.experiments import Experiment, Reciting
             >>> experiment = Experiment(model, samples, Reciting(), batch=2)
-            >>> table = experiment.run("results", progress=lambda: print("a cell is done"))
-            a cell is done
-            a cell is done
+            >>> table = experiment.run("results", progress=lambda e: print(e.kind, e.done, e.left))
+            started 0 4
+            done 2 2
+            done 4 0
+            finished 4 0
             >>> table.sample.values.tolist() == [each.id for each in samples]
             True
         """
-        if not callable(progress):
-            raise InputError(f"progress={progress!r}: a function, called after every cell, or none")
+        if not (progress is None or callable(progress)):
+            raise InputError(f"progress={shown(progress)}: a function of an Event, or none")
         engine = as_executor(executor)
         batches = engine.share(list(self._batches()))
         failing = Failing(self.names, self.max_failed, sum(map(len, batches)))
@@ -157,16 +161,16 @@ class Experiment(Checked):
         work = Work(self.model, self.measure, self.interventions, len(self.samples), failing.limit)
         try:
             tasks = done.tasks(batches)
-            left = sum(len(task.left) for task in tasks)
-            for _ in range(len(batches) * len(self.interventions) - left):
-                progress()
+            total = len(self.interventions) * failing.count
+            tally = Tally(progress or (lambda event: None), total, tasks, failing)
             with self.model.reuse():
                 for step in engine.steps(work, done.claimed(tasks)):
                     done.take(step)
-                    if step.label and not step.rows:
-                        progress()
+                    tally.take(step)
             failing.tell()
-            return self._joined(done.parts(), failing, batches)
+            table = self._joined(done.parts(), failing, batches)
+            tally.finish()
+            return table
         finally:
             done.close()
 

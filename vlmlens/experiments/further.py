@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -10,8 +11,13 @@ from vlmlens import probes
 from vlmlens.experiments.blind import CONTROLS, control_table, controls
 from vlmlens.experiments.by_patch import linear_table, shown
 from vlmlens.experiments.effects import causal_effects, dose_effects
+from vlmlens.experiments.executors import Executor
+from vlmlens.experiments.experiment import Experiment
 from vlmlens.experiments.joining import joined
-from vlmlens.experiments.measures import Answering
+from vlmlens.experiments.measures import Answering, Comparing
+from vlmlens.experiments.permuting import shuffles
+from vlmlens.experiments.progress import Progress
+from vlmlens.experiments.running import run_shown
 from vlmlens.experiments.summary import summarise
 from vlmlens.interventions import Intervention, MovePositions, PermuteVision, RotateRope
 from vlmlens.model import HookedVLM
@@ -63,6 +69,8 @@ class Further:
         scene: what is drawn together.
         seed: of tests and folds.
         max_failed: how many samples may fail.
+        executor: who computes what is kept in the folder.
+        progress: whether to show bars, or who is told.
     """
 
     model: HookedVLM
@@ -72,25 +80,60 @@ class Further:
     scene: str | bool | None
     seed: int
     max_failed: int | float
+    executor: Executor = None
+    progress: Progress = False
 
-    def tables(
-        self, samples: Sequence[Sample], asked: Sequence[Sample], pictures: Sequence[object]
-    ) -> dict[str, xr.Dataset]:
-        """All of them.
+    def measured(self, asked: Sequence[Sample], several: bool) -> dict[str, xr.Dataset]:
+        """What experiments measure for the tables, of all samples or of a share of them.
 
         Args:
-            samples: with the answers that they came with.
-            asked: the same, with the answers that they are held against.
-            pictures: which one each sample is about.
+            asked: with the answers that they are held against.
+            several: whether they are about more than one picture.
         """
-        several = len(set(pictures[:PROBED])) > 1
         graded = [sample for sample in asked if sample.answer is not None]
-        system = self.answering.system
-        made = {
+        return {
             "doses": self.doses(graded),
             "designs": self.edited(asked, DESIGNS),
             "causal": self.edited(asked, CAUSAL),
             "controls": self.blind(graded, several),
+        }
+
+    def compared(
+        self, asked: Sequence[Sample], names: Sequence[str], permutations: int
+    ) -> xr.Dataset:
+        """How shuffling moves the logits of the first token of every answer."""
+        how, edits = Comparing(system=self.answering.system), shuffles(permutations)
+        run = Experiment(
+            *(self.model, asked, how, edits, "permutation", self.batch, self.max_failed, names)
+        )
+        return run_shown(run, self.cells, self.progress, "logits", self.executor)
+
+    def tables(
+        self,
+        results: xr.Dataset,
+        samples: Sequence[Sample],
+        found: Mapping[str, xr.Dataset],
+        several: bool,
+        correction: str,
+    ) -> dict[str, xr.Dataset]:
+        """All of them.
+
+        Args:
+            results: every measurement of every sample.
+            samples: with the answers that they came with.
+            found: what was ``measured``.
+            several: whether the samples are about more than one picture.
+            correction: over the cells of every map.
+        """
+        system, drawn = self.answering.system, {"scene": self.scene, "seed": self.seed}
+        judged = results["correct"].assign_attrs(reference=results.attrs["reference"])
+        made = {
+            "summary": summarise(results, correction=correction, **drawn),
+            "flips": probes.answer_flips(judged, scene=self.scene),
+            "doses": self.responses(found["doses"]),
+            "designs": self.means(found["designs"]),
+            "causal": self.means(found["causal"]),
+            "controls": control_table(found["controls"], **drawn),
         }
         if several:
             made["linear"] = linear_table(
@@ -107,14 +150,13 @@ class Further:
         return made
 
     def doses(self, samples: Sequence[Sample]) -> xr.Dataset:
-        """Responses of accuracy and log-probability to the share of tokens that are shuffled."""
+        """Answers as more and more tokens are shuffled."""
         doses = [(0.0, ()), *((dose, (PermuteVision(fraction=dose),)) for dose in DOSES)]
-        found = dose_effects(
-            *(self.model, samples, doses),
-            measure=self.answering,
-            batch=self.batch,
-            folder=self.cells,
-        )
+        how = {"measure": self.answering, **self._how()}
+        return dose_effects(self.model, samples, doses, **how)
+
+    def responses(self, found: xr.Dataset) -> xr.Dataset:
+        """Responses of accuracy and log-probability to the share of tokens that are shuffled."""
         names = ["correct", "log_prob"]
         tables = [
             probes.dose_response(found[name], scene=self.scene, seed=self.seed) for name in names
@@ -124,30 +166,35 @@ class Further:
     def edited(
         self, samples: Sequence[Sample], edits: Mapping[str, tuple[Intervention, ...]]
     ) -> xr.Dataset:
-        """Means and intervals of what edits did, over (intervention)."""
-        found = causal_effects(
+        """What edits did to every answer."""
+        return causal_effects(
             *(self.model, samples, edits),
             max_new_tokens=self.answering.max_new_tokens,
             system=self.answering.system,
             own=self.answering.own,
-            batch=self.batch,
-            folder=self.cells,
+            **self._how(),
         )
+
+    def means(self, found: xr.Dataset) -> xr.Dataset:
+        """Means and intervals of what edits did, over (intervention)."""
         wanted = ("kl", "agree", "top_drop", "log_prob_drop", "correct")
         means = found[[name for name in wanted if name in found]]
         means = means.rename({name: f"mean_{name}" for name in means})
         return summarise(means, scene=self.scene, seed=self.seed)
 
     def blind(self, samples: Sequence[Sample], several: bool) -> xr.Dataset:
-        """What is left without the picture; another picture needs several."""
+        """Answers without the picture; another picture needs several."""
         kinds = [kind for kind in CONTROLS if several or kind != "other picture"]
-        found = controls(
-            *(self.model, samples, kinds),
-            measure=self.answering,
-            batch=self.batch,
-            folder=self.cells,
-        )
-        return control_table(found, scene=self.scene, seed=self.seed)
+        how = {"measure": self.answering, **self._how()}
+        return controls(self.model, samples, kinds, **how)
+
+    def _how(self) -> dict[str, Any]:
+        return {
+            "batch": self.batch,
+            "folder": self.cells,
+            "executor": self.executor,
+            "progress": self.progress,
+        }
 
     def embedding(self, samples: Sequence[Sample]) -> xr.Dataset:
         """Norms of the embedding table and of the questions' own tokens."""

@@ -1,42 +1,65 @@
 """Ray's workers: many GPUs or machines, uneven work, nodes that may go away."""
 
+import logging
+import os
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import cached_property
+from itertools import chain, islice
+from math import ceil
 from typing import Any, TypeVar
 
+from vlmlens.checks import number, whole
+from vlmlens.errors import InputError
 from vlmlens.experiments.executors import Local
 from vlmlens.experiments.work import Step, Task, Work
 from vlmlens.extras import require
 
 T = TypeVar("T")
+LOG = logging.getLogger(__name__)
 #: Tasks that a worker has before it while it does one.
 AHEAD = 2
+#: Seconds without any result after which it is said what Ray has.
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
 class OnRay(Local):
     """Workers of Ray, each of which opens the model once, by its name.
 
-    A worker whose process or node goes away is started again, and its batch is computed again.
-    Results come back to this process, which keeps them.
+    They live as long as this does: several experiments that are given the same one share them,
+    and the models that they have open. A worker whose process or node goes away is started again,
+    and its batch is computed again. Results come back to this process, which keeps them.
 
     Attributes:
-        workers: how many.
+        workers: how many; None: as many as there is room for.
         address: of a cluster, such as ``"auto"`` or ``"ray://head:10001"``; None uses the one that
-            is connected, or starts one on this machine.
+            is connected, or that ``RAY_ADDRESS`` names, or starts one on this machine, which ends
+            with this.
         num_gpus: that each worker has; a share, such as 0.5, where two fit on one.
         num_cpus: that each worker has.
+
+    Raises:
+        InputError: numbers that cannot be.
 
     Examples:
         >>> vl.experiments.OnRay(workers=8, num_gpus=1)
         OnRay(workers=8, address=None, num_gpus=1, num_cpus=1)
     """
 
-    workers: int = 1
+    workers: int | None = None
     address: str | None = None
     num_gpus: int | float = 0
     num_cpus: int | float = 1
+
+    def __post_init__(self):
+        if self.workers is not None:
+            whole(self.workers, "workers", least=1)
+        for name in ("num_gpus", "num_cpus"):
+            number(getattr(self, name), name, least=0)
+        if not (self.num_gpus or self.num_cpus):
+            raise InputError("a worker has some of a CPU or of a GPU: num_cpus=, num_gpus=")
 
     def share(self, batches: Sequence[T]) -> Sequence[T]:
         """The batches that are computed here: all of them.
@@ -48,46 +71,95 @@ class OnRay(Local):
         return batches
 
     def steps(self, work: Work, tasks: Iterable[Task]) -> Iterator[Step]:
-        """What is finished, as it is finished."""
+        """What is finished, as it is finished.
+
+        Raises:
+            InputError: there is no such cluster, or a worker fits nowhere in it.
+            VLMLensError: what a worker's task raises.
+        """
         import ray  # pyright: ignore[reportMissingImports]
 
         tasks = iter(tasks)
         if (first := next(tasks, None)) is None:
             return
-        started = not ray.is_initialized()
-        if started:
-            ray.init(self.address, log_to_driver=False)
-        try:
-            yield from self._steps(ray, work, first, tasks)
-        finally:
-            if started:
-                ray.shutdown()
+        tasks, kept = chain([first], tasks), ray.put(work)
+        # A worker gets work when it has begun: one that there is no room for holds none up.
+        starting = {actor.begun.remote(): actor for actor in self._actors}
+        going: dict[Any, Any] = {}
+        while starting or going:
+            ready, _ = ray.wait([*starting, *going], num_returns=1, timeout=PATIENCE)
+            if not ready:
+                LOG.warning("nothing came for %.0f s; Ray %s", PATIENCE, _has(ray))
+                continue
+            (ref,) = ready
+            count, actor = (AHEAD, starting.pop(ref)) if ref in starting else (1, going.pop(ref))
+            steps = _got(ray, ref)
+            going |= {actor.do.remote(kept, task): actor for task in islice(tasks, count)}
+            yield from steps
+            if not going:
+                return
 
-    def _steps(self, ray: Any, work: Work, first: Task, tasks: Iterator[Task]) -> Iterator[Step]:
-        kept = ray.put(work)
+    @cached_property
+    def _actors(self) -> list[Any]:
+        import ray  # pyright: ignore[reportMissingImports]
+
+        if not ray.is_initialized():
+            _connect(ray, self)
+        fit = _fit(ray, self)
+        if not fit:
+            raise InputError(
+                f"no worker with {self.num_cpus:g} CPUs and {self.num_gpus:g} GPUs fits anywhere: "
+                f"Ray {_has(ray)}"
+            )
+        if self.workers is not None and fit < self.workers:
+            LOG.warning("there is room for %d of %d workers: Ray %s", fit, self.workers, _has(ray))
         worker = ray.remote(_Worker).options(
             num_gpus=self.num_gpus, num_cpus=self.num_cpus, max_restarts=-1, max_task_retries=-1
         )
-        actors = [worker.remote(kept) for _ in range(self.workers)]
-        going = {actors[0].do.remote(first): actors[0]}
-        for actor in [*actors[1:], *(actors * (AHEAD - 1))]:
-            going |= {actor.do.remote(task): actor for task in islice(tasks, 1)}
-        while going:
-            (ready,), _ = ray.wait(list(going), num_returns=1)
-            actor = going.pop(ready)
-            try:
-                steps = ray.get(ready)
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from None
-            going |= {actor.do.remote(task): actor for task in islice(tasks, 1)}
-            yield from steps
+        return [worker.remote() for _ in range(self.workers or fit)]
 
 
 class _Worker:
-    """One process of Ray's, with its model open."""
+    """One process of Ray's; what it has open stays open."""
 
-    def __init__(self, work: Work):
-        self._work = work
+    def begun(self) -> list[Step]:
+        return []
 
-    def do(self, task: Task) -> list[Step]:
-        return self._work(task)
+    def do(self, work: Work, task: Task) -> list[Step]:
+        return work(task)
+
+
+def _connect(ray: Any, given: OnRay) -> None:
+    """Connect to a cluster, or start one here; it ends with who asked for it."""
+    here = given.address is None and "RAY_ADDRESS" not in os.environ
+    if here:
+        cpus = os.cpu_count() or 1
+        room = max(cpus, ceil((given.workers or 1) * given.num_cpus))
+        ray.init("local", num_cpus=room, include_dashboard=False, log_to_driver=False)
+    else:
+        try:
+            ray.init(given.address, log_to_driver=False)
+        except (ConnectionError, ValueError) as error:
+            said = " ".join(str(error).split())
+            raise InputError(f"address={given.address!r}: no cluster of Ray's ({said})") from error
+    weakref.finalize(given, ray.shutdown)
+
+
+def _fit(ray: Any, given: OnRay) -> int:
+    """How many such workers there is room for."""
+    asked = {"CPU": given.num_cpus, "GPU": given.num_gpus}
+    asked = {name: each for name, each in asked.items() if each}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(int(min(node.get(name, 0) / each for name, each in asked.items())) for node in nodes)
+
+
+def _has(ray: Any) -> str:
+    found = ray.cluster_resources()
+    return f"has {found.get('CPU', 0):g} CPUs and {found.get('GPU', 0):g} GPUs"
+
+
+def _got(ray: Any, ref: Any) -> list[Step]:
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None

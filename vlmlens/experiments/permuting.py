@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from tqdm.auto import tqdm
 
 from vlmlens.annotations import checked
 from vlmlens.checks import allowed, one_of, whole
@@ -18,6 +17,8 @@ from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
 from vlmlens.experiments.failing import failed, left
 from vlmlens.experiments.given import as_model, as_samples
 from vlmlens.experiments.measures import Answering, Measure
+from vlmlens.experiments.progress import Progress
+from vlmlens.experiments.running import run_shown
 from vlmlens.graders import GRADERS, Rule
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.model import HookedVLM
@@ -45,7 +46,7 @@ def permutation_test(
     allow_nonfinite: bool = False,
     batch: int = 32,
     folder: Path | str | None = None,
-    progress: bool = True,
+    progress: Progress = True,
     max_failed: int | float = MAX_FAILED,
     names: Sequence[str] = (),
     executor: Executor = None,
@@ -77,7 +78,7 @@ def permutation_test(
             refused, with the first point that is.
         batch: samples a pass.
         folder: keeps finished cells, so that a second call goes on where the first stopped.
-        progress: show a bar.
+        progress: show a bar, or lines where there is no terminal; or a function of ``Event``.
         max_failed: how many samples may fail, as in ``Experiment``.
         names: what results call the samples, as there.
         executor: who computes, as there; a ``Shard``'s table is of its own samples.
@@ -191,20 +192,3 @@ def shuffles(permutations: int) -> dict[str, tuple[Intervention, ...]]:
     """Nothing, and then one free permutation of every image's tokens for each seed."""
     edits: dict[str, tuple[Intervention, ...]] = {ORIGINAL: ()}
     return edits | {f"seed {k}": (PermuteVision(seed=k),) for k in range(permutations)}
-
-
-def run_shown(
-    experiment: Experiment,
-    folder: Path | str | None,
-    progress: bool,
-    what: str,
-    executor: Executor,
-) -> xr.Dataset:
-    """An experiment's table, with a bar that counts its cells."""
-    total = len(list(experiment.cells()))
-    with tqdm(total=total, desc=what, disable=not progress, unit="batch") as bar:
-
-        def advance() -> None:
-            bar.update()
-
-        return experiment.run(folder, executor=executor, progress=advance)

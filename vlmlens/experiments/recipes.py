@@ -18,7 +18,9 @@ from vlmlens.experiments.failing import failed, left
 from vlmlens.experiments.folder import claim
 from vlmlens.experiments.given import as_model, as_samples
 from vlmlens.experiments.measures import Diagnosing
-from vlmlens.experiments.permuting import MOST, permutation_test, refuse_unscored, run_shown
+from vlmlens.experiments.permuting import MOST, permutation_test, refuse_unscored
+from vlmlens.experiments.progress import Progress
+from vlmlens.experiments.running import run_shown
 from vlmlens.graders import GRADERS, Rule
 from vlmlens.model import HookedVLM
 from vlmlens.probes.psi import ORIGINAL
@@ -41,7 +43,7 @@ def diagnose(
     seed: int = 0,
     batch: int = 32,
     folder: Path | str | None = None,
-    progress: bool = True,
+    progress: Progress = True,
     look: Diagnosing | None = None,
     max_failed: int | float = MAX_FAILED,
     executor: Executor = None,
@@ -63,7 +65,7 @@ def diagnose(
         seed: of intervals and tests.
         batch: samples a pass.
         folder: keeps finished cells; run again, only what is missing is computed.
-        progress: show bars.
+        progress: show bars, or lines where there is no terminal; or a function of ``Event``.
         look: what is measured inside; by default CMB, RoPE sensitivity and norms by depth.
         max_failed: how many samples may fail, as in ``Experiment``; the attribute ``failures``
             names them, and they are in no table.

@@ -4,17 +4,18 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
 import xarray as xr
 
-from vlmlens.errors import DataError, InputError
+from vlmlens.errors import InputError
 from vlmlens.experiments.cell import Cell, among
 from vlmlens.experiments.failing import EVERYBODYS
 from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.measures import Measure
+from vlmlens.experiments.opened import OPENED
 from vlmlens.experiments.reads import saves_of
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM
@@ -91,14 +92,11 @@ class Work:
     def model(self) -> HookedVLM:
         """The open model; in another process it is opened there."""
         if self._model is None:
-            torch.set_num_threads(self._threads)  # which decide over the last bits
-            self._model = _opened(*self._opening)
-            if Keys(self._model, self._measure, saves_of(self._measure)).base != self._base:
-                raise DataError(
-                    f"{self._opening[0]}, opened by a worker, is not the model, the measure or the "
-                    "version that the run began with: it was changed after it was opened"
-                )
+            self._model = OPENED.get(self._opening, self._threads, self._base, self._identity)
         return self._model
+
+    def _identity(self, model: HookedVLM) -> str:
+        return Keys(model, self._measure, saves_of(self._measure)).base
 
     def steps(self, task: Task) -> Iterator[Step]:
         """A task, step by step."""
@@ -144,17 +142,15 @@ class Work:
                 f"{self._model.name} was made in memory, and other processes open models by name: "
                 "save it, and open it with HookedVLM.from_pretrained(folder)"
             )
-        base = self._base or Keys(self._model, self._measure, saves_of(self._measure)).base
-        sent = {"_model": None, "_base": base, "_turn": None}
+        if self._model is not None and not self._base:  # once: pools send it with every task
+            self._base = self._identity(self._model)
+        name, options = self._opening
+        opening = (str(Path(name).absolute()) if Path(name).is_dir() else name, options)
+        sent = {"_model": None, "_turn": None, "_opening": opening}
         return vars(self) | sent | {"_threads": self._threads or torch.get_num_threads()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state | {"_turn": threading.Lock()})
-
-
-@lru_cache(maxsize=1)
-def _opened(name: str, options: tuple[tuple[str, Any], ...]) -> HookedVLM:
-    return HookedVLM.from_pretrained(name, **dict(options))
 
 
 def sized(table: xr.Dataset, rows: Sequence[int]) -> xr.Dataset:

@@ -1,0 +1,137 @@
+"""Ray, with two workers on this machine, started once: the same tables, also after a kill."""
+
+import os
+import signal
+
+import psutil
+import pytest
+import xarray as xr
+from as_users import as_users
+from children import until
+from whole_tables import RECIPES, tables
+
+import vlmlens as vl
+from vlmlens import cli
+from vlmlens.cli import diagnosing, evaluating
+from vlmlens.errors import InputError
+from vlmlens.experiments import Answering, Cell, Experiment, OnRay
+from vlmlens.interventions import PermuteVision
+from vlmlens.store import upkeep
+
+ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.filterwarnings("ignore")
+#: Words that only the command lines of Ray's own processes have.
+RAYS = ("raylet", "gcs_server", "ray::", "ray/_private", "ray/dashboard", "ray/autoscaler")
+
+#: What a command is told: --shard, --ray, --workers, --device.
+SAID = ("", "auto", 2, None)
+
+
+def rays():
+    """Ray's processes that this one started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if any(word in " ".join(process.cmdline()) for word in RAYS):
+                found.append(process)
+        except psutil.Error:  # ended just now
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    with vl.HookedVLM.from_pretrained("shapes-base") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def workers():
+    """Two workers that all tests share; nothing of Ray's is left when they are done."""
+    executor = OnRay(workers=2)
+    yield executor
+    left = rays()
+    assert left, "they were there"
+    vars(executor).clear()
+    ray.shutdown()
+    _, still = psutil.wait_procs(left, timeout=20)
+    for process in still:
+        process.kill()
+    assert not still, f"left behind: {still}"
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_two_workers_make_the_tables_of_one_process(shapes, tmp_path, workers, recipe):
+    recipe(shapes, tmp_path / "one")
+    recipe(shapes, tmp_path / "two", workers)
+    alone = tables(recipe, shapes, tmp_path / "one")
+    assert tables(recipe, shapes, tmp_path / "two") == alone
+
+
+def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(shapes, tmp_path, workers):
+    samples = vl.datasets.load("shapes-2d", samples=12)
+    edits = {"original": (), "seed 0": (PermuteVision(),)}
+    run = Experiment(shapes, samples, Answering(max_new_tokens=2), edits, batch=2)
+    killed, done = [], []
+
+    def kill_one(event):
+        """When something is done: one of the two processes that compute."""
+        done.append(event)
+        if event.kind == "done" and not killed:
+            computing = [p for p in rays() if "_Worker" in " ".join(p.cmdline())]
+            assert len(computing) == 2
+            os.kill(computing[0].pid, signal.SIGKILL)
+            killed.append(computing[0])
+
+    found = run.run(tmp_path, executor=workers, progress=kill_one)
+    assert killed
+    until(lambda: not killed[0].is_running(), "the killed worker is gone", limit=20)
+    assert [event.done for event in done if event.kind == "done"] == list(range(2, 25, 2))
+    xr.testing.assert_identical(found, run.run())
+    xr.testing.assert_identical(found, run.run(tmp_path))
+    counts = upkeep.status(tmp_path).conditions.values()
+    assert [(each.done, each.failed, each.left) for each in counts] == [(12, 0, 0)] * 2
+    assert upkeep.gc(tmp_path)["rows there twice"] == 0
+
+
+@pytest.mark.parametrize(("name", "module"), [("diagnose", diagnosing), ("evaluate", evaluating)])
+def test_a_command_has_its_work_done_by_workers(tmp_path, workers, monkeypatch, name, module):
+    """As --ray says; the two that are there already take it."""
+    monkeypatch.setattr(module, "executor_of", lambda *said: said == SAID and workers)
+    words = ["--ray", "auto", "--workers", "2", "--max-new-tokens", "1", "--permutations", "1"]
+    words += ["--samples", "4", "--batch", "2", "--quiet", "--out", str(tmp_path)]
+    words = ["vlmlens", name, "shapes-base", "--data", "shapes-2d", *words]
+    monkeypatch.setattr("sys.argv", words)
+
+    def not_here(cell):
+        raise AssertionError("others compute")
+
+    monkeypatch.setattr(Cell, "run", not_here)
+    with pytest.raises(SystemExit) as end:
+        cli.run()
+    assert not end.value.code
+    counts = upkeep.status(tmp_path / "cells").conditions.values()
+    assert {(each.done % 4, each.left) for each in counts} == {(0, 0)}
+
+
+def test_a_sample_that_fails_on_a_worker_is_named(shapes, workers):
+    samples = vl.datasets.load("shapes-2d", samples=4)
+    none = vl.Sample("What is this?", answer="red", id="none", images=("nowhere.png",))
+    run = Experiment(shapes, [*samples, none], Answering(max_new_tokens=1), max_failed=1)
+    found = run.run(executor=workers)
+    assert "nowhere.png" in found.attrs["failures"]
+    assert found.sizes["sample"] == 4
+
+
+def test_workers_that_fit_nowhere_are_refused(shapes, workers):
+    samples = vl.datasets.load("shapes-2d", samples=2)
+    run = Experiment(shapes, samples, Answering(max_new_tokens=1))
+    run.run(executor=workers)  # Ray is there
+    with pytest.raises(InputError, match=r"no worker with 1 CPUs and 3 GPUs fits anywhere: Ray"):
+        run.run(executor=OnRay(num_gpus=3))
+
+
+def test_workers_that_are_none_are_refused():
+    for given in ({"num_cpus": 0}, {"workers": 0}, {"num_gpus": -1}, {"workers": 1.5}):
+        with as_users(), pytest.raises(InputError, match=next(iter(given))):
+            OnRay(**given)

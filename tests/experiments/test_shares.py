@@ -1,0 +1,73 @@
+"""Shares of an experiment, of a diagnosis, of an evaluation: together they are the whole."""
+
+import json
+
+import pytest
+from conftest import build
+from whole_tables import RECIPES, asked, in_shards, tables
+
+import vlmlens as vl
+from vlmlens.evaluation import evaluate
+from vlmlens.experiments import Cell, Shard, diagnose_all
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    with vl.HookedVLM.from_pretrained("shapes-base") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    with vl.HookedVLM(*build("llava"), name="tiny") as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_shards_that_are_merged_are_the_tables_of_one_process(
+    shapes, tmp_path, monkeypatch, recipe
+):
+    recipe(shapes, tmp_path / "one")
+    alone = tables(recipe, shapes, tmp_path / "one")
+    merged = in_shards(recipe, shapes, tmp_path)
+
+    def not_again(cell):
+        raise AssertionError("this cell is done")
+
+    monkeypatch.setattr(Cell, "run", not_again)
+    assert tables(recipe, shapes, merged) == alone
+
+
+def test_a_share_of_an_evaluation_is_of_its_own_samples(shapes, tmp_path):
+    given = {"conditions": "clean,text-only", "max_new_tokens": 1, "batch": 2, "progress": False}
+    part = evaluate(shapes, asked()[:6], executor=Shard(1, 2), folder=tmp_path, **given)
+    own = [sample.id for sample in asked()[2:4]]
+    assert part.items["sample"].tolist() == own * 2
+    assert part.items["answer"].notna().all()
+
+
+def test_shares_of_every_measurement(tiny, tmp_path, monkeypatch):
+    """The last run, which reads them, computes no cell, and makes the tables of one process.
+
+    Against the model's own answers, of which a share knows its own samples' alone.
+    """
+    given = {"permutations": 1, "max_new_tokens": 1, "batch": 2, "progress": False}
+    given |= {"reference": "own"}
+    samples = vl.datasets.load("shapes-2d", samples=4)
+    alone = diagnose_all(tiny, samples, folder=tmp_path / "one", **given)
+    for i in (1, 0):
+        part = diagnose_all(tiny, samples, folder=tmp_path / "two", executor=Shard(i, 2), **given)
+        own = [samples[row].id for row in Shard(i, 2).samples(4, 2)]
+        assert part.results["sample"].values.tolist() == own
+        assert not part.tables
+
+    def not_again(cell):
+        raise AssertionError("this cell is done")
+
+    monkeypatch.setattr(Cell, "run", not_again)
+    whole = diagnose_all(tiny, samples, folder=tmp_path / "two", **given)
+    assert whole.results.drop_attrs().identical(alone.results.drop_attrs())
+    assert set(whole.tables) == set(alone.tables)
+    for name, table in alone.tables.items():
+        assert whole.tables[name].drop_attrs().identical(table.drop_attrs()), name
+    assert "failures" not in json.dumps(whole.results.attrs, default=str)
