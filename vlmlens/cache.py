@@ -42,7 +42,7 @@ class Save(Checked):
 
     points: str
     rows: Positions | None = None
-    reduce: Callable[[Tensor], Tensor] | None = None
+    reduce: Callable[[Shaped[Tensor, "..."]], Shaped[Tensor, "..."]] | None = None
 
     def __post_init__(self):
         settle(self, SETTLED)
@@ -75,7 +75,7 @@ class ActivationCache(Mapping[str, Tensor]):
 
     def __init__(
         self,
-        tensors: dict[str, Tensor],
+        tensors: dict[str, Shaped[Tensor, "..."]],
         axes: dict[str, tuple[str, ...]],
         layouts: Sequence[TokenLayout] = (),
         model: str = "",
@@ -98,7 +98,7 @@ class ActivationCache(Mapping[str, Tensor]):
             self._digest = whole.hexdigest()[:8]
         return self._digest
 
-    def __getitem__(self, name: str | tuple[str | int, ...]) -> Tensor:
+    def __getitem__(self, name: str | tuple[str | int, ...]) -> Shaped[Tensor, "..."]:
         """An activation by its point's name, or as TransformerLens has it, ``"pattern", 3``.
 
         Raises:
@@ -219,7 +219,7 @@ def two_models(one: str, other: str) -> bool:
     return one != other and one.partition(" ")[0] == other.partition(" ")[0] != ""
 
 
-def contents(x: Tensor) -> str:
+def contents(x: Shaped[Tensor, "..."]) -> str:
     """A hash of a tensor's dtype, shape and every bit of it, wherever it lies."""
     flat = as_bytes(x.detach().cpu()).numpy()
     return hashlib.sha256(f"{x.dtype} {tuple(x.shape)}".encode() + flat.tobytes()).hexdigest()

@@ -23,7 +23,9 @@ Units = Float[np.ndarray, "unit cell"]
 Cells = Float[np.ndarray, " cell"]
 
 
-def student(n, first, second, third, caution: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def student(
+    n, first, second, third, caution: float = 1.0
+) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
     """Student's t of sums of powers of n values each, and a = caution x skewness / sqrt(n).
 
     t is 0 where all values are 0, and infinite where they are equal and not 0. Without caution a
@@ -82,7 +84,7 @@ def beware(unit: str, count: int) -> str:
     )
 
 
-def cautious_t(n, first, second, third) -> np.ndarray:
+def cautious_t(n, first, second, third) -> Float[np.ndarray, "..."]:
     """The smaller of t and Hall's, in size, with t's sign: what a test should believe.
 
     Of sums of powers of n values each, as ``student``.
@@ -96,7 +98,9 @@ def cautious_t(n, first, second, third) -> np.ndarray:
     return np.sign(t) * np.minimum(np.abs(t), np.abs(hall(held, a)))
 
 
-def ratio_interval(x: Units, y: Units, known: Bool[np.ndarray, "unit cell"]) -> np.ndarray:
+def ratio_interval(
+    x: Units, y: Units, known: Bool[np.ndarray, "unit cell"]
+) -> Float[np.ndarray, "3 cell"]:
     """Ratios sum(x) / sum(y) over units and their 95 % intervals: (3, cell).
 
     An interval holds every r at which t or Hall's (with ``feared``) of the mean of x - r y, over
@@ -130,11 +134,13 @@ def ratio_interval(x: Units, y: Units, known: Bool[np.ndarray, "unit cell"]) -> 
 POWERS = ((0, 1), (0, 2), (2, 0), (1, 1), (0, 3), (1, 2), (2, 1), (3, 0))
 
 
-def _farthest(side: float, unit: Cells, n: Cells, powers: list[np.ndarray], limit: Cells) -> Cells:
+def _farthest(
+    side: float, unit: Cells, n: Cells, powers: list[Float[np.ndarray, " cell"]], limit: Cells
+) -> Cells:
     """How many ``unit`` from the estimate t and Hall's have both passed the limit."""
     y, yy, ee, ey, yyy, eyy, eey, eee = powers
 
-    def sizes(steps: Cells) -> tuple[np.ndarray, np.ndarray]:
+    def sizes(steps: Cells) -> tuple[Cells, Cells]:
         d = side * steps * unit
         first, second = -d * y, ee - 2 * d * ey + d**2 * yy
         t, a = student(n, first, second, eee - 3 * d * eey + 3 * d**2 * eyy - d**3 * yyy)
@@ -157,7 +163,7 @@ def _farthest(side: float, unit: Cells, n: Cells, powers: list[np.ndarray], limi
     return side * np.where(np.isinf(by_hall), by_t, np.maximum(by_t, by_hall))
 
 
-def share_interval(right: Units, count: Units) -> np.ndarray:
+def share_interval(right: Units, count: Units) -> Float[np.ndarray, "3 cell"]:
     """Shares sum(right) / sum(count) of answers and their 95 % intervals: (3, cell).
 
     Wilson's interval of a share p, with two changes for units of several answers:
@@ -182,7 +188,7 @@ def share_interval(right: Units, count: Units) -> np.ndarray:
     return np.stack([p, np.where(units < 2, np.nan, low), np.where(units < 2, np.nan, high)])
 
 
-def wilson(p, variance, total, kish) -> tuple[np.ndarray, np.ndarray]:
+def wilson(p, variance, total, kish) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
     """Both ends of Wilson's 95 % interval of a share, with an effective number of answers.
 
     Args:
@@ -201,7 +207,9 @@ def wilson(p, variance, total, kish) -> tuple[np.ndarray, np.ndarray]:
     return np.minimum(low, p), np.maximum(high, p)  # rounding at 0 and 1
 
 
-def mean_interval(sums: Units, counts: Units, *, shares: bool = False) -> np.ndarray:
+def mean_interval(
+    sums: Units, counts: Units, *, shares: bool = False
+) -> Float[np.ndarray, "3 cell"]:
     """Means of all values and their 95 % intervals, from sums and counts by unit: (3, cell).
 
     Args:
@@ -214,7 +222,7 @@ def mean_interval(sums: Units, counts: Units, *, shares: bool = False) -> np.nda
     return ratio_interval(sums, counts, counts > 0)
 
 
-def are_answers(values: np.ndarray) -> bool:
+def are_answers(values: Float[np.ndarray, "..."]) -> bool:
     """Whether all there is are zeros and ones."""
     known = values[~np.isnan(values)]
     return bool(len(known)) and bool(np.isin(known, (0.0, 1.0)).all())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from vlmlens import display
@@ -36,7 +36,7 @@ class Inputs:
         TokenLayout(80 positions: 1 bos, 6 template, 9 user, 64 vision)
     """
 
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Shaped[Tensor, "..."]]
     layouts: tuple[TokenLayout, ...]
     samples: tuple[Sample, ...] = ()
     per_token: Mapping[str, int] = field(default_factory=dict)

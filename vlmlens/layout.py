@@ -258,7 +258,7 @@ class TokenLayout:
         def texts(own: tuple[str, ...], blank: str = "") -> tuple[str, ...]:
             return (blank,) * before + own + (blank,) * after
 
-        def numbers(own: np.ndarray) -> np.ndarray:
+        def numbers(own: Int[np.ndarray, " pos"]) -> Int[np.ndarray, " padded"]:
             return np.pad(own, (before, after), constant_values=-1)
 
         return TokenLayout(

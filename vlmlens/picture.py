@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from jaxtyping import Shaped
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vlmlens.errors import ImageError
@@ -149,7 +150,7 @@ def _drawn(draw: Callable[[], Any], name: str) -> Any:
         raise ImageError(f"{name} draws no picture: {type(error).__name__}: {error}") from error
 
 
-def of_pixels(pixels: np.ndarray, *, channels_first: bool = False) -> Image.Image:
+def of_pixels(pixels: Shaped[np.ndarray, "..."], *, channels_first: bool = False) -> Image.Image:
     """An array of pixels as an image; see ``fixed``.
 
     Raises:

@@ -195,7 +195,7 @@ def _axis(name: str, asked: str, axes: list[str]) -> str:
     return name
 
 
-def _view(part: Tensor, at: list[int], shape: Sequence[int]) -> Tensor:
+def _view(part: Bool[Tensor, "..."], at: list[int], shape: Sequence[int]) -> Bool[Tensor, "..."]:
     """The mask with its axes at the activation's, to be broadcast over the rest."""
     view = [1] * len(shape)
     for axis, size in zip(at, part.shape, strict=True):
@@ -203,7 +203,12 @@ def _view(part: Tensor, at: list[int], shape: Sequence[int]) -> Tensor:
     return part.reshape(view)
 
 
-def _rows(part: Tensor, axes: list[str], shape: Sequence[int], layouts: Sequence[TokenLayout]):
+def _rows(
+    part: Bool[Tensor, " batch"],
+    axes: list[str],
+    shape: Sequence[int],
+    layouts: Sequence[TokenLayout],
+):
     """Samples along the first axis; where that is images, the images of these samples."""
     if axes[0] == "batch":
         return part
@@ -218,7 +223,7 @@ def _rows(part: Tensor, axes: list[str], shape: Sequence[int], layouts: Sequence
 
 def _patches(
     wanted: Positions, shape: Sequence[int], layouts: Sequence[TokenLayout], meant: Sequence[int]
-) -> Tensor:
+) -> Bool[Tensor, "image patch"]:
     """Vision tokens along image and patch, as the projector writes them."""
     rows = []
     for row, layout in enumerate(layouts):

@@ -3,13 +3,14 @@
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.checks import shown
 from vlmlens.errors import InputError
 
 
-def dense(given: Any, what: str) -> Tensor:
+def dense(given: Any, what: str) -> Shaped[Tensor, "..."]:
     """A tensor that holds a value at every index.
 
     Raises:

@@ -14,7 +14,7 @@ from scipy import stats
 
 from vlmlens.estimates import LEVEL, wilson
 
-Value = Callable[[np.ndarray], np.ndarray]
+Value = Callable[[Float[np.ndarray, "*lead sum"]], Float[np.ndarray, "*lead"]]
 #: How often units are exchanged where not all exchanges are tried; numbers that are held at once.
 DRAWS, HELD = 9999, 4_000_000
 METHOD = (
@@ -125,7 +125,7 @@ def exchanged_p(one: Summed, other: Summed, *, seed: int = 0) -> float:
     middle, apart = (one.units + other.units).sum(0) / 2, (one.units - other.units) / 2
     units = len(apart)
 
-    def gap(moved: np.ndarray) -> np.ndarray:
+    def gap(moved: Float[np.ndarray, "*lead sum"]) -> Float[np.ndarray, "*lead"]:
         return one.value(middle + moved) - other.value(middle - moved)
 
     seen = float(gap(apart.sum(0)))
@@ -142,7 +142,7 @@ def exchanged_p(one: Summed, other: Summed, *, seed: int = 0) -> float:
     return beyond / total if exact else (beyond + 1) / (total + 1)
 
 
-def _signs(units: int, seed: int) -> Iterator[np.ndarray]:
+def _signs(units: int, seed: int) -> Iterator[Float[np.ndarray, "draw unit"]]:
     if units < 31 and 2**units <= DRAWS + 1:
         yield np.array(list(itertools.product((1.0, -1.0), repeat=units)))
         return
@@ -151,6 +151,6 @@ def _signs(units: int, seed: int) -> Iterator[np.ndarray]:
         yield 2.0 * rng.integers(0, 2, (min(step, DRAWS - start), units)) - 1.0
 
 
-def _product(a: np.ndarray, b: np.ndarray) -> float:
+def _product(a: Float[np.ndarray, " unit"], b: Float[np.ndarray, " unit"]) -> float:
     """Covariance of two metrics, from what leaving each unit out does to them."""
     return (len(a) - 1) / len(a) * float((a * b).sum()) if len(a) else np.nan

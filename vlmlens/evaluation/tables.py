@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from jaxtyping import Bool, Float, Shaped
 
 from vlmlens.datasets.benchmarks.metrics import METRICS, Items
 from vlmlens.datasets.benchmarks.sums import columns
@@ -25,11 +26,11 @@ Spec = Mapping[str, Any]
 class Answers:
     """What one model did under one condition, by permutation and sample, in the set's order."""
 
-    score: np.ndarray
-    parsed: np.ndarray
-    state: np.ndarray
-    log_prob: np.ndarray
-    failed: np.ndarray
+    score: Float[np.ndarray, "permutation sample"]
+    parsed: Shaped[np.ndarray, "permutation sample"]
+    state: Shaped[np.ndarray, "permutation sample"]
+    log_prob: Float[np.ndarray, "permutation sample"]
+    failed: Bool[np.ndarray, "permutation sample"]
 
 
 class Sheet:
@@ -85,7 +86,7 @@ class Sheet:
         """What tells a condition's draws apart."""
         return [f"seed {n}" for n in sorted(self._items[key]["permutation"].dropna().unique())]
 
-    def kept(self, *keys: Key) -> np.ndarray:
+    def kept(self, *keys: Key) -> Bool[np.ndarray, " sample"]:
         """The samples that none of these failed on and that have a right answer.
 
         Of pairs and sets that count as one, those of which every sample is kept.
@@ -98,7 +99,7 @@ class Sheet:
             kept &= ~np.isin(self.unit, self.unit[~kept])
         return kept
 
-    def sums(self, name: str, key: Key, rows: np.ndarray) -> Summed:
+    def sums(self, name: str, key: Key, rows: Bool[np.ndarray, " sample"]) -> Summed:
         """A metric of some samples, averaged over permutations."""
         found, groups = self.answers(key), {k: v[rows] for k, v in self.groups.items()}
         made = [
@@ -108,7 +109,7 @@ class Sheet:
         means = np.mean([one.rows for one in made], axis=0)
         return summed(means, made[0].value, self.unit[rows], answers=len(made))
 
-    def guessed(self, name: str, rows: np.ndarray) -> float:
+    def guessed(self, name: str, rows: Bool[np.ndarray, " sample"]) -> float:
         """What guessing would get."""
         groups = {k: v[rows] for k, v in self.groups.items()}
         empty = np.full(int(rows.sum()), "")
@@ -116,7 +117,7 @@ class Sheet:
         return METRICS[name](blank.guessed(self.chance[rows]))
 
     @cached_property
-    def parts(self) -> list[tuple[str, str, np.ndarray]]:
+    def parts(self) -> list[tuple[str, str, Bool[np.ndarray, " sample"]]]:
         """Everything, and each member of each group that is reported: (group, member, rows)."""
         found = [("", OVERALL, np.ones(len(self.names), dtype=bool))]
         for group in self.spec["by"]:
@@ -169,7 +170,12 @@ def metric_table(sheets: Mapping[str, Sheet]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _counts(sheet: Sheet, found: Answers, here: np.ndarray, part: np.ndarray) -> dict[str, Any]:
+def _counts(
+    sheet: Sheet,
+    found: Answers,
+    here: Bool[np.ndarray, " sample"],
+    part: Bool[np.ndarray, " sample"],
+) -> dict[str, Any]:
     answered = part & ~found.failed.any(0)
     state = found.state[:, answered]
     return {
@@ -255,7 +261,12 @@ def psi_table(sheets: Mapping[str, Sheet], *, seed: int = 0) -> pd.DataFrame:
 
 
 def _psi(
-    sheet: Sheet, clean: Key, shuffled: Key, kept: np.ndarray, group: str, seed: int
+    sheet: Sheet,
+    clean: Key,
+    shuffled: Key,
+    kept: Bool[np.ndarray, " sample"],
+    group: str,
+    seed: int,
 ) -> xr.Dataset:
     before, after = sheet.answers(clean), sheet.answers(shuffled)
     labels = [ORIGINAL, *sheet.permutations(shuffled)]
@@ -265,7 +276,9 @@ def _psi(
     if not np.isnan(sheet.chance[kept]).any():
         coords["chance"] = ("sample", sheet.chance[kept])
 
-    def array(one: np.ndarray, more: np.ndarray) -> xr.DataArray:
+    def array(
+        one: Float[np.ndarray, "once sample"], more: Float[np.ndarray, "permutation sample"]
+    ) -> xr.DataArray:
         values = np.concatenate([one, more])[:, kept]
         return xr.DataArray(values, dims=("permutation", "sample"), coords=coords)
 

@@ -36,7 +36,7 @@ class Weights:
 
 
 #: What a choice counts: long ones are unlikely by their length, usual ones likely without looking.
-FORMS: dict[str, Callable[[Weights], np.ndarray]] = {
+FORMS: dict[str, Callable[[Weights], Float[np.ndarray, " choice"]]] = {
     "sum": lambda found: found.log_prob,
     "per-token": lambda found: found.log_prob / found.tokens,
     "per-byte": lambda found: found.log_prob / np.maximum(found.size, 1),
@@ -149,7 +149,7 @@ class Choosing(Measure):
 
     def _likely(
         self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Float[np.ndarray, "choice sample"], Float[np.ndarray, "choice sample"]]:
         """Log p of every choice, and how many tokens it has: (choice, sample)."""
         most = max(len(sample.choices) for sample in samples)
         # The last choice stands in where a sample has fewer of them.
@@ -172,5 +172,5 @@ class Choosing(Measure):
         return every.astype(float), np.array(tokens, dtype=float)
 
 
-def _padded(values: np.ndarray, width: int) -> np.ndarray:
+def _padded(values: Float[np.ndarray, " choice"], width: int) -> Float[np.ndarray, " width"]:
     return np.pad(values, (0, width - len(values)), constant_values=np.nan)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from vlmlens.errors import DataError
 from vlmlens.experiments.units import Label
@@ -12,7 +13,10 @@ from vlmlens.layout import TokenLayout
 
 
 def effect_map(
-    values: np.ndarray, layers: Sequence[int | None], labels: Sequence[Label], over: str
+    values: Float[np.ndarray, "layer place"],
+    layers: Sequence[int | None],
+    labels: Sequence[Label],
+    over: str,
 ) -> xr.DataArray:
     """Values (layer, place) with names: (layer, ``over``), or (layer, row, column) for cells.
 

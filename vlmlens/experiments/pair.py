@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from jaxtyping import Float
 
 from vlmlens.errors import InputError
 from vlmlens.experiments.effect_maps import effect_map, with_words
@@ -197,7 +198,12 @@ class Pair:
         return table
 
     def _labelled(
-        self, values: np.ndarray, top: float, floor: float, normalized: bool, whole: int
+        self,
+        values: Float[np.ndarray, " cell"],
+        top: float,
+        floor: float,
+        normalized: bool,
+        whole: int,
     ) -> xr.DataArray:
         hooks = self.model.hook_dict
         labels = list(dict.fromkeys(label for label, _ in self.cells))

@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 from PIL import Image
 from torch import Tensor, nn
 
@@ -53,7 +54,7 @@ def mapping(given: Any, content: Hasher) -> str:
     return content.joined("dict", *parts)
 
 
-def array(given: np.ndarray | np.generic, content: Hasher) -> str:
+def array(given: Shaped[np.ndarray, "..."] | np.generic, content: Hasher) -> str:
     """An array of numpy: its dtype, its shape and every byte; objects one by one; a mask."""
     array = np.asarray(given)
     content.by_row |= array.ndim > 1

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
 from vlmlens.errors import DataError, InputError
@@ -15,7 +16,7 @@ PIECE = 2**26
 PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
 
-def tensor(x: Tensor, content: Hasher) -> str:
+def tensor(x: Shaped[Tensor, "..."], content: Hasher) -> str:
     """A hash of a tensor, wherever it lies, however it is quantised.
 
     All of it is read every time: writing through ``.data`` or through numpy leaves a tensor's
@@ -50,7 +51,7 @@ def tensor(x: Tensor, content: Hasher) -> str:
     return content.joined("tensor", str(x.dtype), str(tuple(x.shape)), *inside, *state)
 
 
-def _bits(x: Tensor, content: Hasher) -> list[str]:
+def _bits(x: Shaped[Tensor, "..."], content: Hasher) -> list[str]:
     if x.is_quantized:
         scheme = str(x.qscheme())
         if "channel" in scheme:
@@ -69,7 +70,7 @@ def _bits(x: Tensor, content: Hasher) -> list[str]:
     return [digest(*pieces)]
 
 
-def as_bytes(x: Tensor) -> Tensor:
+def as_bytes(x: Shaped[Tensor, "..."]) -> UInt8[Tensor, " byte"]:
     """Every byte of a dense tensor, one after the other, on its device.
 
     One number may have any stride and be contiguous all the same, which ``view`` does not accept.

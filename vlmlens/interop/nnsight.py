@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.checks import flag
@@ -261,7 +262,9 @@ def _location(name: str) -> str:
     return f"{PREFIX}{name}"
 
 
-def _hand_over(x: Tensor, hook: Any, interleaver: Interleaver) -> Tensor | None:
+def _hand_over(
+    x: Shaped[Tensor, "*axes"], hook: Any, interleaver: Interleaver
+) -> Shaped[Tensor, "*axes"] | None:
     """Show nnsight's workers an activation; what they made of it, or None if they only looked."""
     location = _location(hook.name)
     if location not in interleaver.parked:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from vlmlens.checks import one_of
@@ -69,7 +69,7 @@ class SetPattern(Intervention):
     """
 
     point: str = "blocks.*.attn.hook_pattern"
-    to: str | Tensor | Stored = "uniform"
+    to: str | Float[Tensor, "..."] | Stored = "uniform"
     reads: ClassVar[tuple[str, ...]] = ("attn.hook_attn_scores",)
 
     def __post_init__(self):
@@ -92,7 +92,13 @@ class SetPattern(Intervention):
             self._refuse_hidden((made != 0) & ~seen, seen, x, site)
         return made.masked_fill(~seen, 0)
 
-    def _refuse_hidden(self, hidden: Tensor, seen: Tensor, x: Tensor, site: Site) -> None:
+    def _refuse_hidden(
+        self,
+        hidden: Bool[Tensor, "*axes"],
+        seen: Bool[Tensor, "*axes"],
+        x: Float[Tensor, "*axes"],
+        site: Site,
+    ) -> None:
         """Refuse weight on keys that a chosen query does not see: its row would be empty."""
         if self.to == "first":  # padding sees nothing, and gets nothing
             hidden = hidden & seen.any(-1, keepdim=True)
@@ -105,7 +111,9 @@ class SetPattern(Intervention):
                 "choose other layers or queries, where=Where(layers=..., queries=...)"
             )
 
-    def _made(self, x: Tensor, site: Site, seen: Tensor) -> Tensor:
+    def _made(
+        self, x: Float[Tensor, "*axes"], site: Site, seen: Bool[Tensor, "*axes"]
+    ) -> Float[Tensor, "*axes"]:
         if isinstance(self.to, Stored):
             given = self.to.tensor
             if site.step > 0:

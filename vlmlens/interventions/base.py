@@ -58,9 +58,9 @@ class Site:
     layouts: Sequence[TokenLayout]
     keys: Sequence[int]
     step: int = 0
-    seen: Mapping[str, Tensor] = field(default_factory=dict)
+    seen: Mapping[str, Shaped[Tensor, "..."]] = field(default_factory=dict)
     model: Any = None
-    masks: dict[Any, tuple[Tensor | None, bool]] = field(default_factory=dict)
+    masks: dict[Any, tuple[Bool[Tensor, "..."] | None, bool]] = field(default_factory=dict)
 
     def meant(
         self, where: Where, x: Shaped[Tensor, "..."]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from vlmlens.checks import one_of
@@ -106,7 +106,9 @@ class CompressVision(Intervention):
                     out[own.at(places)] = x[own.at(places)].float().mean(0).to(x.dtype)
         return out
 
-    def _cells(self, layout: TokenLayout, here: np.ndarray) -> np.ndarray:
+    def _cells(
+        self, layout: TokenLayout, here: Int[np.ndarray, " patch"]
+    ) -> Int[np.ndarray, " patch"]:
         """The number of each token's cell on the coarse grid."""
         row, column = layout.row[here], layout.column[here]
         high, wide = int(row.max()) + 1, int(column.max()) + 1
@@ -117,7 +119,7 @@ class CompressVision(Intervention):
         return row * self.rows // high * self.columns + column * self.columns // wide
 
 
-def _gone(layout: TokenLayout, image: int) -> np.ndarray:
+def _gone(layout: TokenLayout, image: int) -> Int[np.ndarray, " patch"]:
     """An image's tokens that ``prepare`` took out: padding by now, but known by image and row."""
     known = (layout.image == image) & (layout.row >= 0)
     return np.flatnonzero(known & layout.mask("pad"))

@@ -11,14 +11,14 @@ Grid = Int[np.ndarray, "row column"]
 Order = Int[np.ndarray, " patch"]
 
 #: Shuffles of any set of tokens: which of them change places with each other.
-SHUFFLES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+SHUFFLES: dict[str, Callable[[Order, Order], Order]] = {
     "free": lambda row, column: np.zeros_like(row),
     "within rows": lambda row, column: row,
     "within columns": lambda row, column: column,
 }
 
 
-def _blocks(grid: np.ndarray, rng: np.random.Generator, block: tuple[int, int]) -> np.ndarray:
+def _blocks(grid: Grid, rng: np.random.Generator, block: tuple[int, int]) -> Grid:
     (rows, columns), (high, wide) = grid.shape, block
     if high < 1 or wide < 1 or rows % high or columns % wide:
         raise InputError(f"blocks of {high} x {wide} do not tile a grid of {rows} x {columns}")
@@ -28,7 +28,7 @@ def _blocks(grid: np.ndarray, rng: np.random.Generator, block: tuple[int, int]) 
 
 
 #: Moves of a whole rectangle: what lies where afterwards, from what lay where.
-MOVES: dict[str, Callable[[np.ndarray, np.random.Generator, tuple[int, int]], np.ndarray]] = {
+MOVES: dict[str, Callable[[Grid, np.random.Generator, tuple[int, int]], Grid]] = {
     "rows": lambda grid, rng, block: grid[rng.permutation(len(grid))],
     "columns": lambda grid, rng, block: grid[:, rng.permutation(grid.shape[1])],
     "blocks": _blocks,

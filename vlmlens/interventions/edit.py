@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.checks import shown
@@ -31,14 +32,14 @@ class Edit(Intervention):
         (True, True)
     """
 
-    by: Callable[[Tensor], Tensor | None] | None = None
+    by: Callable[[Shaped[Tensor, "..."]], Shaped[Tensor, "..."] | None] | None = None
 
     def __post_init__(self):
         super().__post_init__()
         if self.by is not None and not callable(self.by):
             raise InputError(f"by={shown(self.by)}: a function of a tensor is wanted")
 
-    def edit(self, x: Tensor, site: Site) -> Any:
+    def edit(self, x: Shaped[Tensor, "..."], site: Site) -> Any:
         """What the function makes of it."""
         if self.by is None:
             raise InputError("Edit needs by=..., a function from the activation to another")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from vlmlens.checks import number, one_of, plain
@@ -102,7 +103,9 @@ class MovePositions(Intervention):
         made = made.to(old.dtype) if bool((made == made.round()).all()) else made.float()
         return replace(inputs, tensors={**inputs.tensors, "position_ids": made.to(old.device)})
 
-    def _moved(self, ids: np.ndarray, layout: TokenLayout, meant: np.ndarray) -> np.ndarray:
+    def _moved(
+        self, ids: Float[np.ndarray, " pos"], layout: TokenLayout, meant: Bool[np.ndarray, " pos"]
+    ) -> Float[np.ndarray, " pos"]:
         here = np.flatnonzero(meant)
         new = ids.copy()
         for own in [here] if isinstance(self.to, tuple) else self._groups(layout, meant):
@@ -110,7 +113,9 @@ class MovePositions(Intervention):
             new[own] = first + self.scale * (self._map(ids, layout, own) - first) + self.shift
         return new
 
-    def _groups(self, layout: TokenLayout, meant: np.ndarray) -> list[np.ndarray]:
+    def _groups(
+        self, layout: TokenLayout, meant: Bool[np.ndarray, " pos"]
+    ) -> list[Int[np.ndarray, " own"]]:
         """The chosen tokens image by image (a row's end is its image's too), and of no image."""
         if self.to in ("raster", "row", "column") and (layout.row[meant] < 0).any():
             raise InputError(
@@ -121,7 +126,9 @@ class MovePositions(Intervention):
         groups = [np.flatnonzero(own) for own in (*images, meant & (layout.image < 0))]
         return [own for own in groups if len(own)]
 
-    def _map(self, ids: np.ndarray, layout: TokenLayout, own: np.ndarray) -> np.ndarray:
+    def _map(
+        self, ids: Float[np.ndarray, " pos"], layout: TokenLayout, own: Int[np.ndarray, " own"]
+    ) -> Shaped[np.ndarray, " own"]:
         first, row, column = ids[own[0]], layout.row[own], layout.column[own]
         if isinstance(self.to, tuple):
             if len(self.to) != len(own):
@@ -139,7 +146,7 @@ class MovePositions(Intervention):
         return first + offsets[self.to]
 
 
-def _planes(ids: Tensor, axis: str | None) -> list[int]:
+def _planes(ids: Shaped[Tensor, "*plane batch pos"], axis: str | None) -> list[int]:
     """Which rows of the ids move, counted along plane (one for ids that are not threefold).
 
     Where a model takes text positions for its mask beside them, those come first and stay.

@@ -65,7 +65,9 @@ class NormalizeVision(Intervention):
             out[own.at(own.places)] = self._rescaled(tokens, lengths).to(x.dtype)
         return out
 
-    def _rescaled(self, tokens: Tensor, text: Tensor | None) -> Tensor:
+    def _rescaled(
+        self, tokens: Float[Tensor, "token d_model"], text: Float[Tensor, " text"] | None
+    ) -> Float[Tensor, "token d_model"]:
         if text is None:
             y = tokens * torch.rsqrt(tokens.square().mean(-1, keepdim=True) + self.eps)
             return 0.83 * y * (1.22 / y.norm(dim=-1, keepdim=True)).clamp(max=1)

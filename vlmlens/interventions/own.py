@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.errors import InputError
@@ -24,7 +25,7 @@ class Made:
         edited: whether it returned another tensor, or wrote into the copy.
     """
 
-    own: Tensor
+    own: Shaped[Tensor, "..."]
     returned: Any
     edited: bool
 
@@ -34,7 +35,7 @@ class Made:
         return self.own if self.returned is None else self.returned
 
 
-def made_of(x: Tensor, make: Callable[[Tensor], Any]) -> Made:
+def made_of(x: Shaped[Tensor, "..."], make: Callable[[Shaped[Tensor, "..."]], Any]) -> Made:
     """Show a function a copy of an activation, and see what it makes of it."""
     own = x.clone()
     version = None if own.is_inference() else own._version
@@ -44,14 +45,16 @@ def made_of(x: Tensor, make: Callable[[Tensor], Any]) -> Made:
     return Made(own, got, True)
 
 
-def _written(own: Tensor, version: int | None, x: Tensor) -> bool:
+def _written(own: Shaped[Tensor, "..."], version: int | None, x: Shaped[Tensor, "..."]) -> bool:
     if version is not None and own._version != version:
         return True
     # What is written through .data or numpy counts no version.
     return not (own.is_meta or torch.equal(own, x))
 
 
-def refuse_unlike(made: Any, x: Tensor, name: str, axes: tuple[str, ...], who: object) -> None:
+def refuse_unlike(
+    made: Any, x: Shaped[Tensor, "..."], name: str, axes: tuple[str, ...], who: object
+) -> None:
     """Refuse what cannot stand in an activation's place; it would be broadcast, or break later.
 
     Raises:
@@ -70,6 +73,6 @@ def refuse_unlike(made: Any, x: Tensor, name: str, axes: tuple[str, ...], who: o
         )
 
 
-def _described(x: Tensor) -> str:
+def _described(x: Shaped[Tensor, "..."]) -> str:
     said = f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')} on {x.device}"
     return said if x.layout == torch.strided else f"{said} ({x.layout})"

@@ -164,7 +164,7 @@ class PermuteVision(Intervention):
                 ]
         return order
 
-    def _given(self, size: int) -> np.ndarray:
+    def _given(self, size: int) -> Int[np.ndarray, " patch"]:
         order = np.array(self.permutation, dtype=int)
         if sorted(order.tolist()) != list(range(size)):
             raise InputError(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention
@@ -29,7 +30,9 @@ def only_inputs(edit: Intervention) -> None:
             )
 
 
-def chosen_rows(edit: Intervention, layouts: tuple[TokenLayout, ...]) -> list[np.ndarray]:
+def chosen_rows(
+    edit: Intervention, layouts: tuple[TokenLayout, ...]
+) -> list[Bool[np.ndarray, " pos"]]:
     """Each sample's positions that an edit of the inputs is for; none of samples left out.
 
     Raises:
@@ -48,7 +51,7 @@ def chosen_rows(edit: Intervention, layouts: tuple[TokenLayout, ...]) -> list[np
     return rows
 
 
-def dropped(inputs: "Inputs", masks: list[np.ndarray], reindexed: bool) -> "Inputs":
+def dropped(inputs: "Inputs", masks: list[Bool[np.ndarray, " pos"]], reindexed: bool) -> "Inputs":
     """The inputs with positions hidden from everyone, as padding is.
 
     They stay in the tensors, so that lengths and image features still match, but no token can

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from vlmlens.checks import one_of
@@ -42,7 +42,9 @@ class _Rotating(Intervention):
         """Queries and keys before RoPE, or one of them."""
         return EDITED[self.of]
 
-    def _rotated(self, x: Tensor, site: Site, angles: Tensor) -> Tensor:
+    def _rotated(
+        self, x: Float[Tensor, "*lead d_head"], site: Site, angles: Float[Tensor, "*#lead plane"]
+    ) -> Float[Tensor, "*lead d_head"]:
         """X rotated, plane by plane, in the planes that are meant."""
         self._refuse_shared_keys(site)
         self._refuse_layers_without(site)

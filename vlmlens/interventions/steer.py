@@ -32,7 +32,7 @@ class Steer(Intervention):
         torch.Size([1, 78, 418])
     """
 
-    vector: Tensor | Stored | None = None
+    vector: Shaped[Tensor, "..."] | Stored | None = None
     by: int | float = 1.0
 
     def __post_init__(self):

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache, contents, two_models
@@ -35,11 +35,15 @@ class Stored:
         Stored(2x3, ...)
     """
 
-    tensor: Tensor
+    tensor: Shaped[Tensor, "..."]
     name: str = ""
 
     @classmethod
-    def of(cls, given: "Tensor | np.ndarray | Stored", what: str = "tensor") -> "Stored":
+    def of(
+        cls,
+        given: "Shaped[Tensor, '...'] | Shaped[np.ndarray, '...'] | Stored",
+        what: str = "tensor",
+    ) -> "Stored":
         """A tensor or an array, stored; what is stored already stays as it is.
 
         Raises:
@@ -131,7 +135,7 @@ def refuse_other_model(cache: ActivationCache, site: Site) -> None:
 
 
 def refuse_misaligned(
-    cache: ActivationCache, layouts: Sequence[TokenLayout], name: str, x: Tensor
+    cache: ActivationCache, layouts: Sequence[TokenLayout], name: str, x: Shaped[Tensor, "..."]
 ) -> None:
     """Refuse to put one run's activation into another's where positions do not match.
 

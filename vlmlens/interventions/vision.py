@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from vlmlens.errors import EmptySelectionError, InputError
@@ -40,7 +40,7 @@ class ImageTokens:
         return (places,) if self.slot is None else (self.slot, places)
 
 
-def images(x: Tensor, site: Site) -> list[ImageTokens]:
+def images(x: Shaped[Tensor, "..."], site: Site) -> list[ImageTokens]:
     """Every image's tokens at a site, or none where there are none (while decoding).
 
     Raises:
@@ -82,13 +82,15 @@ def images(x: Tensor, site: Site) -> list[ImageTokens]:
     )
 
 
-def tiles(layout: TokenLayout, positions: Int[np.ndarray, " patch"]) -> list[np.ndarray]:
+def tiles(
+    layout: TokenLayout, positions: Int[np.ndarray, " patch"]
+) -> list[Int[np.ndarray, " own"]]:
     """An image's tokens, as indices into ``positions``, tile by tile."""
     tile = layout.tile[positions]
     return [np.flatnonzero(tile == number) for number in np.unique(tile)]
 
 
-def _packed(x: Tensor, site: Site) -> list[ImageTokens]:
+def _packed(x: Shaped[Tensor, "patch d_model"], site: Site) -> list[ImageTokens]:
     """All images' tokens in one row, in the order of the sequence."""
     found = list(_all(site))
     total = sum(len(here) for _, _, here, _ in found)
@@ -111,7 +113,7 @@ def _packed(x: Tensor, site: Site) -> list[ImageTokens]:
     ]
 
 
-def _all(site: Site) -> Iterator[tuple[int, int, np.ndarray, TokenLayout]]:
+def _all(site: Site) -> Iterator[tuple[int, int, Int[np.ndarray, " patch"], TokenLayout]]:
     for sample, layout in enumerate(site.layouts):
         for image in range(layout.images):
             yield sample, image, layout.vision(image), layout

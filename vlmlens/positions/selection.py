@@ -5,7 +5,7 @@ from functools import reduce
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from vlmlens.annotations import RULES, Checked, kinds, settle
 from vlmlens.errors import EmptySelectionError, UnknownRoleError
@@ -280,7 +280,7 @@ def _parts(given: Any) -> tuple[Selection, ...]:
     return parts
 
 
-def _own(layout: TokenLayout) -> np.ndarray:
+def _own(layout: TokenLayout) -> Int[np.ndarray, " own"]:
     return np.flatnonzero(~layout.mask("pad"))
 
 

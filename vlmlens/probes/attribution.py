@@ -22,7 +22,7 @@ from vlmlens.select import Where
 NEEDS = ()
 
 #: From a run to one number a sample, a tensor that keeps its graph.
-Score = Callable[[Run], Tensor]
+Score = Callable[[Run], Float[Tensor, " batch"]]
 
 
 def answer_score(run: Run) -> Float[Tensor, " sample"]:
@@ -231,9 +231,9 @@ _LENGTH = "length"
 class _Lever(Intervention):
     """Adds zeros to an activation: the score's gradient in them is that in the activation."""
 
-    leaves: dict[str, Tensor] = field(default_factory=dict)
+    leaves: dict[str, Float[Tensor, "..."]] = field(default_factory=dict)
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Float[Tensor, "*axes"], site: Site) -> Float[Tensor, "*axes"]:
         self.leaves[site.name] = torch.zeros_like(x, requires_grad=True)
         return x + self.leaves[site.name]
 
@@ -245,7 +245,7 @@ class _Between(_Lever):
     share: float = 1.0
     start: ActivationCache = field(default_factory=lambda: ActivationCache({}, {}))
 
-    def edit(self, x: Tensor, site: Site) -> Tensor:
+    def edit(self, x: Float[Tensor, "*axes"], site: Site) -> Float[Tensor, "*axes"]:
         refuse_other_model(self.start, site)
         refuse_misaligned(self.start, site.layouts, site.name, x)
         begin = self.start[site.name].to(x)
@@ -253,7 +253,7 @@ class _Between(_Lever):
         return super().edit((begin + self.share * (x - begin)).detach(), site)
 
 
-def _wide(x: Tensor) -> Tensor:
+def _wide(x: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
     """In single precision at least."""
     return x.float() if x.element_size() < 4 else x
 
@@ -267,7 +267,7 @@ def _refuse_pictures(name: str, axes: tuple[str, ...]) -> None:
 
 
 def _labelled(
-    parts: list[Tensor], names: list[str], run: Run, name: str, source: str
+    parts: list[Float[Tensor, "sample ..."]], names: list[str], run: Run, name: str, source: str
 ) -> xr.DataArray:
     """One array of the points' values, sample first."""
     axes = run.saved.axes[names[0]]

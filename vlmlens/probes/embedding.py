@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import xarray as xr
+from jaxtyping import Float
 
 from vlmlens.cache import Save
 from vlmlens.errors import InputError
@@ -123,7 +124,7 @@ def quartiles(norms: xr.DataArray) -> xr.Dataset:
     )
 
 
-def _labelled(norms: np.ndarray, roles: list[str], of: list) -> xr.DataArray:
+def _labelled(norms: Float[np.ndarray, " token"], roles: list[str], of: list) -> xr.DataArray:
     return xr.DataArray(
         norms,
         dims=("token",),

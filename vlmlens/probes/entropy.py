@@ -47,7 +47,9 @@ def attention_entropy(
         ({'sample': 4, 'layer': 4, 'head': 4}, True)
     """
 
-    def measure(weights: Tensor, layout: TokenLayout, index: int) -> Tensor:
+    def measure(
+        weights: Float[Tensor, "layer head key"], layout: TokenLayout, index: int
+    ) -> Float[Tensor, "layer head"]:
         (vision,) = masks(layout, index, weights.shape[-1], (("vision",),), without)
         return entropy(weights[..., vision.to(weights.device)])
 

@@ -33,7 +33,7 @@ def on_grid(
 
 def looking_at(
     layouts: Sequence[TokenLayout], image: int = 0, tile: int = 0
-) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+) -> dict[str, tuple[tuple[str, ...], Shaped[np.ndarray, "..."]]]:
     """Coordinates that say where on its picture each cell of some samples' maps looks.
 
     ``left``, ``top``, ``right``, ``bottom`` (sample, row, column) in pixels of the original, and

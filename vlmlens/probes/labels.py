@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import xarray as xr
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.cache import Save
@@ -29,7 +30,7 @@ def layer_numbers(run: Run | Generation, need: Save) -> list[int]:
 
 
 def array(
-    values: Tensor,
+    values: Shaped[Tensor, "..."],
     dims: tuple[str, ...],
     inputs: Inputs,
     name: str,

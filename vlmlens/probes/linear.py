@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int, Shaped
 
 from vlmlens.cache import Save
 from vlmlens.draws import by_scene
@@ -157,7 +157,9 @@ def labels_in_boxes(layout: TokenLayout, boxes: Mapping[str, Box], *, image: int
     return ["" if count != 1 else str(name) for name, count in zip(names, taken, strict=True)]
 
 
-def _dealt_out(y: np.ndarray, picture: np.ndarray, seed: int) -> np.ndarray:
+def _dealt_out(
+    y: Shaped[np.ndarray, " token"], picture: Int[np.ndarray, " token"], seed: int
+) -> Shaped[np.ndarray, " token"]:
     """The control's labels: each picture's own, shuffled among its tokens."""
     rng = np.random.default_rng(seed)
     shuffled = y.copy()
@@ -170,9 +172,9 @@ def _dealt_out(y: np.ndarray, picture: np.ndarray, seed: int) -> np.ndarray:
 def _right(
     pipeline: Any,
     x: Float[np.ndarray, "token d"],
-    y: np.ndarray,
-    shuffled: np.ndarray,
-    parts: Sequence[tuple[np.ndarray, np.ndarray]],
+    y: Shaped[np.ndarray, " token"],
+    shuffled: Shaped[np.ndarray, " token"],
+    parts: Sequence[tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]],
 ) -> tuple[Float[np.ndarray, " token"], Float[np.ndarray, " token"], Float[np.ndarray, " token"]]:
     """Of each token, whether probe, control and commonest label are right, where it is tested."""
     from sklearn.base import clone
@@ -189,7 +191,7 @@ def _right(
 
 def _tokens(
     runs: Sequence[Run], labels: str | Sequence[Sequence[str]]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[Shaped[np.ndarray, " kept"], Int[np.ndarray, " kept"], Bool[np.ndarray, " token"]]:
     """Every kept token's label and sample, and which of all vision tokens are kept."""
     layouts = [layout for run in runs for layout in run.inputs.layouts]
     if isinstance(labels, str):
@@ -241,5 +243,5 @@ def _interval(
     return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
 
 
-def _by_sample(hits: np.ndarray, sample: np.ndarray) -> float:
+def _by_sample(hits: Float[np.ndarray, " token"], sample: Int[np.ndarray, " token"]) -> float:
     return float(np.mean([hits[sample == number].mean() for number in np.unique(sample)]))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Bool, Float, Int
 
 from vlmlens.draws import units_of
 from vlmlens.errors import InputError
@@ -145,7 +146,7 @@ def position_sensitivity_index(
     return table
 
 
-def groups_of(values: xr.DataArray) -> dict[str, np.ndarray]:
+def groups_of(values: xr.DataArray) -> dict[str, Bool[np.ndarray, " sample"]]:
     """``"overall"`` and every category that samples name: which samples are in it.
 
     A category of that very name is ``"overall (category)"``.
@@ -160,7 +161,9 @@ def groups_of(values: xr.DataArray) -> dict[str, np.ndarray]:
     return groups
 
 
-def _sums(values: np.ndarray, which: np.ndarray) -> np.ndarray:
+def _sums(
+    values: Float[np.ndarray, " sample"], which: Int[np.ndarray, " sample"]
+) -> Float[np.ndarray, "unit 1"]:
     """Sums over each unit's samples: (unit, 1)."""
     return np.bincount(which, weights=values)[:, None]
 
@@ -177,12 +180,12 @@ def _note(unit: str, table: xr.Dataset) -> str:
     return ". ".join(f"{', '.join(names)}: {note}" for note, names in said.items())
 
 
-def _ends(name: str, found: np.ndarray) -> dict[str, float]:
+def _ends(name: str, found: Float[np.ndarray, "3 1"]) -> dict[str, float]:
     value, low, high = (float(x) for x in found[:, 0])
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
-def _mean(name: str, values: xr.DataArray, which: np.ndarray) -> dict[str, float]:
+def _mean(name: str, values: xr.DataArray, which: Int[np.ndarray, " sample"]) -> dict[str, float]:
     """The mean of one number a sample, and its interval; NaN is left out."""
     x = values.values.astype(float)
     known = ~np.isnan(x)
@@ -191,7 +194,12 @@ def _mean(name: str, values: xr.DataArray, which: np.ndarray) -> dict[str, float
     return _ends(name, mean_interval(sums, counts))
 
 
-def _row(intact: np.ndarray, changed: np.ndarray, which: np.ndarray, own: bool) -> dict[str, float]:
+def _row(
+    intact: Float[np.ndarray, " sample"],
+    changed: Float[np.ndarray, "sample shuffle"],
+    which: Int[np.ndarray, " sample"],
+    own: bool,
+) -> dict[str, float]:
     a, count = (_sums(x, which) for x in (intact, np.ones(len(intact))))
     by_shuffle = np.concatenate([_sums(column, which) for column in changed.T], axis=1)
     every = count * changed.shape[1]  # answers to shuffled images, all of a question's together
@@ -204,14 +212,22 @@ def _row(intact: np.ndarray, changed: np.ndarray, which: np.ndarray, own: bool) 
     }
 
 
-def _p(intact: np.ndarray, changed: np.ndarray, which: np.ndarray, seed: int) -> float:
+def _p(
+    intact: Float[np.ndarray, " sample"],
+    changed: Float[np.ndarray, "sample shuffle"],
+    which: Int[np.ndarray, " sample"],
+    seed: int,
+) -> float:
     by_shuffle = np.concatenate([_sums(column, which) for column in changed.T], axis=1)
     return exchange_p(_sums(intact, which)[:, 0], by_shuffle, seed=seed)
 
 
 def psi_interval(
-    a: np.ndarray, shuffled: np.ndarray, count: np.ndarray, own: bool = False
-) -> np.ndarray:
+    a: Float[np.ndarray, "unit 1"],
+    shuffled: Float[np.ndarray, "unit shuffle"],
+    count: Float[np.ndarray, "unit 1"],
+    own: bool = False,
+) -> Float[np.ndarray, "3 1"]:
     """PSI and its interval, in per cent: (3, 1).
 
     Args:
@@ -238,7 +254,7 @@ def psi_interval(
     return found
 
 
-def _least(a: np.ndarray, shuffled: np.ndarray) -> float:
+def _least(a: Float[np.ndarray, "unit 1"], shuffled: Float[np.ndarray, "unit shuffle"]) -> float:
     """What PSI is at least if as many right answers survive as Wilson's interval of them allows.
 
     Where few survive, these few say little of how they vary, and Fieller's end is too near. A mean
@@ -249,7 +265,10 @@ def _least(a: np.ndarray, shuffled: np.ndarray) -> float:
 
 
 def _above_chance(
-    intact: np.ndarray, changed: np.ndarray, chance: np.ndarray, which: np.ndarray
+    intact: Float[np.ndarray, " sample"],
+    changed: Float[np.ndarray, "sample shuffle"],
+    chance: Float[np.ndarray, " sample"],
+    which: Int[np.ndarray, " sample"],
 ) -> dict[str, float]:
     a, by_chance = (_sums(x, which) for x in (intact, chance))
     shuffled = np.concatenate([_sums(column, which) for column in changed.T], axis=1)

@@ -149,7 +149,7 @@ def split(rope: Rope, bands: int) -> list[Rope]:
     return made
 
 
-def _check(ours: Tensor, saved: Tensor) -> None:
+def _check(ours: Float[Tensor, "*lead key"], saved: Float[Tensor, "*lead key"]) -> None:
     """The saved row, without the query's own key where that is left out, is our softmax."""
     total = saved.sum(-1, keepdim=True)
     theirs = torch.where(total > 0, saved / total, 0.0)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vlmlens.cache import Save
 from vlmlens.errors import InputError
@@ -79,7 +79,9 @@ def _said(run: Run | Generation, sample: int) -> int:
     return int(run.lengths[sample]) if isinstance(run, Generation) else 1
 
 
-def _queries(layout: TokenLayout, rows: Positions | None, saved: int, later: bool) -> np.ndarray:
+def _queries(
+    layout: TokenLayout, rows: Positions | None, saved: int, later: bool
+) -> Int[np.ndarray, " query"]:
     """The positions of the rows that one pass saved: while decoding, the newest alone."""
     if later:
         return np.array([len(layout) - 1])
@@ -96,9 +98,9 @@ def _queries(layout: TokenLayout, rows: Positions | None, saved: int, later: boo
 
 def _labelled(
     weights: Float[np.ndarray, "layer head query key"],
-    queries: np.ndarray,
+    queries: Int[np.ndarray, " query"],
     layout: TokenLayout,
-    own: np.ndarray,
+    own: Int[np.ndarray, " key"],
 ) -> xr.Dataset:
     numbers: dict[str, Any] = {
         name: ("key", getattr(layout, name)[own]) for name in ("image", "tile", "row", "column")

@@ -21,7 +21,9 @@ STEPS = ("mean", "sums", "each")
 Measure = Callable[[Float[Tensor, "layer head key"], TokenLayout, int], Float[Tensor, "..."]]
 
 
-def by_step(run: Run | Generation, measure: Measure) -> tuple[Tensor, Bool[Tensor, "step sample"]]:
+def by_step(
+    run: Run | Generation, measure: Measure
+) -> tuple[Float[Tensor, "step sample ..."], Bool[Tensor, "step sample"]]:
     """A measure of every step's last attention row.
 
     Args:
@@ -45,13 +47,17 @@ def by_step(run: Run | Generation, measure: Measure) -> tuple[Tensor, Bool[Tenso
     return torch.stack([x.cpu() for x in found]), torch.stack(own)
 
 
-def own_mean(values: Tensor, own: Bool[Tensor, "step sample"]) -> Tensor:
+def own_mean(
+    values: Float[Tensor, "step sample *rest"], own: Bool[Tensor, "step sample"]
+) -> Float[Tensor, "sample *rest"]:
     """The mean over each sample's own steps; NaN where one of them is."""
     seen = own.reshape(*own.shape, *[1] * (values.ndim - 2))
     return torch.where(seen, values, 0.0).sum(0) / seen.sum(0)
 
 
-def own_only(values: Tensor, own: Bool[Tensor, "step sample"]) -> Tensor:
+def own_only(
+    values: Float[Tensor, "step sample *rest"], own: Bool[Tensor, "step sample"]
+) -> Float[Tensor, "sample step *rest"]:
     """(sample, step, ...), NaN after each sample's end."""
     seen = own.reshape(*own.shape, *[1] * (values.ndim - 2))
     return torch.where(seen, values, torch.nan).transpose(0, 1)
@@ -96,7 +102,9 @@ def masses(
 ) -> tuple[Float[Tensor, "step sample layer head group"], Bool[Tensor, "step sample"]]:
     """How much weight each group of positions gets in every step's last row."""
 
-    def measure(weights: Tensor, layout: TokenLayout, index: int) -> Tensor:
+    def measure(
+        weights: Float[Tensor, "layer head key"], layout: TokenLayout, index: int
+    ) -> Float[Tensor, "layer head group"]:
         chosen = masks(layout, index, weights.shape[-1], groups, without)
         return torch.stack([weights[..., m.to(weights.device)].sum(-1) for m in chosen], -1)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import xarray as xr
+from jaxtyping import Shaped
 
 from vlmlens.errors import DataError
 
@@ -141,7 +142,7 @@ def _kind(variable: xr.Variable, name: str) -> str:
     )
 
 
-def _are_words(values: np.ndarray) -> bool:
+def _are_words(values: Shaped[np.ndarray, "..."]) -> bool:
     return values.dtype == object and all(isinstance(word, str) for word in values.flat)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from jaxtyping import Int
 
 from vlmlens.errors import DataError
 from vlmlens.identity import digest
@@ -49,7 +50,7 @@ class Shard:
     conditions: Mapping[str, Mapping[str, Any]]
     failed: bool
     keys: pa.FixedSizeBinaryArray
-    codes: np.ndarray
+    codes: Int[np.ndarray, " row"]
     order: Sequence[str]
     bytes: int
 
@@ -57,14 +58,14 @@ class Shard:
         return len(self.keys)
 
     @cached_property
-    def _by_condition(self) -> dict[str, tuple[pa.Array, np.ndarray]]:
+    def _by_condition(self) -> dict[str, tuple[pa.Array, Int[np.ndarray, " row"]]]:
         found = {}
         for code, condition in enumerate(self.order):
             rows = np.flatnonzero(self.codes == code)
             found[condition] = self.keys.take(pa.array(rows)), rows
         return found
 
-    def rows(self, condition: str, keys: pa.Array) -> np.ndarray:
+    def rows(self, condition: str, keys: pa.Array) -> Int[np.ndarray, " sample"]:
         """The row of each sample under a condition; -1 where it is not here."""
         here = self._by_condition.get(condition)
         if here is None:

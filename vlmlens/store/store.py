@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import xarray as xr
+from jaxtyping import Bool
 
 from vlmlens.errors import DataError
 from vlmlens.store.atomic import make, sweep_parts, unwritable
@@ -126,7 +127,7 @@ class Store:
 
     def has(
         self, condition: str, keys: Sequence[bytes], among: Iterable[Shard] | None = None
-    ) -> np.ndarray:
+    ) -> Bool[np.ndarray, " sample"]:
         """Which samples have a finished result under a condition, in some files or in all."""
         wanted, found = pa.array(keys, KEYS), np.zeros(len(keys), dtype=bool)
         for shard in self.shards.values() if among is None else among:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import typer
 import xarray as xr
+from jaxtyping import Float
 
 from vlmlens.datasets.shapes import CATEGORIES, CONTROLS, entries
 from vlmlens.draws import units_of
@@ -89,7 +90,9 @@ def _row(one: xr.DataArray, other: xr.DataArray, scene: str | bool | None) -> di
     return row
 
 
-def _added(intact: np.ndarray, shuffled: np.ndarray) -> np.ndarray:
+def _added(
+    intact: Float[np.ndarray, " picture"], shuffled: Float[np.ndarray, " picture"]
+) -> Float[np.ndarray, " picture"]:
     """What every picture adds to a model's PSI: numbers whose mean it is; NaN without any."""
     if not intact.sum():
         return np.full(intact.shape, np.nan)

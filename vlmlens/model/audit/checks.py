@@ -1,7 +1,7 @@
 """The invariants that an audit measures: two ways of computing one thing, and their difference."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin
 
@@ -22,7 +22,7 @@ def plain_logits(vlm: Audited, inputs: Inputs) -> Float[Tensor, "batch pos vocab
         return vlm.hf_model(**inputs.tensors, use_cache=False).logits
 
 
-def off(a: Tensor, b: Tensor) -> float:
+def off(a: Shaped[Tensor, "..."], b: Shaped[Tensor, "..."]) -> float:
     """The largest difference, relative to the largest entry of b."""
     if a.shape != b.shape:
         return float("inf")
@@ -40,7 +40,7 @@ def _worse(a: float, b: float) -> float:
     return float(torch.tensor([a, b]).max())
 
 
-def _own(inputs: Inputs, row: int) -> Tensor:
+def _own(inputs: Inputs, row: int) -> Bool[Tensor, " pos"]:
     return torch.from_numpy(~inputs.layouts[row].mask("pad"))
 
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import torch
 import transformers
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
@@ -93,7 +94,11 @@ def own_inputs(vlm: Audited) -> Inputs:
 
 
 def _points(
-    vlm: Audited, inputs: Inputs, fired: set[str], plain: Tensor, bound: float
+    vlm: Audited,
+    inputs: Inputs,
+    fired: set[str],
+    plain: Float[Tensor, "batch pos vocab"],
+    bound: float,
 ) -> Iterable[PointReport]:
     single = [p.name for p in SINGLE_POINTS]
     blocks = [p.name for p in BLOCK_POINTS]
@@ -136,7 +141,9 @@ def _of_kind(kind: str, names: Iterable[str]) -> Sequence[str]:
     ]
 
 
-def _reaches(vlm: Audited, inputs: Inputs, name: str, plain: Tensor, bound: float) -> bool:
+def _reaches(
+    vlm: Audited, inputs: Inputs, name: str, plain: Float[Tensor, "batch pos vocab"], bound: float
+) -> bool:
     """Whether an edit moves the logits, and not by rounding alone.
 
     It bends the last axis: a common factor would be undone by the next norm. An edit of scores or
@@ -150,6 +157,6 @@ def _reaches(vlm: Audited, inputs: Inputs, name: str, plain: Tensor, bound: floa
     return not torch.equal(edited, other)
 
 
-def _bent(x: Tensor, to: float) -> Tensor:
+def _bent(x: Float[Tensor, "*axes"], to: float) -> Float[Tensor, "*axes"]:
     """From the first entry of the last axis, as it was, to the last, times ``to``."""
     return x * torch.linspace(1.0, to, x.shape[-1], dtype=x.dtype, device=x.device)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from transformers import GenerationMixin
 from transformers.generation.logits_process import (
@@ -126,7 +126,9 @@ class Choice:
         return self.criteria(ids, None).to(ids.device)  # type: ignore[arg-type, return-value]
 
 
-def choice(request: Request, vlm: Wired, tensors: Mapping[str, Tensor], tokenizer: Any) -> Choice:
+def choice(
+    request: Request, vlm: Wired, tensors: Mapping[str, Shaped[Tensor, "..."]], tokenizer: Any
+) -> Choice:
     """How this checkpoint chooses after these prompts.
 
     Args:
@@ -219,7 +221,7 @@ def lent(vlm: Wired, settings: Any) -> Iterator[None]:
 
 def _prepared(
     model: Any,
-    input_ids: Tensor,
+    input_ids: Int[Tensor, "batch pos"],
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     generation_config: Any,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache, DynamicCache
 
@@ -28,7 +29,7 @@ def decode(
     choice: Choice,
     cache: Cache,
     max_new_tokens: int,
-    score: Callable[[Tensor, Cache], Scores],
+    score: Callable[[Float[Tensor, "batch vocab"], Cache], Scores],
 ) -> Generation:
     """Continue prompts token by token; see ``HookedVLM.generate``.
 
@@ -108,7 +109,9 @@ def _named(inputs: Inputs, tokenizer: Any) -> Inputs:
     return replace(inputs, layouts=tuple(layouts))
 
 
-def _texts(ids: Tensor, lengths: Tensor, tokenizer: Any, choice: Choice) -> tuple[str, ...]:
+def _texts(
+    ids: Int[Tensor, "batch step"], lengths: Int[Tensor, " batch"], tokenizer: Any, choice: Choice
+) -> tuple[str, ...]:
     if tokenizer is None:
         return ()
     texts = []

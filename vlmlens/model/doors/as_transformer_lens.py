@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache, Save
@@ -160,7 +160,7 @@ class AsTransformerLens(Contexts):
         reset_hooks_end: bool = True,
         incl_bwd: bool = False,
         **options: Any,
-    ) -> tuple[Tensor | None, ActivationCache | dict[str, Tensor]]:
+    ) -> tuple[Float[Tensor, "..."] | None, ActivationCache | dict[str, Shaped[Tensor, "..."]]]:
         """Logits and every activation that the filter names, as in TransformerLens.
 
         Args:

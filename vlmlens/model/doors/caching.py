@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache, Save
@@ -99,7 +100,8 @@ def shaped(
 
 
 def _changed(
-    cache: ActivationCache, change: Callable[[str, Tensor, Axes], tuple[Tensor, Axes]]
+    cache: ActivationCache,
+    change: Callable[[str, Shaped[Tensor, "..."], Axes], tuple[Shaped[Tensor, "..."], Axes]],
 ) -> ActivationCache:
     made = {name: change(name, x, cache.axes[name]) for name, x in cache.items()}
     return ActivationCache(
@@ -110,7 +112,9 @@ def _changed(
     )
 
 
-def _without_batch(name: str, x: Tensor, axes: Axes) -> tuple[Tensor, Axes]:
+def _without_batch(
+    name: str, x: Shaped[Tensor, "..."], axes: Axes
+) -> tuple[Shaped[Tensor, "..."], Axes]:
     return (x[0], axes[1:]) if axes[0] == "batch" else (x, axes)
 
 
@@ -129,7 +133,9 @@ def _cut(given: Any) -> int | slice:
     return cut
 
 
-def _at(name: str, x: Tensor, axes: Axes, cut: int | slice) -> tuple[Tensor, Axes]:
+def _at(
+    name: str, x: Shaped[Tensor, "..."], axes: Axes, cut: int | slice
+) -> tuple[Shaped[Tensor, "..."], Axes]:
     axis = next((axis for axis in ("pos", "query") if axis in axes), None)
     if axis is None or "image" in axes:
         return x, axes

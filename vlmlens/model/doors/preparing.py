@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from vlmlens import identity
@@ -90,12 +91,12 @@ class Preparing(AsTransformerLens):
 
     def inputs_from(
         self,
-        input_ids: Tensor,
+        input_ids: Int[Tensor, "batch pos"],
         *,
-        attention_mask: Tensor | None = None,
+        attention_mask: Shaped[Tensor, "batch pos"] | None = None,
         roles: Roles | Sequence[Roles] | None = None,
         sizes: Sequence[tuple[int, int]] | None = None,
-        **images: Tensor,
+        **images: Shaped[Tensor, "..."],
     ) -> Inputs:
         """Raw tensors, and the role of every position.
 

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
@@ -138,7 +139,7 @@ def refuse_unfinished(interventions: Sequence[Intervention], lengths: Sequence[i
                 )
 
 
-def see(x: Tensor, hook: WiredPoint, seen: dict[str, Tensor]) -> None:
+def see(x: Shaped[Tensor, "..."], hook: WiredPoint, seen: dict[str, Shaped[Tensor, "..."]]) -> None:
     """A hook that notes the activation."""
     seen[hook.point.name] = x
 
@@ -148,10 +149,12 @@ def _site(vlm: Wired, inputs: Inputs, name: str, step: int) -> Site:
     return Site(name, point.axes, point.point.layer, inputs.layouts, inputs.keys, step, model=vlm)
 
 
-def _look(x: Tensor, hook: WiredPoint, sight: Sight, site: Site) -> None:
+def _look(x: Shaped[Tensor, "..."], hook: WiredPoint, sight: Sight, site: Site) -> None:
     sight.look(x, site)
 
 
-def _edit(x: Tensor, hook: WiredPoint, intervention: Intervention, site: Site) -> Tensor | None:
+def _edit(
+    x: Shaped[Tensor, "*axes"], hook: WiredPoint, intervention: Intervention, site: Site
+) -> Shaped[Tensor, "*axes"] | None:
     edited = intervention.apply(x, site)
     return None if edited is x else edited

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from transformers import Cache
 
@@ -31,7 +32,7 @@ def one_pass(
     step: int = 0,
     logits: bool | Positions = True,
     cache: Cache | None = None,
-) -> tuple[Tensor, ActivationCache]:
+) -> tuple[Float[Tensor, "batch pos vocab"], ActivationCache]:
     """One forward pass under interventions.
 
     Args:
@@ -80,7 +81,7 @@ def _logits(
     wanted: bool | Positions,
     inputs: Inputs,
     watched: Sequence[str],
-) -> Tensor:
+) -> Float[Tensor, "batch pos vocab"]:
     """The pass itself, as far as it has to go."""
     if wanted is True:
         return vlm.hf_model(**given).logits

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache, Save
@@ -81,7 +81,7 @@ class Keeping:
         vlm = self._vlm
         module = vlm.hf_model.get_submodule(_attention_path(vlm, name))
 
-        def deliver(rows: Tensor) -> None:
+        def deliver(rows: Float[Tensor, "batch head rows key"]) -> None:
             self._kept[name] = item.reduce(rows) if item.reduce else rows
 
         assert item.rows is not None
@@ -91,7 +91,9 @@ class Keeping:
             ask_rows(module, request)
             yield
 
-    def _keep(self, x: Tensor, hook: WiredPoint, item: Save) -> Tensor | None:
+    def _keep(
+        self, x: Shaped[Tensor, "*axes"], hook: WiredPoint, item: Save
+    ) -> Shaped[Tensor, "*axes"] | None:
         whole = x = in_the_graph(x) if torch.is_grad_enabled() else x
         x = x if item.rows is None else self._of_rows(x, hook, item.rows)
         x = x if torch.is_grad_enabled() else x.detach()
@@ -103,7 +105,9 @@ class Keeping:
         self._kept[name] = kept_now
         return whole if torch.is_grad_enabled() else None
 
-    def _of_rows(self, x: Tensor, hook: WiredPoint, wanted: Positions) -> Tensor:
+    def _of_rows(
+        self, x: Shaped[Tensor, "..."], hook: WiredPoint, wanted: Positions
+    ) -> Shaped[Tensor, "..."]:
         at = hook.axes.index("pos" if "pos" in hook.axes else "query")
         key = (wanted, x.shape[at], x.device)
         if key not in self._rows:  # once for all layers: on a GPU, a copy to it is waited for
@@ -128,7 +132,7 @@ def row_index(inputs: Inputs, wanted: Positions, size: int) -> Int[Tensor, "batc
     return torch.from_numpy(np.stack(rows))
 
 
-def in_the_graph(x: Tensor) -> Tensor:
+def in_the_graph(x: Shaped[Tensor, "*axes"]) -> Shaped[Tensor, "*axes"]:
     """The same values as a tensor of their own, that gradients can be taken with respect to.
 
     It has to be given back to the pass: what lies beside the path to the logits has no gradient.

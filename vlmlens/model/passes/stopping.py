@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor
 
 from vlmlens.errors import InputError
@@ -40,7 +41,7 @@ def last_of(vlm: Wired, watched: Sequence[str]) -> Iterator[None]:
 
 
 @contextmanager
-def before_block(vlm: Wired, layer: int) -> Iterator[list[Tensor]]:
+def before_block(vlm: Wired, layer: int) -> Iterator[list[Float[Tensor, "batch pos d_model"]]]:
     """End the pass inside before this block, or before the final norm; yields what would enter."""
     family = vlm.family
     path = f"{family.lm_layers}.{layer}" if layer < vlm.layers else family.final_norm

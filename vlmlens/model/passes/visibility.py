@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vlmlens.errors import EmptySelectionError
@@ -31,7 +32,7 @@ class Sight:
     rows: Sequence[int]
     seen: list[Tensor] = field(default_factory=list)
 
-    def look(self, scores: Tensor, site: Site) -> None:
+    def look(self, scores: Float[Tensor, "batch head query key"], site: Site) -> None:
         """Note who is seen at one layer's scores, where minus infinity hides a key."""
         mask, _ = site.meant(self.edit.where, scores)
         visible = scores > -torch.inf

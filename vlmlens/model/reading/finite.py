@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from vlmlens.cache import Save
@@ -114,9 +115,9 @@ def _looked(
     return vlm.run(inputs, interventions, saves).saved
 
 
-def _finite(x: Tensor) -> Tensor:
+def _finite(x: Shaped[Tensor, "..."]) -> Bool[Tensor, ""]:
     return torch.isfinite(x).all()
 
 
-def _logits(x: Tensor) -> Tensor:
+def _logits(x: Shaped[Tensor, "..."]) -> Bool[Tensor, ""]:
     return torch.isfinite(x.clamp(min=0)).all()

@@ -83,5 +83,5 @@ class Norm:
         """What a part of a stream becomes when the whole is divided by ``scale``; without bias."""
         return (self._rest(x) / scale * self.gain).to(x.dtype)
 
-    def _rest(self, x: Tensor) -> Tensor:
+    def _rest(self, x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead d_model"]:
         return x - x.mean(-1, keepdim=True) if self.centred else x

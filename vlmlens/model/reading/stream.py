@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from einops import rearrange
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from transformer_lens.utilities.slice import Slice
 
@@ -17,7 +18,7 @@ from vlmlens.model.wiring.wired import Wired
 
 #: Which positions or samples, as TransformerLens takes it: an index, ``(start, end)`` or a list of
 #: indices. One index takes the axis away.
-Which = int | tuple[int, ...] | list[int] | Tensor | Slice | None
+Which = int | tuple[int, ...] | list[int] | Shaped[Tensor, "..."] | Slice | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ class Stream:
             raise InputError(f"no layer {layer}: there are {last}, and {last} or -1 is their end")
         return layer
 
-    def entering(self, layer: int, mlp_input: bool) -> Tensor:
+    def entering(self, layer: int, mlp_input: bool) -> Float[Tensor, "batch pos d_model"]:
         """The stream (batch pos d_model) that enters a block, or its MLP; or that leaves the last.
 
         Raises:
@@ -69,12 +70,14 @@ class Stream:
             return self.saved["resid_post", layer - 1]
         return self.saved["resid_mid" if mlp_input else "resid_pre", layer]
 
-    def added(self, layer: int) -> dict[str, Tensor]:
+    def added(self, layer: int) -> dict[str, Float[Tensor, "batch pos d_model"]]:
         """What the model itself adds before a block; nothing, in nearly all."""
         before, after = self.saved["resid_post", layer - 1], self.saved["resid_pre", layer]
         return {} if torch.equal(before, after) else {f"{layer}_added": after - before}
 
-    def head_results(self, layer: int, pos_slice: Which) -> Tensor:
+    def head_results(
+        self, layer: int, pos_slice: Which
+    ) -> Float[Tensor, "batch *kept head d_model"]:
         """What every head of a block writes (batch pos head d_model), past a norm of it if any."""
         projection = self._module_of(f"blocks.{layer}.attn.hook_result")
         z = sliced(self.saved["z", layer], pos_slice, dim=1)
@@ -114,7 +117,7 @@ class Stream:
         return self.vlm.hook_dict[name].module
 
 
-def sliced(x: Tensor, wanted: Which, dim: int) -> Tensor:
+def sliced(x: Shaped[Tensor, "..."], wanted: Which, dim: int) -> Shaped[Tensor, "..."]:
     """Some entries along one axis; see ``Which``."""
     given: Any = wanted
     return (given if isinstance(given, Slice) else Slice(given)).apply(x, dim=dim)

@@ -13,7 +13,7 @@ from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.model.wiring.wired import Wired
 
 #: Token ids: one for all, one a sample, or one for every sample and position; or tokens' texts.
-Tokens = str | int | Tensor | Sequence[str | int]
+Tokens = str | int | Int[Tensor, "..."] | Sequence[str | int]
 
 
 def directions(vlm: Wired, tokens: Tokens) -> Float[Tensor, "*lead d_model"]:

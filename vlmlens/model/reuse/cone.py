@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from vlmlens.interventions import Intervention
@@ -81,7 +81,7 @@ def first_position(edit: Intervention, layout: TokenLayout) -> int:
     return int(found[0]) if len(found) else 0  # the edit itself refuses an empty selection
 
 
-def settled(position: int, masks: Sequence[Tensor]) -> int:
+def settled(position: int, masks: Sequence[Shaped[Tensor, "1 1 query key"]]) -> int:
     """The last position at or before this one that nobody before it looks beyond.
 
     Images that see themselves both ways, and prompts that do, are within the cone as a whole.
@@ -93,7 +93,7 @@ def settled(position: int, masks: Sequence[Tensor]) -> int:
     return position
 
 
-def last_seen(mask: Tensor) -> Int[np.ndarray, " query"]:
+def last_seen(mask: Shaped[Tensor, "1 1 query key"]) -> Int[np.ndarray, " query"]:
     """The last key that each query of a mask (1 1 query key) may see; -1 where it sees none."""
     allowed: Any = (mask if mask.dtype.is_floating_point is False else mask > MASKED)[0, 0]
     allowed = allowed.cpu().numpy()

@@ -7,6 +7,7 @@ from inspect import signature
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.inputs import Inputs
@@ -29,7 +30,7 @@ class _Features:
         output: what came out.
     """
 
-    given: Mapping[str, Tensor]
+    given: Mapping[str, Shaped[Tensor, "..."]]
     state: Hashable
     output: Any
 
@@ -69,7 +70,7 @@ class Reuse:
         self._inputs.append((key, alive, made))
         return made
 
-    def _known(self, name: str, x: Tensor) -> Tensor:
+    def _known(self, name: str, x: Shaped[Tensor, "*axes"]) -> Shaped[Tensor, "*axes"]:
         """The same tensor, where other inputs hold it."""
         others = (inputs.tensors.get(name) for _, _, inputs in self._inputs)
         return next((y for y in others if y is not None and torch.equal(x, y)), x)
@@ -129,7 +130,9 @@ def _is_somebodys(hook: Any) -> bool:
     return home.partition(".")[0] not in ("vlmlens", "transformers", "accelerate")
 
 
-def _same(known: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> bool:
+def _same(
+    known: Mapping[str, Shaped[Tensor, "..."]], given: Mapping[str, Shaped[Tensor, "..."]]
+) -> bool:
     return known.keys() == given.keys() and all(
         torch.equal(known[name], x) for name, x in given.items()
     )

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
@@ -15,7 +15,7 @@ from vlmlens.cache import ActivationCache, two_models
 from vlmlens.errors import InputError
 from vlmlens.inputs import Inputs
 from vlmlens.model.decoding.generate import empty_cache
-from vlmlens.model.decoding.prefix import prefix_cache
+from vlmlens.model.decoding.prefix import KeysValues, prefix_cache
 from vlmlens.model.passes.edits import see
 from vlmlens.model.passes.watching import new_level
 from vlmlens.model.reuse.entering import before, blocks_of, handed_to, refuse_hooks
@@ -51,7 +51,7 @@ class Prefill:
     logits: Float[Tensor, "1 vocab"]
     attention: str
     stream: tuple[Float[Tensor, "1 pos d_model"], ...]
-    keys: tuple[tuple[Tensor, Tensor], ...] | None
+    keys: tuple[KeysValues, ...] | None
     given: Mapping[str, Any]
     shares_keys: bool = False
     shared: int = 0
@@ -59,7 +59,7 @@ class Prefill:
     model: str = ""
 
     @property
-    def masks(self) -> list[Tensor]:
+    def masks(self) -> list[Shaped[Tensor, "1 1 query key"]]:
         """The masks that the language model was handed ready-made, (1 1 query key)."""
         mask = self.given.get("attention_mask")
         parts = mask.values() if isinstance(mask, Mapping) else [mask]
@@ -165,9 +165,11 @@ def _watched(
     vlm: Wired,
     tensors: Mapping[str, Any],
     cache: Any,
-    last: Tensor,
+    last: Int[Tensor, " last"],
     save: Sequence[str],
-) -> tuple[list[Tensor], dict[str, Any], dict[str, Tensor], Any]:
+) -> tuple[
+    list[Float[Tensor, "1 pos d_model"]], dict[str, Any], dict[str, Shaped[Tensor, "..."]], Any
+]:
     """A pass: what entered its blocks, what the language model was handed, what was saved."""
     stream: list[Tensor] = []
     given: dict[str, Any] = {}
@@ -191,7 +193,9 @@ def _watched(
     return stream, given, saved, output
 
 
-def as_cache(vlm: Wired, saved: dict[str, Tensor], inputs: Inputs) -> ActivationCache:
+def as_cache(
+    vlm: Wired, saved: dict[str, Shaped[Tensor, "..."]], inputs: Inputs
+) -> ActivationCache:
     """What was saved, with its axes."""
     return ActivationCache(
         saved, {name: vlm.hook_dict[name].axes for name in saved}, inputs.layouts, vlm.instance
@@ -223,9 +227,7 @@ def common(after: Prefill, inputs: Inputs, attention: str) -> int:
     return shared if torch.equal(*ids) else 0
 
 
-def _joined(
-    old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], shared: int
-) -> tuple[Tensor, Tensor]:
+def _joined(old: KeysValues, new: KeysValues, shared: int) -> KeysValues:
     keys, values = (torch.cat([o[:, :, :shared], n], 2) for o, n in zip(old, new, strict=True))
     return keys, values
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from vlmlens.interventions import Intervention, Site
@@ -166,10 +166,10 @@ def _one_pass(
     vlm: Runs,
     prefill: Prefill,
     position: int,
-    at: Tensor,
+    at: Int[Tensor, " last"],
     unseen: bool,
     rows: Sequence[_Row],
-) -> dict[int, Tensor]:
+) -> dict[int, Float[Tensor, "row vocab"]]:
     """Rows, sorted by their first block, through the blocks from there on: cell -> logits."""
     first = rows[0].cone.layer
     blocks = blocks_of(vlm)
@@ -223,7 +223,10 @@ def _looks(rows: Sequence[_Row]) -> Iterator[tuple[int, Sight, list[str]]]:
 
 
 def _look(
-    x: Tensor, hook: WiredPoint, prefill: Prefill, looks: Sequence[tuple[int, Sight]]
+    x: Float[Tensor, "row head query key"],
+    hook: WiredPoint,
+    prefill: Prefill,
+    looks: Sequence[tuple[int, Sight]],
 ) -> None:
     """Show every row's scores to those who look."""
     inputs, size = prefill.inputs, len(prefill.inputs.layouts[0])
@@ -233,8 +236,13 @@ def _look(
 
 
 def _enter(
-    prefill: Prefill, position: int, layer: int, joining: int, first: bool, x: Tensor
-) -> Tensor | None:
+    prefill: Prefill,
+    position: int,
+    layer: int,
+    joining: int,
+    first: bool,
+    x: Float[Tensor, "row pos d_model"],
+) -> Float[Tensor, "joined pos d_model"] | None:
     """What enters a block: the rows on their way, and those that join here, clean so far."""
     fresh = prefill.stream[layer][:, position:].expand(joining, -1, -1)
     if first:
@@ -248,13 +256,13 @@ def _enter(
 
 
 def _edit(
-    x: Tensor,
+    x: Shaped[Tensor, "..."],
     hook: WiredPoint,
     vlm: Runs,
     prefill: Prefill,
     rows: Sequence[_Row],
-    seen: Mapping[str, Tensor],
-) -> Tensor:
+    seen: Mapping[str, Shaped[Tensor, "..."]],
+) -> Shaped[Tensor, "..."]:
     """Every row after its own edits, each of which is shown the whole sequence."""
     name, size = hook.point.name, len(prefill.inputs.layouts[0])
     there = sum(row.cone.layer <= layer_of(vlm, name) for row in rows)
@@ -280,11 +288,11 @@ def _edit(
     return x
 
 
-def _of(x: Tensor, number: int) -> Tensor:
+def _of(x: Shaped[Tensor, "..."], number: int) -> Shaped[Tensor, "..."]:
     return x if x.shape[0] == 1 else x[number : number + 1]
 
 
-def _whole(x: Tensor, axes: Sequence[str], size: int) -> Tensor:
+def _whole(x: Shaped[Tensor, "..."], axes: Sequence[str], size: int) -> Shaped[Tensor, "..."]:
     """The activation with what lies before the cone as NaN: who reads that, is found out."""
     for axis in ("pos", "query"):
         if axis in axes and (missing := size - x.shape[axes.index(axis)]):
@@ -294,6 +302,6 @@ def _whole(x: Tensor, axes: Sequence[str], size: int) -> Tensor:
     return x
 
 
-def _newest(x: Tensor, shape: Sequence[int]) -> Tensor:
+def _newest(x: Shaped[Tensor, "..."], shape: Sequence[int]) -> Shaped[Tensor, "..."]:
     """The last positions of an activation, as many as this shape has."""
     return x[tuple(slice(have - want, None) for have, want in zip(x.shape, shape, strict=True))]

@@ -4,6 +4,7 @@ import types
 from collections.abc import Hashable, Iterator
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from vlmlens import identity
@@ -61,12 +62,12 @@ def _made(module: nn.Module) -> Hashable:
     return type(module), plain, code, switches
 
 
-def _own(module: nn.Module) -> Iterator[Tensor]:
+def _own(module: nn.Module) -> Iterator[Shaped[Tensor, "..."]]:
     for held in (module._parameters, module._buffers):
         yield from (x for x in held.values() if x is not None)
 
 
-def _equal(x: Tensor, copy: Tensor) -> bool:
+def _equal(x: Shaped[Tensor, "..."], copy: Shaped[Tensor, "..."]) -> bool:
     if x.is_meta:  # offloaded: read from where it lies whenever it is needed
         return copy.is_meta
     if x.device != copy.device or x.dtype != copy.dtype or x.shape != copy.shape:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vlmlens.model.decoding.prefix import prefix_cache
@@ -16,7 +17,7 @@ from vlmlens.model.wiring.wired import Wired
 from vlmlens.versions import cache_argument
 
 
-def text_inputs(prefill: Prefill, position: int) -> dict[str, Tensor]:
+def text_inputs(prefill: Prefill, position: int) -> dict[str, Int[Tensor, "..."]]:
     """Text of the cone's length, for the outer model, whose language model is given the cone."""
     tensors, roles = prefill.inputs.tensors, prefill.inputs.layouts[0].roles
     token = next(at for at, role in enumerate(roles) if role != "vision")
@@ -68,7 +69,7 @@ def rows_of(mask: Any, position: int, size: int, device: torch.device) -> Any:
     return mask[:, :, position:] if isinstance(mask, Tensor) and mask.ndim == 4 else mask
 
 
-def causal(position: int, size: int) -> Tensor:
+def causal(position: int, size: int) -> Bool[Tensor, "1 1 query key"]:
     """Who sees whom from a position on: of all rows, or of one, attention itself knows."""
     return torch.ones(size - position, size, dtype=torch.bool).tril(position)[None, None]
 
@@ -92,7 +93,9 @@ def skipped(vlm: Wired, blocks: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _passes_on(vlm: Wired, forward: Any) -> Any:
-    def pass_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def pass_on(
+        hidden_states: Float[Tensor, "batch pos d_model"], *args: Any, **kwargs: Any
+    ) -> Any:
         if vlm.running:
             return hidden_states
         return forward(hidden_states, *args, **kwargs)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from vlmlens.checks import plain, shown, whole, wholes, word
@@ -21,14 +22,14 @@ Roles = Sequence[str] | Mapping[str, Any]
 
 
 def from_tensors(
-    input_ids: Tensor,
+    input_ids: Int[Tensor, "batch pos"],
     family: Family,
     model: Any,
     *,
-    attention_mask: Tensor | None,
+    attention_mask: Shaped[Tensor, "batch pos"] | None,
     roles: Roles | Sequence[Roles] | None,
     sizes: Sequence[tuple[int, int]] | None,
-    images: Mapping[str, Tensor],
+    images: Mapping[str, Shaped[Tensor, "..."]],
     processor: Any = None,
 ) -> Inputs:
     """Raw tensors and the role of every position; see ``HookedVLM.inputs_from``."""
@@ -94,7 +95,7 @@ def _views(family: Family, pictures: Pictures) -> list[tuple[View, ...]]:
     return views
 
 
-def _images(tensors: Mapping[str, Tensor]) -> int:
+def _images(tensors: Mapping[str, Shaped[Tensor, "..."]]) -> int:
     """How many images raw tensors hold."""
     for name in ("image_grid_thw", "image_sizes", "pixel_values"):
         if name in tensors:

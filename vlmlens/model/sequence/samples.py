@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.checks import one_of, word
@@ -79,20 +80,24 @@ def generated_numbers(family: Family) -> dict[str, int]:
     return {name: numbers[1] for name, numbers in family.per_token.items()}
 
 
-def to_device(tensors: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:
+def to_device(
+    tensors: Mapping[str, Shaped[Tensor, "..."]], model: Any
+) -> dict[str, Shaped[Tensor, "..."]]:
     """Tensors where the model takes them."""
     device = device_of(model.get_input_embeddings())
     return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
-def _joined(name: str, given: list[Tensor | None], per_sample: bool) -> Tensor:
+def _joined(
+    name: str, given: list[Shaped[Tensor, "..."] | None], per_sample: bool
+) -> Shaped[Tensor, "..."]:
     """What several samples have of one input, one after the other, padded with zeros."""
     there = [x for x in given if x is not None]
     if per_sample:  # a sample without images still takes its row
         there = [torch.zeros_like(there[0][:1]) if x is None else x for x in given]
     shape = [max(sizes) for sizes in zip(*(x.shape[1:] for x in there), strict=True)]
 
-    def grown(x: Tensor) -> Tensor:
+    def grown(x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         extra = [n - m for n, m in zip(shape, x.shape[1:], strict=True)]
         around = [side for e in reversed(extra) for side in (0, e)]
         return torch.nn.functional.pad(x, around) if any(extra) else x
@@ -107,7 +112,7 @@ def _one(
     config: Any,
     system: str | None,
     answer: str | None,
-) -> tuple[dict[str, Tensor], TokenLayout]:
+) -> tuple[dict[str, Shaped[Tensor, "..."]], TokenLayout]:
     pictures = [open_picture(image) for image in sample.images]
     chat = render(sample.question, len(pictures), processor, system, answer, family.chat_template)
     tokenizer = processor.tokenizer
@@ -222,7 +227,9 @@ def layout_of(
     )
 
 
-def _pad(x: Tensor, length: int, blank: int, side: str) -> Tensor:
+def _pad(
+    x: Shaped[Tensor, "batch pos"], length: int, blank: int, side: str
+) -> Shaped[Tensor, "batch padded"]:
     extra = length - x.shape[1]
     around = (extra, 0) if side == "left" else (0, extra)
     return torch.nn.functional.pad(x, around, value=blank)

@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
@@ -40,7 +40,7 @@ class Carrier(Protocol):
         """Whether anybody watches it now and in this thread."""
         ...
 
-    def carry(self, native: Tensor) -> Tensor:
+    def carry(self, native: Shaped[Tensor, "*axes"]) -> Shaped[Tensor, "*axes"]:
         """Show a tensor to the point's hooks; returns it, or what they made of it."""
         ...
 
@@ -96,7 +96,7 @@ class Catcher:
         """The rows that this thread wants."""
         return [request for request in self.rows if request.thread == get_ident()]
 
-    def catch(self, step: str, x: Tensor) -> Tensor:
+    def catch(self, step: str, x: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
         """The tensor at one step, after whoever watches it."""
         return self.points[step].carry(x) if step in self.points else x
 
@@ -148,12 +148,14 @@ def register(base: str) -> str:
 def _watched(base: str) -> Callable:
     def attention(
         module: nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
+        query: Float[Tensor, "batch head query d_head"],
+        key: Float[Tensor, "batch kv_head key d_head"],
+        value: Float[Tensor, "batch kv_head key d_value"],
         attention_mask: Any,
         **options,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[
+        Float[Tensor, "batch query head d_value"], Float[Tensor, "batch head query key"] | None
+    ]:
         plain = _implementation(base, module)
         catcher = catcher_of(module)
         if catcher is None:
@@ -235,12 +237,12 @@ def _implementation(base: str, module: nn.Module) -> Callable:
 
 def _read_mask(
     module: nn.Module,
-    query: Tensor,
-    key: Tensor,
+    query: Float[Tensor, "batch head query d_head"],
+    key: Float[Tensor, "batch kv_head key d_head"],
     mask: Any,
     options: dict,
     request: RowRequest | None = None,
-) -> tuple[Tensor | None, Tensor | None]:
+) -> tuple[Bool[Tensor, "..."] | None, Float[Tensor, "..."] | None]:
     """Which keys each query may see, and what is added to their scores; of some rows alone."""
     queries, keys = query.shape[2], key.shape[2]
     if mask is not None and not isinstance(mask, Tensor):
@@ -266,14 +268,18 @@ def _read_mask(
     return allowed, mask.masked_fill(~allowed, 0.0)
 
 
-def _pick_rows(mask: Tensor, request: RowRequest) -> Tensor:
+def _pick_rows(
+    mask: Shaped[Tensor, "batch head query key"], request: RowRequest
+) -> Shaped[Tensor, "_batch head rows key"]:
     if mask.shape[2] == 1:
         return mask
     whole = mask.expand(request.queries.shape[0], -1, -1, -1)
     return whole.gather(2, _index(request, whole))
 
 
-def _index(request: RowRequest, x: Tensor) -> Int[Tensor, "batch head rows last"]:
+def _index(
+    request: RowRequest, x: Shaped[Tensor, "batch head query last"]
+) -> Int[Tensor, "batch head rows last"]:
     """The wanted rows, as ``gather`` takes them along the third axis of x."""
     rows = request.queries.to(x.device)
     return repeat(rows, "b r -> b h r d", h=x.shape[1], d=x.shape[3])

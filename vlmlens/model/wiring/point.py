@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from einops import parse_shape, rearrange
+from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformer_lens.hook_points import HookPoint, LensHandle
@@ -93,7 +94,9 @@ class WiredPoint(HookPoint):
     def add_own(self, hook: Any, level: Level) -> None:
         """Add a hook of vlmlens's own, which writes into nothing: it is shown no copy."""
 
-        def call(module: nn.Module, args: tuple, x: Tensor) -> Tensor | None:
+        def call(
+            module: nn.Module, args: tuple, x: Shaped[Tensor, "*axes"]
+        ) -> Shaped[Tensor, "*axes"] | None:
             return hook(x, hook=self) if level.acts else None
 
         with self._wire.board.lock:
@@ -107,7 +110,7 @@ class WiredPoint(HookPoint):
     def register_forward_hook(self, hook: Callable, **options: Any) -> RemovableHandle:
         """Add a hook as torch does (TransformerLens's ``add_hook`` calls this); begin to watch."""
 
-        def call(module: nn.Module, args: tuple, *rest: Any) -> Tensor | None:
+        def call(module: nn.Module, args: tuple, *rest: Any) -> Shaped[Tensor, "..."] | None:
             if not _acts(call):
                 return None
             return self._shown(rest[-1], lambda x: hook(module, (x,), *rest[:-1], x))
@@ -224,7 +227,9 @@ class WiredPoint(HookPoint):
             self._wire.refresh()
             return handle
 
-    def _shown(self, x: Tensor, make: Callable[[Tensor], Any]) -> Tensor | None:
+    def _shown(
+        self, x: Shaped[Tensor, "*axes"], make: Callable[[Shaped[Tensor, "*axes"]], Any]
+    ) -> Shaped[Tensor, "*axes"] | None:
         """What a hook makes of an activation or a gradient; None where it only looked."""
         made = made_of(x, make)
         if not made.edited:
@@ -234,7 +239,7 @@ class WiredPoint(HookPoint):
         refuse_unlike(made.value, x, self.point.name, self.axes, "a hook")
         return made.value
 
-    def carry(self, native: Tensor) -> Tensor:
+    def carry(self, native: Shaped[Tensor, "*axes"]) -> Shaped[Tensor, "*axes"]:
         """Show a tensor to the hooks in the point's own axes.
 
         Returns:
@@ -254,7 +259,7 @@ class WiredPoint(HookPoint):
         parts[which] = changed
         return torch.cat(parts, dim=-1)
 
-    def _carry(self, native: Tensor) -> Tensor:
+    def _carry(self, native: Shaped[Tensor, "*axes"]) -> Shaped[Tensor, "*axes"]:
         backward = self._backward_hooks or self._backward_pre_hooks
         if backward and torch.is_grad_enabled() and not native.requires_grad:
             # Angles, or a model whose weights are frozen: torch would not call the hooks.

@@ -199,7 +199,7 @@ def spread(planes: Float[Tensor, "*lead plane"], pairing: Pairing) -> Float[Tens
     return planes.repeat_interleave(2, dim=-1)
 
 
-def angles(given: Any) -> tuple[Tensor, Tensor]:
+def angles(given: Any) -> tuple[Float[Tensor, "*lead trig"], Float[Tensor, "*lead trig"]]:
     """Cosines and sines, channel by channel, from what a model hands to attention.
 
     Llama 4 hands one complex number a plane, whose channels are neighbours.
@@ -209,7 +209,7 @@ def angles(given: Any) -> tuple[Tensor, Tensor]:
     return given[0], given[1]
 
 
-def with_angles(given: Any, side: int, changed: Tensor) -> Any:
+def with_angles(given: Any, side: int, changed: Float[Tensor, "*lead trig"]) -> Any:
     """The same with other cosines (0) or sines (1)."""
     if not isinstance(given, Tensor):
         return (changed, given[1]) if side == 0 else (given[0], changed)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from einops import rearrange
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vlmlens.model.lifetime.board import Board
@@ -130,7 +131,9 @@ def _carry_after(wire: Wire) -> Callable:
     return hook
 
 
-def by_head(module: nn.Module, z: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+def by_head(
+    module: nn.Module, z: Float[Tensor, "*lead width"], heads: int
+) -> tuple[Float[Tensor, "*lead head d_model"], Float[Tensor, "..."]]:
     """Each head's own write (... head d_model), and what is written whatever they say.
 
     The projection itself is called, never its weight, which may be quantised or elsewhere.

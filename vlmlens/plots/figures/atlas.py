@@ -3,6 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
+from jaxtyping import Float, Shaped
 
 from vlmlens.errors import InputError
 from vlmlens.plots.arrays import check_dims, entries, title_of
@@ -79,14 +80,18 @@ def _ticks(labels: list[str], step: int, size: int) -> dict:
     return shown | {"tickvals": [at * step + (size - 1) / 2 for at in shown["tickvals"]]}
 
 
-def _mosaic(cells: np.ndarray, gap: object = np.nan) -> np.ndarray:
+def _mosaic(
+    cells: Shaped[np.ndarray, "layer head row column"], gap: object = np.nan
+) -> Shaped[np.ndarray, "y x"]:
     """(layer, head, row, column) as one plane: last layer first, and a gap between maps."""
     padded = np.pad(cells[::-1], ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=gap)  # type: ignore[arg-type]
     layers, heads, rows, columns = padded.shape
     return padded.transpose(0, 2, 1, 3).reshape(layers * rows, heads * columns)[:-1, :-1]
 
 
-def _texts(cells: np.ndarray, layers: list[str], heads: list[str]) -> np.ndarray:
+def _texts(
+    cells: Float[np.ndarray, "layer head row column"], layers: list[str], heads: list[str]
+) -> Shaped[np.ndarray, "layer head row column"]:
     text = np.empty(cells.shape, dtype=object)
     for at, value in np.ndenumerate(cells):
         layer, head, row, column = at

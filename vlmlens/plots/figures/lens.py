@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
+from jaxtyping import Float
 
 from vlmlens.picture import Picture, open_picture
 from vlmlens.plots.arrays import check_dims, check_variable, entries
@@ -64,7 +65,9 @@ def lens(image: Picture, table: xr.Dataset, *, title: str | None = None) -> go.F
     return fig
 
 
-def _cells(table: xr.Dataset, x: np.ndarray, y: np.ndarray, most: float) -> go.Heatmap:
+def _cells(
+    table: xr.Dataset, x: Float[np.ndarray, " x_edge"], y: Float[np.ndarray, " y_edge"], most: float
+) -> go.Heatmap:
     tokens, chances = table["word"].values, np.exp(table["log_prob"].values)
     return go.Heatmap(
         z=chances,
@@ -86,7 +89,9 @@ def _cells(table: xr.Dataset, x: np.ndarray, y: np.ndarray, most: float) -> go.H
     )
 
 
-def _words(table: xr.Dataset, x: np.ndarray, y: np.ndarray) -> go.Scatter:
+def _words(
+    table: xr.Dataset, x: Float[np.ndarray, " x_edge"], y: Float[np.ndarray, " y_edge"]
+) -> go.Scatter:
     tokens = table["word"].values
     middle_x, middle_y = (x[:-1] + x[1:]) / 2, (y[:-1] + y[1:]) / 2
     cell = 440 / tokens.shape[1]  # about so many pixels wide when drawn

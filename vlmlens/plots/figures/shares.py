@@ -3,6 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
+from jaxtyping import Float
 
 from vlmlens.errors import InputError
 from vlmlens.plots.arrays import check_dims, entries, estimate, shown, summary
@@ -70,7 +71,9 @@ def shares(
     return fig
 
 
-def _pieces(mean: np.ndarray, name: str, fill: str, hover: list[list[str]]) -> go.Bar:
+def _pieces(
+    mean: Float[np.ndarray, " bar"], name: str, fill: str, hover: list[list[str]]
+) -> go.Bar:
     """One part of every bar, its number written where there is room."""
     return go.Bar(
         y=list(range(len(mean))),

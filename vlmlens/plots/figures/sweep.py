@@ -3,6 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
+from jaxtyping import Float
 from plotly.subplots import make_subplots
 
 from vlmlens.errors import InputError
@@ -95,7 +96,7 @@ def sweep(
 
 def _columns(
     mean: xr.DataArray, layers: list[str]
-) -> tuple[list[str], np.ndarray, list[list[str]]]:
+) -> tuple[list[str], Float[np.ndarray, "layer column"], list[list[str]]]:
     """The words and images in their order: names, values, and what pointing at them says."""
     image, tokens = mean["image"].values, mean["token"].values
     names, values, words = [], [], []

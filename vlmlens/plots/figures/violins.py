@@ -3,6 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
+from jaxtyping import Float
 
 from vlmlens.errors import InputError
 from vlmlens.plots.arrays import title_of
@@ -75,7 +76,7 @@ def violins(
     return fig
 
 
-def _groups(values: xr.DataArray, by: str) -> dict[str, np.ndarray]:
+def _groups(values: xr.DataArray, by: str) -> dict[str, Float[np.ndarray, " value"]]:
     if by not in values.coords or (by not in values.dims and values.ndim != 1):
         raise InputError(
             f"violins need {by!r} as a dimension with names, or as a coordinate along the only "
@@ -95,7 +96,7 @@ def _groups(values: xr.DataArray, by: str) -> dict[str, np.ndarray]:
     return found
 
 
-def _quartiles(group: np.ndarray, label: str, hue: str, log: bool) -> go.Scatter:
+def _quartiles(group: Float[np.ndarray, " value"], label: str, hue: str, log: bool) -> go.Scatter:
     """One point at the median that tells the five numbers when pointed at."""
     low, q1, median, q3, high = np.quantile(group, [0, 0.25, 0.5, 0.75, 1])
     text = (
@@ -112,7 +113,7 @@ def _quartiles(group: np.ndarray, label: str, hue: str, log: bool) -> go.Scatter
     )
 
 
-def _decades(groups: dict[str, np.ndarray]) -> dict:
+def _decades(groups: dict[str, Float[np.ndarray, " value"]]) -> dict:
     """Ticks at 1, 2 and 5 of every decade, placed at their logarithms; fewer over many decades."""
     low = min(group.min() for group in groups.values())
     high = max(group.max() for group in groups.values())

@@ -21,7 +21,7 @@ METHODS = {
 
 
 def bootstrap(
-    statistic: Callable[..., np.ndarray],
+    statistic: Callable[..., Float[np.ndarray, "..."]],
     *columns: Float[np.ndarray, " sample"],
     seed: int = 0,
     resamples: int = RESAMPLES,

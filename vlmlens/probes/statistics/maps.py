@@ -144,8 +144,12 @@ def map_test(
 
 
 def _adjusted(
-    correction: str, test: str, size: np.ndarray, p: np.ndarray, null_maps: Null
-) -> np.ndarray:
+    correction: str,
+    test: str,
+    size: Float[np.ndarray, " cell"],
+    p: Float[np.ndarray, " cell"],
+    null_maps: Null,
+) -> Float[np.ndarray, " cell"]:
     if correction == "max":
         return np.where(np.isnan(p), np.nan, null_maps.topped(size))
     if correction == "fdr" and test == "mean":

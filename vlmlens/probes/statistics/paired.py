@@ -4,7 +4,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 
 DRAWS = 9999
@@ -61,7 +61,9 @@ def exchange_p(
     return _two_sided(below, above, DRAWS + 1)
 
 
-def _beyond(x: np.ndarray, which: np.ndarray) -> tuple[int, int]:
+def _beyond(
+    x: Float[np.ndarray, "unit condition"], which: Int[np.ndarray, "unit draw"]
+) -> tuple[int, int]:
     """How many choices of a condition in every unit have a sum as low as the first, and as high."""
     sums, seen = x[np.arange(len(x)), which].sum(1), x[:, 0].sum()
     slack = 1e-9 * (1 + abs(seen))
@@ -96,7 +98,7 @@ def flips(
     before: Float[np.ndarray, " sample"],
     after: Float[np.ndarray, " sample"],
     *,
-    unit: np.ndarray | None = None,
+    unit: Int[np.ndarray, " sample"] | None = None,
     seed: int = 0,
 ) -> Flips:
     """Which answers flipped, and McNemar's exact test of it.

@@ -63,13 +63,13 @@ class Null:
 class Chunks:
     """|z| (map, cell) of maps drawn from a seed, a chunk at a time."""
 
-    x: np.ndarray
-    known: np.ndarray
+    x: Float[np.ndarray, "unit cell"]
+    known: Float[np.ndarray, "unit cell"]
     draws: int
     seed: int
-    signs: np.ndarray | None = None
+    signs: Float[np.ndarray, "map unit"] | None = None
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[Float[np.ndarray, "map cell"]]:
         rng = np.random.default_rng(self.seed)
         step = max(1, min(500, HELD // max(1, self.x.shape[1])))
         for start in range(0, self.draws, step):
@@ -79,7 +79,7 @@ class Chunks:
             else:
                 yield self._redrawn(rng, count)
 
-    def _redrawn(self, rng: np.random.Generator, count: int) -> np.ndarray:
+    def _redrawn(self, rng: np.random.Generator, count: int) -> Float[np.ndarray, "map cell"]:
         units = len(self.x)
         even = np.full(units, 1 / units)
         weights = rng.multinomial(units, even, size=count).astype(float)

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Shaped
 from transformers import BatchFeature, GotOcr2ImageProcessorPil
 from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import SizeDict, make_flat_list_of_images
@@ -19,7 +20,9 @@ def _flat(images: Any) -> list[Any]:
     return list(found)
 
 
-def _cut(image: np.ndarray, rows: int, columns: int) -> list[np.ndarray]:
+def _cut(
+    image: Shaped[np.ndarray, "channel row column"], rows: int, columns: int
+) -> list[Shaped[np.ndarray, "channel side across"]]:
     """An image (channel row column) in equal tiles, row by row."""
     return [
         tile for row in np.split(image, rows, axis=1) for tile in np.split(row, columns, axis=2)
@@ -49,13 +52,13 @@ class Cohere2Pixels(GotOcr2ImageProcessorPil):
 
     def crop_image_to_patches(
         self,
-        image: np.ndarray,
+        image: Shaped[np.ndarray, "channel row column"],
         min_patches: int,
         max_patches: int,
         use_thumbnail: bool = True,
         patch_size: Any = None,
         resample: Any = None,
-    ) -> list[np.ndarray]:
+    ) -> list[Shaped[np.ndarray, "channel side side"]]:
         """The tiles of an image (channel row column), and a small copy if there are several."""
         rows, columns = _least_enlarged(image.shape[1:], patch_size.height, max_patches)
         size = SizeDict(height=rows * patch_size.height, width=columns * patch_size.width)
@@ -127,7 +130,9 @@ class Lfm2Pixels(PilBackend):
             data |= {name: [one[at] for one in made] for at, name in enumerate(names, 1)}
         return BatchFeature(data, tensor_type=return_tensors)
 
-    def _one(self, image: np.ndarray) -> tuple[list[np.ndarray], int, int, tuple[int, int]]:
+    def _one(
+        self, image: Shaped[np.ndarray, "channel row column"]
+    ) -> tuple[list[Shaped[np.ndarray, "channel _ _"]], int, int, tuple[int, int]]:
         """Tiles of one image (channel row column), their arrangement, and the small copy's size."""
         unit = self.encoder_patch_size * self.downsample_factor
         height, width = image.shape[1:]
@@ -160,7 +165,9 @@ class Lfm2Pixels(PilBackend):
                 best, nearest = (columns, rows), off
         return best[1], best[0]
 
-    def _patches(self, tile: np.ndarray) -> np.ndarray:
+    def _patches(
+        self, tile: Shaped[np.ndarray, "channel row column"]
+    ) -> Float[np.ndarray, "patch pixel"]:
         """A tile (channel row column) as patches, each with its channels last."""
         side = self.encoder_patch_size
         channels, height, width = tile.shape
@@ -193,7 +200,9 @@ class Llama4Pixels(PilBackend):
             {"pixel_values": pixels, "aspect_ratios": grids}, tensor_type=return_tensors
         )
 
-    def _one(self, image: np.ndarray) -> tuple[list[np.ndarray], tuple[int, int]]:
+    def _one(
+        self, image: Shaped[np.ndarray, "channel row column"]
+    ) -> tuple[list[Shaped[np.ndarray, "channel side side"]], tuple[int, int]]:
         """Tiles of one image (channel row column), and their arrangement."""
         most, side, size = range(1, self.max_patches + 1), self.side, image.shape[1:]
         grids = [(r, c) for r in most for c in most if r * c <= self.max_patches]

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import (
@@ -94,7 +95,11 @@ def processor(tokenizer: Any) -> LlavaProcessor:
     )
 
 
-def merge(model: LlavaForConditionalGeneration, adapter: dict[str, Tensor], scale: float) -> None:
+def merge(
+    model: LlavaForConditionalGeneration,
+    adapter: dict[str, Float[Tensor, "row column"]],
+    scale: float,
+) -> None:
     """Add a low-rank adapter to the language model's matrices: W becomes W + scale B A.
 
     Args:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM
 
@@ -81,7 +82,7 @@ def tower(file: Path) -> Dinov2Model:
     return model.eval()
 
 
-def _tower_state(graph: Any, to_array: Any) -> dict[str, Tensor]:
+def _tower_state(graph: Any, to_array: Any) -> dict[str, Float[Tensor, "..."]]:
     """Parameters by transformers' names, out of an ONNX graph's initialisers.
 
     Vectors and convolutions kept their names. Matrices lost theirs: they are named by the path of

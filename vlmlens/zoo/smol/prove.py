@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from vlmlens.errors import UnsupportedModelError
 
@@ -73,12 +74,14 @@ def prove(model: Any, original: Any, tokenizer: Any, onnx_file: Path) -> Proof:
     return proof
 
 
-def noise() -> np.ndarray:
+def noise() -> Float[np.ndarray, "1 3 224 224"]:
     """The pixels that the tower is compared on: (1, 3, 224, 224)."""
     return np.random.default_rng(0).normal(size=(1, 3, 224, 224)).astype(np.float32)
 
 
-def run_onnx(file: Path, pixels: np.ndarray) -> np.ndarray:
+def run_onnx(
+    file: Path, pixels: Float[np.ndarray, "1 3 row column"]
+) -> Float[np.ndarray, "1 pos d_model"]:
     """The original tower's last output, (1, position, channel).
 
     Raises:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 from transformers.models.llava.modeling_llava import (
@@ -68,7 +69,9 @@ class VariantProjector(LlavaMultiModalProjector):
         self.norm = VisionNorm(config) if config.normalize else nn.Identity()
         self.registers = Registers(config.registers, width) if config.registers else nn.Identity()
 
-    def forward(self, image_features: Tensor) -> Tensor:
+    def forward(
+        self, image_features: Float[Tensor, "image patch channel"]
+    ) -> Float[Tensor, "image token d_model"]:
         tokens = super().forward(self.coordinates(self.feature_norm(image_features)))
         return self.registers(self.norm(self.pool(tokens)))
 

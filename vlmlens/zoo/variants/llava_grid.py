@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.dataclasses import strict
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from vlmlens.errors import InputError
@@ -37,7 +38,9 @@ class LlavaGridModel(LlavaVariantModel):
         super().__init__(config)
         self.language_model.rotary_emb = GridRotary(self.language_model.rotary_emb)
 
-    def grid_positions(self, input_ids: Tensor, counted: Tensor) -> Tensor:
+    def grid_positions(
+        self, input_ids: Int[Tensor, "batch pos"], counted: Int[Tensor, "batch pos"]
+    ) -> Int[Tensor, "axis batch pos"]:
         """Time, height and width of every position, from its place in the sequence."""
         image = input_ids == self.config.image_token_id
         return grid_positions(image, counted, self.config.grid_side, self.config.registers)
@@ -104,7 +107,9 @@ class LlavaGrid(LlavaVariant):
     config_class = LlavaGridConfig
     inside = LlavaGridModel
 
-    def _prepare_position_ids_for_generation(self, inputs_tensor: Tensor, model_kwargs: Any) -> Any:
+    def _prepare_position_ids_for_generation(
+        self, inputs_tensor: Shaped[Tensor, "batch pos *width"], model_kwargs: Any
+    ) -> Any:
         counted = super()._prepare_position_ids_for_generation(inputs_tensor, model_kwargs)
         ids = model_kwargs.get("input_ids", inputs_tensor)
         inside: Any = self.model

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.errors import UnsupportedModelError
@@ -81,7 +82,7 @@ def load(
     return model, processor
 
 
-def _filled(config: Any, weights: dict[str, Tensor], **options: Any) -> Any:
+def _filled(config: Any, weights: dict[str, Shaped[Tensor, "..."]], **options: Any) -> Any:
     """A model that holds just these weights."""
     from transformers import AutoModelForImageTextToText
 

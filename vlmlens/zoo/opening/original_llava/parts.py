@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.errors import UnsupportedModelError
@@ -29,7 +30,7 @@ class Parts:
 
     settings: Mapping[str, Any]
     tower_config: Any
-    added: dict[str, Tensor]
+    added: dict[str, Shaped[Tensor, "..."]]
     normalized: bool
     multilayer: bool
 
@@ -64,7 +65,7 @@ class Parts:
 
 def parts_of(
     settings: Mapping[str, Any],
-    weights: Mapping[str, Tensor],
+    weights: Mapping[str, Shaped[Tensor, "..."]],
     normalized: bool,
     vision_tower: str | None,
     hub: Mapping[str, Any],

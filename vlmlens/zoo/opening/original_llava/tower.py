@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.errors import UnsupportedModelError
@@ -48,7 +49,7 @@ def tower_config(name: str, hub: Mapping[str, Any]) -> Any:
     return config
 
 
-def tower_weights(name: str, hub: Mapping[str, Any]) -> dict[str, Tensor]:
+def tower_weights(name: str, hub: Mapping[str, Any]) -> dict[str, Shaped[Tensor, "..."]]:
     """The tower's weights, from its folder or from the hub.
 
     Raises:

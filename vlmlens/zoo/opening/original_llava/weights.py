@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from jaxtyping import Shaped
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -29,7 +30,7 @@ INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 
 
-def read(folder: Path) -> dict[str, Tensor]:
+def read(folder: Path) -> dict[str, Shaped[Tensor, "..."]]:
     """Every tensor of a checkpoint, from one file or several.
 
     Raises:
@@ -46,7 +47,7 @@ def read(folder: Path) -> dict[str, Tensor]:
     return weights
 
 
-def renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def renamed(weights: Mapping[str, Shaped[Tensor, "..."]]) -> dict[str, Shaped[Tensor, "..."]]:
     """The same tensors under transformers' names; what transformers computes is left out.
 
     Raises:
@@ -71,7 +72,7 @@ def renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return named
 
 
-def with_image_row(weights: dict[str, Tensor], image_id: int, like: int) -> None:
+def with_image_row(weights: dict[str, Shaped[Tensor, "..."]], image_id: int, like: int) -> None:
     """Add the placeholder's row to the table and the head, where they end right before it.
 
     The original marks an image with the number -200, which is in no table; transformers looks

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor, nn
 
 from vlmlens.zoo.training.recipe.loop import Right
@@ -12,7 +13,9 @@ from vlmlens.zoo.training.recipe.packing import packed_mask
 from vlmlens.zoo.training.recipe.pixels import as_seen
 
 
-def tower_features(model: Any, pixels: Tensor) -> Tensor:
+def tower_features(
+    model: Any, pixels: UInt8[Tensor, "image row column channel"]
+) -> Float[Tensor, "image patch width"]:
     """(picture, patch, width x layers): the layers that the projector reads, without CLS."""
     layers = model.config.vision_feature_layer
     layers = [layers] if isinstance(layers, int) else list(layers)
@@ -25,8 +28,8 @@ def answer_loss(
     model: Any,
     batch: dict[str, Any],
     right: Right,
-    see: Callable[[Tensor], Tensor] | None = None,
-) -> Tensor:
+    see: Callable[[Shaped[Tensor, "..."]], Float[Tensor, "image patch width"]] | None = None,
+) -> Float[Tensor, ""]:
     """Cross entropy of the answers' tokens; notes which answers are right in every token.
 
     Args:
@@ -50,7 +53,9 @@ def answer_loss(
     return loss_of(model, hidden, batch, right)
 
 
-def loss_of(model: Any, hidden: Tensor, batch: dict[str, Any], right: Right) -> Tensor:
+def loss_of(
+    model: Any, hidden: Float[Tensor, "row token d_model"], batch: dict[str, Any], right: Right
+) -> Float[Tensor, ""]:
     """Cross entropy of the answers' tokens, from hidden states (row, token, width).
 
     Notes which answers are right, as ``answer_loss`` does.
@@ -62,7 +67,12 @@ def loss_of(model: Any, hidden: Tensor, batch: dict[str, Any], right: Right) -> 
     return F.cross_entropy(logits, targets)
 
 
-def note_right(batch: dict[str, Any], logits: Tensor, targets: Tensor, right: Right) -> None:
+def note_right(
+    batch: dict[str, Any],
+    logits: Float[Tensor, "learnt vocab"],
+    targets: Int[Tensor, " learnt"],
+    right: Right,
+) -> None:
     """An answer counts when every token of it is the likeliest, so greedy decoding says it."""
     rows, columns = batch["learn"][:, 1:].nonzero(as_tuple=True)
     answer = rows * 1000 + batch["segments"][:, 1:][rows, columns]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
@@ -17,7 +18,7 @@ from vlmlens.zoo.training.recipe.plan import Schedule
 
 #: What a batch was right and wrong in, by the form of the question.
 Right = dict[str, list[float]]
-Loss = Callable[[dict[str, Any], Right], Tensor]
+Loss = Callable[[dict[str, Any], Right], Float[Tensor, ""]]
 
 
 def fit(
@@ -93,11 +94,11 @@ def save_whole(state: Any, path: Path) -> None:
     part.replace(path)
 
 
-def _copied(trained: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+def _copied(trained: dict[str, nn.Parameter]) -> dict[str, Float[Tensor, "..."]]:
     return {name: tensor.detach().clone() for name, tensor in trained.items()}
 
 
-def _restore(trained: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
+def _restore(trained: dict[str, nn.Parameter], weights: dict[str, Float[Tensor, "..."]]) -> None:
     if trained.keys() != weights.keys():
         raise ValueError(f"saved were {sorted(weights)}, to be trained are {sorted(trained)}")
     with torch.no_grad():

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
@@ -57,7 +58,7 @@ class Muon(Optimizer):
                 for p, way in zip(matrices, ways, strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(way, alpha=reach)
 
-    def _wanted(self, p: Parameter) -> Tensor:
+    def _wanted(self, p: Parameter) -> Float[Tensor, "row column"]:
         """Nesterov's look ahead: the gradient and the momentum that it has just moved."""
         assert p.grad is not None
         state = self.state[p]
@@ -66,7 +67,7 @@ class Muon(Optimizer):
         return p.grad.lerp(state["momentum"].lerp_(p.grad, 0.05), 0.95)
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
+def orthogonal(matrices: Float[Tensor, "matrix row column"]) -> Float[Tensor, "matrix row column"]:
     """(matrix, row, column): each with its singular values brought near 1.
 
     They end between about .7 and 1.2, unless they were close to 0.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LlavaProcessor
 
@@ -85,7 +86,7 @@ class Packer:
         return ids, segments, positions, learn
 
 
-def padded(rows: Sequence[Sequence[int]]) -> Tensor:
+def padded(rows: Sequence[Sequence[int]]) -> Int[Tensor, "row token"]:
     """(row, token): rows of several lengths, -1 where one has ended."""
     length = max(map(len, rows))
     filled = [np.pad(np.array(r), (0, length - len(r)), constant_values=-1) for r in rows]
@@ -103,7 +104,7 @@ def stacked(rows: list[tuple[list[int], ...]]) -> dict[str, Any]:
     }
 
 
-def packed_mask(segments: Tensor) -> Tensor:
+def packed_mask(segments: Int[Tensor, "row token"]) -> Float[Tensor, "row 1 token token"]:
     """Who sees whom: the past of one's own question, and the shared prefix.
 
     Args:

@@ -3,6 +3,7 @@
 import zlib
 
 import numpy as np
+from jaxtyping import Int, UInt8
 from PIL import Image
 
 from vlmlens.datasets.shapes.scene import COLORS, SHAPES, Scene, random_scene
@@ -28,7 +29,7 @@ def scene_of(split: str, rng: np.random.Generator, most: int = 6) -> Scene:
     return scene
 
 
-def draw_pixels(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+def draw_pixels(scene: Scene, rng: np.random.Generator) -> UInt8[np.ndarray, "row column channel"]:
     """A scene as the image processor would see it: drawn small, or drawn large and resized."""
     if rng.random() < 0.7:
         image = scene.draw(IMAGE_SIZE)
@@ -38,7 +39,7 @@ def draw_pixels(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(image)
 
 
-def patch_labels(scene: Scene) -> np.ndarray:
+def patch_labels(scene: Scene) -> Int[np.ndarray, "patch 4"]:
     """(patch, 4): colour and kind of the shape at each patch (last class: none), row, column."""
     centre = (np.arange(GRID) + 0.5) / GRID
     labels = np.empty((GRID, GRID, 4), dtype=np.int64)

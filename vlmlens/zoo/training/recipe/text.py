@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import LlavaProcessor
 
@@ -40,7 +41,7 @@ class Reading(nn.Module):
         self.model, self.weight = model, weight
         self.place = nn.Linear(model.config.text_config.hidden_size, 2 * GRID)
 
-    def forward(self, batch: dict[str, Any], right: Right) -> Tensor:
+    def forward(self, batch: dict[str, Any], right: Right) -> Float[Tensor, ""]:
         """The loss of a batch of words; notes which answers and which places are right."""
         states = self.model.model.language_model(
             inputs_embeds=self.model.get_input_embeddings()(batch["input_ids"]),
@@ -64,7 +65,9 @@ class Reading(nn.Module):
         return loss
 
 
-def reading_mask(segments: Tensor, cells: Tensor) -> Tensor:
+def reading_mask(
+    segments: Int[Tensor, "row token"], cells: Int[Tensor, "row token"]
+) -> Float[Tensor, "row 1 token token"]:
     """``packed_mask``, but of a scene questions see the words of shapes alone, and the first token.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -35,7 +36,7 @@ class Patches(Dataset):
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
+    def __getitem__(self, step: int) -> dict[str, Shaped[Tensor, "..."]]:
         rng = np.random.default_rng([*self.seed, step])
         pixels, targets, sets = [], [], []
         for _ in range(self.batch):
@@ -71,7 +72,7 @@ class TowerLessons(nn.Module):
                 embedding.zero_()
             embedding.requires_grad_(False)
 
-    def forward(self, batch: dict[str, Any], right: Right) -> Tensor:
+    def forward(self, batch: dict[str, Any], right: Right) -> Float[Tensor, ""]:
         """The loss of a batch; notes how much of the shapes' patches was read rightly."""
         hidden = self.tower(as_seen(batch["pixels"])).last_hidden_state
         parts = self.patches(hidden[:, 1:]).split(self.sizes, dim=-1)

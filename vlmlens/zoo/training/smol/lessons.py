@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 from torch.utils.data import Dataset
 
@@ -66,7 +67,7 @@ class Lessons(Dataset):
         return batch_of(rng, tokenizer, recipe.pictures, recipe.questions, most, EVERYTHING)
 
 
-def pixels(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+def pixels(scene: Scene, rng: np.random.Generator) -> Float[np.ndarray, "channel row column"]:
     """A scene as the image processor would hand it on: drawn small, or drawn large and resized."""
     side = compose.IMAGE_SIZE
     image = scene.draw(side)

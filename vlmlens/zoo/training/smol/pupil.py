@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vlmlens.errors import MissingToolError
@@ -48,12 +49,16 @@ class Pupil:
     def projector(self) -> nn.Module:
         return self.model.model.multi_modal_projector
 
-    def features(self, pictures: Tensor) -> Tensor:
+    def features(
+        self, pictures: Float[Tensor, "image channel row column"]
+    ) -> Float[Tensor, "image patch width"]:
         """What the projector reads, standardised: (image, patch, channel)."""
         return (self._hidden(pictures) - self.mean) / self.std
 
     @torch.no_grad()
-    def _hidden(self, pictures: Tensor) -> Tensor:
+    def _hidden(
+        self, pictures: Float[Tensor, "image channel row column"]
+    ) -> Float[Tensor, "image patch width"]:
         vision = self.model.model.vision_tower
         out = vision(pictures, output_hidden_states=True)
         return out.hidden_states[self.model.config.vision_feature_layer][:, 1:]
@@ -75,7 +80,7 @@ class Pupil:
             torch.set_rng_state(self._random)
             inject_adapter_in_model(config, self.model.model.language_model)
 
-    def adapter(self) -> dict[str, Tensor]:
+    def adapter(self) -> dict[str, Float[Tensor, "row column"]]:
         """The adapter's matrices, by plain names."""
         return {
             name.replace(".default.weight", ""): p
@@ -84,7 +89,11 @@ class Pupil:
         }
 
 
-def folded(projector: dict[str, Tensor], mean: Tensor, std: Tensor) -> dict[str, Tensor]:
+def folded(
+    projector: dict[str, Float[Tensor, "..."]],
+    mean: Float[Tensor, " channel"],
+    std: Float[Tensor, " channel"],
+) -> dict[str, Float[Tensor, "..."]]:
     """A projector of standardised features as one of raw features: W (x - mean) / std + b."""
     weight = projector["linear_1.weight"] / std
     bias = projector["linear_1.bias"] - weight @ mean

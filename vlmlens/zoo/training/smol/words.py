@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -29,7 +30,7 @@ class Words(Dataset):
     def __len__(self) -> int:
         return self.recipe.word_steps
 
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
+    def __getitem__(self, step: int) -> dict[str, Shaped[Tensor, "..."]]:
         rng = np.random.default_rng([self.recipe.seed, STAGES.index("words"), step])
         scenes = [scene_of("train", rng) for _ in range(self.recipe.word_batch)]
         return {
@@ -38,14 +39,16 @@ class Words(Dataset):
         }
 
 
-def word_targets(tokenizer: Any, table: Tensor) -> Tensor:
+def word_targets(
+    tokenizer: Any, table: Float[Tensor, "vocab d_model"]
+) -> Float[Tensor, "kind d_model"]:
     """(colour x kind + 1, d_model): a direction for every colour and kind; the last row: ground.
 
     The words for both, added; as a unit vector their difference from the mean of all, plus half
     of the mean's own.
     """
 
-    def direction(text: str) -> Tensor:
+    def direction(text: str) -> Float[Tensor, " d_model"]:
         rows = table[tokenizer(f" {text}", add_special_tokens=False)["input_ids"]]
         return F.normalize(F.normalize(rows, dim=-1).sum(0), dim=0)
 
@@ -57,7 +60,9 @@ def word_targets(tokenizer: Any, table: Tensor) -> Tensor:
     return F.normalize(whole - whole.mean(0), dim=-1) + 0.5 * F.normalize(whole.mean(0), dim=-1)
 
 
-def word_loss(pupil: Pupil, targets: Tensor, batch: dict[str, Any], right: Right) -> Tensor:
+def word_loss(
+    pupil: Pupil, targets: Float[Tensor, "kind d_model"], batch: dict[str, Any], right: Right
+) -> Float[Tensor, ""]:
     """One minus the cosine between a projected patch and the words for what it shows.
 
     Only the direction is taught: the loss does not see lengths. Patches of shapes and of ground

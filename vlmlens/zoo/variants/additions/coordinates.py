@@ -13,7 +13,9 @@ from vlmlens.zoo.variants.extend import extended
 class Coordinates(nn.Module):
     """Lays a patch's row and column beside its features, each from -1 to 1."""
 
-    def forward(self, x: Float[Tensor, "image patch channel"]) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "image patch channel"]
+    ) -> Float[Tensor, "image patch wider"]:
         side = side_of(x)
         line = torch.linspace(-1, 1, side, device=x.device, dtype=x.dtype)
         places = torch.stack([line.repeat_interleave(side), line.repeat(side)], dim=-1)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vlmlens.errors import InputError
@@ -28,7 +28,9 @@ class GridRotary(nn.Module):
         super().__init__()
         self.plain = plain
 
-    def forward(self, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Float[Tensor, "..."], position_ids: Int[Tensor, "axis batch pos"]
+    ) -> tuple[Float[Tensor, "batch pos trig"], Float[Tensor, "batch pos trig"]]:
         if position_ids.ndim < 3:
             raise InputError(
                 f"position_ids {tuple(position_ids.shape)}, but this RoPE has the axes "

@@ -19,8 +19,8 @@ class FeatureLayerNorm(nn.Module):
     Its weights are buffers, saved but never trained: the tower is frozen, and so is its norm.
     """
 
-    weight: Tensor
-    bias: Tensor
+    weight: Float[Tensor, " width"]
+    bias: Float[Tensor, " width"]
 
     def __init__(self, config: Any):
         super().__init__()
@@ -28,7 +28,9 @@ class FeatureLayerNorm(nn.Module):
         self.register_buffer("weight", torch.ones(self.width))
         self.register_buffer("bias", torch.zeros(self.width))
 
-    def forward(self, x: Float[Tensor, "image patch channel"]) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "image patch channel"]
+    ) -> Float[Tensor, "image patch channel"]:
         layers = x.unflatten(-1, (-1, self.width))
         return layer_norm(layers, (self.width,), self.weight, self.bias, self.eps).flatten(-2)
 

@@ -31,7 +31,9 @@ class VisionNorm(nn.Module):
         """Set the weights to what training begins from."""
         init.ones_(self.weight)
 
-    def forward(self, x: Float[Tensor, "image patch d_model"]) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "image patch d_model"]
+    ) -> Float[Tensor, "image patch d_model"]:
         words, y = self.config.normalize, x.float()
         if words["kind"] == "paper":
             y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + words["eps"])
@@ -147,13 +149,17 @@ def _of_table(model: Any, kind: str) -> dict[str, Any]:
     return found
 
 
-def _by_rank(lengths: Tensor, quantiles: Tensor) -> Tensor:
+def _by_rank(
+    lengths: Float[Tensor, "image patch 1"], quantiles: Float[Tensor, " quantile"]
+) -> Float[Tensor, "image patch 1"]:
     """What each token's length becomes: the quantile of its rank among its image's."""
     rank = lengths.argsort(dim=1).argsort(dim=1)
     return _between(quantiles, (rank + 0.5) / lengths.shape[1])
 
 
-def _between(ordered: Tensor, share: Tensor) -> Tensor:
+def _between(
+    ordered: Float[Tensor, " value"], share: Float[Tensor, "*axes"]
+) -> Float[Tensor, "*axes"]:
     """Values at shares of the way through an ordered row, in a line between neighbours."""
     at = share * (len(ordered) - 1)
     return torch.lerp(ordered[at.floor().long()], ordered[at.ceil().long()], at.frac())

@@ -19,7 +19,9 @@ class Pool(nn.Module):
         super().__init__()
         self.side = side
 
-    def forward(self, x: Float[Tensor, "image patch d_model"]) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "image patch d_model"]
+    ) -> Float[Tensor, "image fewer d_model"]:
         grid = rearrange(x, "image (row column) d -> image d row column", row=side_of(x))
         pooled = adaptive_avg_pool2d(grid.float(), self.side).to(x.dtype)
         return rearrange(pooled, "image d row column -> image (row column) d")
@@ -62,7 +64,7 @@ def pool(model: Any, side: int) -> Any:
     return extended(model, pool=side)
 
 
-def side_of(x: Tensor) -> int:
+def side_of(x: Float[Tensor, "image patch channel"]) -> int:
     """Rows of the square grid that patches make.
 
     Raises:

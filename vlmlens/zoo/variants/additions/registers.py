@@ -24,7 +24,9 @@ class Registers(nn.Module):
         """Set the weights to what training begins from."""
         init.normal_(self.weight, std=0.02)
 
-    def forward(self, x: Float[Tensor, "image patch d_model"]) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "image patch d_model"]
+    ) -> Float[Tensor, "image longer d_model"]:
         own = repeat(self.weight.to(x.dtype), "token d -> image token d", image=len(x))
         return torch.cat([x, own], dim=1)
 
