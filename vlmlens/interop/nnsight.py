@@ -33,6 +33,7 @@ with naming_extra("vlmlens.interop.nnsight"):
     from nnsight.intervention.source import STATE
 
 PREFIX = "vlmlens."
+Activation = Shaped[Tensor, "*axes"]
 
 #: Steps that are computed only where somebody watches; served from the first access on.
 COSTLY = ("scores", "pattern", "heads")
@@ -262,18 +263,14 @@ def _location(name: str) -> str:
     return f"{PREFIX}{name}"
 
 
-def _hand_over(
-    x: Shaped[Tensor, "*axes"], hook: Any, interleaver: Interleaver
-) -> Shaped[Tensor, "*axes"] | None:
+def _hand_over(x: Activation, hook: Any, interleaver: Interleaver) -> Activation | None:
     """Show nnsight's workers an activation; what they made of it, or None if they only looked."""
     location = _location(hook.name)
     if location not in interleaver.parked:
         interleaver.handle(location, x)  # which counts the visit
         return None
-    # A copy: some of these tensors are shared (a layer's angles are every layer's), and an edit
-    # in place has to be this point's alone.
-    grad = torch.is_grad_enabled()
-    seen = in_the_graph(x) if grad else x.clone()
+    # A copy: a layer's angles are every layer's, and an edit in place has to be this point's alone.
+    seen = in_the_graph(x) if (grad := torch.is_grad_enabled()) else x.clone()
     given = interleaver.handle(location, seen)
     if not isinstance(given, Tensor) or given.shape != x.shape:
         shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__

@@ -48,16 +48,16 @@ def by_step(
 
 
 def own_mean(
-    values: Float[Tensor, "step sample *rest"], own: Bool[Tensor, "step sample"]
-) -> Float[Tensor, "sample *rest"]:
+    values: Float[Tensor, "step sample ..."], own: Bool[Tensor, "step sample"]
+) -> Float[Tensor, "sample ..."]:
     """The mean over each sample's own steps; NaN where one of them is."""
     seen = own.reshape(*own.shape, *[1] * (values.ndim - 2))
     return torch.where(seen, values, 0.0).sum(0) / seen.sum(0)
 
 
 def own_only(
-    values: Float[Tensor, "step sample *rest"], own: Bool[Tensor, "step sample"]
-) -> Float[Tensor, "sample step *rest"]:
+    values: Float[Tensor, "step sample ..."], own: Bool[Tensor, "step sample"]
+) -> Float[Tensor, "sample step ..."]:
     """(sample, step, ...), NaN after each sample's end."""
     seen = own.reshape(*own.shape, *[1] * (values.ndim - 2))
     return torch.where(seen, values, torch.nan).transpose(0, 1)

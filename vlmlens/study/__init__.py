@@ -1,6 +1,7 @@
 """The study of the four arms: what is asked, what is measured, how seeds are pooled."""
 
 from vlmlens.study.conditions import CONDITIONS, Condition
+from vlmlens.study.example import example_answers
 from vlmlens.study.measuring import TABLES, measured, study_samples
 from vlmlens.study.pooling import (
     by_kind,
@@ -21,6 +22,7 @@ __all__ = [
     "difference_table",
     "dose_table",
     "each_run",
+    "example_answers",
     "measured",
     "pooled",
     "psi_table",

@@ -26,14 +26,9 @@ def pooled(answers: xr.Dataset, models: Sequence[str], name: str = "correct") ->
     goes with the answers of all models, so that seeds do not pass for more questions.
 
     Examples:
-        >>> import xarray as xr
-        >>> from vlmlens.study import CONDITIONS, pooled
-        >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
-        >>> axes = {"model": models, "condition": list(CONDITIONS), "sample": list("abcd")}
-        >>> correct = xr.DataArray(1.0, axes, list(axes))
-        >>> correct[:, 1:, 2:] = 0  # every edit loses two answers of four
-        >>> answers = xr.Dataset({"correct": correct}, {"category": ("sample", categories)})
-        >>> found = pooled(answers, models)
+        >>> from vlmlens.study import example_answers, pooled
+        >>> answers = example_answers()
+        >>> found = pooled(answers, ["base 0", "base 1"])
         >>> dict(found.sizes), found["item"].values.tolist()
         ({'condition': 15, 'sample': 8}, ['a', 'b', 'c', 'd', 'a', 'b', 'c', 'd'])
     """
@@ -51,14 +46,9 @@ def psi_table(answers: xr.Dataset, arms: Mapping[str, Sequence[str]]) -> xr.Data
     """``position_sensitivity_index`` of every arm, over (arm, category).
 
     Examples:
-        >>> import xarray as xr
-        >>> from vlmlens.study import CONDITIONS, psi_table
-        >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
-        >>> axes = {"model": models, "condition": list(CONDITIONS), "sample": list("abcd")}
-        >>> correct = xr.DataArray(1.0, axes, list(axes))
-        >>> correct[:, 1:, 2:] = 0  # every edit loses two answers of four
-        >>> answers = xr.Dataset({"correct": correct}, {"category": ("sample", categories)})
-        >>> found = psi_table(answers, {"base": models})
+        >>> from vlmlens.study import example_answers, psi_table
+        >>> answers = example_answers()
+        >>> found = psi_table(answers, {"base": ["base 0", "base 1"]})
         >>> found.psi.sel(arm="base", category="overall").item()
         50.0
     """
@@ -75,13 +65,8 @@ def by_kind(answers: xr.Dataset) -> xr.Dataset:
     """The answers with three kinds of question for categories: more questions in each.
 
     Examples:
-        >>> import xarray as xr
-        >>> from vlmlens.study import CONDITIONS, by_kind
-        >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
-        >>> axes = {"model": models, "condition": list(CONDITIONS), "sample": list("abcd")}
-        >>> correct = xr.DataArray(1.0, axes, list(axes))
-        >>> correct[:, 1:, 2:] = 0  # every edit loses two answers of four
-        >>> answers = xr.Dataset({"correct": correct}, {"category": ("sample", categories)})
+        >>> from vlmlens.study import by_kind, example_answers
+        >>> answers = example_answers()
         >>> by_kind(answers).category.values.tolist()
         ['absolute', 'relative', 'absolute', 'relative']
     """
@@ -94,13 +79,8 @@ def each_run(answers: xr.Dataset) -> xr.Dataset:
     """``accuracy`` and ``psi`` of every model, over (model, category), without intervals.
 
     Examples:
-        >>> import xarray as xr
-        >>> from vlmlens.study import CONDITIONS, each_run
-        >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
-        >>> axes = {"model": models, "condition": list(CONDITIONS), "sample": list("abcd")}
-        >>> correct = xr.DataArray(1.0, axes, list(axes))
-        >>> correct[:, 1:, 2:] = 0  # every edit loses two answers of four
-        >>> answers = xr.Dataset({"correct": correct}, {"category": ("sample", categories)})
+        >>> from vlmlens.study import each_run, example_answers
+        >>> answers = example_answers()
         >>> found = each_run(answers)
         >>> found.psi.dims, found.psi.sel(category="overall").values.tolist()
         (('category', 'model'), [50.0, 50.0])
@@ -120,14 +100,9 @@ def condition_table(
     """``control_table`` of every arm: what each condition leaves, over (arm, control, category).
 
     Examples:
-        >>> import xarray as xr
-        >>> from vlmlens.study import CONDITIONS, condition_table
-        >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
-        >>> axes = {"model": models, "condition": list(CONDITIONS), "sample": list("abcd")}
-        >>> correct = xr.DataArray(1.0, axes, list(axes))
-        >>> correct[:, 1:, 2:] = 0  # every edit loses two answers of four
-        >>> answers = xr.Dataset({"correct": correct}, {"category": ("sample", categories)})
-        >>> found = condition_table(answers, {"base": models}, ["text only"])
+        >>> from vlmlens.study import condition_table, example_answers
+        >>> answers = example_answers()
+        >>> found = condition_table(answers, {"base": ["base 0", "base 1"]}, ["text only"])
         >>> found.accuracy_permuted.sel(control="text only", category="overall").item()
         0.5
     """
@@ -149,13 +124,8 @@ def difference_table(
     ``mean``, ``low`` and ``high`` over questions.
 
     Examples:
-        >>> import xarray as xr
-        >>> from vlmlens.study import CONDITIONS, difference_table
-        >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
-        >>> axes = {"model": models, "condition": list(CONDITIONS), "sample": list("abcd")}
-        >>> correct = xr.DataArray(1.0, axes, list(axes))
-        >>> correct[:, 1:, 2:] = 0  # every edit loses two answers of four
-        >>> answers = xr.Dataset({"correct": correct}, {"category": ("sample", categories)})
+        >>> from vlmlens.study import difference_table, example_answers
+        >>> answers = example_answers()
         >>> found = difference_table(answers, ["base 0"], ["base 1"], "text only")
         >>> found["mean"].sel(category="overall").item()
         0.0
@@ -173,14 +143,9 @@ def dose_table(
     """``dose_response`` of accuracy to the share of tokens shuffled, over (arm, dose).
 
     Examples:
-        >>> import xarray as xr
-        >>> from vlmlens.study import CONDITIONS, dose_table
-        >>> models, categories = ["base 0", "base 1"], ["color_abs", "color_rel"] * 2
-        >>> axes = {"model": models, "condition": list(CONDITIONS), "sample": list("abcd")}
-        >>> correct = xr.DataArray(1.0, axes, list(axes))
-        >>> correct[:, 1:, 2:] = 0  # every edit loses two answers of four
-        >>> answers = xr.Dataset({"correct": correct}, {"category": ("sample", categories)})
-        >>> found = dose_table(answers, {"base": models}, categories)
+        >>> from vlmlens.study import dose_table, example_answers
+        >>> answers = example_answers()
+        >>> found = dose_table(answers, {"base": ["base 0", "base 1"]}, ["color_abs", "color_rel"])
         >>> found["mean"].sel(arm="base").values.tolist()
         [1.0, 0.5, 0.5, 0.5, 0.5]
     """

@@ -255,6 +255,6 @@ class ResidualStream:
             direction = direction[:, None]  # a sample's token, at all of its positions
         return (passed * direction.to(passed)).sum(-1)
 
-    def _stacked(self, parts: Iterable[Float[Tensor, "*lead d_model"]], pos_slice: Which) -> Stack:
+    def _stacked(self, parts: Iterable[Float[Tensor, "..."]], pos_slice: Which) -> Stack:
         kept = [sliced(part, pos_slice, dim=-2) for part in parts]
         return torch.stack([part.to(kept[0].device) for part in kept])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
@@ -81,7 +82,7 @@ def first_position(edit: Intervention, layout: TokenLayout) -> int:
     return int(found[0]) if len(found) else 0  # the edit itself refuses an empty selection
 
 
-def settled(position: int, masks: Sequence[Shaped[Tensor, "1 1 query key"]]) -> int:
+def settled(position: int, masks: Sequence[Shaped[Tensor, "1 1 _query _key"]]) -> int:
     """The last position at or before this one that nobody before it looks beyond.
 
     Images that see themselves both ways, and prompts that do, are within the cone as a whole.
@@ -99,3 +100,18 @@ def last_seen(mask: Shaped[Tensor, "1 1 query key"]) -> Int[np.ndarray, " query"
     allowed = allowed.cpu().numpy()
     last = allowed.shape[1] - 1 - allowed[:, ::-1].argmax(1)
     return np.where(allowed.any(1), last, -1)
+
+
+def as_whole(x: Shaped[Tensor, "..."], axes: Sequence[str], size: int) -> Shaped[Tensor, "..."]:
+    """The activation with what lies before the cone as NaN: who reads that, is found out."""
+    for axis in ("pos", "query"):
+        if axis in axes and (missing := size - x.shape[axes.index(axis)]):
+            shape = list(x.shape)
+            shape[axes.index(axis)] = missing
+            return torch.cat([x.new_full(shape, torch.nan), x], dim=axes.index(axis))
+    return x
+
+
+def newest(x: Shaped[Tensor, "..."], shape: Sequence[int]) -> Shaped[Tensor, "..."]:
+    """The last positions of an activation, as many as this shape has."""
+    return x[tuple(slice(have - want, None) for have, want in zip(x.shape, shape, strict=True))]

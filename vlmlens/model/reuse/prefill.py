@@ -59,7 +59,7 @@ class Prefill:
     model: str = ""
 
     @property
-    def masks(self) -> list[Shaped[Tensor, "1 1 query key"]]:
+    def masks(self) -> list[Shaped[Tensor, "1 1 _query _key"]]:
         """The masks that the language model was handed ready-made, (1 1 query key)."""
         mask = self.given.get("attention_mask")
         parts = mask.values() if isinstance(mask, Mapping) else [mask]

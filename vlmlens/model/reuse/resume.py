@@ -29,7 +29,7 @@ from vlmlens.model.passes.runs import Runs
 from vlmlens.model.passes.visibility import Sight, sight_of
 from vlmlens.model.passes.watching import new_level
 from vlmlens.model.reuse.batching import in_batches
-from vlmlens.model.reuse.cone import Cone, cone, layer_of, settled
+from vlmlens.model.reuse.cone import Cone, as_whole, cone, layer_of, newest, settled
 from vlmlens.model.reuse.entering import before, blocks_of, refuse_hooks
 from vlmlens.model.reuse.prefill import Prefill, refuse_others
 from vlmlens.model.reuse.splice import skipped, spliced, text_inputs
@@ -232,7 +232,7 @@ def _look(
     inputs, size = prefill.inputs, len(prefill.inputs.layouts[0])
     site = Site(hook.point.name, hook.axes, hook.point.layer, inputs.layouts, inputs.keys)
     for number, sight in looks:
-        sight.look(_whole(x[number : number + 1], hook.axes, size), site)
+        sight.look(as_whole(x[number : number + 1], hook.axes, size), site)
 
 
 def _enter(
@@ -271,7 +271,7 @@ def _edit(
         for edit in row.edits.get(name, ()):
             own = x[number : number + 1]
             read = {
-                point: _whole(_of(seen[point], number), vlm.hook_dict[point].axes, size)
+                point: as_whole(_of(seen[point], number), vlm.hook_dict[point].axes, size)
                 for point in read_points(vlm, edit, name)
             }
             site = Site(
@@ -283,25 +283,10 @@ def _edit(
                 seen=read,
                 model=vlm,
             )
-            edited = edit.apply(_whole(own, hook.axes, size), site)
-            x[number : number + 1] = _newest(edited, own.shape)
+            edited = edit.apply(as_whole(own, hook.axes, size), site)
+            x[number : number + 1] = newest(edited, own.shape)
     return x
 
 
 def _of(x: Shaped[Tensor, "..."], number: int) -> Shaped[Tensor, "..."]:
     return x if x.shape[0] == 1 else x[number : number + 1]
-
-
-def _whole(x: Shaped[Tensor, "..."], axes: Sequence[str], size: int) -> Shaped[Tensor, "..."]:
-    """The activation with what lies before the cone as NaN: who reads that, is found out."""
-    for axis in ("pos", "query"):
-        if axis in axes and (missing := size - x.shape[axes.index(axis)]):
-            shape = list(x.shape)
-            shape[axes.index(axis)] = missing
-            return torch.cat([x.new_full(shape, torch.nan), x], dim=axes.index(axis))
-    return x
-
-
-def _newest(x: Shaped[Tensor, "..."], shape: Sequence[int]) -> Shaped[Tensor, "..."]:
-    """The last positions of an activation, as many as this shape has."""
-    return x[tuple(slice(have - want, None) for have, want in zip(x.shape, shape, strict=True))]

@@ -62,7 +62,7 @@ def exchange_p(
 
 
 def _beyond(
-    x: Float[np.ndarray, "unit condition"], which: Int[np.ndarray, "unit draw"]
+    x: Float[np.ndarray, "unit condition"], which: Int[np.ndarray, "draw unit"]
 ) -> tuple[int, int]:
     """How many choices of a condition in every unit have a sum as low as the first, and as high."""
     sums, seen = x[np.arange(len(x)), which].sum(1), x[:, 0].sum()

@@ -97,7 +97,7 @@ def processor(tokenizer: Any) -> LlavaProcessor:
 
 def merge(
     model: LlavaForConditionalGeneration,
-    adapter: dict[str, Float[Tensor, "row column"]],
+    adapter: dict[str, Float[Tensor, "_row _column"]],
     scale: float,
 ) -> None:
     """Add a low-rank adapter to the language model's matrices: W becomes W + scale B A.

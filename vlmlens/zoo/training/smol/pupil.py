@@ -80,7 +80,7 @@ class Pupil:
             torch.set_rng_state(self._random)
             inject_adapter_in_model(config, self.model.model.language_model)
 
-    def adapter(self) -> dict[str, Float[Tensor, "row column"]]:
+    def adapter(self) -> dict[str, Float[Tensor, "_row _column"]]:
         """The adapter's matrices, by plain names."""
         return {
             name.replace(".default.weight", ""): p
