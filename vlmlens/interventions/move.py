@@ -115,7 +115,7 @@ class MovePositions(Intervention):
 
     def _groups(
         self, layout: TokenLayout, meant: Bool[np.ndarray, " pos"]
-    ) -> list[Int[np.ndarray, "_own"]]:
+    ) -> list[Int[np.ndarray, " _own"]]:
         """The chosen tokens image by image (a row's end is its image's too), and of no image."""
         if self.to in ("raster", "row", "column") and (layout.row[meant] < 0).any():
             raise InputError(

@@ -84,7 +84,7 @@ def images(x: Shaped[Tensor, "..."], site: Site) -> list[ImageTokens]:
 
 def tiles(
     layout: TokenLayout, positions: Int[np.ndarray, " patch"]
-) -> list[Int[np.ndarray, "_own"]]:
+) -> list[Int[np.ndarray, " _own"]]:
     """An image's tokens, as indices into ``positions``, tile by tile."""
     tile = layout.tile[positions]
     return [np.flatnonzero(tile == number) for number in np.unique(tile)]

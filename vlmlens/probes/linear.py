@@ -174,7 +174,7 @@ def _right(
     x: Float[np.ndarray, "token d"],
     y: Shaped[np.ndarray, " token"],
     shuffled: Shaped[np.ndarray, " token"],
-    parts: Sequence[tuple[Int[np.ndarray, "_train"], Int[np.ndarray, "_test"]]],
+    parts: Sequence[tuple[Int[np.ndarray, " _train"], Int[np.ndarray, " _test"]]],
 ) -> tuple[Float[np.ndarray, " token"], Float[np.ndarray, " token"], Float[np.ndarray, " token"]]:
     """Of each token, whether probe, control and commonest label are right, where it is tested."""
     from sklearn.base import clone

@@ -58,7 +58,7 @@ class Shard:
         return len(self.keys)
 
     @cached_property
-    def _by_condition(self) -> dict[str, tuple[pa.Array, Int[np.ndarray, "_row"]]]:
+    def _by_condition(self) -> dict[str, tuple[pa.Array, Int[np.ndarray, " _row"]]]:
         found = {}
         for code, condition in enumerate(self.order):
             rows = np.flatnonzero(self.codes == code)

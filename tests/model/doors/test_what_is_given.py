@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from as_users import as_users
 from conftest import KINDS, QUESTIONS, build, picture
 
 import vlmlens as vl
@@ -227,7 +228,7 @@ def raw(vlm):
 )
 def test_ids_that_are_none(every_vlm, ids, message):
     given, images = raw(every_vlm)
-    with pytest.raises(InputError, match=message):
+    with as_users(), pytest.raises(InputError, match=message):
         every_vlm.inputs_from(ids(given), **images)
 
 

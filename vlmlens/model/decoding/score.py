@@ -155,7 +155,7 @@ def _same(
     )
 
 
-def _own(inputs: Inputs) -> list[Int[Tensor, "_pos"]]:
+def _own(inputs: Inputs) -> list[Int[Tensor, " _pos"]]:
     """Every sample's ids without its padding."""
     rows = zip(inputs.tensors["input_ids"], inputs.layouts, strict=True)
     return [ids[torch.from_numpy(~layout.mask("pad")).to(ids.device)] for ids, layout in rows]

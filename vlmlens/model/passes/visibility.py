@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vlmlens.errors import EmptySelectionError
@@ -30,7 +30,7 @@ class Sight:
 
     edit: Intervention
     rows: Sequence[int]
-    seen: list[Tensor] = field(default_factory=list)
+    seen: list[Bool[Tensor, " batch"]] = field(default_factory=list)
 
     def look(self, scores: Float[Tensor, "batch head query key"], site: Site) -> None:
         """Note who is seen at one layer's scores, where minus infinity hides a key."""

@@ -40,7 +40,7 @@ class Carrier(Protocol):
         """Whether anybody watches it now and in this thread."""
         ...
 
-    def carry(self, native: Shaped[Tensor, "*axes"]) -> Shaped[Tensor, "*axes"]:
+    def carry(self, native: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         """Show a tensor to the point's hooks; returns it, or what they made of it."""
         ...
 

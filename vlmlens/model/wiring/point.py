@@ -239,7 +239,7 @@ class WiredPoint(HookPoint):
         refuse_unlike(made.value, x, self.point.name, self.axes, "a hook")
         return made.value
 
-    def carry(self, native: Shaped[Tensor, "*axes"]) -> Shaped[Tensor, "*axes"]:
+    def carry(self, native: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         """Show a tensor to the hooks in the point's own axes.
 
         Returns:
@@ -259,7 +259,7 @@ class WiredPoint(HookPoint):
         parts[which] = changed
         return torch.cat(parts, dim=-1)
 
-    def _carry(self, native: Shaped[Tensor, "*axes"]) -> Shaped[Tensor, "*axes"]:
+    def _carry(self, native: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         backward = self._backward_hooks or self._backward_pre_hooks
         if backward and torch.is_grad_enabled() and not native.requires_grad:
             # Angles, or a model whose weights are frozen: torch would not call the hooks.

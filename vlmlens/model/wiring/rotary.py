@@ -199,7 +199,7 @@ def spread(planes: Float[Tensor, "*lead plane"], pairing: Pairing) -> Float[Tens
     return planes.repeat_interleave(2, dim=-1)
 
 
-def angles(given: Any) -> tuple[Float[Tensor, "*lead trig"], Float[Tensor, "*lead trig"]]:
+def angles(given: Any) -> tuple[Float[Tensor, "... trig"], Float[Tensor, "... trig"]]:
     """Cosines and sines, channel by channel, from what a model hands to attention.
 
     Llama 4 hands one complex number a plane, whose channels are neighbours.

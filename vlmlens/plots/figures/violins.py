@@ -76,7 +76,7 @@ def violins(
     return fig
 
 
-def _groups(values: xr.DataArray, by: str) -> dict[str, Float[np.ndarray, "_value"]]:
+def _groups(values: xr.DataArray, by: str) -> dict[str, Float[np.ndarray, " _value"]]:
     if by not in values.coords or (by not in values.dims and values.ndim != 1):
         raise InputError(
             f"violins need {by!r} as a dimension with names, or as a coordinate along the only "
@@ -113,7 +113,7 @@ def _quartiles(group: Float[np.ndarray, " value"], label: str, hue: str, log: bo
     )
 
 
-def _decades(groups: dict[str, Float[np.ndarray, "_value"]]) -> dict:
+def _decades(groups: dict[str, Float[np.ndarray, " _value"]]) -> dict:
     """Ticks at 1, 2 and 5 of every decade, placed at their logarithms; fewer over many decades."""
     low = min(group.min() for group in groups.values())
     high = max(group.max() for group in groups.values())
