@@ -1,4 +1,4 @@
-"""The table: samples x interventions x measures, resumable."""
+"""The table: samples x interventions x measures, resumable; ``keys.py`` names a stored result."""
 
 from vlmlens.experiments.blind import Blank, Noise, blinded, control_table, controls
 from vlmlens.experiments.by_patch import linear_table, shown

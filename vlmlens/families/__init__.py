@@ -1,4 +1,8 @@
-"""One architecture per file, as data."""
+"""One architecture per file, as data; what their blocks offer is in three tables beside them.
+
+``towers.py`` holds those of vision towers, ``language_models.py`` those of language models, and
+``blocks.py`` says which model is built of which.
+"""
 
 from vlmlens.families.aya_vision import AYA_VISION
 from vlmlens.families.blocks import BLOCKS, block_table

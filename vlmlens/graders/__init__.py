@@ -1,4 +1,7 @@
-"""Grading by fixed rules: what was said, and the question with its right answer and choices."""
+"""How answers are scored: from what was said and the question, a grade; one rule per file.
+
+``GRADERS`` names every rule; ``rule.py`` says what a rule is, ``judged.py`` takes one of your own.
+"""
 
 from vlmlens.errors import UnknownNameError
 from vlmlens.graders.contains import CONTAINS

@@ -15,7 +15,7 @@ from vlmlens.interventions import Intervention, as_edits
 from vlmlens.model.audit.findings import Audit
 from vlmlens.model.audit.measure import audit
 from vlmlens.model.decoding import choosing, generate
-from vlmlens.model.decoding.score import scores
+from vlmlens.model.decoding.likelihood import scores
 from vlmlens.model.doors.given import (
     as_answered,
     as_inputs,

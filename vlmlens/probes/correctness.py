@@ -9,7 +9,7 @@ import xarray as xr
 from vlmlens.errors import InputError
 from vlmlens.graders import Rule, grade
 from vlmlens.model import Generation, Run
-from vlmlens.model.decoding.score import answer_log_probs
+from vlmlens.model.decoding.likelihood import answer_log_probs
 from vlmlens.probes.labels import array, samples
 
 NEEDS = ()

@@ -1,4 +1,4 @@
-"""Published sets: one a file, as it is published; how it is asked and scored, as data."""
+"""Published sets, one a file, as data: how it is asked, and which of the ``graders`` scores it."""
 
 import os
 from pathlib import Path

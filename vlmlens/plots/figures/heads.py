@@ -117,7 +117,7 @@ def _map(cells: xr.Dataset, name: str) -> list[go.Heatmap | go.Scatter]:
     return [heat, dots]
 
 
-def _scale(mean: Float[np.ndarray, "layer head"], midpoint: float | None, name: str) -> dict:
+def _scale(mean: Float[np.ndarray, "..."], midpoint: float | None, name: str) -> dict:
     bar = COLOUR_BAR | {"title": {"text": name, "side": "right"}}
     if midpoint is None or np.isnan(mean).all():
         return {"colorscale": SEQUENTIAL, "colorbar": bar}

@@ -9,7 +9,7 @@ from conftest import QUESTIONS, build, picture
 
 import vlmlens as vl
 from vlmlens.interventions import DropTokens, KnockOut, MovePositions, PermuteVision, Scale
-from vlmlens.model.decoding.score import answer_log_probs
+from vlmlens.model.decoding.likelihood import answer_log_probs
 from vlmlens.sample import Sample
 
 pytestmark = pytest.mark.versions
