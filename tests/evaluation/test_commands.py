@@ -199,7 +199,7 @@ def test_a_judge_of_ones_own(evaluated, tmp_path, monkeypatch):
 def test_the_page_shows_pictures_of_items_that_flipped(evaluated):
     folder, _ = evaluated
     page = (folder / "report.html").read_text()
-    assert "against permuted" in page and "answers turned wrong" in page
+    assert "against permuted" in page and "answers changed from right to wrong" in page
     assert page.count("data:image/png;base64,") >= 2
     assert re.search(r"<img[^>]+alt=\"picture of ", page)
     assert "default-src 'none'" in page  # and so nothing is loaded from elsewhere

@@ -32,8 +32,9 @@ all: the number is a reason below.
 POINTS = """\
 ## What a block offers
 
-Kinds of points in the vision tower and in the language model; `●` is there in every layer, fires,
-and an edit of it reaches the logits; `◐` is there in some layers; a number is a reason below.
+Kinds of points in the vision tower and in the language model; `●` is there in every layer, is
+reached by a pass, and an edit of it moves the logits; `◐` is there in some layers; a number
+is a reason below.
 
 """
 

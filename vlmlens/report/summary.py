@@ -113,7 +113,7 @@ def _on_order(results: xr.Dataset, psi: xr.Dataset) -> str:
         return (
             f"{why} reference is what the model says without shuffling. It gives the same answer "
             f"to {mixed.percent()} of the questions when the vision tokens are shuffled, and "
-            f"another to {index.percent()}{count}. This tells how much order matters to the "
+            f"another to {index.percent()}{count}. This says how much order matters to the "
             "answers, not whether they are right."
         )
     verb = {1: "lowers", -1: "raises", 0: "changes"}[index.side(of=0.0)]
