@@ -91,8 +91,8 @@ def _row(one: xr.DataArray, other: xr.DataArray, scene: str | bool | None) -> di
 
 
 def _added(
-    intact: Float[np.ndarray, " picture"], shuffled: Float[np.ndarray, " picture"]
-) -> Float[np.ndarray, " picture"]:
+    intact: Float[np.ndarray, "picture 1"], shuffled: Float[np.ndarray, "picture 1"]
+) -> Float[np.ndarray, "picture 1"]:
     """What every picture adds to a model's PSI: numbers whose mean it is; NaN without any."""
     if not intact.sum():
         return np.full(intact.shape, np.nan)
