@@ -29,7 +29,7 @@ class GridRotary(nn.Module):
         self.plain = plain
 
     def forward(
-        self, x: Float[Tensor, "..."], position_ids: Int[Tensor, "axis batch pos"]
+        self, x: Float[Tensor, "..."], position_ids: Int[Tensor, "*axis batch pos"]
     ) -> tuple[Float[Tensor, "batch pos trig"], Float[Tensor, "batch pos trig"]]:
         if position_ids.ndim < 3:
             raise InputError(
