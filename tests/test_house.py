@@ -1,4 +1,4 @@
-"""How the code is written: sizes of files and functions, what reaches into what."""
+"""How the code is written: sizes of files and functions, and what reaches into what."""
 
 import ast
 from pathlib import Path
@@ -81,3 +81,35 @@ def test_nobody_reaches_for_what_is_private_to_another_file():
     for name, tree in trees.items():
         others = set().union(*(made[other] for other in made if other != name)) - TORCHS
         assert not (found := (hidden(reached(tree)) - made[name]) & others), f"{name}: {found}"
+
+
+# What waits.
+
+TESTS = Path(__file__).parent
+#: Calls that wait until something ends, and the number of the argument that is their limit.
+WAITS = {"wait": 0, "join": 0, "communicate": 1, "result": 0}
+RUNS = ("subprocess.run", "subprocess.check_output", "subprocess.check_call", "subprocess.call")
+
+
+def waits_for_ever(source):
+    """Calls that wait for a process or a thread for as long as it takes."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        limited = any(word.arg == "timeout" for word in node.keywords)
+        at = WAITS.get(node.func.attr)
+        endless = at is not None and len(node.args) <= at and not node.keywords
+        if not limited and (endless or ast.unparse(node.func) in RUNS):
+            yield node.lineno
+
+
+def test_no_test_waits_for_ever():
+    assert list(waits_for_ever("t.join(); p.wait(); p.communicate(x)\nsubprocess.run([])")) == [
+        *(1, 1, 1),
+        2,
+    ]
+    assert not list(waits_for_ever("''.join(x); t.join(5); p.wait(timeout=2); e.wait(60)"))
+    files = [path for path in TESTS.rglob("*.py") if "benchmarks" not in path.parts]
+    found = {path.name: list(waits_for_ever(path.read_text(encoding="utf-8"))) for path in files}
+    assert found["children.py"] == []
+    assert not (endless := {name: lines for name, lines in found.items() if lines}), endless

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
 from vlmlens.datasets.benchmarks.scene_graphs import balanced, belongs, consistency
 from vlmlens.datasets.benchmarks.sums import Items, Metric, Sums, accuracy, items, share
@@ -11,7 +12,7 @@ from vlmlens.datasets.benchmarks.sums import Items, Metric, Sums, accuracy, item
 __all__ = ["METRICS", "Items", "items"]
 
 
-def _yes(found: Items) -> np.ndarray:
+def _yes(found: Items) -> Float[np.ndarray, " item"]:
     return (found.parsed == "yes").astype(float) if found.yes is None else found.yes
 
 
@@ -83,7 +84,9 @@ def source_mean(found: Items) -> Sums:
     return _averaged([of_type(kind)(found) for kind in ("2D", "3D")])
 
 
-def _mean(found: Items, of: Callable[[Items], Sums], parts: Sequence[np.ndarray]) -> Sums:
+def _mean(
+    found: Items, of: Callable[[Items], Sums], parts: Sequence[Shaped[np.ndarray, " item"]]
+) -> Sums:
     whole = of(found)
     return _averaged([replace(whole, rows=whole.rows * part[:, None]) for part in parts], found)
 
@@ -92,7 +95,7 @@ def _averaged(parts: Sequence[Sums], found: Items | None = None) -> Sums:
     """The mean of several metrics, without those that have no value."""
     sizes = np.cumsum([part.rows.shape[1] for part in parts])
 
-    def value(sums: np.ndarray) -> np.ndarray:
+    def value(sums: Float[np.ndarray, "*lead sum"]) -> Float[np.ndarray, "*lead"]:
         each = np.split(sums, sizes[:-1], axis=-1) if parts else []
         made = [part.value(own) for part, own in zip(parts, each, strict=True)]
         values = np.stack(made, axis=-1) if made else np.empty((*sums.shape[:-1], 0))

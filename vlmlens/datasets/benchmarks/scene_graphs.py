@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float
 
 from vlmlens.datasets.benchmarks.sums import Items, Sums, share
 
@@ -56,6 +57,6 @@ def consistency(found: Items) -> Sums:
     return share(over, under)
 
 
-def _counted(found: Items) -> np.ndarray:
+def _counted(found: Items) -> Float[np.ndarray, " item"]:
     column = found.groups.get("balanced")
     return np.ones(len(found)) if column is None else (column == "yes").astype(float)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
 from vlmlens.errors import DataError
 from vlmlens.graders import Graded
@@ -28,21 +29,21 @@ class Items:
         yes: how likely each answer is a yes, where that is not known from ``parsed``.
     """
 
-    score: np.ndarray
-    parsed: np.ndarray
-    gold: np.ndarray
-    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
-    yes: np.ndarray | None = None
+    score: Float[np.ndarray, " item"]
+    parsed: Shaped[np.ndarray, " item"]
+    gold: Shaped[np.ndarray, " item"]
+    groups: Mapping[str, Shaped[np.ndarray, " item"]] = field(default_factory=dict)
+    yes: Float[np.ndarray, " item"] | None = None
 
     def __len__(self) -> int:
         return len(self.score)
 
-    def __getitem__(self, rows: np.ndarray) -> "Items":
+    def __getitem__(self, rows: Shaped[np.ndarray, " chosen"]) -> "Items":
         groups = {name: column[rows] for name, column in self.groups.items()}
         yes = None if self.yes is None else self.yes[rows]
         return Items(self.score[rows], self.parsed[rows], self.gold[rows], groups, yes)
 
-    def group(self, name: str) -> np.ndarray:
+    def group(self, name: str) -> Shaped[np.ndarray, " item"]:
         """A group's column.
 
         Raises:
@@ -53,7 +54,7 @@ class Items:
             raise DataError(f"these items have no group {name!r}; there is: {listed}")
         return self.groups[name]
 
-    def guessed(self, chance: np.ndarray) -> "Items":
+    def guessed(self, chance: Float[np.ndarray, " item"]) -> "Items":
         """The same items answered at random among their choices.
 
         Args:
@@ -73,7 +74,7 @@ def items(samples: Sequence[Sample], graded: Sequence[Graded]) -> Items:
     )
 
 
-def groups_of(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+def groups_of(samples: Sequence[Sample]) -> dict[str, Shaped[np.ndarray, " sample"]]:
     """What every sample belongs to, by the group's name; ``category`` and ``sample`` among them."""
     own = [dict(sample.groups) for sample in samples]
     categories = [sample.category for sample in samples]
@@ -82,7 +83,7 @@ def groups_of(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
 
 def columns(
     groups: Sequence[Mapping[str, str]], categories: Sequence[str], names: Sequence[str]
-) -> dict[str, np.ndarray]:
+) -> dict[str, Shaped[np.ndarray, " item"]]:
     """Groups as columns; a group that an item lacks is empty there.
 
     Texts are kept as they are: a list in one of them would make every other cell as wide.
@@ -102,8 +103,8 @@ class Sums:
         value: the metric, of sums (..., sum).
     """
 
-    rows: np.ndarray
-    value: Callable[[np.ndarray], np.ndarray]
+    rows: Float[np.ndarray, "item sum"]
+    value: Callable[[Float[np.ndarray, "*lead sum"]], Float[np.ndarray, "*lead"]]
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,12 @@ class Metric:
         return float(made.value(made.rows.sum(0)))
 
 
-def share(of: np.ndarray, among: np.ndarray, none: float = np.nan) -> Sums:
+def share(
+    of: Shaped[np.ndarray, " item"], among: Shaped[np.ndarray, " item"], none: float = np.nan
+) -> Sums:
     """sum(of) / sum(among); ``none`` where the latter is 0."""
 
-    def value(sums: np.ndarray) -> np.ndarray:
+    def value(sums: Float[np.ndarray, "*lead sum"]) -> Float[np.ndarray, "*lead"]:
         over, under = sums[..., 0], sums[..., 1]
         return np.divide(over, under, out=np.full(under.shape, none), where=~(under <= 0))
 
