@@ -20,7 +20,7 @@ def bare(hint):
         if home == "Literal" or isinstance(getattr(jaxtyping, home, None), type):
             return False
         if home == "Annotated":  # what follows the type is no type
-            return bare(hint.slice.elts[0])
+            return bare(next(ast.iter_child_nodes(hint.slice)))
     return name in AXELESS or any(bare(part) for part in ast.iter_child_nodes(hint))
 
 

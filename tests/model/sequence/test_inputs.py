@@ -1,6 +1,7 @@
 """Samples in; tensors, roles, and where each vision token looks out."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -459,7 +460,7 @@ def test_roles_as_spans(vlm):
     inputs = vlm.inputs([picture(0)], [QUESTIONS[0]], system=SYSTEM)
     ids, rest = tensors_of(inputs)
     layout = inputs.layouts[0]
-    spans = {"bos": 0}
+    spans: dict[str, Any] = {"bos": 0}
     for role in ("system", "user"):
         places = layout.positions(role)
         spans[role] = [(int(places[0]), int(places[-1]) + 1)]
