@@ -119,6 +119,8 @@ def test_what_failed_is_told_and_named_at_the_end(says, command, tmp_path):
         (("--workers", 2), "--workers is of --ray ADDRESS"),
         (("--quiet", "--json"), "tell nothing, or events"),
         (("--shard", "2/2"), "i=2"),
+        (("--device", "cpu", "--device-map", "auto"), "--device puts all of a model in one place"),
+        (("--device-map", "mars"), "auto, balanced"),
         (("--shard", "auto"), "neither SLURM_ARRAY_TASK_ID nor RANK"),
     ],
 )
@@ -129,7 +131,7 @@ def test_what_cannot_be_is_refused(says, command, tmp_path, words, message):
 
 
 def test_workers_of_ray_have_a_gpu_where_the_device_is_one():
-    assert executor_of("", "auto", 2, "cuda:0") == OnRay(2, "auto", num_gpus=1)
-    assert executor_of("", "local", None, None) == OnRay()
-    assert executor_of("1/4", "", None, None) == Shard(1, 4)
-    assert executor_of("", "", None, "cuda") is None
+    assert executor_of("", "auto", 2, {"device": "cuda:0"}) == OnRay(2, "auto", num_gpus=1)
+    assert executor_of("", "local", None, {"device": "cpu"}) == OnRay()
+    assert executor_of("1/4", "", None, {}) == Shard(1, 4)
+    assert executor_of("", "", None, {"device": "cuda"}) is None

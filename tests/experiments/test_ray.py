@@ -23,8 +23,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 #: Words that only the command lines of Ray's own processes have.
 RAYS = ("raylet", "gcs_server", "ray::", "ray/_private", "ray/dashboard", "ray/autoscaler")
 
-#: What a command is told: --shard, --ray, --workers, --device.
-SAID = ("", "auto", 2, None)
+#: What a command is told: --shard, --ray, --workers, options of opening the model.
+SAID = ("", "auto", 2, {})
 
 
 def rays():

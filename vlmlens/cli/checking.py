@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlmlens.cli.terminal import Attention, Device, Dtype, Revision, Trust, opening, out
+from vlmlens.cli.terminal import Attention, Device, DeviceMap, Dtype, Revision, Trust, opening, out
 from vlmlens.errors import InputError, VLMLensError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def check(
         Path | None, typer.Option("--json", dir_okay=False, help="Write all figures here, too.")
     ] = None,
     device: Device = None,
+    device_map: DeviceMap = None,
     dtype: Dtype = None,
     revision: Revision = None,
     attention: Attention = None,
@@ -41,7 +42,7 @@ def check(
 
     if (model is None) == (tiny is None):
         raise InputError("say what to check: a MODEL, or --tiny FAMILY (or --tiny all)")
-    options = opening(model, device, dtype, revision, attention, trust_remote_code)
+    options = opening(model, device, dtype, revision, attention, trust_remote_code, device_map)
     if tiny is not None and options:
         raise InputError(
             f"{', '.join(options)}: a tiny model is made here, in float32 and on the CPU; these "

@@ -15,7 +15,18 @@ from vlmlens.cli import tables
 from vlmlens.cli.grading import Grader, rule_given
 from vlmlens.cli.options import Batch, Length, MaxFailed, Permutations, System
 from vlmlens.cli.telling import Json, Quiet, name_failures, say, told
-from vlmlens.cli.terminal import Attention, Device, Dtype, Out, Revision, Trust, err, opening, out
+from vlmlens.cli.terminal import (
+    Attention,
+    Device,
+    DeviceMap,
+    Dtype,
+    Out,
+    Revision,
+    Trust,
+    err,
+    opening,
+    out,
+)
 from vlmlens.cli.workers import Ray, Share, Workers, executor_of, refuse
 from vlmlens.errors import InputError
 from vlmlens.extras import require
@@ -103,6 +114,7 @@ def diagnose(
     quiet: Quiet = False,
     as_json: Json = False,
     device: Device = None,
+    device_map: DeviceMap = None,
     dtype: Dtype = None,
     revision: Revision = None,
     attention: Attention = None,
@@ -119,7 +131,7 @@ def diagnose(
     """
     _check(delta, everything, allow_nonfinite)
     refuse(shard, ray, workers)
-    options = opening(model, device, dtype, revision, attention, trust_remote_code)
+    options = opening(model, device, dtype, revision, attention, trust_remote_code, device_map)
     rule = rule_given(grader, data)
     asked, left = _asked(data, samples, seed, question, prompt, columns, max_failed)
     err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False, soft_wrap=True)
@@ -129,7 +141,7 @@ def diagnose(
     how: dict[str, Any] = {"permutations": permutations, "delta": delta, "seed": seed}
     how |= {"scoring": scoring, "reference": reference, "rule": rule, "system": system}
     how |= {"max_new_tokens": max_new_tokens, "batch": batch, "max_failed": max_failed}
-    how |= {"progress": progress, "executor": executor_of(shard, ray, workers, device)}
+    how |= {"progress": progress, "executor": executor_of(shard, ray, workers, options)}
     with _opened(model, options) as vlm:
         found = _way(everything, allow_nonfinite)(vlm, asked, folder=folder, **how)
     if shard:

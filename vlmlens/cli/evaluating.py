@@ -14,6 +14,7 @@ from vlmlens.cli.telling import Json, Quiet, name_failures, say, told
 from vlmlens.cli.terminal import (
     Attention,
     Device,
+    DeviceMap,
     Dtype,
     Out,
     Revision,
@@ -89,6 +90,7 @@ def evaluate(
     quiet: Quiet = False,
     as_json: Json = False,
     device: Device = None,
+    device_map: DeviceMap = None,
     dtype: Dtype = None,
     revision: Revision = None,
     attention: Attention = None,
@@ -104,7 +106,7 @@ def evaluate(
     """
     refuse(shard, ray, workers)
     progress = told(quiet, as_json)
-    how = (device, dtype, revision, attention, trust_remote_code)
+    how = (device, dtype, revision, attention, trust_remote_code, device_map)
     options = {name: opening(name, *how) for name in _distinct(models)}
     rule = None if grader is None else rule_given(grader)
     asked = [_asked(d, samples, seed, question, prompt, columns, rule, max_failed) for d in data]
@@ -126,7 +128,7 @@ def evaluate(
         folder=folder,
         max_failed=max_failed,
         progress=progress,
-        executor=executor_of(shard, ray, workers, device),
+        executor=executor_of(shard, ray, workers, options[models[0]]),
     )
     if shard:
         _say_share(found, shard, folder, as_json)

@@ -15,6 +15,8 @@ import vlmlens
 from vlmlens.checks import one_of
 from vlmlens.errors import InputError, VLMLensError
 
+#: What accelerate calls its ways to spread a model.
+MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 #: Commands that go on where they stopped.
 RESUMED = ("diagnose", "evaluate")
 
@@ -88,6 +90,13 @@ Out = Annotated[
 ]
 #: Options of every command that opens a model.
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option(
+        help="auto, balanced or sequential: spread over all GPUs, then the CPU, then the disk, by "
+        "accelerate; in place of --device."
+    ),
+]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; as it was saved.")]
 Revision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of a model of the Hugging Face hub.")
@@ -124,6 +133,7 @@ def opening(
     revision: str | None,
     attention: str | None,
     trust_remote_code: bool,
+    device_map: str | None = None,
 ) -> dict[str, Any]:
     """What was asked of opening a model, and nothing else.
 
@@ -132,6 +142,10 @@ def opening(
     """
     if attention is not None:
         one_of(attention, "--attention", ("sdpa", "eager"))
+    if device_map is not None:
+        one_of(device_map, "--device-map", MAPS)
+        if device is not None:
+            raise InputError("--device puts all of a model in one place, --device-map does not")
     here = model is not None and ("/" not in model or Path(model).exists())
     if here and (revision is not None or trust_remote_code):
         named = "--revision" if revision is not None else "--trust-remote-code"
@@ -142,5 +156,6 @@ def opening(
         "revision": revision,
         "attn_implementation": attention,
         "trust_remote_code": trust_remote_code or None,
+        "device_map": device_map,
     }
     return {name: value for name, value in given.items() if value is not None}

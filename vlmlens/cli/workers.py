@@ -1,6 +1,7 @@
 """Options of who computes: a share of the samples, workers of Ray."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,16 +49,25 @@ def refuse(shard: str, ray: str, workers: int | None) -> None:
 
 
 def executor_of(
-    shard: str, ray: str, workers: int | None, device: str | None
+    shard: str, ray: str, workers: int | None, options: Mapping[str, Any]
 ) -> "Shard | OnRay | None":
-    """Who computes, by what was said; a worker of Ray has a GPU where the device is one.
+    """Who computes, by what was said; a worker of Ray has a GPU where its model goes on one.
+
+    Args:
+        shard: a share, or "".
+        ray: an address, or "".
+        workers: how many.
+        options: of opening the model.
 
     Raises:
         InputError: no such share.
     """
+    import torch
+
     from vlmlens.experiments import OnRay, Shard
 
     if shard:
         return Shard.of(shard)
-    gpus = int(bool(device and device.startswith("cuda")))
+    spread = "device_map" in options and torch.cuda.is_available()
+    gpus = int(spread or options.get("device", "").startswith("cuda"))
     return OnRay(workers, None if ray == "local" else ray, num_gpus=gpus) if ray else None
