@@ -2,9 +2,11 @@
 
 import os
 import signal
+from dataclasses import dataclass
 
 import psutil
 import pytest
+import torch
 import xarray as xr
 from as_users import as_users
 from children import until
@@ -92,6 +94,21 @@ def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(shapes, tmp_p
     counts = upkeep.status(tmp_path).conditions.values()
     assert [(each.done, each.failed, each.left) for each in counts] == [(12, 0, 0)] * 2
     assert upkeep.gc(tmp_path)["rows there twice"] == 0
+
+
+def test_a_measure_of_ones_own_is_the_same_there(shapes, workers):
+    """As of a script or a notebook: it is sent as it is, and known by what it does."""
+
+    @dataclass(frozen=True)
+    class Longer(Answering):
+        @torch.no_grad()
+        def __call__(self, model, samples, interventions):
+            table = super().__call__(model, samples, interventions)
+            return table.assign(length=table["answer"].str.len())
+
+    samples = vl.datasets.load("shapes-2d", samples=4)
+    run = Experiment(shapes, samples, Longer(max_new_tokens=1), batch=2)
+    xr.testing.assert_identical(run.run(executor=workers), run.run())
 
 
 @pytest.mark.parametrize(("name", "module"), [("diagnose", diagnosing), ("evaluate", evaluating)])

@@ -1,8 +1,11 @@
 """Values and code are known by what they hold and do: every way in which they can differ counts."""
 
+import copy
 import os
+import pickle
 import sys
 import textwrap
+import types
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -150,6 +153,53 @@ def test_code_that_does_otherwise_is_another(kind):
     one, other = map(value, both(*OTHERS[kind]))
     assert one != other
     assert value(both(*OTHERS[kind])[0]) == one
+
+
+#: What a library's decorators make of a function of one's own, which goes by its name.
+DECORATED = {
+    "torch.no_grad()": "",
+    "torch.inference_mode()": "",
+    "functools.lru_cache": "",
+    "functools.singledispatch": "",
+    "contextlib.contextmanager": "import contextlib",
+    "jaxtyping.jaxtyped(typechecker=None)": "import jaxtyping",
+    "beartype.beartype": "import beartype",
+    "np.vectorize": "",
+}
+
+
+@pytest.fixture
+def mine(monkeypatch):
+    """What a module of one's own defines, that can be imported by its name."""
+
+    def define(code):
+        module = types.ModuleType("mine")
+        monkeypatch.setitem(sys.modules, "mine", module)
+        exec(textwrap.dedent(HEAD) + textwrap.dedent(code), vars(module))
+        return module.it
+
+    return define
+
+
+@pytest.mark.parametrize("decorator", DECORATED)
+@pytest.mark.parametrize("place", ["function", "method"])
+def test_what_is_decorated_is_known_by_what_it_does(mine, decorator, place):
+    """In a module of one's own, where a decorator's wrapper is found under the function's name."""
+    code = f"{DECORATED[decorator]}\n@{decorator}\ndef it(x):\n return x + ??\n"
+    if place == "method":
+        body = code.replace("@", " @").replace("def", " def").replace("return", " return")
+        code = body.replace(f" @{decorator}", f"class A:\n @{decorator}") + "it = A()"
+    one, other = (value(mine(code.replace("??", number))) for number in "12")
+    assert one != other
+    assert value(mine(code.replace("??", "1"))) == one
+
+
+def test_to_be_copied_or_sent_changes_nothing(mine):
+    it = mine("class A:\n k = 1\n def f(s): return s.k\nit = A()")
+    before = value(it)
+    pickle.dumps(type(it)())
+    copy.deepcopy(it)
+    assert value(it) == before
 
 
 @pytest.mark.parametrize("kind", SAME)

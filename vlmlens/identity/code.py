@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from importlib.util import resolve_name
 from typing import Any
 
+from vlmlens.errors import DataError
 from vlmlens.identity.hasher import Hasher
 from vlmlens.identity.libraries import is_library, version
 
@@ -20,6 +21,7 @@ ABOUT = frozenset(
         *("__dataclass_fields__", "__match_args__", "__firstlineno__", "__static_attributes__"),
         *("__orig_bases__", "__parameters__", "__abstractmethods__", "_abc_impl"),
         *("__annotate__", "__annotate_func__", "__annotations_cache__", "__classdictcell__"),
+        "__slotnames__",  # written down when an object of it is first pickled or copied
     }
 )
 #: What writes and gives nothing back: where it is all that code does with a list, a log for
@@ -33,20 +35,16 @@ def function(given: types.FunctionType, content: Hasher) -> str:
     """A function: its code, its defaults, what it closes over, and the globals that it reads."""
     home = given.__globals__.get("__name__") or ""
     library = is_library(home)
-    if library and found(given.__module__, given.__qualname__) is given:
+    # What a library's decorator made of one's own function calls itself that function.
+    named = library and is_library(given.__module__ or "")
+    if named and found(given.__module__, given.__qualname__) is given:
         return content.joined("library", given.__module__, given.__qualname__, version(home))
-    parts = []
-    for name, cell in zip(given.__code__.co_freevars, given.__closure__ or (), strict=True):
-        try:
-            held = cell.cell_contents
-        except ValueError:
-            continue  # filled later, if ever
-        with content.at(name):
-            parts += [name, content.of(held)]
+    if library:  # made by a library around something of one's own, a decorator's wrapper say
+        return content.joined(
+            "made", home, given.__code__.co_qualname, version(home), *_around(given, content)
+        )
+    parts = _held(given, content)
     with content.at(given.__name__):
-        parts += [content.of(given.__defaults__), content.of(given.__kwdefaults__)]
-        if library:  # made by a library around something of one's own, a decorator's wrapper say
-            return content.joined("made", home, given.__code__.co_qualname, version(home), *parts)
         content.own_code = True
         own = {k: v for k, v in vars(given).items() if not k.startswith("__")}
         return content.joined(
@@ -56,6 +54,30 @@ def function(given: types.FunctionType, content: Hasher) -> str:
             content.of(own),
             *content.named(_read(given.__code__, given.__globals__)),
         )
+
+
+def _held(given: types.FunctionType, content: Hasher) -> list[str]:
+    """What a function closes over, and its defaults."""
+    parts = []
+    for name, cell in zip(given.__code__.co_freevars, given.__closure__ or (), strict=True):
+        try:
+            held = cell.cell_contents
+        except ValueError:
+            continue  # filled later, if ever
+        with content.at(name):
+            parts += [name, content.of(held)]
+    with content.at(given.__name__):
+        return [*parts, content.of(given.__defaults__), content.of(given.__kwdefaults__)]
+
+
+def _around(given: types.FunctionType, content: Hasher) -> list[str]:
+    """What a library's wrapper holds; what it says it wraps, where that is all that can be read."""
+    try:
+        return _held(given, content)
+    except DataError:
+        if not callable(own := getattr(given, "__wrapped__", None)):
+            raise
+        return ["wraps", content.of(own)]
 
 
 def body(given: types.CodeType, content: Hasher) -> str:

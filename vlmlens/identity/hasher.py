@@ -61,8 +61,10 @@ class Hasher(ABC):
     def at(self, name: str) -> Iterator[None]:
         """Remember where this is, for what errors say."""
         self._trail.append(name)
-        yield
-        self._trail.pop()
+        try:
+            yield
+        finally:
+            self._trail.pop()
 
     @abstractmethod
     def read(self, given: Any) -> str:
