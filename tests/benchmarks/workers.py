@@ -1,8 +1,8 @@
 """Two workers of Ray against one on a job that computes: ``python -m tests.benchmarks.workers``.
 
 The two take turns, so that what else the machine does is met by both; their models are open before
-the first turn. Where others use the cores, too, the CPU-seconds of the busiest process tell how long
-it would have taken on cores of one's own.
+the first turn. Where others use the cores, the CPU-seconds of the busiest process tell how long it
+would have taken on cores of one's own.
 """
 
 import os

@@ -188,7 +188,7 @@ def test_what_is_decorated_is_known_by_what_it_does(mine, decorator, place):
     code = f"{DECORATED[decorator]}\n@{decorator}\ndef it(x):\n return x + ??\n"
     if place == "method":
         body = code.replace("@", " @").replace("def", " def").replace("return", " return")
-        code = body.replace(f" @{decorator}", f"class A:\n @{decorator}") + "it = A()"
+        code = body.replace(f" @{decorator}", f"class A:\n k = 1\n @{decorator}") + "it = A"
     one, other = (value(mine(code.replace("??", number))) for number in "12")
     assert one != other
     assert value(mine(code.replace("??", "1"))) == one

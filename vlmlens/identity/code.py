@@ -67,7 +67,8 @@ def _held(given: types.FunctionType, content: Hasher) -> list[str]:
         with content.at(name):
             parts += [name, content.of(held)]
     with content.at(given.__name__):
-        return [*parts, content.of(given.__defaults__), content.of(given.__kwdefaults__)]
+        parts += [content.of(given.__defaults__), content.of(given.__kwdefaults__)]
+    return parts
 
 
 def _around(given: types.FunctionType, content: Hasher) -> list[str]:
