@@ -2,12 +2,14 @@
 
 import base64
 import json
+import shutil
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -66,6 +68,18 @@ def pope_hub(folder: Path) -> None:
     ]  # fmt: skip
     table(folder / "data" / "test-00000-of-00003.parquet", columns, *rows[:3])
     table(folder / "data" / "test-00001-of-00003.parquet", columns, *rows[3:])
+
+
+def pope_full(folder: Path) -> None:
+    """The configuration ``Full``: a file for each category."""
+    pope_hub(folder / "default")
+    names = sorted((folder / "default" / "data").glob("*.parquet"))
+    whole_set = pa.concat_tables([pq.read_table(name) for name in names])
+    (folder / "Full").mkdir()
+    for category in ("adversarial", "popular", "random"):
+        mine = whole_set.filter(pa.compute.equal(whole_set["category"], category))
+        pq.write_table(mine, folder / "Full" / f"{category}-00000-of-00001.parquet")
+    shutil.rmtree(folder / "default")
 
 
 def pope_original(folder: Path) -> None:
@@ -425,6 +439,7 @@ def two_ds(folder: Path) -> None:
 #: What was published: the set, a split, how many questions, and what writes the files.
 PUBLISHED: dict[str, tuple[str, str, int, Callable[[Path], None]]] = {
     "pope, hub": ("pope", "random", 2, pope_hub),
+    "pope, hub, Full": ("pope", "all", 6, pope_full),
     "pope, original": ("pope", "random", 2, pope_original),
     "mmvp": ("mmvp", "original", 4, mmvp),
     "gqa, hub": ("gqa", "testdev_balanced", 1, gqa_hub),

@@ -13,7 +13,7 @@ from children import python
 from PIL import Image
 
 from vlmlens.datasets import image_folder, load, read_table
-from vlmlens.errors import DataError, ImageError
+from vlmlens.errors import DataError, ImageError, VLMLensError
 
 GOOD = {"image": "a.png", "question": "Is it red?", "answer": "yes"}
 HEAD = ("image", "question", "answer", "choices", "id")
@@ -210,3 +210,27 @@ def test_nothing_is_written_and_torch_is_not_loaded(folder, case):
     assert done.stdout.strip() == "False"
     assert path.name in "".join(done.stderr.split("\n"))
     assert not (folder / "out").exists()
+
+
+def test_half_a_character_is_told_before_anything_is_written(folder):
+    """JSON may escape it, and no file could hold what is said about it."""
+    path = folder / "mine.jsonl"
+    path.write_text(json.dumps({"image": "a.png", "question": "\ud800?", "answer": "red"}))
+    with pytest.raises(VLMLensError, match=r"mine.jsonl, line 1.* holds half of a character"):
+        load(path)
+
+
+def test_a_column_is_one_thing(folder):
+    path = folder / "mine.csv"
+    path.write_text("image,text\na.png,What?\n")
+    with pytest.raises(DataError, match="text cannot be two things"):
+        load(path, columns="question=text,answer=text")
+
+
+def test_a_picture_that_is_nowhere_is_said_to_be(folder):
+    picture = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    schema = pa.schema({"image": picture, "question": pa.string(), "answer": pa.string()})
+    row = {"image": {"bytes": None, "path": None}, "question": "What?", "answer": "red"}
+    pq.write_table(pa.Table.from_pylist([row], schema=schema), folder / "mine.parquet")
+    with pytest.raises(ImageError, match="image holds neither a picture nor the name of one"):
+        load(folder / "mine.parquet")

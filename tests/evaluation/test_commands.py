@@ -39,7 +39,14 @@ def parts():
 
 PARTS = parts()
 #: How many pictures, pairs or sets there are, where these are fewer than questions.
-UNITS = {"pope, hub": 1, "pope, original": 1, "mmvp": 2, "gqa, original": 1, "whatsup, a": 1}
+UNITS = {
+    "pope, hub": 1,
+    "pope, hub, Full": 1,
+    "pope, original": 1,
+    "mmvp": 2,
+    "gqa, original": 1,
+    "whatsup, a": 1,
+}
 UNITS |= {"cv-bench, hub": 1, "2ds": 3, "vsr, random": 1}
 UNITS |= {"gqa, all": 1, "gqa, hub, all": 1, "whatsup, copy": 1, "spatial-bench, existence": 1}
 UNITS |= {"spatial-bench, reach": 1, "spatial-bench": 4}

@@ -42,7 +42,7 @@ def tables(found: "Evaluation") -> Iterator[Table]:
 def _metrics(title: str, rows: list[dict[str, Any]], caption: str) -> Table:
     columns: dict[str, list[str]] = {
         "condition": [row["condition"] for row in rows],
-        "metric": [row["metric"] or "no right answers" for row in rows],
+        "metric": [_words(row["metric"]) or "no right answers" for row in rows],
         "value [95 %]": [_value(row) for row in rows],
         "chance": [plain(row.get("chance", float("nan")), ".3f") for row in rows],
         "n": [str(row["n"]) for row in rows],
@@ -56,6 +56,19 @@ def _metrics(title: str, rows: list[dict[str, Any]], caption: str) -> Table:
     if set(columns["no\nanswer"]) == {"0"}:
         del columns["no\nanswer"]
     return _table(title, columns, 2, caption)
+
+
+def _members(rows: list[dict[str, Any]]) -> list[str]:
+    """What rows are of; with the group's name, where that is not the category."""
+    own = ("", "category")
+    return [
+        row["member"] if row["group"] in own else f"{row['group']}: {row['member']}" for row in rows
+    ]
+
+
+def _words(name: str) -> str:
+    """A metric's name in words, which a narrow line may break between."""
+    return name.replace("_", " ")
 
 
 def _value(row: dict[str, Any]) -> str:
@@ -73,7 +86,14 @@ def _differences(data: str, rows: list[dict[str, Any]]) -> Table:
         models = row["model"] != row["other_model"]
         against = row["other_model"] if models else row["other_condition"]
         span = f"{plain(row['difference'], '+.3f')} {interval(row['low'], row['high'], '+.3f')}"
-        cells = (what, against, row["metric"], span, plain(row["p"], ".2g"), str(row["units"]))
+        cells = (
+            what,
+            against,
+            _words(row["metric"]),
+            span,
+            plain(row["p"], ".2g"),
+            str(row["units"]),
+        )
         for column, cell in zip(columns.values(), cells, strict=True):
             column.append(cell)
     return _table(f"{data}: differences, unit by unit", columns, 3)
@@ -82,7 +102,7 @@ def _differences(data: str, rows: list[dict[str, Any]]) -> Table:
 def _psi(title: str, rows: list[dict[str, Any]]) -> Table:
     columns = {
         "shuffled by": [row["condition"] for row in rows],
-        "category": [row["member"] for row in rows],
+        "category": _members(rows),
         "accuracy": [plain(row["accuracy"], ".3f") for row in rows],
         "shuffled": [plain(row["accuracy_permuted"], ".3f") for row in rows],
         "PSI % [95 %]": [

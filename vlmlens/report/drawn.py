@@ -60,11 +60,13 @@ def psi_by_category(found: Evaluation, data: str) -> go.Figure | None:
     mine = mine[mine["psi"].notna()]
     if not len(mine):
         return None
+    names = zip(mine["group"], mine["member"], strict=True)
+    mine = mine.assign(line=[m if g in ("", "category") else f"{g}: {m}" for g, m in names])
     if mine["model"].nunique() == 1:
         return plots.psi(_table(mine))
     points = [
         Point(
-            row["member"], row["model"], row["psi"], row["psi_low"], row["psi_high"],
+            row["line"], row["model"], row["psi"], row["psi_low"], row["psi_high"],
             told=f"n = {row['n']:.0f}",
         )
         for row in mine.to_dict("records")
@@ -90,7 +92,7 @@ def _table(rows: pd.DataFrame) -> xr.Dataset:
     kept: Mapping[str, Any] = {n: rows[n].to_numpy(float) for n in columns if n in rows}
     table = xr.Dataset(
         {n: ("category", values) for n, values in kept.items() if not np.isnan(values).all()},
-        coords={"category": rows["member"].tolist()},
+        coords={"category": rows["line"].tolist()},
     )
     for name in ("psi", "psi_low", "psi_high"):
         if name in table:

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -110,3 +111,64 @@ def test_a_cell_of_another_type_is_no_crash(name, tmp_path):
         pq.write_table(before, path)
     assert refused or not tried or name == "whatsup, coco"  # whose file holds lists
     assert len(bench.load(tmp_path, split)) == PUBLISHED[name][2]
+
+
+#: Faults of a row that leave it readable: a set's file, a change of its rows, and what is said.
+FAULTY = {
+    "a row twice": ("pope, original", lambda r: [r[0], r[0]], "is there twice"),
+    "nothing asked": ("pope, original", {"text": " "}, "asks nothing"),
+    "no statement": ("vsr, random", {"caption": ""}, "asks nothing"),
+    "a label true": ("vsr, random", {"label": True}, "the label is True"),
+    "an empty choice": ("cv-bench, lines", {"choices": ["desk", ""]}, "has an empty choice"),
+    "two right": ("cv-bench, lines", {"choices": ["a", "a"]}, "twice among its"),
+    "choices in a text": ("emb-spatial, original", {"answer_options": "abcd"}, "a list of texts"),
+    "a place that is true": ("emb-spatial, original", {"answer": True}, "no place among"),
+    "three captions": ("whatsup, a", {"caption_options": [*"abc"]}, "has 3 captions"),
+    "a caption twice": ("whatsup, a", {"caption_options": [*"aabc"]}, "twice among its"),
+    "a name for a number": ("whatsup, coco", lambda r: [["x", "a", "b"]], "should be a number"),
+    "half a pair": ("spatial-bench, existence", lambda r: r[:1], "these are pairs"),
+    "half a character": ("spatial-mm", {"question": "\ud800?\nA. a\nB. right"}, "half of a char"),
+}
+FILES = {
+    "pope, original": "coco_pope_random.json",
+    "vsr, random": "test.jsonl",
+    "cv-bench, lines": "test_3d.jsonl",
+    "emb-spatial, original": "embspatial_bench.json",
+    "whatsup, a": "controlled_images_dataset.json",
+    "whatsup, coco": "coco_qa_one_obj.json",
+    "spatial-bench, existence": "existence.json",
+    "spatial-mm": "spatial_mm_one_obj.json",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_a_row_that_can_be_read_and_not_asked_is_named(fault, tmp_path):
+    name, change, told = FAULTY[fault]
+    bench, split = written(name, tmp_path)
+    path = tmp_path / FILES[name]
+    text = path.read_text()
+    lined = path.suffix == ".jsonl" or "pope" in name
+    rows = [json.loads(line) for line in text.splitlines()] if lined else json.loads(text)
+    rows: Any = change(rows) if callable(change) else [rows[0] | change, *rows[1:]]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) if lined else json.dumps(rows))
+    with pytest.raises(VLMLensError, match=told):
+        bench.load(tmp_path, split)
+
+
+MMVP = "Index,Question,Options,Correct Answer\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("1,Q?,(a) x (b) y,(a)\n", "has the row 1 and not 2"),
+        ("1,Q?,(a) x (b) y,(a)\n1,Q?,(a) x (b) y,(b)\n", "line 3 has the number 1 of another"),
+        ('1,"Q?,(a) x (b) y,(a)\n', "not as MMVP is published .*unexpected end of data"),
+        ("²,Q?,(a) x (b) y,(a)\n", "line 2 is not: a number"),
+    ],
+)
+def test_pairs_of_mmvp_are_whole(rows, told, tmp_path):
+    bench, split = written("mmvp", tmp_path)
+    (tmp_path / "Questions.csv").write_text(MMVP + rows)
+    with pytest.raises(DataError, match=told):
+        bench.load(tmp_path, split)

@@ -1,16 +1,21 @@
 """Benchmark: a published set, as data: its files, how its questions are put, how it is scored."""
 
+import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import ascii_uppercase
 from types import MappingProxyType
 
+from vlmlens.datasets.benchmarks.faulty import refuse_faulty
 from vlmlens.datasets.benchmarks.manifest import refuse_incomplete
 from vlmlens.datasets.benchmarks.source import Source
 from vlmlens.errors import DataError, UnknownPromptError, UnknownSplitError
 from vlmlens.graders import GRADERS, Rule
 from vlmlens.sample import Sample
+
+#: What reading a file meets that is not as it is published.
+FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, csv.Error)
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,7 @@ class Benchmark:
             refuse_incomplete(place, f"{self.name}:{chosen}")
         try:
             samples = self.read(folder, chosen)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except FAULTS as error:
             # A cell of another type than the published one, such as null where a list should be.
             raise DataError(
                 f"the files in {folder} are not as {self.title} is published "
@@ -204,6 +209,7 @@ class Benchmark:
             ) from error
         if not samples:
             raise DataError(f"{folder} holds no question of {self.name}:{chosen}")
+        refuse_faulty(samples, folder)
         return [replace(form.ask(sample), form=f"{self.name}/{name}") for sample in samples]
 
     def where_from(self) -> str:

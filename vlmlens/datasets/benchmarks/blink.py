@@ -50,7 +50,7 @@ def _sample(row: Row, config: str) -> Sample:
     images = tuple(row[name] for name in IMAGES if row.get(name) is not None)
     if not images:
         raise DataError(f"{row.where} holds no image")
-    choices = tuple(row["choices"])
+    choices = tuple(row.texts("choices"))
     answer = row.text("answer")
     right = None if answer == "hidden" else chosen(answer, choices, row.where)
     return Sample(

@@ -44,12 +44,10 @@ def read(folder: Path, split: str) -> list[Sample]:
 
 def _of_hub(row: Row, split: str) -> Sample:
     """The file's name is the ``question_id`` there; ``id`` and ``file_name`` tell nothing."""
-    file, captions = row.text("question_id"), row["answer"]
+    file, captions = row.text("question_id"), row.texts("answer")
     number = Path(file).stem.rpartition("_")[2]
     if not number.isdecimal() or ("val2014" in file) != (split == "val2014"):
         raise DataError(f"{row.where}: question_id is {file!r:.60}; it should name one of {split}")
-    if not isinstance(captions, list) or not all(isinstance(each, str) for each in captions):
-        raise DataError(f"{row.where}: answer is {captions!r:.60}; it should list captions")
     if not captions:
         raise DataError(f"{row.where} has no caption")
     return _sample(row["image"], str(int(number)), [each.strip() for each in captions])

@@ -5,7 +5,6 @@ from pathlib import Path
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
 from vlmlens.datasets.benchmarks.letters import chosen
 from vlmlens.datasets.reading import Row, lookup, rows
-from vlmlens.errors import DataError
 from vlmlens.sample import Sample
 
 ORIGIN = (
@@ -34,9 +33,7 @@ def read(folder: Path, split: str) -> list[Sample]:
 
 
 def _sample(row: Row, folder: Path) -> Sample:
-    choices = row["choices"]
-    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-        raise DataError(f"{row.where}: choices is {choices!r:.60}; it should be a list of texts")
+    choices = row.texts("choices")
     name = row.text("filename")
     image = row.get("image") or lookup(name, folder, ("", "img"), ORIGIN, row.where)
     return Sample(

@@ -18,8 +18,8 @@ def read(folder: Path, split: str) -> list[Sample]:
 
 
 def _sample(row: Row) -> Sample:
-    choices, answer = tuple(row["answer_options"]), row["answer"]
-    if not isinstance(answer, int) or not 0 <= answer < len(choices):
+    choices, answer = tuple(row.texts("answer_options")), row["answer"]
+    if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(choices):
         raise DataError(f"{row.where}: the answer {answer!r} is no place among {choices}")
     return Sample(
         row.text("question"),

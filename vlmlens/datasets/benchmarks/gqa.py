@@ -80,7 +80,7 @@ def _sample(row: Row, image: Picture, split: str, choices: Mapping[str, Row]) ->
         if name not in choices:
             raise DataError(f"{row.where}: the choices hold no question {name}; take them out")
         for kind in ("valid", "plausible"):
-            among = _texts(choices[name], kind)
+            among = choices[name].texts(kind)
             if "Common" in str(types.get("detailed")):
                 among = list(COMMON)
             groups.append((kind, json.dumps(among)))
@@ -104,14 +104,7 @@ def _names(row: Row) -> list[str]:
             told = ast.literal_eval(told)
         except (ValueError, SyntaxError):
             told = None
-    return _texts(Row(row.where, {"entailed": told}), "entailed")
-
-
-def _texts(row: Row, column: str) -> list[str]:
-    told = row[column]
-    if not isinstance(told, list) or not all(isinstance(each, str) for each in told):
-        raise DataError(f"{row.where}: {column} is {row[column]!r:.60}; it should list texts")
-    return told
+    return Row(row.where, {"entailed": told}).texts("entailed")
 
 
 GQA = Benchmark(

@@ -29,9 +29,11 @@ def read(folder: Path, split: str) -> list[Sample]:
     next(reader, None)  # the first heading has been seen as "Index" and as "lndex"
     for cells in reader:
         where = f"{table}, line {reader.line_num}"
-        if len(cells) != 4 or not cells[0].strip().isdigit():
+        if len(cells) != 4 or not cells[0].strip().isdecimal():
             raise DataError(f"{where} is not: a number, a question, two options, an answer")
         number, (_, question, listed, letter) = int(cells[0]), cells
+        if number in found:
+            raise DataError(f"{where} has the number {number} of another line; keep one of them")
         name = f"{number}.jpg"
         image = lookup(name, folder, ("MMVP Images", "images", ""), MMVP.origin, where)
         rest, choices = options(listed)
@@ -43,6 +45,10 @@ def read(folder: Path, split: str) -> list[Sample]:
         found[number] = Sample(
             question.strip(), (image,), right, choices, "", str(number), groups=groups
         )
+    for number in found:
+        other = number + (1 if number % 2 else -1)
+        if other not in found:
+            raise DataError(f"{table} has the row {number} and not {other}, the other of its pair")
     if split == "corrected":
         for one, other in SWAPPED:
             if one in found and other in found:

@@ -8,6 +8,8 @@ from vlmlens.errors import DataError
 from vlmlens.sample import Sample
 
 CATEGORIES = ("random", "popular", "adversarial")
+#: Where the hub has them: all together, or in the configuration ``Full`` a file a category.
+HUB = ("test-*.parquet", "data/test-*.parquet", "Full/*.parquet", "*.parquet")
 COCO = "COCO's val2014 images (cocodataset.org)"
 
 
@@ -25,7 +27,7 @@ def read(folder: Path, split: str) -> list[Sample]:
                 f"{row.text('category')}-{row.text('question_id')}",
                 groups=(("image", row.text("image_source")),),
             )
-            for path in POPE.tables(folder, "test-*.parquet", "data/test-*.parquet", "*.parquet")
+            for path in POPE.tables(folder, *HUB)
             for row in rows(path)
         ]
         return [sample for sample in found if sample.category in wanted]

@@ -22,11 +22,13 @@ def read(folder: Path, split: str) -> list[Sample]:
     there = [kind for kind in wanted if (folder / f"{kind}.json").is_file()]
     for kind in wanted if not there else ():
         SPATIAL_BENCH.table(folder, f"{kind}.json")
-    return [
-        _sample(row, folder, kind, number)
-        for kind in there
-        for number, row in enumerate(rows(folder / f"{kind}.json"))
-    ]
+    found = []
+    for kind in there:
+        mine = list(rows(folder / f"{kind}.json"))
+        if kind in PAIRED and len(mine) % 2:
+            raise DataError(f"{folder / kind}.json has {len(mine)} rows, and these are pairs")
+        found += [_sample(row, folder, kind, number) for number, row in enumerate(mine)]
+    return found
 
 
 def _sample(row: Row, folder: Path, kind: str, number: int) -> Sample:

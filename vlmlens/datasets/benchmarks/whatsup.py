@@ -74,8 +74,10 @@ def read(folder: Path, split: str) -> list[Sample]:
     table = WHATSUP.table(folder, FILES[split], f"data/{FILES[split]}")
     if split in ("a", "b"):
         return [_controlled(row, folder) for row in rows(table)]
-    place, kind = ("val2017", "coco") if split.startswith("coco") else ("vg_images", "vg")
-    return [_found(row, folder, place, kind) for row in _lists(table)]
+    place = "val2017" if split.startswith("coco") else "vg_images"
+    return [
+        _found(row, folder, place, f"{split}-{number}") for number, row in enumerate(_lists(table))
+    ]
 
 
 def _controlled(row: Row, folder: Path) -> Sample:
@@ -85,23 +87,31 @@ def _controlled(row: Row, folder: Path) -> Sample:
     if (parts := NAME.fullmatch(stem)) is None:
         raise DataError(f"{row.where}: {stem} names no relation of {', '.join(RELATIONS)}")
     one, relation, other = parts.groups()
-    captions = row["caption_options"]
+    captions = _four(row)
     return _asked(captions, where, relation, stem, _groups(one, other, relation), row.where)
 
 
 def _copied(row: Row, split: str, number: int) -> Sample:
     """A row of the hub's copy: where two things are is told by the right caption alone."""
-    image, captions = row["image_options"], row["caption_options"]
+    image, captions = row["image_options"], row.texts("caption_options")
     name = f"{split}-{number}"
     if split not in ("a", "b"):
         return _asked(captions, image, "", name, (), row.where)
-    right = captions[0] if captions else ""
+    right = _four(row)[0]
     told = [(relation, each.fullmatch(right)) for relation, each in CAPTION.items()]
     relation, parts = next(((each, m) for each, m in told if m), ("", None))
     if parts is None:
         raise DataError(f"{row.where}: {right!r:.60} names no relation of {', '.join(RELATIONS)}")
     groups = _groups(parts[1], parts[2], relation)
     return _asked(captions, image, relation, name, groups, row.where)
+
+
+def _four(row: Row) -> list[str]:
+    """The captions of a controlled picture: the right one, and three that are wrong."""
+    captions = row.texts("caption_options")
+    if len(captions) != 4:
+        raise DataError(f"{row.where} has {len(captions)} captions; one of four should be right")
+    return captions
 
 
 def _groups(one: str, other: str, relation: str) -> tuple[tuple[str, str], ...]:
@@ -113,12 +123,13 @@ def _groups(one: str, other: str, relation: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _found(row: Row, folder: Path, place: str, kind: str) -> Sample:
+def _found(row: Row, folder: Path, place: str, name: str) -> Sample:
     number, *captions = row["row"]
-    name = f"{int(number):012d}.jpg" if kind == "coco" else f"{number}.jpg"
-    image = lookup(f"{place}/{name}", folder, ("", "data"), ORIGIN, row.where)
-    label = f"{number}-{zlib.crc32(captions[0].encode()):08x}"
-    return _asked(captions, image, "", label, (("image", name),), row.where)
+    if not str(number).isdecimal():
+        raise DataError(f"{row.where}: the image is {number!r:.60}; it should be a number")
+    file = f"{int(number):012d}.jpg" if place == "val2017" else f"{number}.jpg"
+    image = lookup(f"{place}/{file}", folder, ("", "data"), ORIGIN, row.where)
+    return _asked(captions, image, "", name, (("image", file),), row.where)
 
 
 def _asked(

@@ -44,6 +44,9 @@ def as_mapping(columns: Mapping[str, str] | str | None) -> dict[str, str]:
             raise UnknownColumnError(field, USUAL, "(what a question is made of)")
     if len(dict(given)) < len(given):
         raise DataError(f"columns={columns!r} names something twice; {HOW}")
+    names = [name for _, name in given]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DataError(f"columns={columns!r}: {twice} cannot be two things; {HOW}")
     return dict(given)
 
 

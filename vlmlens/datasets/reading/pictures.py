@@ -46,6 +46,11 @@ class InParquet:
             raise ImageError(f"{self.path} changed since its questions were read: read it again")
         cells = _column(self.path, self.state, self.group, self.column)
         data = cells[self.row].as_py()["bytes"]
+        if data is None and not self.name:
+            raise ImageError(
+                f"{self.path}, row {self.row} of group {self.group}: {self.column} holds neither a "
+                "picture nor the name of one; fill it in"
+            )
         try:  # a picture may lie beside the file, which then knows its name only
             image = Image.open(self.path.parent / self.name if data is None else BytesIO(data))
             image.load()

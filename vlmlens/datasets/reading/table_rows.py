@@ -74,6 +74,20 @@ class Row:
             return default
         raise DataError(f"{self.where}: {column} is {value!r:.60}; it should be text")
 
+    def texts(self, column: str) -> list[str]:
+        """The texts of a list in a cell; a text is no list of its letters.
+
+        Raises:
+            UnknownColumnError: there is no such column.
+            DataError: it is no list of texts.
+        """
+        value = self[column]
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise DataError(
+                f"{self.where}: {column} is {value!r:.60}; it should be a list of texts"
+            )
+        return value
+
     def rows(self, column: str, noun: str) -> list["Row"]:
         """The objects of a list in a cell, each called by its number.
 
