@@ -70,4 +70,24 @@ EVALUATIONS: tuple[Fault, ...] = (
         "                image.size",
         ("datasets/test_fetching.py::test_a_picture_that_does_not_come_leaves_the_set_incomplete",),
     ),
+    Fault(
+        "a row that is there twice is asked twice",
+        "datasets/benchmarks/faulty.py",
+        "if sample.id in seen:",
+        "if sample.id in ():",
+        (
+            "datasets/benchmarks/test_broken_sets.py"
+            "::test_a_row_that_can_be_read_and_not_asked_is_named",
+        ),
+    ),
+    Fault(
+        "a model has another colour in every figure",
+        "report/forest.py",
+        "hue = list(series or drawn).index(name)",
+        "hue = number",
+        (
+            "report/test_evaluated_figures.py"
+            "::test_models_keep_their_colours_and_the_first_is_what_others_are_held_against",
+        ),
+    ),
 )

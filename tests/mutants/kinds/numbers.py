@@ -205,9 +205,9 @@ NUMBERS: tuple[Fault, ...] = (
     ),
     Fault(
         "the letters of a text are choices",
-        "datasets/benchmarks/cv_bench.py",
-        "if not isinstance(choices, list) or not all(",
-        "if not isinstance(choices, list) and not all(",
+        "datasets/reading/table_rows.py",
+        "if not isinstance(value, list) or not all(isinstance(each, str) for each in value):",
+        "if not isinstance(value, list) and not all(isinstance(each, str) for each in value):",
         (
             "datasets/benchmarks/test_published.py"
             "::test_choices_that_are_no_list_of_texts_are_no_choices",
