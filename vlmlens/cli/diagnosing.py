@@ -13,7 +13,15 @@ import typer
 from vlmlens.checks import number
 from vlmlens.cli import tables
 from vlmlens.cli.grading import Grader, rule_given
-from vlmlens.cli.options import Batch, Length, MaxFailed, Permutations, System
+from vlmlens.cli.options import (
+    AcceptVersions,
+    Batch,
+    Length,
+    MaxFailed,
+    Permutations,
+    System,
+    accepting,
+)
 from vlmlens.cli.telling import Json, Quiet, name_failures, say, told
 from vlmlens.cli.terminal import (
     Attention,
@@ -108,6 +116,7 @@ def diagnose(
     batch: Batch = 32,
     max_failed: MaxFailed = 0.05,
     seed: Seed = 0,
+    accept_versions: AcceptVersions = None,
     shard: Share = "",
     ray: Ray = "",
     workers: Workers = None,
@@ -138,6 +147,7 @@ def diagnose(
     progress = told(quiet, as_json)
     # The data is known to be in order: only now does it pay to import torch.
     folder = _claimed(folder, model, asked, scoring, reference)
+    accepting(folder, accept_versions)
     how: dict[str, Any] = {"permutations": permutations, "delta": delta, "seed": seed}
     how |= {"scoring": scoring, "reference": reference, "rule": rule, "system": system}
     how |= {"max_new_tokens": max_new_tokens, "batch": batch, "max_failed": max_failed}

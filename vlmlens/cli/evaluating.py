@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlmlens.cli.grading import Grader, rule_given
-from vlmlens.cli.options import Batch, Length, MaxFailed, Permutations, System
+from vlmlens.cli.options import (
+    AcceptVersions,
+    Batch,
+    Length,
+    MaxFailed,
+    Permutations,
+    System,
+    accepting,
+)
 from vlmlens.cli.telling import Json, Quiet, name_failures, say, told
 from vlmlens.cli.terminal import (
     Attention,
@@ -84,6 +92,7 @@ def evaluate(
     system: System = None,
     batch: Batch = 32,
     max_failed: MaxFailed = 0.05,
+    accept_versions: AcceptVersions = None,
     shard: Share = "",
     ray: Ray = "",
     workers: Workers = None,
@@ -115,21 +124,12 @@ def evaluate(
     from vlmlens import evaluation
 
     evaluation.claim(folder, models, [each.name for each in asked])
-    found = evaluation.evaluate(
-        _opened(options),
-        asked,
-        conditions=conditions,
-        permutations=permutations,
-        score=score,
-        max_new_tokens=max_new_tokens,
-        system=system,
-        seed=seed,
-        batch=batch,
-        folder=folder,
-        max_failed=max_failed,
-        progress=progress,
-        executor=executor_of(shard, ray, workers, options[models[0]]),
-    )
+    accepting(folder, accept_versions)
+    given: dict[str, Any] = {"conditions": conditions, "permutations": permutations, "seed": seed}
+    given |= {"score": score, "max_new_tokens": max_new_tokens, "system": system}
+    given |= {"batch": batch, "max_failed": max_failed, "folder": folder, "progress": progress}
+    given |= {"executor": executor_of(shard, ray, workers, options[models[0]])}
+    found = evaluation.evaluate(_opened(options), asked, **given)
     if shard:
         _say_share(found, shard, folder, as_json)
     else:

@@ -1,5 +1,6 @@
 """Options that several commands have."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,9 +9,28 @@ Permutations = Annotated[int, typer.Option(min=1, help="Shuffles of every image.
 Length = Annotated[int, typer.Option(min=1, help="Length of an answer.")]
 System = Annotated[str | None, typer.Option(help="A system prompt.")]
 Batch = Annotated[int, typer.Option(min=1, help="Samples a pass.")]
+AcceptVersions = Annotated[
+    str | None,
+    typer.Option(
+        help="patch: count results of versions of vlmlens, torch and others that differ in their "
+        "patch, 2.13.0 and 2.13.1, and say so; exact: no longer. Kept in --out."
+    ),
+]
 MaxFailed = Annotated[
     float,
     typer.Option(
         min=0, help="Samples that may fail before it stops: a share below 1, or a number."
     ),
 ]
+
+
+def accepting(folder: Path, which: str | None) -> None:
+    """Write down which versions' results a run's folder accepts, if that was said.
+
+    Raises:
+        InputError: another word than there is.
+    """
+    from vlmlens.store import accept_versions
+
+    if which is not None:
+        accept_versions(folder / "cells", which)

@@ -22,6 +22,9 @@ from vlmlens.identity import unit
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
 
+#: Where a table says which other versions its results are of.
+ACCEPTED = "accepted_versions"
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -112,6 +115,7 @@ def ask(
         )
     there = [s for s, name in zip(asked.samples, names, strict=True) if name in pictures]
     rows: list[dict[str, Any]] = []
+    accepted: set[str] = set()
     for samples, draws in _passes(there, plan):
         experiment = Experiment(
             model,
@@ -125,6 +129,7 @@ def ask(
         )
         what = f"{model.name} {asked.name} {next(iter(draws))}"
         table = run_shown(experiment, folder, progress, what, executor)
+        accepted |= {table.attrs.get(ACCEPTED, "")}
         failed = {
             each["id"]: each["error"] for each in json.loads(table.attrs.get("failures", "[]"))
         }
@@ -147,7 +152,9 @@ def ask(
                 )
     columns = ("answer", "log_prob", "choice_log_prob", "choice_tokens", "choice_blind", "error")
     frame = pd.DataFrame(rows).astype({"permutation": "Int64"})
-    return frame.assign(**{name: None for name in columns if name not in frame})
+    frame = frame.assign(**{name: None for name in columns if name not in frame})
+    frame.attrs[ACCEPTED] = "; ".join(filter(None, sorted(accepted)))
+    return frame
 
 
 def _passes(

@@ -12,7 +12,7 @@ from vlmlens.annotations import checked
 from vlmlens.checks import one_of, whole
 from vlmlens.errors import DataError, InputError
 from vlmlens.evaluation import records
-from vlmlens.evaluation.asking import Plan, ask
+from vlmlens.evaluation.asking import ACCEPTED, Plan, ask
 from vlmlens.evaluation.conditions import conditions_of
 from vlmlens.evaluation.intervals import METHOD
 from vlmlens.evaluation.regrading import LIKELIHOOD, graded, weighed
@@ -155,6 +155,8 @@ def evaluate(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
     }
+    if others := sorted({part.attrs[ACCEPTED] for part in parts} - {""}):
+        settings[ACCEPTED] = "; ".join(others)
     rules = {each.name: None if form else each.rule for each in sets}
     return tabulated(graded(pd.concat(parts, ignore_index=True), rules), settings)
 

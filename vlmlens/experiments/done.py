@@ -21,6 +21,9 @@ class Done:
         samples: all of the experiment's.
         interventions: by label.
         failing: is told of samples that cannot be measured.
+
+    Attributes:
+        accepted: versions that results are of, where they are not these.
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class Done:
         failing: Failing,
     ):
         self.samples, self.interventions, self.failing = samples, interventions, failing
+        self.accepted: set[str] = set()
         self._found: dict[str, list[Part]] = {label: [] for label in interventions}
 
     def tasks(self, batches: Sequence[Sequence[int]]) -> list[Task]:

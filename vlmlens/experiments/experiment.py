@@ -170,7 +170,8 @@ class Experiment(Checked):
             failing.tell()
             table = self._joined(done.parts(), failing, batches)
             tally.finish()
-            return table
+            others = "; ".join(sorted(done.accepted))
+            return table.assign_attrs({"accepted_versions": others} if others else {})
         finally:
             done.close()
 

@@ -1,5 +1,6 @@
 """Results in a folder: what is there is read, and the rest is computed and kept."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,8 +19,9 @@ from vlmlens.experiments.work import Step, Task
 from vlmlens.identity import keep, recall
 from vlmlens.interventions import Intervention
 from vlmlens.sample import Sample
-from vlmlens.store import Claims, Running, Shard, Store, note
+from vlmlens.store import Claims, Running, Shard, Store, accepts, like, note
 
+LOG = logging.getLogger(__name__)
 #: Seconds between two looks at work that another process is doing.
 PATIENCE = 0.2
 
@@ -56,6 +58,8 @@ class Kept(Done):
         self._unread = dict(failing.errors)
         rows = [row for row in self._known.places if row not in self._unread]
         self._wanted = {label: self._known.by_condition(label, rows) for label in interventions}
+        if accepts(self._store.folder):
+            self._accept()
         self._left_of = self._missing()
         self._claims = Claims(self._store.folder)
         self._running = None
@@ -173,6 +177,21 @@ class Kept(Done):
             for condition, rows in by_condition.items()
         }
         note(self._store.folder, told, [self.failing.names[row] for row in self._unread])
+
+    def _accept(self) -> None:
+        """Take results of other patch versions for those of these, and say so."""
+        for label, by_condition in self._wanted.items():
+            for rows in by_condition.values():
+                wanted = self._known.condition(label, rows[0])
+                others = like(wanted.told, wanted.key, self._store.shards.values())
+                self._store.also(wanted.key, others)
+                self.accepted.update(others.values())
+        if self.accepted:
+            LOG.warning(
+                "%s holds results of %s, which count as ones of these versions "
+                "(--accept-versions patch)",
+                *(self._store.folder, "; ".join(sorted(self.accepted))),
+            )
 
     def _missing(self) -> dict[str, set[int]]:
         missing: dict[str, set[int]] = {}

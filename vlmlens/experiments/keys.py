@@ -1,6 +1,6 @@
 """What a stored result answers for: everything that could change it, and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -12,7 +12,7 @@ from vlmlens.interventions import Intervention
 from vlmlens.interventions import label as label_of
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
-from vlmlens.store import Condition
+from vlmlens.store import LOOSE, Condition
 
 #: Fields of a sample that are no part of what it is, or are looked at by themselves.
 OPEN = ("images", "source", "category", "groups")
@@ -44,7 +44,10 @@ class Keys:
                 "intervention, or run without a folder"
             )
         content = identity.Content(model.given_revision)
-        self.base = content.of((model, how, identity.versions(), _numerics()))
+        bare = content.of((model, how, _numerics()))
+        libraries = identity.decisive() | dict(sorted(content.libraries.items()))
+        self.base = content.joined("base", bare, identity.told(libraries))
+        self._loose = content.joined("base", bare, _loosely(libraries))
         self._own_code = content.own_code
         self._told = {
             "model": str(model.name),
@@ -112,11 +115,17 @@ class Keys:
         if id(more) not in self._conditions:
             content = identity.Content()
             parts = [self.base, content.of(more)]
-            key = identity.digest(*(part.encode("utf-8", "surrogatepass") for part in parts))[:24]
-            told = self._told | {"label": label, "edits": _words(more)}
+            libraries = dict(sorted(content.libraries.items()))
+            key = content.joined("condition", *parts, identity.told(libraries))[:24]
+            loose = content.joined("condition", self._loose, parts[1], _loosely(libraries))[:24]
+            told = self._told | {"label": label, "edits": _words(more), LOOSE: loose}
             made = (more, Condition(key, told), content.own_code, content.by_row)
             self._conditions[id(more)] = made
         return self._conditions[id(more)]
+
+
+def _loosely(libraries: Mapping[str, str]) -> str:
+    return identity.told(identity.but_for_patches(libraries))
 
 
 def _words(more: Any) -> str:

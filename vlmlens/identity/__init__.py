@@ -2,13 +2,15 @@
 
 from vlmlens.identity.digests import digest
 from vlmlens.identity.hooks import hooks_on
-from vlmlens.identity.libraries import versions
+from vlmlens.identity.libraries import but_for_patches, decisive, told, versions
 from vlmlens.identity.pictures import picture, scene, unit
 from vlmlens.identity.remembered import keep, recall
 from vlmlens.identity.values import Content, glance, value
 
 __all__ = [
     "Content",
+    "but_for_patches",
+    "decisive",
     "digest",
     "glance",
     "hooks_on",
@@ -16,6 +18,7 @@ __all__ = [
     "picture",
     "recall",
     "scene",
+    "told",
     "unit",
     "value",
     "versions",

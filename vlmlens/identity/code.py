@@ -12,7 +12,7 @@ from typing import Any
 
 from vlmlens.errors import DataError
 from vlmlens.identity.hasher import Hasher
-from vlmlens.identity.libraries import is_library, version
+from vlmlens.identity.libraries import is_library
 
 #: What a class's namespace holds that is no part of what it does.
 ABOUT = frozenset(
@@ -38,10 +38,10 @@ def function(given: types.FunctionType, content: Hasher) -> str:
     # What a library's decorator made of one's own function calls itself that function.
     named = library and is_library(given.__module__ or "")
     if named and found(given.__module__, given.__qualname__) is given:
-        return content.joined("library", given.__module__, given.__qualname__, version(home))
+        return content.joined("library", given.__module__, given.__qualname__, content.met(home))
     if library:  # made by a library around something of one's own, a decorator's wrapper say
         return content.joined(
-            "made", home, given.__code__.co_qualname, version(home), *_around(given, content)
+            "made", home, given.__code__.co_qualname, content.met(home), *_around(given, content)
         )
     parts = _held(given, content)
     with content.at(given.__name__):
@@ -116,7 +116,7 @@ def class_(given: type, content: Hasher) -> str:
         ]
         own = content.named(put)
         return content.joined(
-            "library", given.__module__, given.__qualname__, version(given.__module__), *own
+            "library", given.__module__, given.__qualname__, content.met(given.__module__), *own
         )
     content.own_code = True
     with content.at(given.__name__):
@@ -131,7 +131,7 @@ def class_(given: type, content: Hasher) -> str:
 def module(given: types.ModuleType, content: Hasher) -> str:
     """A module as a whole: a library's by its name; one's own by everything in it."""
     if is_library(given.__name__):
-        return content.joined("library", given.__name__, version(given.__name__))
+        return content.joined("library", given.__name__, content.met(given.__name__))
     return content.joined(
         "module", *content.named((k, v) for k, v in vars(given).items() if not k.startswith("__"))
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from vlmlens.errors import DataError
 from vlmlens.identity.digests import digest
+from vlmlens.identity.libraries import version
 
 ATOMS = (type(None), bool, int, float, complex, type(...), type(NotImplemented), range, slice)
 
@@ -17,6 +18,7 @@ class Hasher(ABC):
     def __init__(self, revision: str = "", vocabulary: bool = True) -> None:
         self.revision, self.vocabulary = revision, vocabulary
         self.own_code = self.by_row = False
+        self.libraries: dict[str, str] = {}
         self._known: dict[int, str] = {}
         self._kept: list[Any] = []  # an id is an object's only while the object is there
         self._open: dict[int, int] = {}
@@ -56,6 +58,12 @@ class Hasher(ABC):
             with self.at(name):
                 parts += [name, self.of(held)]
         return parts
+
+    def met(self, module: str) -> str:
+        """The library that a module is of, whose version is noted down."""
+        top = module.partition(".")[0]
+        self.libraries[top] = version(top)
+        return top
 
     @contextmanager
     def at(self, name: str) -> Iterator[None]:

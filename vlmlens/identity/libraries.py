@@ -1,7 +1,9 @@
 """What belongs to an installed library, known by its name and version, and what is one's own."""
 
+import re
 import sys
 import sysconfig
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import metadata
 from importlib.util import find_spec
@@ -12,6 +14,8 @@ from vlmlens.identity.digests import digest
 
 #: Those that decide over every number.
 DECISIVE = ("torch", "transformers", "transformer_lens", "numpy")
+#: A version but for its patch.
+MINOR = re.compile(r"\d+\.\d+(?![\d])")
 #: What models, processors and their settings write down of where they came from and of what they
 #: did last: none of it changes a result, and all of it differs from one process to the next.
 NOTES = frozenset(
@@ -111,5 +115,34 @@ def versions() -> str:
         >>> versions().startswith("vlmlens ")
         True
     """
-    found = [f"{name} {_version(name)} {_installed(name)}" for name in DECISIVE]
-    return ", ".join([f"vlmlens {vlmlens_version()}", *found])
+    return told(decisive())
+
+
+def decisive() -> dict[str, str]:
+    """The libraries that decide over every number, and their versions.
+
+    Examples:
+        >>> from vlmlens.identity import decisive
+        >>> list(decisive())
+        ['vlmlens', 'torch', 'transformers', 'transformer_lens', 'numpy']
+    """
+    return {"vlmlens": vlmlens_version()} | {
+        name: f"{_version(name)} {_installed(name)}" for name in DECISIVE
+    }
+
+
+def told(libraries: Mapping[str, str]) -> str:
+    """Libraries and their versions, in a line."""
+    return ", ".join(f"{name} {version}" for name, version in libraries.items())
+
+
+def but_for_patches(libraries: Mapping[str, str]) -> dict[str, str]:
+    """The same, without what a patch changes: of 2.13.1+cpu and 2.13.0 the versions are 2.13.
+
+    Examples:
+        >>> from vlmlens.identity import but_for_patches
+        >>> but_for_patches({"torch": "2.13.1+cpu 2.13.1", "mine": "new"})
+        {'torch': '2.13', 'mine': 'new'}
+    """
+    found = {name: MINOR.match(version) for name, version in libraries.items()}
+    return {name: each[0] if each else libraries[name] for name, each in found.items()}

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vlmlens.identity import code, tensors
 from vlmlens.identity.digests import digest
 from vlmlens.identity.hasher import Hasher
-from vlmlens.identity.libraries import NOTES, is_library, owner, version
+from vlmlens.identity.libraries import NOTES, is_library, owner
 
 HELD: tuple[Any, ...] = (bool, int, float, str, bytes, tuple, list, dict, set, frozenset)
 #: A module's own book-keeping; its hooks are looked for by ``identity.hooks``.
@@ -135,7 +135,7 @@ def instance(given: Any, content: Hasher) -> str:
     """Any other object: its class, and the state that it holds."""
     kind, home = type(given), owner(given)
     if callable(given) and is_library(home) and code.found(home, _name(given)) is given:
-        return content.joined("library", home, _name(given), version(home))  # of Cython, say
+        return content.joined("library", home, _name(given), content.met(home))  # of Cython, say
     if is_library(kind.__module__):
         return _reduced(given, content)
     state = code.state(given)
@@ -163,7 +163,7 @@ def _reduced(given: Any, content: Hasher) -> str:
     except (TypeError, ValueError, AttributeError, RuntimeError, pickle.PicklingError) as error:
         raise content.opaque(given) from error
     if isinstance(made, str):
-        return content.joined("named", owner(given), made, version(owner(given)))
+        return content.joined("named", owner(given), made, content.met(owner(given)))
     parts: list[Any] = [*made, None, None, None]
     function, args, state, *items = parts[:5]
     if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):
@@ -208,7 +208,7 @@ def _read_builtin(given: Any, content: Hasher) -> str:
     if bound is not None and not isinstance(bound, types.ModuleType | type):
         return content.joined("bound", given.__name__, content.of(bound))
     home = owner(given)
-    return content.joined("builtin", home, given.__qualname__, version(home))
+    return content.joined("builtin", home, given.__qualname__, content.met(home))
 
 
 def _read_slot(given: Any, content: Hasher) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from vlmlens.identity.hasher import Hasher
+from vlmlens.identity.libraries import told
 from vlmlens.identity.readers import CONTAINERS, READERS, instance
 
 
@@ -29,7 +30,9 @@ def value(given: Any) -> str:
         Traceback (most recent call last):
         vlmlens.errors.DataError: ... is known by its address alone...
     """
-    return Content().of(given)
+    content = Content()
+    made = content.of(given)
+    return content.joined("value", made, told(content.libraries))
 
 
 def glance(given: Any) -> str:
@@ -53,6 +56,7 @@ class Content(Hasher):
 
     Attributes:
         own_code: whether any of it was code that belongs to no installed library.
+        libraries: those that were met, and their versions, which are in no hash.
         by_row: whether any of it may hold something of every sample of a batch: a tensor or an
             array of two dimensions or more, that is no module's weight.
 

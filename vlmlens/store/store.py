@@ -1,5 +1,6 @@
 """Store: which results are done, and what they are."""
 
+import itertools
 import logging
 import re
 import time
@@ -78,6 +79,7 @@ class Store:
         self._waiting: dict[tuple[str, bool], Rows] = {}
         self._rows, self._since = 0, 0.0
         self._mine: set[str] = set()
+        self._also: dict[str, list[str]] = {}
         self._written: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
 
     def open(self) -> str:
@@ -125,6 +127,10 @@ class Store:
                 LOG.warning("%s; it counts as missing", error)
         return new
 
+    def also(self, condition: str, others: Iterable[str]) -> None:
+        """Read results under other conditions, too, where there are none under this one."""
+        self._also[condition] = list(others)
+
     def has(
         self, condition: str, keys: Sequence[bytes], among: Iterable[Shard] | None = None
     ) -> Bool[np.ndarray, " sample"]:
@@ -132,7 +138,8 @@ class Store:
         wanted, found = pa.array(keys, KEYS), np.zeros(len(keys), dtype=bool)
         for shard in self.shards.values() if among is None else among:
             if not shard.failed:
-                found |= shard.rows(condition, wanted) >= 0
+                for each in (condition, *self._also.get(condition, ())):
+                    found |= shard.rows(each, wanted) >= 0
         return found
 
     def read(
@@ -225,12 +232,16 @@ class Store:
         asked = {name: (which, pa.array(keys, KEYS)) for name, (which, keys) in wanted.items()}
         taken = {name: np.zeros(len(keys), dtype=bool) for name, (_, keys) in asked.items()}
         found: dict[T, dict[str, tuple[list[int], list[pa.Table]]]] = {n: {} for n in asked}
-        for shard in self.shards.values():
+        under = {name: (which, *self._also.get(which, ())) for name, (which, _) in asked.items()}
+        most = max(map(len, under.values()), default=0)
+        for at_most, shard in itertools.product(range(most), self.shards.values()):
             if shard.failed:
                 continue
             table = None
-            for name, (condition, keys) in asked.items():
-                rows = np.where(taken[name], -1, shard.rows(condition, keys))
+            for name, (_, keys) in asked.items():
+                if at_most >= len(under[name]):
+                    continue
+                rows = np.where(taken[name], -1, shard.rows(under[name][at_most], keys))
                 at = np.flatnonzero(rows >= 0)
                 if at.size:
                     table = shard.read() if table is None else table
