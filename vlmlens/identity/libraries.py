@@ -132,7 +132,13 @@ def decisive() -> dict[str, str]:
 
 
 def told(libraries: Mapping[str, str]) -> str:
-    """Libraries and their versions, in a line."""
+    """Libraries and their versions, in a line.
+
+    Examples:
+        >>> from vlmlens.identity import told
+        >>> told({"torch": "2.13.1", "numpy": "2.4.0"})
+        'torch 2.13.1, numpy 2.4.0'
+    """
     return ", ".join(f"{name} {version}" for name, version in libraries.items())
 
 

@@ -26,6 +26,13 @@ def accept_versions(folder: Path, which: str) -> None:
     Raises:
         InputError: another word.
         DataError: it cannot be written there.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from vlmlens.store import accept_versions, accepts
+        >>> accept_versions(Path("results"), "patch")
+        >>> accepts(Path("results"))
+        True
     """
     one_of(which, "versions", WAYS)
     make(folder)
