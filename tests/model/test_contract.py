@@ -4,6 +4,7 @@ import copy
 import re
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from vlmlens.errors import (
     UnreachedPointError,
 )
 from vlmlens.interventions import Edit, KnockOut, PatchFrom, Scale, ZeroAblate
+from vlmlens.model.audit.measure import bent
 from vlmlens.model.wiring.rotary import rotate, unrotate
 from vlmlens.points import BLOCK_POINTS
 
@@ -117,11 +119,6 @@ def test_every_point_has_the_axes_it_declares(vlm, inputs):
             assert size.get("kv_head", tower_heads) == tower_heads, name
 
 
-def bent(x):
-    """From half of the first entry of the last axis to twice the last: no norm takes it back."""
-    return x * torch.logspace(-1, 1, x.shape[-1], base=2, dtype=x.dtype)
-
-
 def test_every_point_is_alive(vlm, inputs):
     """Every kind in one layer, and all layers by turns; an audit tries more of them."""
     clean = vlm.run(inputs).logits
@@ -130,7 +127,8 @@ def test_every_point_is_alive(vlm, inputs):
         kinds.setdefault(re.sub(r"\.\d+\.", ".*.", name), []).append(name)
     for turn, names in enumerate(kinds.values()):
         name = names[turn % len(names)]
-        assert_apart(vlm.run(inputs, [Edit(name, by=bent)]).logits, clean, msg=name)
+        bend = partial(bent, to=3.0, mask=name.endswith("hook_mask"))
+        assert_apart(vlm.run(inputs, [Edit(name, by=bend)]).logits, clean, msg=name)
 
 
 def test_a_point_that_nothing_reads_is_not_offered(vlm):

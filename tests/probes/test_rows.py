@@ -9,7 +9,8 @@ from transformers.models.llama.modeling_llama import (
     eager_attention_forward as llama_attention_forward,
 )
 
-from vlmlens.model.wiring.attention import RowRequest, ask_rows, register, scores, softmax, withdraw
+from vlmlens.model.arithmetic.attending import scores, softmax
+from vlmlens.model.wiring.attention import RowRequest, ask_rows, register, withdraw
 
 HEADS, KV_HEADS, POS, D = 4, 2, 12, 8
 

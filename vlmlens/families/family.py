@@ -10,7 +10,8 @@ from vlmlens.view import View
 #: Where at a module a point lies. ``in`` and ``out`` are its first input and its output;
 #: ``stream`` is an input that the residual stream shares; ``cos`` and ``sin`` are the angles
 #: handed to attention, ``query`` to ``pattern`` the steps inside it; ``heads`` is the output
-#: of a projection split by the heads that fed it.
+#: of a projection split by the heads that fed it, ``reads`` the stream before a projection and
+#: its norm, once for each head that reads it; ``scale`` is what a norm divides by.
 Stage = Literal[
     "in",
     "out",
@@ -20,9 +21,12 @@ Stage = Literal[
     "query",
     "key",
     "value",
+    "mask",
     "scores",
     "pattern",
     "heads",
+    "reads",
+    "scale",
 ]
 
 
@@ -40,6 +44,7 @@ class Tap:
         part: (which, of how many) equal parts of the last axis, at fused projections.
         pieces: whether one pass reaches it several times, with one image or window each.
         floats: whether only calls with numbers count, at a table that also looks up ids.
+        norm: path of the norm before the module, at ``reads``.
 
     Examples:
         >>> from vlmlens.families import BLOCKS
@@ -54,6 +59,7 @@ class Tap:
     part: tuple[int, int] | None = None
     pieces: bool = False
     floats: bool = False
+    norm: str = ""
 
 
 #: Everything a block offers: point name -> tap, or why there is no such point.

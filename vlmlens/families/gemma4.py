@@ -23,7 +23,11 @@ def _views(pictures: Pictures) -> list[tuple[View, ...]]:
 
 def _kinds(text: Any) -> Sequence[str]:
     own = text.num_hidden_layers - text.num_kv_shared_layers
-    return ["" if layer < own else "shared" for layer in range(text.num_hidden_layers)]
+    whole = [kind == "full_attention" for kind in text.layer_types]
+    return [
+        "shared" if layer >= own else "keys as values" if text.attention_k_eq_v and seen else ""
+        for layer, seen in enumerate(whole)
+    ]
 
 
 GEMMA4 = Family(

@@ -1,9 +1,9 @@
 """The machine: transformers' own model, with a hook point at every step."""
 
 from vlmlens.inputs import Inputs
+from vlmlens.model.arithmetic.norm import Norm
 from vlmlens.model.hooked import HookedVLM
 from vlmlens.model.passes.run import Generation, Run
-from vlmlens.model.reading.norm import Norm
 from vlmlens.model.reading.residual import ResidualStream
 from vlmlens.model.reuse.batching import in_batches
 from vlmlens.model.reuse.prefill import Prefill

@@ -16,25 +16,32 @@ from vlmlens.errors import InputError
 from vlmlens.interventions import Edit, Intervention, PatchFrom, Scale
 
 
+def ramp(x):
+    """What every edit here adds, since a mask of zeros is none the other for a factor."""
+    return torch.linspace(0.0, -0.1, x.shape[-1], dtype=x.dtype)
+
+
 def new(x, hook=None):
-    return x * 0.7
+    return x * 0.7 + ramp(x)
 
 
 def returned(x, hook=None):
     x *= 0.7
+    x += ramp(x)
     return x
 
 
 def bare(x, hook=None):
-    x.mul_(0.7)
+    x.mul_(0.7).add_(ramp(x))
 
 
 def beside_autograd(x, hook=None):
-    x.data.mul_(0.7)
+    x.data.mul_(0.7).add_(ramp(x))
 
 
 def through_numpy(x, hook=None):
     x.numpy()[...] *= 0.7
+    x.numpy()[...] += ramp(x).numpy()
 
 
 IN_PLACE = (returned, bare)

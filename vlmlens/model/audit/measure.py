@@ -150,13 +150,21 @@ def _reaches(
     pattern changes how attention is computed, so that a small effect is compared with that of
     another edit, which the same kernels compute: only an edit that arrives tells them apart.
     """
-    edited = vlm.run(inputs, [Edit(name, by=partial(_bent, to=0.5))]).logits
+    mask = name.endswith("hook_mask")
+    edited = vlm.run(inputs, [Edit(name, by=partial(bent, to=0.5, mask=mask))]).logits
     if checks.off(edited, plain) > bound:
         return True
-    other = vlm.run(inputs, [Edit(name, by=partial(_bent, to=2.0))]).logits
+    other = vlm.run(inputs, [Edit(name, by=partial(bent, to=2.0, mask=mask))]).logits
     return not torch.equal(edited, other)
 
 
-def _bent(x: Float[Tensor, "*axes"], to: float) -> Float[Tensor, "*axes"]:
-    """From the first entry of the last axis, as it was, to the last, times ``to``."""
-    return x * torch.linspace(1.0, to, x.shape[-1], dtype=x.dtype, device=x.device)
+def bent(x: Float[Tensor, "*axes"], to: float, mask: bool = False) -> Float[Tensor, "*axes"]:
+    """From the first entry of the last axis that has several, as it was, to the last, times ``to``.
+
+    A mask, which holds zeros and minus infinities, is added to instead: the weights of its keys
+    are what is multiplied.
+    """
+    axis = -1 if x.shape[-1] > 1 else -2
+    line = torch.linspace(1.0, to, x.shape[axis], dtype=x.dtype, device=x.device)
+    line = line.reshape(-1, *(1,) * (-1 - axis))
+    return x + line.log() if mask else x * line

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vlmlens.cache import ActivationCache
 from vlmlens.errors import InputError
-from vlmlens.model.reading.norm import Norm
+from vlmlens.model.arithmetic.norm import Norm
 from vlmlens.model.reading.stream import Stream, Which, sliced
 from vlmlens.model.reading.unembed import Tokens, directions
 from vlmlens.model.wiring.wired import Wired

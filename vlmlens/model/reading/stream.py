@@ -12,8 +12,8 @@ from transformer_lens.utilities.slice import Slice
 
 from vlmlens.cache import ActivationCache
 from vlmlens.errors import InputError, UnsupportedModelError
-from vlmlens.model.reading.norm import Norm
-from vlmlens.model.wiring.wire import by_head
+from vlmlens.model.arithmetic.norm import Norm
+from vlmlens.model.arithmetic.projections import by_head
 from vlmlens.model.wiring.wired import Wired
 
 #: Which positions or samples, as TransformerLens takes it: an index, ``(start, end)`` or a list of

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from vlmlens.interventions import Intervention
 from vlmlens.layout import TokenLayout
+from vlmlens.model.arithmetic.attending import MASKED
 from vlmlens.model.reuse.prefill import Prefill
-from vlmlens.model.wiring.attention import MASKED
 from vlmlens.model.wiring.wired import Wired
 from vlmlens.positions import chosen
 

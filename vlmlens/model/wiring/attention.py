@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from threading import get_ident
 from typing import Any, Protocol, runtime_checkable
 
-import torch
-from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -23,12 +21,22 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from vlmlens.errors import UnsupportedModelError
+from vlmlens.model.arithmetic.attending import (
+    joined_mask,
+    mix,
+    read_mask,
+    row_index,
+    scores,
+    softmax,
+    split_mask,
+)
 
 PREFIX = "vlmlens_"
 #: Implementations that pass over a soft cap: transformers drops the option (and, in later versions,
 #: refuses such models), so what is watched is the weights without it, which are the ones in use.
 UNCAPPED = frozenset({"sdpa"})
-MASKED = torch.finfo(torch.float16).min  # an additive mask below this hides its key
+#: Steps that exist only where all of a pattern is computed.
+WHOLE = ("mask", "scores", "pattern")
 
 
 @runtime_checkable
@@ -88,8 +96,8 @@ class Catcher:
 
     @property
     def whole(self) -> bool:
-        """Whether anybody watches scores or pattern, now and in this thread."""
-        return any(self.points[step].acts for step in ("scores", "pattern") if step in self.points)
+        """Whether anybody watches mask, scores or pattern, now and in this thread."""
+        return any(self.points[step].acts for step in WHOLE if step in self.points)
 
     @property
     def wanted(self) -> list[RowRequest]:
@@ -99,6 +107,20 @@ class Catcher:
     def catch(self, step: str, x: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
         """The tensor at one step, after whoever watches it."""
         return self.points[step].carry(x) if step in self.points else x
+
+    def masked(
+        self,
+        query: Float[Tensor, "batch head query d_head"],
+        key: Float[Tensor, "batch kv_head key d_head"],
+        allowed: Bool[Tensor, "..."] | None,
+        bias: Float[Tensor, "..."] | None,
+    ) -> Float[Tensor, "batch 1 query key"] | None:
+        """What hooks made of the mask; None where nobody edited it."""
+        if "mask" not in self.points or not self.points["mask"].acts:
+            return None
+        shown = joined_mask(allowed, bias, query, key.shape[2])
+        made = self.points["mask"].carry(shown)
+        return None if made is shown else made
 
 
 def catcher_of(module: nn.Module) -> Catcher | None:
@@ -169,62 +191,27 @@ def _watched(base: str) -> Callable:
         _refuse_what_we_cannot_compute(module, options)
         used = {k: v for k, v in options.items() if k != "softcap" or base not in UNCAPPED}
         if whole:
-            allowed, bias = _read_mask(module, query, key, attention_mask, options)
+            allowed, bias = read_mask(module, query, key, attention_mask, options)
+            masked = catcher.masked(query, key, allowed, bias)
+            if masked is not None:
+                allowed, bias = split_mask(masked)
             before = scores(query, key, allowed, bias, used)
             edited = catcher.catch("scores", before)
             pattern = softmax(edited)
             weights = catcher.catch("pattern", pattern)
             for request in wanted:  # what the edits made of them
-                request.deliver(weights.gather(2, _index(request, weights)))
-            if edited is not before or weights is not pattern:
+                request.deliver(weights.gather(2, row_index(request.queries, weights)))
+            if masked is not None or edited is not before or weights is not pattern:
                 return mix(weights, value), weights
         else:
             for request in wanted:
-                asked = query.gather(2, _index(request, query))
-                seen, added = _read_mask(module, query, key, attention_mask, options, request)
+                rows = request.queries
+                asked = query.gather(2, row_index(rows, query))
+                seen, added = read_mask(module, query, key, attention_mask, options, rows)
                 request.deliver(softmax(scores(asked, key, seen, added, used)))
         return plain(module, query, key, value, attention_mask, **options)
 
     return attention
-
-
-def scores(
-    query: Float[Tensor, "batch head rows d_head"],
-    key: Float[Tensor, "batch kv_head key d_head"],
-    allowed: Bool[Tensor, "..."] | None,
-    bias: Float[Tensor, "..."] | None,
-    options: dict,
-) -> Float[Tensor, "batch head rows key"]:
-    """Scaled scores, minus infinity where a key is hidden.
-
-    Minus infinity and not the lowest finite number: were all the keys that a query sees knocked
-    out, the lowest number would send its weight to the future.
-    """
-    scaling = options.get("scaling")
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    grouped = rearrange(query * scaling, "b (kv g) q d -> b kv g q d", kv=key.shape[1])
-    x = rearrange(grouped @ key[:, :, None].transpose(-1, -2), "b kv g q k -> b (kv g) q k")
-    if (cap := options.get("softcap")) is not None:
-        x = torch.tanh(x / cap) * cap
-    if bias is not None:
-        x = x + bias
-    return x if allowed is None else x.masked_fill(~allowed, -torch.inf)
-
-
-def softmax(x: Float[Tensor, "*lead key"]) -> Float[Tensor, "*lead key"]:
-    """Attention weights in the scores' dtype; all zero where every key is hidden."""
-    dead = (x == -torch.inf).all(-1, keepdim=True)
-    # Filled before as well: softmax of nothing is NaN, and its gradient would be, for every key.
-    weights = torch.softmax(x.masked_fill(dead, 0.0), dim=-1, dtype=torch.float32)
-    return weights.masked_fill(dead, 0.0).to(x.dtype)
-
-
-def mix(
-    weights: Float[Tensor, "batch head query key"], value: Float[Tensor, "batch kv_head key d_head"]
-) -> Float[Tensor, "batch query head d_head"]:
-    """The values, mixed by the weights, as transformers lays them out."""
-    grouped = rearrange(weights, "b (kv g) q k -> b kv g q k", kv=value.shape[1])
-    return rearrange(grouped @ value[:, :, None], "b kv g q d -> b q (kv g) d")
 
 
 def _implementation(base: str, module: nn.Module) -> Callable:
@@ -233,56 +220,6 @@ def _implementation(base: str, module: nn.Module) -> Callable:
         own = f"vision_{name}" if "Vision" in type(module).__name__ else name
         return getattr(home, own, None) or getattr(home, name)
     return ALL_ATTENTION_FUNCTIONS[base]
-
-
-def _read_mask(
-    module: nn.Module,
-    query: Float[Tensor, "batch head query d_head"],
-    key: Float[Tensor, "batch kv_head key d_head"],
-    mask: Any,
-    options: dict,
-    request: RowRequest | None = None,
-) -> tuple[Bool[Tensor, "..."] | None, Float[Tensor, "..."] | None]:
-    """Which keys each query may see, and what is added to their scores; of some rows alone."""
-    queries, keys = query.shape[2], key.shape[2]
-    if mask is not None and not isinstance(mask, Tensor):
-        raise UnsupportedModelError(
-            f"scores and patterns are computed from a mask of numbers, and not from a "
-            f"{type(mask).__name__}, which flex attention takes: open the model with "
-            "attn_implementation='sdpa' or 'eager', or pass attention='eager' to this call"
-        )
-    if mask is None:
-        causal = options.get("is_causal")
-        causal = getattr(module, "is_causal", True) if causal is None else causal
-        if not causal or queries == 1:
-            return None, None
-        every = torch.arange(keys, device=query.device)
-        at = every[None, :queries] if request is None else request.queries.to(query.device)
-        return (every <= at[..., None])[:, None], None
-    mask = mask[..., :keys]
-    if request is not None:
-        mask = _pick_rows(mask, request)
-    if mask.dtype == torch.bool:
-        return mask, None
-    allowed = mask > MASKED
-    return allowed, mask.masked_fill(~allowed, 0.0)
-
-
-def _pick_rows(
-    mask: Shaped[Tensor, "batch head query key"], request: RowRequest
-) -> Shaped[Tensor, "_batch head rows key"]:
-    if mask.shape[2] == 1:
-        return mask
-    whole = mask.expand(request.queries.shape[0], -1, -1, -1)
-    return whole.gather(2, _index(request, whole))
-
-
-def _index(
-    request: RowRequest, x: Shaped[Tensor, "batch head query last"]
-) -> Int[Tensor, "batch head rows last"]:
-    """The wanted rows, as ``gather`` takes them along the third axis of x."""
-    rows = request.queries.to(x.device)
-    return repeat(rows, "b r -> b h r d", h=x.shape[1], d=x.shape[3])
 
 
 def _refuse_what_we_cannot_compute(module: nn.Module, options: dict) -> None:

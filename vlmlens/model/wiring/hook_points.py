@@ -48,7 +48,8 @@ def wire(model: Any, family: Family, board: Board) -> tuple[dict[str, WiredPoint
         if tap.axes is not None:
             point = replace(point, axes=tap.axes)
         wire = wires.setdefault(module, Wire(module, board))
-        points[point.name] = WiredPoint(point, tap, sizes, wire)
+        norm = _module(model, f"{path}.{tap.norm}", point.name) if tap.norm else None
+        points[point.name] = WiredPoint(point, tap, sizes, wire, norm)
 
     def add_blocks(
         prefix: str, path: str, tower: Any, kinds: Sequence[str], used: int | None

@@ -19,7 +19,7 @@ from vlmlens.model.lifetime.level import Level
 from vlmlens.points import Point
 
 #: What is computed beside the pass, and takes its place only once it is edited.
-BESIDE = ("scores", "pattern", "heads")
+BESIDE = ("reads", "scale", "mask", "scores", "pattern", "heads")
 
 
 @runtime_checkable
@@ -60,11 +60,19 @@ class WiredPoint(HookPoint):
         blocks.0.hook_mlp_out (1, 78, 128)
     """
 
-    def __init__(self, point: Point, tap: Tap, sizes: dict[str, int], wire: Line):
+    def __init__(
+        self,
+        point: Point,
+        tap: Tap,
+        sizes: dict[str, int],
+        wire: Line,
+        norm: nn.Module | None = None,
+    ):
         super().__init__()
         self.name, self.point, self.tap = point.name, point, tap
         self.axes = tuple(point.axes.split())
         self.fired = 0
+        self._norm = [norm]  # in a list: it is not ours to register
         self._wire = wire
         wire.points.append(self)
         self.layout = tap.layout
@@ -190,6 +198,11 @@ class WiredPoint(HookPoint):
         """The transformers module that it lies at."""
         return self._wire.module
 
+    @property
+    def norm(self) -> nn.Module | None:
+        """The norm before that module, at what heads read."""
+        return self._norm[0]
+
     def size(self, axis: str) -> int:
         """How long one of its head axes is."""
         return self.sizes[axis]
@@ -249,7 +262,7 @@ class WiredPoint(HookPoint):
         if not self.acts:
             return native
         self.fired += 1
-        if self.tap.part is None:
+        if self.tap.part is None or self.tap.stage == "reads":
             return self._carry(native)
         which, of = self.tap.part
         parts = list(native.chunk(of, dim=-1))

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-from einops import rearrange
+from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vlmlens.model.arithmetic.norm import Norm
+from vlmlens.model.arithmetic.projections import by_head, by_reader
 from vlmlens.model.lifetime.board import Board
 from vlmlens.model.wiring.attention import Carrier, watch_steps
 from vlmlens.model.wiring.point import WiredPoint
@@ -15,8 +16,8 @@ from vlmlens.model.wiring.rotary import angles, with_angles
 
 #: Stages before a module runs, after it, and inside attention.
 BEFORE = ("in", "stream", "cos", "sin")
-AFTER = ("heads", "out")
-INSIDE = ("query", "key", "value", "scores", "pattern")
+AFTER = ("reads", "scale", "heads", "out")
+INSIDE = ("query", "key", "value", "mask", "scores", "pattern")
 
 
 class Wire:
@@ -33,6 +34,9 @@ class Wire:
         self.points: list[WiredPoint] = []
         self._before = _carry_before(self)
         self._after = _carry_after(self)
+        self._entering = _keep_entering(self)
+        #: What entered the norm before this module, while a pass is between the two.
+        self.entered: Float[Tensor, "*lead d_model"] | None = None
 
     @property
     def module(self) -> nn.Module:
@@ -43,8 +47,13 @@ class Wire:
     def watched(self, stages: Sequence[str]) -> list[WiredPoint]:
         """The points of some stages that have hooks, in the order in which a pass reaches them."""
         found = [p for p in self.points if p.tap.stage in stages and p.watched]
-        # hook_embed before block 0's; the heads' writes, then their sum.
+        # hook_embed before block 0's; what heads read and write, then their sum.
         return sorted(found, key=lambda p: (p.point.layer is not None, p.tap.stage == "out"))
+
+    @property
+    def norm(self) -> nn.Module | None:
+        """The norm before this module, where some point shows what entered it."""
+        return next((p.norm for p in self.points if p.norm is not None), None)
 
     def of(self, module: nn.Module) -> bool:
         """Whether this is the module it lies at, and not a copy that took the hooks along."""
@@ -60,6 +69,10 @@ class Wire:
         if self.watched(AFTER):
             # Prepended: transformers' own capturing hooks must see what ours made of it.
             module.register_forward_hook(self._after, prepend=True)
+        if (norm := self.norm) is not None:
+            take_off(norm, self._entering)
+            if self.watched(("reads",)):
+                norm.register_forward_hook(self._entering)
         inside: dict[str, Carrier] = {p.tap.stage: p for p in self.watched(INSIDE)}
         watch_steps(module, inside)
 
@@ -119,6 +132,10 @@ def _carry_after(wire: Wire) -> Callable:
                 changed = point.carry(writes)
                 if changed is not writes:
                     x = changed.sum(-2) + rest
+            elif point.tap.stage == "reads":
+                x = _carry_reads(wire, point, args[0], x)
+            elif point.tap.stage == "scale":
+                x = _carry_scale(module, point, args[0], x)
             elif point.tap.stage == "out" and args and x.ndim < args[0].ndim == len(point.axes):
                 # Experts take all positions in one row; what they give back has its input's axes.
                 seen = x.view(*args[0].shape[:-1], x.shape[-1])
@@ -126,23 +143,45 @@ def _carry_after(wire: Wire) -> Callable:
                 x = x if changed is seen else changed.reshape(x.shape)
             else:
                 x = point.carry(x)
+        wire.entered = None
         return (x, *output[1:]) if isinstance(output, tuple) else x
 
     return hook
 
 
-def by_head(
-    module: nn.Module, z: Float[Tensor, "*lead width"], heads: int
-) -> tuple[Float[Tensor, "*lead head d_model"], Float[Tensor, "..."]]:
-    """Each head's own write (... head d_model), and what is written whatever they say.
+def _keep_entering(wire: Wire) -> Callable:
+    def hook(norm: nn.Module, args: tuple, output: Any) -> None:
+        if norm is wire.norm:
+            wire.entered = args[0]
 
-    The projection itself is called, never its weight, which may be quantised or elsewhere.
-    """
-    rest = module.forward(torch.zeros_like(z[:1]))[..., :1, :]
-    split = rearrange(z, "... (h d) -> ... h d", h=heads)
-    writes = []
-    for head in range(heads):
-        alone = torch.zeros_like(split)
-        alone[..., head, :] = split[..., head, :]
-        writes.append(module.forward(rearrange(alone, "... h d -> ... (h d)")) - rest)
-    return torch.stack(writes, dim=-2), rest
+    return hook
+
+
+def _carry_reads(
+    wire: Wire,
+    point: WiredPoint,
+    normed: Float[Tensor, "*lead d_model"],
+    made: Float[Tensor, "*lead width"],
+) -> Float[Tensor, "*lead width"]:
+    norm, before = wire.norm, wire.entered
+    (axis,) = point.sizes
+    seen = repeat(before, "... d -> ... h d", h=point.size(axis))
+    changed = point.carry(seen)
+    if changed is seen:
+        return made
+    part = point.tap.part or (0, 1)
+    return by_reader(norm, wire.module, changed, before, normed, made, part)
+
+
+def _carry_scale(
+    module: nn.Module,
+    point: WiredPoint,
+    x: Float[Tensor, "*lead d_model"],
+    made: Float[Tensor, "*lead d_model"],
+) -> Float[Tensor, "*lead d_model"]:
+    norm = Norm.of(module, x)
+    scale = norm.scale(x)
+    changed = point.carry(scale)
+    if changed is scale:
+        return made
+    return norm.bias + (made - norm.bias) * (scale / changed).to(made.dtype)

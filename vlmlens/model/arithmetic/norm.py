@@ -42,8 +42,8 @@ class Norm:
     def of(cls, module: Any, like: Float[Tensor, "*lead d_model"]) -> "Norm":
         """A model's own norm, found out by asking it three questions.
 
-        The module is called and its weights are not read: they may be elsewhere, and models
-        differ in whether the weight is the gain or one less.
+        The module's forward is called, past any hook, and its weights are not read: they may be
+        elsewhere, and models differ in whether the weight is the gain or one less.
 
         Raises:
             UnsupportedModelError: neither RMSNorm nor LayerNorm.
@@ -58,13 +58,13 @@ class Norm:
         signs = like.new_ones(width)
         signs[1::2] = -1
         with torch.no_grad():
-            bias = module(torch.zeros_like(signs))
-            gain = (module(signs) - bias) * signs * (1 + eps) ** 0.5
-            centred = torch.allclose(module(torch.ones_like(signs)), bias, atol=1e-3)
+            bias = module.forward(torch.zeros_like(signs))
+            gain = (module.forward(signs) - bias) * signs * (1 + eps) ** 0.5
+            centred = torch.allclose(module.forward(torch.ones_like(signs)), bias, atol=1e-3)
         norm = cls(gain, bias, float(eps), centred)
         probe = torch.arange(width, dtype=like.dtype, device=like.device) % 7 - 2
         with torch.no_grad():
-            expected = module(probe)
+            expected = module.forward(probe)
         found = norm.part(probe, norm.scale(probe)) + bias
         if not torch.allclose(found, expected, rtol=0.02, atol=0.02):
             raise UnsupportedModelError(
