@@ -22,7 +22,10 @@ from vlmlens.zoo.variants import VARIANTS
 #: Folder -> its table, and the files that are no members but what members share. Where the members
 #: lie in a folder of their own, ``HOMES`` says which.
 TABLES = {
-    "families": (FAMILIES, {"blocks", "family", "geometry", "language_models", "towers"}),
+    "families": (
+        FAMILIES,
+        {"around", "blocks", "family", "geometry", "language_models", "towers"},
+    ),
     "interventions": (INTERVENTIONS, {"base", "own", "designs", "prepare", "stored", "vision"}),
     "probes": (PROBES, {"graded", "grids", "labels", "statistics", "steps", "rotating"}),
     "datasets": (

@@ -17,7 +17,11 @@ from vlmlens.model import ResidualStream
 #: Points of one name and two meanings. ``hook_embed``: the bridge's is before images are merged.
 #: ``hook_normalized``: before the norm's gain. (Queries of padding, which see nothing, have
 #: patterns of zeros here and even ones there.)
-DIFFERENT = ("hook_embed", "ln_final.hook_normalized")
+NORMED = (
+    "ln_final.hook_normalized",
+    *(f"blocks.{layer}.ln{of}.hook_normalized" for layer in range(3) for of in (1, 2)),
+)
+DIFFERENT = ("hook_embed", *NORMED)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +82,7 @@ def test_points_of_one_name_hold_the_same(llava, pair):
     points = {"hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out"}
     points |= {"hook_mlp_out", "attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_z"}
     points |= {"attn.hook_pattern", "mlp.hook_pre", "mlp.hook_post"}
+    points |= {"ln1.hook_scale", "ln2.hook_scale"}
     assert {f"blocks.{layer}.{p}" for layer in range(llava.layers) for p in points} <= set(common)
     for name in common:
         for row, layout in enumerate(inputs.layouts):
@@ -97,9 +102,11 @@ def test_points_of_one_name_that_differ_do_so_for_the_reason_given(llava, pair):
         here, there = ours["hook_embed"][row], theirs["hook_embed"][row]
         assert torch.equal(here[words], there[words])
         assert not torch.equal(here, there)
-    gain = llava.hf_model.get_submodule(llava.family.final_norm).weight.detach()
-    name = "ln_final.hook_normalized"
-    assert_close(ours[name], theirs[name] * gain)
+    for name in NORMED:  # TransformerLens's come before the gain
+        gain = llava.hook_dict[name].module.weight.detach()
+        for row, layout in enumerate(inputs.layouts):
+            words = torch.from_numpy(~layout.mask("pad"))
+            assert_close(ours[name][row][words], theirs[name][row][words] * gain)
 
 
 def test_weights_of_heads_are_the_models(llava):

@@ -60,7 +60,7 @@ class HookedVLM(Running):
     Examples:
         >>> model = vl.HookedVLM.from_pretrained("shapes-base")
         >>> model
-        HookedVLM(shapes-base: llava, 4 layers, 134 points, attention sdpa)
+        HookedVLM(shapes-base: llava, 4 layers, 226 points, attention sdpa)
         >>> run = model.run(model.inputs(samples), save="blocks.*.attn.hook_pattern")
         >>> run.logits.shape, run.saved["pattern", 0].shape
         (torch.Size([4, 80, 418]), torch.Size([4, 4, 80, 80]))
