@@ -28,8 +28,8 @@ UNREACHABLE = {
     "and attn.hook_rot_k and compute the rows that are needed, or edit attn.hook_z",
     "heads": "each head's own write is computed by vlmlens beside the model, which holds only "
     "their sum; read or edit attn.hook_z",
-    "reads": "what each head reads is shown by vlmlens beside the model, which holds one stream for "
-    "all; read or edit hook_attn_in, or attn.hook_q and its like",
+    "reads": "what each head reads is shown by vlmlens beside the model, which holds one stream "
+    "for all; read or edit hook_attn_in, or attn.hook_q and its like",
     "scale": "what a norm divides by is computed by vlmlens beside the model; read or edit the "
     "norm's input or output",
     "mask": "the mask is put together inside the server's attention kernel",

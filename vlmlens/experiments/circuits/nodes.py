@@ -1,0 +1,121 @@
+"""Nodes of a language model's graph: what writes into the residual stream, and what reads it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal, TypeAlias
+
+from vlmlens.checks import shown
+from vlmlens.errors import InputError, UnsupportedModelError
+from vlmlens.model import HookedVLM
+
+Kind = Literal["embed", "attention", "head", "mlp", "logits"]
+Side = Literal["q", "k", "v"]
+#: Nodes as users name them: a name, a pattern, or several that act as one.
+Names: TypeAlias = str | Sequence["str | tuple[str, ...]"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node, by its name.
+
+    Attributes:
+        name: ``"embed"``, ``"L3H1"`` (a head), ``"A3"`` (all of a block's heads), ``"M3"`` (an
+            MLP); as a reader ``"L3H1.q"`` (a head's query; ``.k`` and ``.v`` count key-value
+            heads), ``"M3"`` or ``"logits"``.
+        kind: what it is.
+        layer: its block; -1 for the embeddings, the number of blocks for the logits.
+        head: which head, where it is one.
+        side: what of a head reads.
+    """
+
+    name: str
+    kind: Kind
+    layer: int
+    head: int = -1
+    side: Side | None = None
+
+    @property
+    def step(self) -> int:
+        """When in a pass it reads or writes: attention before the MLP, block by block."""
+        return 2 * self.layer + (self.kind == "mlp")
+
+    def feeds(self, reader: "Node") -> bool:
+        """Whether what it writes is in the stream that the reader reads."""
+        return self.step < reader.step
+
+    @property
+    def point(self) -> str:
+        """Where it reads: the point of its block."""
+        if self.kind == "head":
+            return f"blocks.{self.layer}.hook_{self.side}_input"
+        if self.kind == "mlp":
+            return f"blocks.{self.layer}.hook_mlp_in"
+        return f"blocks.{self.layer - 1}.hook_resid_post"
+
+
+def writers(model: HookedVLM) -> list[Node]:
+    """Everything that writes into the stream, in the order of a pass."""
+    found = [Node("embed", "embed", -1)]
+    for layer in range(model.layers):
+        block = f"blocks.{layer}."
+        if f"{block}attn.hook_z" in model.hook_dict:
+            count = model.hook_dict[f"{block}attn.hook_z"].size("head")
+            found += [Node(f"L{layer}H{head}", "head", layer, head) for head in range(count)]
+        if f"{block}hook_attn_out" in model.hook_dict:
+            found.append(Node(f"A{layer}", "attention", layer))
+        if f"{block}hook_mlp_out" in model.hook_dict:
+            found.append(Node(f"M{layer}", "mlp", layer))
+    return found
+
+
+def readers(model: HookedVLM) -> list[Node]:
+    """Everything that reads the stream, in the order of a pass."""
+    found: list[Node] = []
+    for layer in range(model.layers):
+        sides: tuple[Side, ...] = ("q", "k", "v")
+        for side in sides:
+            point = model.hook_dict.get(f"blocks.{layer}.hook_{side}_input")
+            if point is not None:
+                (count,) = point.sizes.values()
+                names = [f"L{layer}H{head}.{side}" for head in range(count)]
+                found += [Node(name, "head", layer, head, side) for head, name in enumerate(names)]
+        if f"blocks.{layer}.hook_mlp_in" in model.hook_dict:
+            found.append(Node(f"M{layer}", "mlp", layer))
+    return [*found, Node("logits", "logits", model.layers)]
+
+
+def meant(names: Names, there: Sequence[Node], what: str) -> dict[str, tuple[Node, ...]]:
+    """The nodes that are meant, by the label of each: several in a tuple act as one.
+
+    Raises:
+        InputError: a name that means no node; says what there is.
+        UnsupportedModelError: a model of which no block has such nodes.
+    """
+    if len(there) < 2:
+        raise UnsupportedModelError(f"this model has no {what}: none of its blocks offers a point")
+    found: dict[str, tuple[Node, ...]] = {}
+    for given in (names,) if isinstance(names, str) else names:
+        if isinstance(given, tuple):
+            own = [node for name in given for node in _matching(name, there, what)]
+            found["+".join(node.name for node in own)] = tuple(own)
+        else:
+            found |= {node.name: (node,) for node in _matching(given, there, what)}
+    if not found:
+        raise InputError(f"{what}={shown(names)} is empty: {_some(there)}")
+    return found
+
+
+def _matching(name: object, there: Sequence[Node], what: str) -> list[Node]:
+    found = [node for node in there if isinstance(name, str) and fnmatchcase(node.name, name)]
+    if not found:
+        sides = isinstance(name, str) and re.fullmatch(r"L\d+H\d+(\.[qkv])?", name)
+        hint = "; a reader is a head's .q, .k or .v, a writer the head" if sides else ""
+        raise InputError(f"{what}={shown(name)} means no node of this model: {_some(there)}{hint}")
+    return found
+
+
+def _some(there: Sequence[Node]) -> str:
+    names = [node.name for node in there]
+    return f"there are {', '.join([*names[:4], '...', *names[-3:]])}; patterns such as 'L2H*' work"
