@@ -13,9 +13,9 @@ def norm_before(what: Literal["attention", "MLP"], path: str, row: str = "") -> 
     """The stream that attention or the MLP reads, what its norm divides by, and what it makes."""
     entering, norm = ("hook_attn_in", "ln1") if what == "attention" else ("hook_mlp_in", "ln2")
     return {
-        entering: Tap(path, "in", **_packed(row, "d_model")),
-        f"{norm}.hook_scale": Tap(path, "scale", **_packed(row, "scale")),
-        f"{norm}.hook_normalized": Tap(path, "out", **_packed(row, "d_model")),
+        entering: Tap(path, "in", *_packed(row, "d_model")),
+        f"{norm}.hook_scale": Tap(path, "scale", *_packed(row, "scale")),
+        f"{norm}.hook_normalized": Tap(path, "out", *_packed(row, "d_model")),
     }
 
 
@@ -29,16 +29,17 @@ def readers(norm: str, q: str, k: str, v: str, row: str = "") -> dict[str, Tap]:
         f"hook_{side}_input": Tap(
             path,
             "reads",
+            *_packed(row, f"{heads} d_model"),
             part=(at, 3) if q == k == v else None,
             norm=norm,
-            **_packed(row, f"{heads} d_model"),
         )
         for at, (side, path, heads) in enumerate(paths)
     }
 
 
-def _packed(row: str, axes: str) -> dict[str, str]:
+def _packed(row: str, axes: str) -> tuple[str | None, str | None]:
+    """Layout and axes of a tap."""
     if not row:
-        return {}
+        return None, None
     own = f"patch {axes}"
-    return {"axes": own} if row == "patch" else {"axes": own, "layout": f"{row} {axes}"}
+    return (None, own) if row == "patch" else (f"{row} {axes}", own)

@@ -164,6 +164,7 @@ def _carry_reads(
     made: Float[Tensor, "*lead width"],
 ) -> Float[Tensor, "*lead width"]:
     norm, before = wire.norm, wire.entered
+    assert norm is not None and before is not None, "the norm runs before what reads it"
     (axis,) = point.sizes
     seen = repeat(before, "... d -> ... h d", h=point.size(axis))
     changed = point.carry(seen)
