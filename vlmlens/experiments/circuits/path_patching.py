@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 import xarray as xr
+from jaxtyping import Bool, Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -266,7 +267,9 @@ class Paths:
                             chunk[-1].append(self._reading(base, reader, moved[before]))
                 yield chunk
 
-    def _reading(self, base: Prefill, reader: Node, moved: Tensor) -> PatchFrom:
+    def _reading(
+        self, base: Prefill, reader: Node, moved: Float[Tensor, "batch pos d_model"]
+    ) -> PatchFrom:
         """A receiver that reads a changed stream."""
         saved, heads = base.saved, reader.kind == "head"
         stream = saved[reader.point]
@@ -282,7 +285,7 @@ class Paths:
             ),
         )
 
-    def _where(self, base: Prefill) -> Tensor:
+    def _where(self, base: Prefill) -> Bool[Tensor, "batch pos"]:
         layouts = base.inputs.layouts
         shape = (len(layouts), len(layouts[0]))
         mask = self.sent.mask(("batch", "pos"), shape, layouts)

@@ -48,6 +48,7 @@ class WiredPoint(HookPoint):
         point: its name, axes and meaning.
         layout: the tensor's axes in transformers, where they are not the point's; see ``Tap``.
         sizes: how long its head axes are.
+        norms: the norm before its module, at what heads read; empty elsewhere.
         fired: how often a pass reached it since it was last set to 0.
 
     Examples:
@@ -72,7 +73,7 @@ class WiredPoint(HookPoint):
         self.name, self.point, self.tap = point.name, point, tap
         self.axes = tuple(point.axes.split())
         self.fired = 0
-        self._norm = [norm]  # in a list: it is not ours to register
+        self.norms = () if norm is None else (norm,)  # in a tuple: it is not ours to register
         self._wire = wire
         wire.points.append(self)
         self.layout = tap.layout
@@ -197,11 +198,6 @@ class WiredPoint(HookPoint):
     def module(self) -> nn.Module:
         """The transformers module that it lies at."""
         return self._wire.module
-
-    @property
-    def norm(self) -> nn.Module | None:
-        """The norm before that module, at what heads read."""
-        return self._norm[0]
 
     def size(self, axis: str) -> int:
         """How long one of its head axes is."""

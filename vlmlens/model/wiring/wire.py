@@ -53,7 +53,7 @@ class Wire:
     @property
     def norm(self) -> nn.Module | None:
         """The norm before this module, where some point shows what entered it."""
-        return next((p.norm for p in self.points if p.norm is not None), None)
+        return next((norm for point in self.points for norm in point.norms), None)
 
     def of(self, module: nn.Module) -> bool:
         """Whether this is the module it lies at, and not a copy that took the hooks along."""
