@@ -40,16 +40,21 @@ def _run(what: str, size: int) -> str:
 def _table(rows: list[dict[str, float]]) -> list[str]:
     lines = [
         "| results | CPU-ms a result, first run | resume, CPU-s | open, CPU-s | bytes a result "
-        "| peak memory beyond start, MB | files |",
-        "|---|---|---|---|---|---|---|",
+        "| peak memory beyond start, MB: filled | read in parts | read whole | files |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         resumed = f"{row['resume']:.2f}" if "resume" in row else "-"
         lines.append(
             f"| {row['results']:,} | {row['each']:.3f} | {resumed} | {row['open']:.3f} "
-            f"| {row['bytes']:.1f} | {row['memory']:.0f} | {row['files']} |"
+            f"| {row['bytes']:.1f} | {row.get('filled', row['memory']):.0f} "
+            f"| {_shown(row, 'parts')} | {_shown(row, 'memory', 'parts')} | {row['files']} |"
         )
     return lines
+
+
+def _shown(row: dict[str, float], name: str, needs: str = "") -> str:
+    return f"{row[name]:.0f}" if name in row and (needs or name) in row else "-"
 
 
 def run(size: int) -> dict[str, float]:
@@ -82,12 +87,16 @@ def run(size: int) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             Experiment(model, samples[:32], Free(), edits).run(Path(folder) / "first")  # imports
             start, before = _memory(), time.process_time()
-            experiment.run(folder)
-            first, peak = time.process_time() - before, _memory() - start
+            experiment.fill(folder)
+            first, filled = time.process_time() - before, _memory() - start
+            for part in experiment.parts(folder):
+                assert part.sizes["sample"] <= 1024
+            parts = _memory() - start
             before = time.process_time()
             experiment.run(folder)
-            resumed = time.process_time() - before
+            resumed, peak = time.process_time() - before, _memory() - start
             found = {"each": 1000 * first / (2 * size), "resume": resumed, "memory": peak}
+            found |= {"filled": filled, "parts": parts}
             return found | _folder(Path(folder), 2 * size)
 
 

@@ -22,6 +22,7 @@ from vlmlens.experiments import (
     Experiment,
     Measure,
     Probing,
+    Shard,
     Store,
     permutation_test,
     read,
@@ -337,3 +338,29 @@ def test_a_batch_that_does_not_fit_is_measured_in_halves(vlm):
     made = Cell(vlm, samples, (), Greedy()).run()
     assert list(made["sample"].values) == ["0", "1", "2", "3", "4"]
     assert list(made["n"].values) == [2, 2, 2, 2, 1]
+
+
+# Tables that are larger than memory.
+
+
+def test_a_folder_is_filled_and_read_in_parts(model, tmp_path):
+    filling = counting(model)
+    told = []
+    assert filling.fill(tmp_path, progress=told.append) is None
+    assert told[-1].kind == "finished"
+    before = len(CALLS)
+    parts = list(filling.parts(tmp_path, count=2))
+    assert len(CALLS) == before
+    whole = filling.run(tmp_path)
+    assert sum(part.sizes["sample"] for part in parts) == whole.sizes["sample"] > 2
+    for n, part in enumerate(parts):
+        xr.testing.assert_equal(part, whole.isel(sample=slice(2 * n, 2 * n + 2)))
+
+
+def test_parts_of_a_folder_that_is_not_filled_are_refused(model, tmp_path):
+    filling = counting(model)
+    filling.run(tmp_path, executor=Shard(0, 2))
+    with pytest.raises(DataError, match="are not done: fill it first"):
+        next(filling.parts(tmp_path))
+    with as_users(), pytest.raises(InputError, match="count"):
+        next(filling.parts(tmp_path, count=0))

@@ -13,11 +13,12 @@ from vlmlens.annotations import checked
 from vlmlens.checks import one_of
 from vlmlens.errors import ImageError, InputError
 from vlmlens.experiments.executors import Executor
-from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
+from vlmlens.experiments.experiment import MAX_FAILED, Experiment
 from vlmlens.experiments.failing import Failing, failed, in_all
 from vlmlens.experiments.given import as_samples
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Answering, Measure
+from vlmlens.experiments.naming import named
 from vlmlens.experiments.progress import Progress
 from vlmlens.experiments.running import run_shown
 from vlmlens.identity import picture

@@ -6,10 +6,11 @@ import xarray as xr
 
 from vlmlens import probes
 from vlmlens.cache import Save
-from vlmlens.experiments.experiment import MAX_FAILED, named
+from vlmlens.experiments.experiment import MAX_FAILED
 from vlmlens.experiments.failing import Failing, batches
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.looking import boxes_of, named_boxes
+from vlmlens.experiments.naming import named
 from vlmlens.model import HookedVLM
 from vlmlens.probes.linear import NEEDS as STATES
 from vlmlens.probes.steps import LAST_ROWS

@@ -57,8 +57,9 @@ class Done:
             self.failing.worked = True
             self._keep(step.label, step.rows, step.table)
 
-    def parts(self) -> dict[str, list[Part]]:
-        """All results, by label."""
+    def parts(self, rows: Sequence[int] | None = None) -> dict[str, list[Part]]:
+        """Results by label, all of them or some samples'."""
+        assert rows is None, "what is in memory is handed over as a whole"
         return self._found
 
     def close(self) -> None:

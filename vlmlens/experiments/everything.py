@@ -11,12 +11,13 @@ from vlmlens.annotations import checked
 from vlmlens.errors import ImageError
 from vlmlens.experiments.diagnosis import Diagnosis, psi_of
 from vlmlens.experiments.executors import Executor, Shard
-from vlmlens.experiments.experiment import MAX_FAILED, named
+from vlmlens.experiments.experiment import MAX_FAILED
 from vlmlens.experiments.failing import failed, in_all, left
 from vlmlens.experiments.further import PROBED, Further
 from vlmlens.experiments.given import as_folder, as_samples
 from vlmlens.experiments.looking import Looking
 from vlmlens.experiments.measures import Answering
+from vlmlens.experiments.naming import named
 from vlmlens.experiments.progress import Progress
 from vlmlens.experiments.recipes import diagnose
 from vlmlens.extras import require

@@ -1,6 +1,7 @@
 """Experiment: samples x interventions x a measure, as one labelled table."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from vlmlens.annotations import Checked
-from vlmlens.checks import allowed, shown, texts
-from vlmlens.errors import InputError
+from vlmlens.checks import allowed, shown, texts, whole
+from vlmlens.errors import DataError, InputError
 from vlmlens.experiments.cell import Cell, among
 from vlmlens.experiments.done import Done, Part
 from vlmlens.experiments.executors import Executor, as_executor
@@ -20,6 +21,7 @@ from vlmlens.experiments.joining import along_samples
 from vlmlens.experiments.kept import Kept
 from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.measures import Measure
+from vlmlens.experiments.naming import forms, named
 from vlmlens.experiments.progress import Tally, Tell
 from vlmlens.experiments.reads import saves_of
 from vlmlens.experiments.work import Work
@@ -152,6 +154,64 @@ class Experiment(Checked):
             >>> table.sample.values.tolist() == [each.id for each in samples]
             True
         """
+        with self._finished(folder, executor, progress) as (done, failing, batches):
+            table = self._joined(done.parts(), failing, batches)
+            others = "; ".join(sorted(done.accepted))
+            return table.assign_attrs({"accepted_versions": others} if others else {})
+
+    def fill(
+        self,
+        folder: Path | str,
+        *,
+        executor: Executor = None,
+        progress: Tell | None = None,
+    ) -> None:
+        """Run what is not done yet, and keep it in a folder; ``parts`` reads it.
+
+        As ``run``, for tables that are larger than memory.
+
+        Examples:
+            >>> from vlmlens.experiments import Experiment, Reciting
+            >>> experiment = Experiment(model, samples, Reciting(), batch=2)
+            >>> experiment.fill("results")
+            >>> [part.correct.mean().item() for part in experiment.parts("results", count=2)]
+            [1.0, 1.0]
+        """
+        with self._finished(folder, executor, progress):
+            pass
+
+    def parts(self, folder: Path | str, *, count: int = 1024) -> Iterator[xr.Dataset]:
+        """The table of a folder that is filled, some samples after others.
+
+        Args:
+            folder: that ``fill`` or ``run`` kept results in.
+            count: how many samples a part has at most.
+
+        Yields:
+            What ``run`` returns, of so many samples.
+
+        Raises:
+            DataError: something is left to do, of samples that can be measured.
+        """
+        whole(count, "count", least=1)
+        rows = range(len(self.samples))
+        failing = Failing(self.names, len(rows))
+        done = self._done(folder, failing, list(self._batches()))
+        try:
+            if left := sum(len(task.samples) for task in done.tasks(list(self._batches()))):
+                raise DataError(f"{left} samples of {folder} are not done: fill it first")
+            for start in rows[::count]:
+                some = [row for row in rows[start : start + count] if row not in failing.errors]
+                if some:
+                    yield self._joined(done.parts(some), failing, [some])
+        finally:
+            done.close()
+
+    @contextmanager
+    def _finished(
+        self, folder: Path | str | None, executor: Executor, progress: Tell | None
+    ) -> Iterator[tuple[Done, Failing, Sequence[Sequence[int]]]]:
+        """Everything is computed, and not read yet."""
         if not (progress is None or callable(progress)):
             raise InputError(f"progress={shown(progress)}: a function of an Event, or none")
         engine = as_executor(executor)
@@ -168,10 +228,8 @@ class Experiment(Checked):
                     done.take(step)
                     tally.take(step)
             failing.tell()
-            table = self._joined(done.parts(), failing, batches)
             tally.finish()
-            others = "; ".join(sorted(done.accepted))
-            return table.assign_attrs({"accepted_versions": others} if others else {})
+            yield done, failing, batches
         finally:
             done.close()
 
@@ -210,7 +268,7 @@ class Experiment(Checked):
                 at = {row: place for place, row in enumerate(measured)}
                 table = table.isel(sample=[at[row] for row in kept])
             tables.append(table.assign_coords(sample=[self.names[row] for row in kept]))
-        whole = xr.concat(
+        joined = xr.concat(
             tables,
             self.dimension,
             join="exact",
@@ -220,7 +278,7 @@ class Experiment(Checked):
         )
         samples = [self.samples[row] for row in kept]
         return (
-            tight(whole)
+            tight(joined)
             .assign_coords(
                 {
                     self.dimension: list(found),
@@ -234,29 +292,9 @@ class Experiment(Checked):
                     ),
                 }
             )
-            .assign_attrs(failing.attrs() | _forms(samples))
+            .assign_attrs(failing.attrs() | forms(samples))
         )
-
-
-def _forms(samples: Sequence[Sample]) -> dict[str, str]:
-    """The ways to ask that published sets put these questions in; nothing for other samples."""
-    forms = sorted({sample.form for sample in samples if sample.form})
-    return {"prompt_form": ", ".join(forms)} if forms else {}
 
 
 def _taken(dimension: object) -> InputError:
     return InputError(f"dimension={dimension!r}: results need another word, that is not taken yet")
-
-
-def named(samples: Sequence[Sample]) -> tuple[str, ...]:
-    """What results call samples: their ids, or their number; a name twice gets a number behind."""
-    taken: dict[str, int] = {}
-    names = []
-    for number, sample in enumerate(samples):
-        name = own = sample.id or str(number)
-        while name in taken:
-            taken[own] += 1
-            name = f"{own} ({taken[own]})"
-        taken[name] = 1
-        names.append(name)
-    return tuple(names)

@@ -118,27 +118,31 @@ class Kept(Done):
         if self._store.due:
             self._write()
 
-    def parts(self) -> dict[str, list[Part]]:
-        """All results, by label, as they are read back.
+    def parts(self, rows: Sequence[int] | None = None) -> dict[str, list[Part]]:
+        """Results by label, as they are read back: all of them, or some samples'.
 
         Raises:
             DataError: somebody took results away meanwhile.
         """
         self._write()
         self._store.refresh()
+        wanted = self._wanted
+        if rows is not None:
+            wanted = {label: self._known.by_condition(label, rows) for label in wanted}
         asked = {
-            (label, condition): (condition, [self._known.key(label, row) for row in rows])
-            for label, by_condition in self._wanted.items()
-            for condition, rows in by_condition.items()
+            (label, condition): (condition, [self._known.key(label, row) for row in some])
+            for label, by_condition in wanted.items()
+            for condition, some in by_condition.items()
         }
         found: dict[str, list[Part]] = {label: [] for label in self.interventions}
         for (label, condition), parts in self._store.read(asked).items():
-            rows = self._wanted[label][condition]
-            found[label] += [([rows[at] for at in places], table) for places, table in parts]
+            some = wanted[label][condition]
+            found[label] += [([some[at] for at in places], table) for places, table in parts]
         for label, parts in found.items():
             parts.sort(key=lambda part: part[0][0])
-            there = {row for rows, _ in parts for row in rows}
-            if lost := set(self._known.places) - there - set(self.failing.errors):
+            there = {row for own, _ in parts for row in own}
+            meant = self._known.places if rows is None else rows
+            if lost := set(meant) - there - set(self.failing.errors):
                 raise DataError(
                     f"{len(lost)} finished results of {label!r} are gone from "
                     f"{self._store.folder}: run again, and they are computed anew"

@@ -13,10 +13,11 @@ from vlmlens.checks import allowed, one_of, whole
 from vlmlens.errors import DataError, InputError
 from vlmlens.experiments.choosing import FORMS, Choosing
 from vlmlens.experiments.executors import Executor, cut
-from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
+from vlmlens.experiments.experiment import MAX_FAILED, Experiment
 from vlmlens.experiments.failing import failed, left
 from vlmlens.experiments.given import as_model, as_samples
 from vlmlens.experiments.measures import Answering, Measure
+from vlmlens.experiments.naming import named
 from vlmlens.experiments.progress import Progress
 from vlmlens.experiments.running import run_shown
 from vlmlens.graders import GRADERS, Rule

@@ -13,11 +13,12 @@ from vlmlens.annotations import checked
 from vlmlens.checks import allowed, number, whole
 from vlmlens.experiments.diagnosis import Diagnosis, psi_of, versions
 from vlmlens.experiments.executors import Executor, cut
-from vlmlens.experiments.experiment import MAX_FAILED, Experiment, named
+from vlmlens.experiments.experiment import MAX_FAILED, Experiment
 from vlmlens.experiments.failing import failed, left
 from vlmlens.experiments.folder import claim
 from vlmlens.experiments.given import as_model, as_samples
 from vlmlens.experiments.measures import Diagnosing
+from vlmlens.experiments.naming import named
 from vlmlens.experiments.permuting import MOST, permutation_test, refuse_unscored
 from vlmlens.experiments.progress import Progress
 from vlmlens.experiments.running import run_shown

@@ -23,7 +23,7 @@ from vlmlens.store.shards import KEYS, NAMES, Rows, Shard, opened
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
 #: Seconds, and rows, that are written at once at most: what a kill can cost.
-SECONDS, ROWS = 2.0, 16384
+SECONDS, ROWS = 2.0, 4096
 #: So many small files become one; files of so many bytes stay as they are.
 TOGETHER, LARGE = 16, 32 * 2**20
 #: Results of vlmlens 0.3 and before, a file each.
