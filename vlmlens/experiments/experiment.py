@@ -192,6 +192,13 @@ class Experiment(Checked):
 
         Raises:
             DataError: something is left to do, of samples that can be measured.
+
+        Examples:
+            >>> from vlmlens.experiments import Experiment, Reciting
+            >>> experiment = Experiment(model, samples, Reciting(), batch=2)
+            >>> experiment.fill("results")
+            >>> [len(part.sample) for part in experiment.parts("results", count=3)]
+            [3, 1]
         """
         whole(count, "count", least=1)
         rows = range(len(self.samples))
