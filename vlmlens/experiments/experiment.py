@@ -21,7 +21,7 @@ from vlmlens.experiments.joining import along_samples
 from vlmlens.experiments.kept import Kept
 from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.measures import Measure
-from vlmlens.experiments.naming import forms, named
+from vlmlens.experiments.naming import TAKEN, forms, named, taken
 from vlmlens.experiments.progress import Tally, Tell
 from vlmlens.experiments.reads import saves_of
 from vlmlens.experiments.work import Work
@@ -31,8 +31,6 @@ from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample, with_answers_known
 from vlmlens.store import tight
 
-#: What results call something else by.
-TAKEN = ("sample", "category", "question", "gold", "picture", "chance")
 MAX_FAILED = 0.05
 
 
@@ -92,7 +90,7 @@ class Experiment(Checked):
         if len(self.names) != len(self.samples):
             raise InputError(f"{len(self.samples)} samples and {len(self.names)} names: one each")
         if not isinstance(self.dimension, str) or self.dimension in (*TAKEN, ""):
-            raise _taken(self.dimension)
+            raise taken(self.dimension)
         allowed(self.max_failed, len(self.samples))
 
     def cells(self) -> Iterator[tuple[str, Cell]]:
@@ -270,7 +268,7 @@ class Experiment(Checked):
             measured = [row for rows, _ in parts for row in rows]
             table = along_samples([part for _, part in parts])
             if self.dimension in table.variables or self.dimension in table.dims:
-                raise _taken(self.dimension)
+                raise taken(self.dimension)
             if measured != kept:  # one that failed under a later intervention, or in other order
                 at = {row: place for place, row in enumerate(measured)}
                 table = table.isel(sample=[at[row] for row in kept])
@@ -301,7 +299,3 @@ class Experiment(Checked):
             )
             .assign_attrs(failing.attrs() | forms(samples))
         )
-
-
-def _taken(dimension: object) -> InputError:
-    return InputError(f"dimension={dimension!r}: results need another word, that is not taken yet")
