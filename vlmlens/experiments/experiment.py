@@ -158,11 +158,7 @@ class Experiment(Checked):
             return table.assign_attrs({"accepted_versions": others} if others else {})
 
     def fill(
-        self,
-        folder: Path | str,
-        *,
-        executor: Executor = None,
-        progress: Tell | None = None,
+        self, folder: Path | str, *, executor: Executor = None, progress: Tell | None = None
     ) -> None:
         """Run what is not done yet, and keep it in a folder; ``parts`` reads it.
 
