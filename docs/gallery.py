@@ -173,6 +173,21 @@ def sweep(model):
     return plots.sweep(effect, title=f"Patching one place at a time: {pair.clean.question}")
 
 
+def paths(model):
+    pairs = counterfactual_pairs(16, kind="swap", category="color_rel")
+    clean, corrupted = [pair.clean for pair in pairs], [pair.corrupted for pair in pairs]
+    effect = experiments.path_patch(
+        model,
+        clean,
+        corrupted,
+        ["embed", "L*H*", "M*"],
+        ["L*H*.v", "M*", "logits"],
+        normalized=False,
+        progress=False,
+    )
+    return plots.paths(effect, most=14, title="What tells what where the shapes are")
+
+
 FIGURES: dict[str, Callable[..., go.Figure]] = {
     "heads": heads,
     "shares": shares,
@@ -187,6 +202,7 @@ FIGURES: dict[str, Callable[..., go.Figure]] = {
     "similarity": similarity,
     "lens": lens,
     "sweep": sweep,
+    "paths": paths,
 }
 
 

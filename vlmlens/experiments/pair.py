@@ -12,7 +12,7 @@ from jaxtyping import Float
 from vlmlens.errors import InputError
 from vlmlens.experiments.effect_maps import effect_map, with_words
 from vlmlens.experiments.keys import Keys
-from vlmlens.experiments.scores import Score, score_of
+from vlmlens.experiments.scores import UNITS, Score, score_of
 from vlmlens.experiments.units import Label, units
 from vlmlens.identity import unit
 from vlmlens.interventions import Intervention, PatchFrom
@@ -26,7 +26,6 @@ from vlmlens.store import Condition, Store
 
 #: Cells between two looks at the clock and at the disk.
 CHUNK = 256
-UNITS = {"logit_difference": "logits", "log_prob": "nats"}
 
 
 @dataclass

@@ -49,6 +49,8 @@ class LogProb:
 
 
 SCORES = ("logit_difference", "log_prob")
+#: What they are measured in.
+UNITS = {"logit_difference": "logits", "log_prob": "nats"}
 
 
 def score_of(

@@ -15,6 +15,7 @@ from vlmlens.plots.figures.heads import heads
 from vlmlens.plots.figures.lens import lens
 from vlmlens.plots.figures.norms import norms
 from vlmlens.plots.figures.overlay import overlay
+from vlmlens.plots.figures.paths import paths
 from vlmlens.plots.figures.psi import psi
 from vlmlens.plots.figures.rope import rope
 from vlmlens.plots.figures.shares import shares
@@ -36,6 +37,7 @@ PLOTS = {
     "lens": lens,
     "norms": norms,
     "overlay": overlay,
+    "paths": paths,
     "psi": psi,
     "rope": rope,
     "shares": shares,
@@ -58,6 +60,7 @@ __all__ = [
     "lens",
     "norms",
     "overlay",
+    "paths",
     "placed",
     "psi",
     "rope",

@@ -18,7 +18,7 @@ from vlmlens.experiments.circuits.nodes import Names, Node, meant, readers, writ
 from vlmlens.experiments.circuits.writes import change, points_of
 from vlmlens.experiments.effect_maps import joined
 from vlmlens.experiments.given import as_model, as_samples
-from vlmlens.experiments.scores import Score, score_of
+from vlmlens.experiments.scores import UNITS, Score, score_of
 from vlmlens.identity import unit
 from vlmlens.interventions import PatchFrom
 from vlmlens.interventions.stored import refuse_misaligned
@@ -140,7 +140,8 @@ def path_patch(
         ):
             scored = score_of(score, model, one, other, system)
             tables.append(paths.effects(one, other, scored, normalized, system))
-    return joined(tables)
+    found = joined(tables)
+    return found if normalized else found.assign_attrs(units=UNITS.get(str(score), "score"))
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,12 @@
 """A map of layers and heads."""
 
-import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
-from jaxtyping import Float
 from plotly.subplots import make_subplots
 
-from vlmlens.plots.arrays import check_dims, entries, estimate, shown, summary, title_of
-from vlmlens.plots.theme import (
-    COLOUR_BAR,
-    EMPTY,
-    SEQUENTIAL,
-    TEMPLATE,
-    diverging_scale,
-    plain,
-    ticks,
-)
-
-ALPHA = 0.05
+from vlmlens.plots.arrays import check_dims, entries, shown, summary, title_of
+from vlmlens.plots.cells import colour_axis, coloured
+from vlmlens.plots.theme import EMPTY, TEMPLATE, plain, ticks
 
 
 def heads(
@@ -65,7 +54,7 @@ def heads(
         cols=len(parts), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04
     )
     for at, (name, part) in enumerate(parts):
-        fig.add_traces(_map(part, name), rows=1, cols=at + 1)
+        fig.add_traces(coloured(part, "head", "layer", name), rows=1, cols=at + 1)
     layers, columns = entries(cells, "layer"), entries(cells, "head")
     most = 12 if len(parts) == 1 else 6
     fig.update_xaxes(title_text="head", showgrid=False, **ticks(columns, most=most))
@@ -74,53 +63,10 @@ def heads(
     top = (28 if by is not None else 0) + (48 if title else 16)
     fig.update_layout(
         template=TEMPLATE,
-        coloraxis=_scale(cells["mean"].values, midpoint, title_of(shown(values))),
+        coloraxis=colour_axis(cells["mean"].values, midpoint, title_of(shown(values))),
         title_text=title and plain(title),
         plot_bgcolor=EMPTY,
         margin_t=top,
         height=min(640, max(300, 120 + 20 * len(layers))),
     )
     return fig
-
-
-def _map(cells: xr.Dataset, name: str) -> list[go.Heatmap | go.Scatter]:
-    layers, heads = entries(cells, "layer"), entries(cells, "head")
-    lead = f"{plain(name)}<br>" if name else ""
-    hover = [
-        [
-            f"{lead}layer {plain(layer)}, head {plain(head)}<br>"
-            f"{estimate(cells.isel(layer=i, head=j))}"
-            for j, head in enumerate(heads)
-        ]
-        for i, layer in enumerate(layers)
-    ]
-    heat = go.Heatmap(
-        z=cells["mean"].values,
-        hovertext=hover,
-        hoverinfo="text",
-        hoverongaps=False,
-        xgap=1,
-        ygap=1,
-        coloraxis="coloraxis",
-    )
-    if "p_corrected" not in cells:
-        return [heat]
-    rows, columns = np.nonzero(cells["p_corrected"].values < ALPHA)
-    dots = go.Scatter(
-        x=columns,
-        y=rows,
-        mode="markers",
-        marker={"color": "white", "size": 6, "line": {"color": "black", "width": 1}},
-        showlegend=False,
-        hoverinfo="skip",
-    )
-    return [heat, dots]
-
-
-def _scale(mean: Float[np.ndarray, "..."], midpoint: float | None, name: str) -> dict:
-    bar = COLOUR_BAR | {"title": {"text": name, "side": "right"}}
-    if midpoint is None or np.isnan(mean).all():
-        return {"colorscale": SEQUENTIAL, "colorbar": bar}
-    low, high = min(float(np.nanmin(mean)), midpoint), max(float(np.nanmax(mean)), midpoint)
-    scale = diverging_scale(low, high, midpoint)
-    return {"colorscale": scale, "cmin": low, "cmax": high, "colorbar": bar}
