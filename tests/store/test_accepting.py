@@ -22,7 +22,8 @@ EDITS = {"original": (), "seed 0": (PermuteVision(),)}
 class Counted(Measure):
     def __call__(self, model, samples, interventions):
         CALLS.append(len(samples))
-        return xr.Dataset({"x": ("sample", np.full(len(samples), len(CALLS)))})
+        made = float(torch.__version__.partition(".")[2].partition("+")[0])
+        return xr.Dataset({"x": ("sample", np.full(len(samples), made))})
 
 
 @pytest.fixture(scope="module")
