@@ -1,6 +1,7 @@
 """Tiny random models of every family; nothing is downloaded."""
 
 import os
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import settings
 from PIL import Image
 
 import vlmlens as vl
+from vlmlens import cli
 from vlmlens.zoo.tiny import TINY, build
 
 # Every example is a pass or two of a model; the same ones each time.
@@ -98,6 +100,30 @@ def every_vlm(request):
     """Every tiny model, one after the other."""
     with vl.HookedVLM(*build(request.param), name=request.param) as model:
         yield model
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A tiny LLaVA in a folder, as ``save_pretrained`` writes it."""
+    folder = tmp_path_factory.mktemp("model")
+    model, processor = build("llava")
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def vlmlens_says(monkeypatch, capsys):
+    """Run the entry point; its exit code, what it printed, and what it complained of."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["vlmlens", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            cli.run()
+        said = capsys.readouterr()
+        return end.value.code or 0, said.out, said.err
+
+    return run
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (40, 40)) -> Image.Image:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from children import python
-from conftest import build, picture
+from conftest import picture
 from transformers import LlavaForConditionalGeneration
 from typer.testing import CliRunner
 
@@ -59,29 +59,6 @@ def test_what_there_is():
     assert rows["llava"] == ["clip", "14", "llama", "18", "position"]
     assert rows["qwen2_vl"] == ["qwen2_vl", "16", "qwen2_vl", "18", "time, height, width"]
     assert CliRunner().invoke(cli.app, ["models"]).exit_code == 0
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    model, processor = build("llava")
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def vlmlens_says(monkeypatch, capsys):
-    """Run the entry point; its exit code, what it printed, and what it complained of."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["vlmlens", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            cli.run()
-        said = capsys.readouterr()
-        return end.value.code or 0, said.out, said.err
-
-    return run
 
 
 def test_a_check_tells_points_and_laws_and_writes_them(vlmlens_says, tmp_path):

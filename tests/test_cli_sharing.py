@@ -1,39 +1,13 @@
 """Commands that share their work, and what they tell while they run."""
 
 import json
-import sys
 
 import pytest
-from conftest import build, picture
+from conftest import picture
 
-from vlmlens import cli
 from vlmlens.cli.workers import executor_of
 from vlmlens.experiments import OnRay, Shard
 from vlmlens.store import upkeep
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    model, processor = build("llava")
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def says(monkeypatch, capsys):
-    """Run the entry point; its exit code, what it printed, and what it complained of."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["vlmlens", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            cli.run()
-        said = capsys.readouterr()
-        return end.value.code or 0, said.out, said.err
-
-    return run
-
 
 SMALL = ("--permutations", 1, "--max-new-tokens", 1, "--batch", 2)
 COMMANDS = {
@@ -51,9 +25,13 @@ def events(said):
     return [json.loads(line) for line in said.splitlines()]
 
 
-def test_shares_fill_one_folder_and_the_last_run_reports(says, command, tmp_path, monkeypatch):
+def test_shares_fill_one_folder_and_the_last_run_reports(
+    vlmlens_says, command, tmp_path, monkeypatch
+):
     for i in range(3):
-        code, said, told = says(*command, "--out", tmp_path / "out", "--shard", f"{i}/3", "--quiet")
+        code, said, told = vlmlens_says(
+            *command, "--out", tmp_path / "out", "--shard", f"{i}/3", "--quiet"
+        )
         assert (code, said) == (0, "")
         assert f"shard {i}/3: " in told
         assert "are done, and kept in" in told
@@ -61,17 +39,17 @@ def test_shares_fill_one_folder_and_the_last_run_reports(says, command, tmp_path
     assert [each.left for each in counts] == [0] * len(counts)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "3")
-    told = says(*command, "--out", tmp_path / "out", "--shard", "auto", "--json")[1]
+    told = vlmlens_says(*command, "--out", tmp_path / "out", "--shard", "auto", "--json")[1]
     assert {e["left"] for e in events(told) if e["event"] == "started"} == {0}
-    code, said, told = says(*command, "--out", tmp_path / "out", "--quiet")
+    code, said, told = vlmlens_says(*command, "--out", tmp_path / "out", "--quiet")
     assert code == 0
     assert "report.html" in said
     assert "done, " not in told
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-def test_events_are_a_json_object_a_line(says, command, tmp_path):
-    code, said, _ = says(*command, "--out", tmp_path, "--json")
+def test_events_are_a_json_object_a_line(vlmlens_says, command, tmp_path):
+    code, said, _ = vlmlens_says(*command, "--out", tmp_path, "--json")
     told = events(said)
     assert code == 0
     parts = {each["what"] for each in told[:-1]}
@@ -87,14 +65,14 @@ def test_events_are_a_json_object_a_line(says, command, tmp_path):
     assert told[-1]["report"] == str(tmp_path / "report.html")
 
 
-def test_lines_where_there_is_no_terminal(says, command, tmp_path):
-    _, _, told = says(*command, "--out", tmp_path)
+def test_lines_where_there_is_no_terminal(vlmlens_says, command, tmp_path):
+    _, _, told = vlmlens_says(*command, "--out", tmp_path)
     lines = [line for line in told.splitlines() if " done, " in line]
     assert lines
     assert all(" of " in line and "0 failed, in " in line for line in lines)
 
 
-def test_what_failed_is_told_and_named_at_the_end(says, command, tmp_path):
+def test_what_failed_is_told_and_named_at_the_end(vlmlens_says, command, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     rows = ["image,question,answer"]
@@ -105,7 +83,7 @@ def test_what_failed_is_told_and_named_at_the_end(says, command, tmp_path):
     (folder / "3.png").write_bytes(b"none")
     words = [w for w in command if w not in ("--samples", "6", "--data", "shapes-2d")]
     words += ["--data", folder, "--max-failed", 1, "--out", tmp_path / "out"]
-    code, said, told = says(*words, "--json")
+    code, said, told = vlmlens_says(*words, "--json")
     assert code == 1
     assert "3.png" in str(events(said)[-1]["failures"])
     assert "of 4 samples failed" in told or "items failed" in told
@@ -124,8 +102,8 @@ def test_what_failed_is_told_and_named_at_the_end(says, command, tmp_path):
         (("--shard", "auto"), "neither SLURM_ARRAY_TASK_ID nor RANK"),
     ],
 )
-def test_what_cannot_be_is_refused(says, command, tmp_path, words, message):
-    code, said, told = says(*command, "--out", tmp_path / "out", *words)
+def test_what_cannot_be_is_refused(vlmlens_says, command, tmp_path, words, message):
+    code, said, told = vlmlens_says(*command, "--out", tmp_path / "out", *words)
     assert (code, said) == (2, "")
     assert message in told
 

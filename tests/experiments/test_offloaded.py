@@ -6,22 +6,12 @@ import pytest
 import torch
 import xarray as xr
 from accelerate import cpu_offload
-from conftest import build
 
 import vlmlens as vl
 from vlmlens import cli
 from vlmlens.experiments import diagnose
 
 GIVEN = {"permutations": 2, "max_new_tokens": 2, "batch": 2, "progress": False}
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    model, processor = build("llava")
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
 
 
 def found(model, folder=None):

@@ -21,15 +21,6 @@ from vlmlens.zoo.smol import wheels
 WEIGHTS = "model.safetensors"
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("saved")
-    model, processor = build("llava")
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def copied(saved, tmp_path):
     return shutil.copytree(saved, tmp_path / "copy")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from vlmlens.plots.theme import INK, MUTED, SYMBOLS, TEMPLATE, colour, faded, plain
+from vlmlens.plots.bars import interval_bars
+from vlmlens.plots.theme import INK, MUTED, SYMBOLS, TEMPLATE, colour, plain
 
 LONGEST = 24
 #: Pixels a line takes, and one series more on it; of what stands above and below.
@@ -94,16 +95,7 @@ def _drawn(
 ) -> list[go.Scatter]:
     name, hue = points[0].series, colour("", number)
     known = [(p, at) for p, at in zip(points, places, strict=True) if p.low == p.low]
-    bars = go.Scatter(  # three points an interval: its ends, and a gap before the next
-        x=[x for p, _ in known for x in (p.low, p.high, None)],
-        y=[y for _, at in known for y in (at, at, None)],
-        mode="lines",
-        line={"width": 9, "color": faded(hue, 0.22)},
-        name=f"{plain(name)}, 95 % interval",
-        legendgroup=name,
-        showlegend=False,
-        hoverinfo="skip",
-    )
+    bars = interval_bars([(p.low, p.high, at) for p, at in known], hue, name)
     dots = go.Scatter(
         x=[p.value for p in points],
         y=list(places),

@@ -6,7 +6,8 @@ import xarray as xr
 from plotly.subplots import make_subplots
 
 from vlmlens.plots.arrays import check_dims, check_variable, entries, percent
-from vlmlens.plots.theme import COLOURS, INK, MUTED, TEMPLATE, faded, plain
+from vlmlens.plots.bars import interval_bars
+from vlmlens.plots.theme import COLOURS, INK, MUTED, TEMPLATE, plain
 
 LONGEST_NAME = 28
 #: What each mark is: its name, its symbol, its colour.
@@ -102,16 +103,7 @@ class _Points:
     def traces(self, names: list[str]) -> list[go.Scatter]:
         label, symbol, hue = self.mark
         known = [row for row in range(len(names)) if not np.isnan(self.low[row])]
-        bars = go.Scatter(  # three points an interval: its ends, and a gap before the next
-            x=[x for row in known for x in (self.low[row], self.high[row], None)],
-            y=[y for row in known for y in (row, row, None)],
-            mode="lines",
-            line={"width": 9, "color": faded(hue, 0.22)},
-            name=f"{label}, 95 % interval",
-            legendgroup=label,
-            showlegend=False,
-            hoverinfo="skip",
-        )
+        bars = interval_bars([(self.low[row], self.high[row], row) for row in known], hue, label)
         dots = go.Scatter(
             x=self.value,
             y=list(range(len(names))),
