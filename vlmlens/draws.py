@@ -1,13 +1,53 @@
 """What counts as one draw: a sample, or the picture or scene that several samples share."""
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from vlmlens.errors import InputError
 
 #: The coordinate of samples that says which picture each is about; "" where it is about none.
 PICTURE = "picture"
+#: Between the pictures of a sample that shows several, and how such an entry is known.
+AND = "+"
+SEVERAL = re.compile(r"[0-9a-f]{32}(\+[0-9a-f]{32})+")
+
+
+def pictures_of(entry: str) -> list[str]:
+    """The pictures that a sample shows, by its entry in the coordinate ``picture``."""
+    return entry.split(AND) if SEVERAL.fullmatch(entry) else [entry]
+
+
+def together(entries: Sequence[str], *, apart: bool = True) -> Shaped[np.ndarray, " sample"]:
+    """Entries of the coordinate ``picture``, equal where samples are one draw.
+
+    Samples that show a picture in common are one, and so are those that a third one links. Nothing
+    is linked by a picture that every sample shows, an example that goes before each question: it is
+    drawn with none of them.
+
+    Args:
+        entries: one for every sample.
+        apart: False: what every sample shows links them, too, as it does where a classifier may
+            meet in its test what it was trained on.
+    """
+    parts = [pictures_of(entry) for entry in map(str, entries)]
+    if max(map(len, parts), default=0) < 2:
+        return np.array(list(map(str, entries)), dtype=str)
+    rows = np.repeat(np.arange(len(parts)), [len(own) for own in parts])
+    names, columns = np.unique([each for own in parts for each in own], return_inverse=True)
+    if apart:
+        links = np.bincount(columns)[columns] < len(parts)
+        links |= ~np.isin(rows, rows[links])  # where a sample shows nothing else
+        rows, columns = rows[links], columns[links]
+    size = len(parts) + len(names)
+    graph = coo_array((np.ones(len(rows)), (rows, len(parts) + columns)), shape=(size, size))
+    _, which = connected_components(graph, directed=False)
+    return np.array([f"group {number}" for number in which[: len(parts)]], dtype=str)
 
 
 def units_of(
@@ -19,8 +59,9 @@ def units_of(
         values: with the dimension ``over``.
         over: the samples' dimension.
         scene: a coordinate of it: samples with equal entries are one unit. By default the
-            coordinate ``picture`` where there is one; ``False``: every sample is its own. A
-            sample with the entry "" shares it with nobody.
+            coordinate ``picture`` where there is one, and samples that show a picture in common
+            are one (``together``); ``False``: every sample is its own. A sample with the entry ""
+            shares it with nobody.
 
     Raises:
         InputError: nothing along the dimension, or no such coordinate.
@@ -31,6 +72,7 @@ def units_of(
     if name is None:
         return over, np.arange(values.sizes[over])
     entries = values[name].values.astype(str)
+    entries = together(entries.tolist()) if name == PICTURE else entries
     alone = np.array([f"{number}" if entry == "" else "" for number, entry in enumerate(entries)])
     pairs = np.array([f"{a}\0{b}" for a, b in zip(alone, entries, strict=True)])
     _, which = np.unique(pairs, return_inverse=True)

@@ -72,6 +72,8 @@ BLOCK_POINTS = (
     Point("hook_mlp_out", "batch pos d_model", "what the MLP adds to the stream"),
     Point("hook_resid_post", "batch pos d_model", "the residual stream leaving the block"),
 )
+#: Their names: an edit that reads one of these reads that of its own block.
+OF_BLOCKS = frozenset(point.name for point in BLOCK_POINTS)
 
 #: What exists once in a model. Vision points come before, the rest around the blocks.
 SINGLE_POINTS = (

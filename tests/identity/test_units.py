@@ -2,10 +2,14 @@
 
 import sys
 
+import numpy as np
 import pytest
+import xarray as xr
+from PIL import Image
 
 import vlmlens as vl
-from vlmlens.identity import unit
+from vlmlens.draws import together, units_of
+from vlmlens.identity import scene, unit
 from vlmlens.identity.libraries import is_library
 
 
@@ -31,3 +35,53 @@ def test_a_module_is_a_librarys_where_it_lies_among_installed_ones(
     assert is_library(name) == installed
     assert (name in sys.modules) == imported
     sys.modules.pop(name, None)
+
+
+def some(*colors):
+    return tuple(Image.new("RGB", (8, 8), color) for color in colors)
+
+
+def test_the_order_of_pictures_and_their_number_make_no_other_draw():
+    orders = ("red blue", "blue red", "red blue red")
+    one, other, twice = (vl.Sample("Which?", some(*colors.split())) for colors in orders)
+    assert unit(one) == unit(other) == unit(twice)
+    assert unit(vl.Sample("Which?", some("red"))) == unit(vl.Sample("Which?", some("red", "red")))
+    assert scene(one) != scene(other)  # which the model is shown in another order
+
+
+def drawn(*shown):
+    """How many draws samples are that show these pictures, and which of them each is."""
+    entries = [unit(vl.Sample(f"{n}?", some(*colors.split()))) for n, colors in enumerate(shown)]
+    table = xr.DataArray(
+        np.arange(len(shown)), dims="sample", coords={"picture": ("sample", entries)}
+    )
+    _, which = units_of(table)
+    strict = np.unique(together(entries, apart=False), return_inverse=True)[1]
+    return which.tolist(), len(set(strict.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("shown", "groups", "strict"),
+    [
+        (("red", "blue", "red"), ({0, 2}, {1}), 2),
+        (("red blue", "blue red", "green"), ({0, 1}, {2}), 2),
+        (("red blue", "blue green", "black"), ({0, 1}, {2}), 2),
+        (("red blue", "black", "green white", "blue green"), ({0, 2, 3}, {1}), 2),
+        (("red", "red blue", "green"), ({0, 1}, {2}), 2),
+        # An example that goes before every question is drawn with none of them.
+        (("red blue", "red green", "red blue"), ({0, 2}, {1}), 1),
+        (("red", "red green", "red"), ({0, 2}, {1}), 1),
+        (("red", "red"), ({0, 1},), 1),
+        (("red blue", "blue red"), ({0, 1},), 1),
+    ],
+)
+def test_samples_that_show_a_picture_in_common_are_one_draw(shown, groups, strict):
+    which, whole = drawn(*shown)
+    found = {frozenset(np.flatnonzero(np.array(which) == n).tolist()) for n in set(which)}
+    assert found == set(map(frozenset, groups))
+    assert whole == strict
+
+
+def test_words_that_look_like_several_pictures_are_not():
+    names = ["none: What is 2+2?", "a+b", "b+c"]
+    assert together(names).tolist() == names

@@ -1,11 +1,14 @@
 """An edit of attention that nobody pays, and of a step that never comes, raises."""
 
+from functools import partial
+
 import pytest
+import torch
 from conftest import QUESTIONS, picture
 
 import vlmlens as vl
 from vlmlens.errors import EmptySelectionError, InputError
-from vlmlens.interventions import KnockOut, Scale, ScaleAttention, ZeroAblate
+from vlmlens.interventions import Edit, KnockOut, Scale, ScaleAttention, ZeroAblate
 
 PATTERN = "blocks.*.attn.hook_pattern"
 
@@ -25,8 +28,15 @@ def attention(vlm):
     return any(name.endswith("hook_attn_scores") for name in vlm.hook_dict if name[0] == "b")
 
 
+def hide(mask):
+    return torch.full_like(mask, -torch.inf)
+
+
 def edits(where):
-    return [KnockOut(where=where), ScaleAttention(by=2.0, where=where), ZeroAblate(PATTERN, where)]
+    return [
+        *(KnockOut(where=where), ScaleAttention(by=2.0, where=where), ZeroAblate(PATTERN, where)),
+        Edit("blocks.*.attn.hook_mask", where, by=hide),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +83,29 @@ def test_resuming_asks_the_same(any_vlm, queries, keys):
         else:
             with pytest.raises(EmptySelectionError, match="no query that is meant sees"):
                 vlm.resume(kept, [[other], [edit]])
+
+
+@pytest.mark.parametrize(("by", "does"), [(torch.zeros_like, True), (torch.clone, False)])
+def test_a_mask_that_shows_hidden_keys_is_an_edit_and_one_that_stays_is_none(any_vlm, by, does):
+    vlm = any_vlm
+    alone = vlm.inputs([picture(0)], [QUESTIONS[0]])
+    edit = Edit("blocks.*.attn.hook_mask", vl.Where(queries=1, keys="last"), by=by)
+    doors = (
+        partial(vlm.run, alone, edit),
+        partial(vlm.generate, alone, edit),
+        partial(vlm.resume, vlm.prefill(alone), [[], [edit]]),
+    )
+    for door in doors:
+        if does:
+            door()
+        else:
+            with pytest.raises(EmptySelectionError, match="the mask stays as it was"):
+                door()
+
+
+def test_a_mask_that_is_no_number_is_seen_in_the_logits(vlm, inputs):
+    """0 times minus infinity hides nothing, and is not passed over."""
+    assert vlm.run(inputs, Scale("blocks.1.attn.hook_mask", by=0.0)).logits.isnan().any()
 
 
 def test_a_step_that_never_comes_raises(any_vlm, monkeypatch):

@@ -1,10 +1,14 @@
 """Blind controls on a trained model: what is said of the image goes when the image does."""
 
+import numpy as np
 import pytest
+from conftest import picture
+from sklearn.neighbors import KNeighborsClassifier
 
 import vlmlens as vl
 from vlmlens import experiments, probes
 from vlmlens.datasets import shapes_2d
+from vlmlens.errors import InputError
 from vlmlens.experiments import blinded, linear_table
 from vlmlens.experiments.looking import boxes_of, named_boxes
 from vlmlens.interventions import PermuteVision
@@ -92,6 +96,28 @@ def test_color_is_read_off_patches_of_its_own_picture_only(model, samples):
     seen, blind = score(asked), score(blinded(asked, "other picture"))
     assert (seen["accuracy_low"] > seen["control"] + 0.2).all()
     assert (blind["accuracy_high"] < seen["accuracy_low"]).all()
+
+
+def test_no_picture_is_in_both_halves_whichever_samples_show_it(vlm):
+    """A classifier that remembers what it was shown knows nothing of labels thrown by coin."""
+    rng, shown = np.random.default_rng(0), [picture(number) for number in range(8)]
+    need = vl.Save("blocks.0.hook_resid_pre")  # where a picture's tokens are the same in each place
+    one = vlm.inputs([vl.Sample("Which?", (shown[0],))]).layouts[0].mask("vision").sum()
+    thrown = {id(each): rng.choice(["a", "b"], one).tolist() for each in shown}
+
+    def probed(sets):
+        samples = [vl.Sample("Which?", tuple(pictures)) for pictures in sets]
+        run = vlm.run(vlm.inputs(samples), save=need)
+        labels = [[x for each in sample.images for x in thrown[id(each)]] for sample in samples]
+        remembers = KNeighborsClassifier(1)
+        found = probes.linear_probe(run, labels, need=need, classifier=remembers)
+        return found["accuracy"].item()
+
+    pairs = list(zip(shown[::2], shown[1::2], strict=True))
+    assert probed([*pairs, *(pair[::-1] for pair in pairs)]) < 0.7  # 1 where they are remembered
+    assert probed([*pairs, *((pair[1], pair[1]) for pair in pairs)]) < 0.7
+    with pytest.raises(InputError, match="none in common"):
+        probed([(shown[0], each) for each in shown[1:]])
 
 
 def test_row_and_column_are_read_off_noise_too(model, samples):

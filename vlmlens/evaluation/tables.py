@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from vlmlens.datasets.benchmarks.metrics import METRICS, Items
 from vlmlens.datasets.benchmarks.sums import columns
+from vlmlens.draws import together
 from vlmlens.evaluation.conditions import CLEAN, PERMUTED, TEXT_ONLY
 from vlmlens.evaluation.intervals import Summed, difference, exchanged_p, summed
 from vlmlens.probes import position_sensitivity_index
@@ -45,7 +46,7 @@ class Sheet:
         self.spec = spec
         first = items.drop_duplicates("sample").set_index("sample", drop=False)
         self.names = first["sample"].tolist()
-        self.unit = first["unit"].to_numpy(str)
+        self.unit = together(first["unit"].tolist())
         self.gold = first["gold"].fillna("").to_numpy(str)
         count = first["choices"].map(len).to_numpy(float)
         self.chance = np.divide(1.0, count, out=np.full(len(count), np.nan), where=count > 0)

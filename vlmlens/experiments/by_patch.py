@@ -6,6 +6,7 @@ import xarray as xr
 
 from vlmlens import probes
 from vlmlens.cache import Save
+from vlmlens.draws import pictures_of
 from vlmlens.experiments.experiment import MAX_FAILED
 from vlmlens.experiments.failing import Failing, batches
 from vlmlens.experiments.joining import joined
@@ -55,7 +56,7 @@ def linear_table(
         probes.linear_probe(runs, label, seed=seed).drop_vars("per_picture")
         for label in labels.values()
     ]
-    pictures = {each for run in runs for each in run.inputs.units}
+    pictures = {each for run in runs for entry in run.inputs.units for each in pictures_of(entry)}
     table = joined(found, "label", list(labels))
     return table.assign_attrs({"pictures": len(pictures)} | failing.attrs())
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import xarray as xr
 
 from vlmlens.annotations import checked
+from vlmlens.draws import together
 from vlmlens.errors import ImageError
 from vlmlens.experiments.diagnosis import Diagnosis, psi_of
 from vlmlens.experiments.executors import Executor, Shard
@@ -154,12 +155,12 @@ def still_asked(
 
 
 def _are_several(samples: Sequence[Sample]) -> bool:
-    """Whether more than one picture is asked about, of those that can be read."""
-    shown: set[str] = set()
+    """Whether every question has another picture, of those that can be read."""
+    shown: list[str] = []
     for sample in samples:
         with suppress(ImageError):  # it is counted where it is asked about
-            shown.add(unit(sample))
-    return len(shown) > 1
+            shown.append(unit(sample))
+    return len(set(together(shown, apart=False))) > 1
 
 
 def answered_samples(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from vlmlens.draws import AND
 from vlmlens.identity.digests import digest
 from vlmlens.picture import state_of
 from vlmlens.sample import Picture, Sample, about, open_picture
@@ -68,7 +69,9 @@ def scene(sample: Sample) -> str:
 def unit(sample: Sample) -> str:
     """What a sample is one draw of: its pictures; a question without any stands by itself.
 
-    Results carry it as the coordinate ``picture``, and intervals, tests and folds draw by it.
+    Of several pictures it is a hash of each, in no order, so that it can be told who shows one of
+    them, too. Results carry it as the coordinate ``picture``, by which intervals, tests and folds
+    draw.
 
     Raises:
         ImageError: a file is missing, empty or no image; the message names it.
@@ -78,7 +81,9 @@ def unit(sample: Sample) -> str:
         >>> identity.unit(vl.Sample("Are you there?", id="7"))
         'none: 7'
     """
-    return scene(sample) or f"none: {sample.id or sample.question}"
+    with about(sample):
+        shown = sorted({digest(picture(one).encode()) for one in sample.images})
+    return AND.join(shown) or f"none: {sample.id or sample.question}"
 
 
 def _file(path: str, state: tuple[int, ...]) -> str:

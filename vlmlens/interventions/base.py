@@ -13,9 +13,10 @@ from torch import Tensor
 from vlmlens.annotations import Checked, settle
 from vlmlens.cache import ActivationCache
 from vlmlens.checks import shown
-from vlmlens.errors import InputError
+from vlmlens.errors import InputError, UnknownPointError
 from vlmlens.interventions.own import made_of, refuse_unlike
 from vlmlens.layout import TokenLayout
+from vlmlens.points import OF_BLOCKS
 from vlmlens.positions import Positions
 from vlmlens.positions.selection import SETTLED
 from vlmlens.select import Where
@@ -75,7 +76,9 @@ class Site:
 
     def read(self, point: str) -> Shaped[Tensor, "..."]:
         """The activation at one of the points that the intervention ``reads``, as a copy."""
-        return self.seen[within_block(self.name, point)].clone()
+        if (name := within_block(self.name, point)) not in self.seen:
+            raise UnknownPointError(name, self.seen, "among what this edit reads in this block")
+        return self.seen[name].clone()
 
 
 @dataclass(frozen=True)
@@ -286,7 +289,7 @@ def _shown(value: Any) -> str:
 def within_block(name: str, point: str) -> str:
     """The full name of a point of the same block; one of the whole model keeps its name."""
     block, dot, _ = name.partition("blocks.")
-    if not dot or not point.startswith(("attn.", "mlp.", "hook_resid", "hook_attn", "hook_mlp")):
+    if not dot or point not in OF_BLOCKS:
         return point
     return f"{block}blocks.{name.removeprefix(f'{block}blocks.').partition('.')[0]}.{point}"
 

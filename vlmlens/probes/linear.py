@@ -8,7 +8,7 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int, Shaped
 
 from vlmlens.cache import Save
-from vlmlens.draws import by_scene
+from vlmlens.draws import by_scene, together
 from vlmlens.errors import InputError
 from vlmlens.estimates import mean_interval, share_interval
 from vlmlens.extras import require
@@ -20,6 +20,10 @@ from vlmlens.probes.statistics import mean_map
 
 NEEDS = (Save("blocks.*.hook_resid_pre"),)
 PLACES = ("row", "column")
+FEW = (
+    "a probe needs two pictures, or sets of pictures that have none in common, and two different "
+    "labels at least"
+)
 
 
 def linear_probe(
@@ -35,7 +39,8 @@ def linear_probe(
 
     At every layer, a ridge classifier on standardised activations, cross-validated: the pictures
     are dealt into folds, with all questions about them, so that no picture is in both halves.
-    Pictures are told apart by their pixels; of raw tensors, every sample is one. The control is the
+    Pictures are told apart by their pixels, and those that one sample shows stay together; of raw
+    tensors, every sample is one. The control is the
     same thing with the labels dealt out anew among the tokens of each picture, in training only:
     what it reaches can be told from the picture as a whole (which colours it holds), not from the
     patch.
@@ -83,12 +88,12 @@ def linear_probe(
     runs = [runs] if isinstance(runs, Run) else list(runs)
     y, sample, kept = _tokens(runs, labels)
     units = _units(runs)
-    picture = np.unique(units, return_inverse=True)[1][sample]
+    picture = np.unique(together(units, apart=False), return_inverse=True)[1][sample]
     if len(np.unique(picture)) < 2 or len(np.unique(y)) < 2:
-        raise InputError("a probe needs two pictures and two different labels at least")
+        raise InputError(FEW)
     pipeline = make_pipeline(StandardScaler(), classifier or RidgeClassifier())
     split = GroupKFold(min(folds, len(np.unique(picture))), shuffle=True, random_state=seed)
-    shuffled = _dealt_out(y, picture, seed)
+    shuffled = _dealt_out(y, np.unique(units, return_inverse=True)[1][sample], seed)
     layers = layer_numbers(runs[0], need)
     right = np.full((len(units), len(layers)), np.nan)
     control, majority = np.zeros(len(layers)), 0.0

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from vlmlens.draws import pictures_of
 from vlmlens.plots.figures.norms import vision_user_ratio
 from vlmlens.report.written import NBSP, Estimate, in_category, over_samples, short
 
@@ -89,7 +90,9 @@ def own_reference(results: xr.Dataset) -> bool:
 def pictures(results: xr.Dataset) -> int:
     """How many different pictures the questions are about; 0 where that is not known."""
     known = "picture" in results.coords and "sample" in results.dims
-    return len(np.unique(results["picture"].values.astype(str))) if known else 0
+    if not known:
+        return 0
+    return len({each for entry in results["picture"].values for each in pictures_of(str(entry))})
 
 
 def permutations(results: xr.Dataset) -> int:

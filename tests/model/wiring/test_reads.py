@@ -1,6 +1,7 @@
 """What each head reads, what norms divide by, and the mask: points beside the pass."""
 
 import re
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -170,3 +171,34 @@ def test_what_the_mlp_reads_is_the_norm_of_the_stream(every_vlm, some_inputs):
         if normed in vlm.hook_dict:
             saved = vlm.run(some_inputs, save=[name, normed]).saved
             assert torch.equal(saved[name], saved[normed].reshape(saved[name].shape)), name
+
+
+def test_an_edit_reads_every_point_of_its_own_block(every_vlm, some_inputs):
+    """Whatever a block offers; not another block's, and not one that no block has."""
+    vlm, begin = every_vlm, "blocks.1."
+    names = [name.removeprefix(begin) for name in vlm.hook_dict if name.startswith(begin)]
+    seen = {}
+
+    @dataclass(frozen=True)
+    class Reading(vl.Intervention):
+        reads = tuple(names)
+
+        def edit(self, x, site):
+            seen.update({name: site.read(name) for name in self.reads})
+            return x
+
+    vlm.run(some_inputs, Reading(f"{begin}hook_resid_post"))
+    saved = vlm.run(some_inputs, save=[begin + name for name in names]).saved
+    assert set(seen) == set(names)
+    for name in names:
+        assert torch.equal(seen[name], saved[begin + name]), name
+
+
+def test_what_an_edit_did_not_say_that_it_reads_is_named(vlm):
+    @dataclass(frozen=True)
+    class Reading(vl.Intervention):
+        def edit(self, x, site):
+            return x + site.read("attn.hook_z").flatten(-2)
+
+    with pytest.raises(vl.errors.UnknownPointError, match=r"blocks\.1\.attn\.hook_z.*reads"):
+        vlm.run(vlm.inputs([picture(0)], [QUESTIONS[0]]), Reading("blocks.1.hook_resid_post"))

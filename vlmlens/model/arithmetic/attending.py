@@ -49,7 +49,7 @@ def split_mask(
     """Which keys a mask leaves to be seen, and what it adds to their scores."""
     if mask.dtype == torch.bool:
         return mask, None
-    allowed = mask > MASKED
+    allowed = ~(mask <= MASKED)  # NaN hides nothing: it goes on, to be seen
     return allowed, mask.masked_fill(~allowed, 0.0)
 
 

@@ -14,7 +14,7 @@ from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention, Site
 from vlmlens.interventions.base import within_block
 from vlmlens.model.lifetime.level import Level
-from vlmlens.model.passes.visibility import Sight, sight_of
+from vlmlens.model.passes.visibility import MASK, Sight, sight_of
 from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.model.wiring.wired import Wired
 from vlmlens.positions import indices
@@ -35,6 +35,7 @@ def add_edits(
     """
     watched: list[tuple[str, Intervention | str]] = []
     sights: list[Sight] = []
+    watching: dict[int, Sight] = {}
     for intervention in interventions:
         found = sight_of(intervention, edited_points(vlm, intervention), step, len(inputs))
         if found is None:
@@ -43,6 +44,7 @@ def add_edits(
             look: Any = partial(_look, sight=found[0], site=_site(vlm, inputs, name, step))
             vlm.hook_dict[name].add_own(look, level)
         sights.append(found[0])
+        watching[id(intervention)] = found[0]
     for intervention in interventions:
         seen: dict[str, Tensor] = {}
         masks: dict = {}
@@ -52,7 +54,8 @@ def add_edits(
                 hook = partial(see, seen=seen)
                 vlm.hook_dict[read].add_own(hook, level)
             site = replace(_site(vlm, inputs, name, step), seen=seen, masks=masks)
-            hook = partial(_edit, intervention=intervention, site=site)
+            sight = watching.get(id(intervention)) if name.endswith(MASK) else None
+            hook = partial(_edit, intervention=intervention, site=site, sight=sight)
             vlm.hook_dict[name].add_own(hook, level)
             watched.append((name, intervention))
     return watched, sights
@@ -154,7 +157,13 @@ def _look(x: Shaped[Tensor, "..."], hook: WiredPoint, sight: Sight, site: Site) 
 
 
 def _edit(
-    x: Shaped[Tensor, "*axes"], hook: WiredPoint, intervention: Intervention, site: Site
+    x: Shaped[Tensor, "*axes"],
+    hook: WiredPoint,
+    intervention: Intervention,
+    site: Site,
+    sight: Sight | None = None,
 ) -> Shaped[Tensor, "*axes"] | None:
     edited = intervention.apply(x, site)
+    if sight is not None:
+        sight.masked(x, edited)
     return None if edited is x else edited

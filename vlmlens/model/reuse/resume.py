@@ -26,7 +26,7 @@ from vlmlens.model.passes.edits import (
     see,
 )
 from vlmlens.model.passes.runs import Runs
-from vlmlens.model.passes.visibility import Sight, sight_of
+from vlmlens.model.passes.visibility import MASK, Sight, sight_of
 from vlmlens.model.passes.watching import new_level
 from vlmlens.model.reuse.batching import in_batches
 from vlmlens.model.reuse.cone import Cone, as_whole, cone, layer_of, newest, settled
@@ -199,7 +199,8 @@ def _one_pass(
             note: Any = partial(see, seen=seen)
             vlm.hook_dict[read].add_own(note, level)
         for name in points:
-            hook: Any = partial(_edit, vlm=vlm, prefill=prefill, rows=rows, seen=seen)
+            masks = [(number, sight) for number, sight, _ in looks if name.endswith(MASK)]
+            hook: Any = partial(_edit, vlm=vlm, prefill=prefill, rows=rows, seen=seen, masks=masks)
             vlm.hook_dict[name].add_own(hook, level)
         fired = {name: vlm.hook_dict[name].fired for name in points}
         stack.enter_context(spliced(vlm, prefill, position))
@@ -262,6 +263,7 @@ def _edit(
     prefill: Prefill,
     rows: Sequence[_Row],
     seen: Mapping[str, Shaped[Tensor, "..."]],
+    masks: Sequence[tuple[int, Sight]],
 ) -> Shaped[Tensor, "..."]:
     """Every row after its own edits, each of which is shown the whole sequence."""
     name, size = hook.point.name, len(prefill.inputs.layouts[0])
@@ -283,8 +285,10 @@ def _edit(
                 seen=read,
                 model=vlm,
             )
-            edited = edit.apply(as_whole(own, hook.axes, size), site)
-            x[number : number + 1] = newest(edited, own.shape)
+            edited = newest(edit.apply(as_whole(own, hook.axes, size), site), own.shape)
+            for _, sight in (each for each in masks if each[0] == number and each[1].edit is edit):
+                sight.masked(own, edited)
+            x[number : number + 1] = edited
     return x
 
 
