@@ -6,6 +6,11 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from vlmlens.layout import EDGES
+
+#: Axes of maps, which are as long as the largest grid of those that are together.
+GRID = ("row", "column")
+
 
 def joined(
     tables: Sequence[xr.Dataset],
@@ -41,7 +46,28 @@ def joined(
 
 
 def along_samples(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Batches' tables as one."""
-    return xr.concat(
-        list(parts), "sample", join="exact", data_vars="all", coords="minimal", compat="override"
-    )
+    """Batches' tables as one; maps have the largest picture's grid, whatever batch it was in."""
+    how: Any = {"data_vars": "all", "coords": "minimal", "compat": "override"}
+    axes = [axis for axis in GRID if all(axis in p.dims and axis not in p.coords for p in parts)]
+    if all(len({part.sizes[axis] for part in parts}) == 1 for axis in axes):
+        return _cut(xr.concat(list(parts), "sample", join="exact", **how))
+    words = {str(n): "" for part in parts for n in part if part[n].dtype.kind == "U"}
+    # Counted for a moment, so that smaller grids are filled at the right and at the bottom.
+    counted = [p.assign_coords({axis: range(p.sizes[axis]) for axis in axes}) for p in parts]
+    whole = xr.concat(counted, "sample", join="outer", fill_value=words or np.nan, **how)
+    for name in words:
+        whole[name] = whole[name].astype(str)
+    return _cut(whole.drop_vars(axes))
+
+
+def _cut(table: xr.Dataset) -> xr.Dataset:
+    """A table without the rows and columns that lie beyond every picture's grid."""
+    if EDGES[0] not in table.coords:
+        return table
+    there = table[EDGES[0]].notnull()
+    for axis in GRID:
+        if axis in there.dims and axis in table.dims and axis not in table.coords:
+            others = [dim for dim in there.dims if dim != axis]
+            used = np.flatnonzero(there.any(others).values)
+            table = table.isel({axis: slice(int(used[-1]) + 1 if len(used) else None)})
+    return table
