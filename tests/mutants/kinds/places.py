@@ -261,8 +261,8 @@ PLACES: tuple[Fault, ...] = (
     Fault(
         "an edit writes into what it reads",
         "interventions/base.py",
-        "return self.seen[within_block(self.name, point)].clone()",
-        "return self.seen[within_block(self.name, point)]",
+        "return self.seen[name].clone()",
+        "return self.seen[name]",
         ("model/wiring/test_in_place.py::test_what_an_edit_reads_is_a_copy",),
     ),
     Fault(
