@@ -56,8 +56,8 @@ def test_what_there_is():
     assert head.split() == ["family", "tower", "points", "language", "model", "points", "RoPE"]
     rows = {line.split()[0]: line.split(maxsplit=5)[1:] for line in lines}
     assert list(rows) == list(tiny.TINY)
-    assert rows["llava"] == ["clip", "14", "llama", "18", "position"]
-    assert rows["qwen2_vl"] == ["qwen2_vl", "16", "qwen2_vl", "18", "time, height, width"]
+    assert rows["llava"] == ["clip", "25", "llama", "30", "position"]
+    assert rows["qwen2_vl"] == ["qwen2_vl", "26", "qwen2_vl", "30", "time, height, width"]
     assert CliRunner().invoke(cli.app, ["models"]).exit_code == 0
 
 

@@ -159,4 +159,13 @@ def test_a_judge_of_ones_own():
 
 def test_every_rule_has_its_name_once():
     assert list(GRADERS) == [rule.name for rule in GRADERS.values()]
-    assert {"exact", "letter", "yes_no", "pope", "vqa", "contains", "number"} == set(GRADERS)
+    assert {
+        "exact",
+        "letter",
+        "yes_no",
+        "pope",
+        "vqa",
+        "contains",
+        "number",
+        "spatial_bench",
+    } == set(GRADERS)

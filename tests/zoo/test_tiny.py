@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from closeness import assert_close
 from conftest import EVERY, QUESTIONS, build, picture
 
 import vlmlens as vl
@@ -45,7 +46,8 @@ def test_a_saved_model_opens_and_says_the_same(name, tmp_path):
         assert set(again.tensors) == set(given.tensors)
         for key, tensor in given.tensors.items():
             assert torch.equal(again.tensors[key], tensor), key
-        assert torch.equal(opened.run(again).logits, logits)
+        # Weights lie elsewhere in memory, and kernels may sum them in another order.
+        assert_close(opened.run(again).logits, logits)
     saved = json.loads((tmp_path / "processor_config.json").read_text())
     assert saved["processor_class"] == type(processor).__name__
 

@@ -15,7 +15,7 @@ from vlmlens.interventions import Intervention
 from vlmlens.model.passes.runs import Runs
 
 #: Hidden scores are minus infinity on purpose; what they make of a pattern shows in ``hook_z``.
-UNREAD = ("attn.hook_attn_scores", "attn.hook_pattern", "attn.hook_result")
+UNREAD = ("attn.hook_mask", "attn.hook_attn_scores", "attn.hook_pattern", "attn.hook_result")
 
 
 class Seen:

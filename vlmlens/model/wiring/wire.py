@@ -1,6 +1,7 @@
 """Between a module and its points: torch hooks, which are on while some point has hooks."""
 
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import Any
 
 from einops import repeat
@@ -35,8 +36,8 @@ class Wire:
         self._before = _carry_before(self)
         self._after = _carry_after(self)
         self._entering = _keep_entering(self)
-        #: What entered the norm before this module, while a pass is between the two.
-        self.entered: Float[Tensor, "*lead d_model"] | None = None
+        #: What entered the norm before this module, by thread, while a pass is between the two.
+        self.entered: dict[int, Float[Tensor, "*lead d_model"]] = {}
 
     @property
     def module(self) -> nn.Module:
@@ -143,7 +144,7 @@ def _carry_after(wire: Wire) -> Callable:
                 x = x if changed is seen else changed.reshape(x.shape)
             else:
                 x = point.carry(x)
-        wire.entered = None
+        wire.entered.pop(get_ident(), None)
         return (x, *output[1:]) if isinstance(output, tuple) else x
 
     return hook
@@ -152,7 +153,7 @@ def _carry_after(wire: Wire) -> Callable:
 def _keep_entering(wire: Wire) -> Callable:
     def hook(norm: nn.Module, args: tuple, output: Any) -> None:
         if norm is wire.norm:
-            wire.entered = args[0]
+            wire.entered[get_ident()] = args[0]
 
     return hook
 
@@ -163,8 +164,8 @@ def _carry_reads(
     normed: Float[Tensor, "*lead d_model"],
     made: Float[Tensor, "*lead width"],
 ) -> Float[Tensor, "*lead width"]:
-    norm, before = wire.norm, wire.entered
-    assert norm is not None and before is not None, "the norm runs before what reads it"
+    norm, before = wire.norm, wire.entered[get_ident()]
+    assert norm is not None
     (axis,) = point.sizes
     seen = repeat(before, "... d -> ... h d", h=point.size(axis))
     changed = point.carry(seen)
@@ -181,8 +182,8 @@ def _carry_scale(
     made: Float[Tensor, "*lead d_model"],
 ) -> Float[Tensor, "*lead d_model"]:
     norm = Norm.of(module, x)
-    scale = norm.scale(x)
+    scale = norm.scale(x).to(x.dtype)
     changed = point.carry(scale)
     if changed is scale:
         return made
-    return norm.bias + (made - norm.bias) * (scale / changed).to(made.dtype)
+    return norm.bias + (made - norm.bias) * (scale / changed)
