@@ -402,3 +402,36 @@ def test_a_librarys_code_that_was_replaced_counts(monkeypatch):
     before = value(layer)
     monkeypatch.setattr(nn.GELU, "forward", lambda self, x: x)
     assert value(layer) != before
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "K = 1\ndef it(x): return x * globals()['K']",
+        "def it(x): return eval('x * 2')",
+        "def it(x): exec('x = 2')",
+        "import os\ndef it(x): return x * float(os.environ['K'])",
+        "import os as there\ndef it(x): return x * float(there.getenv('K', '1'))",
+        "def it(x): return [globals()['K'] for _ in x]",
+        "class it:\n def run(self, x): return eval(x)",
+        "def other(x): return eval(x)\ndef it(x): return other(x)",
+    ],
+)
+def test_what_is_read_only_as_code_runs_is_refused(code):
+    with pytest.raises(DataError, match=r"is known only as it runs"):
+        value(made(code))
+
+
+def test_a_name_of_ones_own_is_no_builtin():
+    assert value(made("def eval(x): return x\ndef it(x): return eval(x)"))
+
+
+def test_what_is_added_to_a_model_counts():
+    with vl.HookedVLM.from_pretrained("shapes-base") as model:
+        before = value(model)
+        _ = model.rope, model.run(model.inputs_from(torch.tensor([[41, 42]])))
+        assert value(model) == before
+        model.strength = 2.0
+        two = value(model)
+        model.strength = 3.0
+        assert len({before, two, value(model)}) == 3

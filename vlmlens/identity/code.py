@@ -4,6 +4,7 @@ import builtins
 import dis
 import functools
 import importlib
+import os
 import sys
 import types
 from collections.abc import Iterator
@@ -28,6 +29,9 @@ ABOUT = frozenset(
 #: example, what the list holds cannot change a result.
 WRITES = {"append", "extend", "add", "clear", "insert"}
 LOGS = (list, set)
+#: What can read anything by a name that is made as it runs.
+UNSEEN = frozenset({"globals", "eval", "exec"})
+ENVIRONMENT = frozenset({"environ", "environb", "getenv", "getenvb"})
 WRAPPERS = (classmethod, staticmethod, property, functools.cached_property)
 
 
@@ -186,13 +190,29 @@ def found(home: str, qualname: str) -> Any:
 
 
 def _read(given: types.CodeType, scope: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The globals that code reads, nested code too; of one's own modules, what it reads of them."""
+    """The globals that code reads, nested code too; of one's own modules, what it reads of them.
+
+    Raises:
+        DataError: what it reads is known only as it runs.
+    """
     for name, follows in sorted(_globals(given)):
+        if name in UNSEEN and name not in scope:
+            raise _unseen(given, f"{name}()")
+        if scope.get(name) is os and follows and follows[0] in ENVIRONMENT:
+            raise _unseen(given, f"{name}.{follows[0]}")
         if name in scope:
             yield from _reached(name, scope[name], follows)
         elif not hasattr(builtins, name):
             yield name, "not there"
     yield from _imported(given, scope)
+
+
+def _unseen(given: types.CodeType, what: str) -> DataError:
+    return DataError(
+        f"{given.co_name} uses {what}, so what it reads is known only as it runs and its results "
+        "could not be found again; read it before, and give it as an argument or a global, or run "
+        "without a folder"
+    )
 
 
 def _reached(name: str, held: Any, follows: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

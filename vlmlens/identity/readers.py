@@ -70,12 +70,18 @@ def module(given: nn.Module, content: Hasher) -> str:
     """A module of torch: its class, what it holds and its parts; a HookedVLM by what it wraps."""
     if "hf_model" in vars(given):  # a HookedVLM: what it wraps, and the processor
         held = vars(given)
+        added = {
+            name: value
+            for name, value in held.items()
+            if name not in held["_first_names"] and not code.is_cached(type(given), name)
+        }
         return content.joined(
             "model",
             content.of(held["hf_model"]),
             content.of(held["processor"]),
             content.of(given.attention),
             held["_revision"],
+            *content.named(added.items()),
         )
     state = {name: held for name, held in vars(given).items() if name not in MODULE_NOTES}
     by_row = content.by_row

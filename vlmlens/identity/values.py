@@ -14,11 +14,13 @@ def value(given: Any) -> str:
     their state; functions and classes that belong to no installed library by their code, their
     defaults, what they close over and the globals that they read, and so on through whatever those
     call. What an installed library brings is known by its name and the library's version. Neither
-    comments nor places in a file count; nor does the order of a set.
+    comments nor places in a file count; nor does the order of a set. What code reads only as it
+    runs is not seen: the contents of files that it opens, and torch's and numpy's random state.
 
     Raises:
         DataError: what differs from others by its address alone, such as ``object()``, an
-            open file or a generator.
+            open file or a generator; code that reads by ``globals()``, ``eval``, ``exec`` or from
+            the environment.
 
     Examples:
         >>> from vlmlens import identity

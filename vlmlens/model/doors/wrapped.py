@@ -66,6 +66,8 @@ class Wrapped(AsModule):
         self._closed = False
         self.shared: Reuse | None = None
         self._warned_of_crops = False
+        #: What it has from the beginning; what users add counts in what identifies a result.
+        self._first_names = frozenset({*vars(self), "_first_names", "_give_back"})
         training = {module: module.training for module in hf_model.modules()}
         hold(hf_model, self)
         # Not a method, which would keep this alive: whoever drops it frees the model.
