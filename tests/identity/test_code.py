@@ -410,8 +410,6 @@ def test_a_librarys_code_that_was_replaced_counts(monkeypatch):
         "K = 1\ndef it(x): return x * globals()['K']",
         "def it(x): return eval('x * 2')",
         "def it(x): exec('x = 2')",
-        "import os\ndef it(x): return x * float(os.environ['K'])",
-        "import os as there\ndef it(x): return x * float(there.getenv('K', '1'))",
         "def it(x): return [globals()['K'] for _ in x]",
         "class it:\n def run(self, x): return eval(x)",
         "def other(x): return eval(x)\ndef it(x): return other(x)",

@@ -4,7 +4,6 @@ import builtins
 import dis
 import functools
 import importlib
-import os
 import sys
 import types
 from collections.abc import Iterator
@@ -31,7 +30,6 @@ WRITES = {"append", "extend", "add", "clear", "insert"}
 LOGS = (list, set)
 #: What can read anything by a name that is made as it runs.
 UNSEEN = frozenset({"globals", "eval", "exec"})
-ENVIRONMENT = frozenset({"environ", "environb", "getenv", "getenvb"})
 WRAPPERS = (classmethod, staticmethod, property, functools.cached_property)
 
 
@@ -197,9 +195,7 @@ def _read(given: types.CodeType, scope: dict[str, Any]) -> Iterator[tuple[str, A
     """
     for name, follows in sorted(_globals(given)):
         if name in UNSEEN and name not in scope:
-            raise _unseen(given, f"{name}()")
-        if scope.get(name) is os and follows and follows[0] in ENVIRONMENT:
-            raise _unseen(given, f"{name}.{follows[0]}")
+            raise _unseen(given, name)
         if name in scope:
             yield from _reached(name, scope[name], follows)
         elif not hasattr(builtins, name):
@@ -209,7 +205,7 @@ def _read(given: types.CodeType, scope: dict[str, Any]) -> Iterator[tuple[str, A
 
 def _unseen(given: types.CodeType, what: str) -> DataError:
     return DataError(
-        f"{given.co_name} uses {what}, so what it reads is known only as it runs and its results "
+        f"{given.co_name} calls {what}(), so what it reads is known only as it runs and its results "
         "could not be found again; read it before, and give it as an argument or a global, or run "
         "without a folder"
     )

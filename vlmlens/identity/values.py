@@ -15,12 +15,11 @@ def value(given: Any) -> str:
     defaults, what they close over and the globals that they read, and so on through whatever those
     call. What an installed library brings is known by its name and the library's version. Neither
     comments nor places in a file count; nor does the order of a set. What code reads only as it
-    runs is not seen: the contents of files that it opens, and torch's and numpy's random state.
+    runs is not seen: files that it opens, the environment, and torch's and numpy's random state.
 
     Raises:
         DataError: what differs from others by its address alone, such as ``object()``, an
-            open file or a generator; code that reads by ``globals()``, ``eval``, ``exec`` or from
-            the environment.
+            open file or a generator; code that reads by ``globals()``, ``eval`` or ``exec``.
 
     Examples:
         >>> from vlmlens import identity
