@@ -205,9 +205,9 @@ def _read(given: types.CodeType, scope: dict[str, Any]) -> Iterator[tuple[str, A
 
 def _unseen(given: types.CodeType, what: str) -> DataError:
     return DataError(
-        f"{given.co_name} calls {what}(), so what it reads is known only as it runs and its results "
-        "could not be found again; read it before, and give it as an argument or a global, or run "
-        "without a folder"
+        f"{given.co_name} calls {what}(), so what it reads is known only as it runs and its "
+        "results could not be found again; read it before, and give it as an argument or a "
+        "global, or run without a folder"
     )
 
 
