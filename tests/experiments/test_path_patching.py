@@ -207,6 +207,11 @@ def test_heads_of_a_block_add_up_to_it_where_nothing_norms_their_sum(vlm, pair):
     assert_close(effect[0], effect[1], like=vlm.run(vlm.inputs(pair[:1])).logits)
 
 
+def test_a_node_that_is_named_twice_writes_once(model, pair):
+    once, twice = (found(model, pair, names, "logits").item() for names in ("M0", [("M0", "M*0")]))
+    assert_close(once, twice, like=model.run(model.inputs(pair[:1])).logits)
+
+
 def test_what_comes_later_has_no_path(model, pair):
     effect = found(model, pair, ["M1", "L1H0", "embed"], ["L1H0.q", "M1", "M0"])
     there = np.isfinite(effect.values)
@@ -240,6 +245,7 @@ def test_slips_are_named(model, pair):
         ({"senders": "L0H0.q"}, "a reader is a head's"),
         ({"receivers": "L1H0"}, "a reader is a head's"),
         ({"senders": []}, "is empty"),
+        ({"senders": [("A1", "L1H0")]}, "L1H0 is part of its block's attention, A1"),
         ({"senders": [3]}, "senders"),
         ({"sent": vl.Where(heads=1)}, r"Where\(positions=...\) and no more"),
         ({"received": vl.Where(layers=1)}, r"Where\(positions=...\) and no more"),

@@ -98,7 +98,15 @@ def meant(names: Names, there: Sequence[Node], what: str) -> dict[str, tuple[Nod
     found: dict[str, tuple[Node, ...]] = {}
     for given in (names,) if isinstance(names, str) else names:
         if isinstance(given, tuple):
-            own = [node for name in given for node in _matching(name, there, what)]
+            own = list(
+                dict.fromkeys(node for name in given for node in _matching(name, there, what))
+            )
+            whole = {node.layer for node in own if node.kind == "attention"}
+            if twice := [n.name for n in own if n.kind == "head" and n.layer in whole]:
+                raise InputError(
+                    f"{what}={shown(given)}: {twice[0]} is part of its block's attention, A"
+                    f"{twice[0][1:].partition('H')[0]}, and would write twice"
+                )
             found["+".join(node.name for node in own)] = tuple(own)
         else:
             found |= {node.name: (node,) for node in _matching(given, there, what)}

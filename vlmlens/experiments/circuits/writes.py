@@ -54,7 +54,8 @@ def change(
     for node in nodes:
         if node.kind != "head":
             (point,) = points_of([node])
-            total = total + (source[point] - base[point]) * where[..., None]
+            moved = source[point] - base[point]
+            total = total + moved * where[..., None].to(moved.device)
     return total
 
 
