@@ -1,7 +1,7 @@
 """What counts as one draw: a sample, or the picture or scene that several samples share."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -13,35 +13,57 @@ from vlmlens.errors import InputError
 
 #: The coordinate of samples that says which picture each is about; "" where it is about none.
 PICTURE = "picture"
-#: Between the pictures of a sample that shows several, and how such an entry is known.
-AND = "+"
-SEVERAL = re.compile(r"[0-9a-f]{32}(\+[0-9a-f]{32})+")
+#: Between what an entry of several parts is made of, each a picture's hash, or that of a pair or
+#: set which is drawn as one whatever it shows, after its kind; and how such an entry is known.
+AND, OF = "+", "="
+HASH = "[0-9a-f]{32}"
+PARTS = re.compile(rf"({HASH}\+)*({HASH}|\w+={HASH})")
+
+
+def declared(kind: str, name: str) -> str:
+    """The part of an entry that says which pair or set a sample is of, by a hash of its name."""
+    return f"{kind}{OF}{name}"
 
 
 def pictures_of(entry: str) -> list[str]:
     """The pictures that a sample shows, by its entry in the coordinate ``picture``."""
-    return entry.split(AND) if SEVERAL.fullmatch(entry) else [entry]
+    return [part for part in _parts(entry) if not _kind(part)]
+
+
+def unit_named(entries: Iterable[str]) -> str:
+    """What is drawn: ``"pair"`` or the like where every sample says so, else ``"picture"``."""
+    kinds = {_kind(_parts(entry)[-1]) for entry in entries}
+    return (kinds.pop() if len(kinds) == 1 else "") or PICTURE
+
+
+def _parts(entry: str) -> list[str]:
+    return entry.split(AND) if PARTS.fullmatch(entry) else [entry]
+
+
+def _kind(part: str) -> str:
+    return part.partition(OF)[0] if OF in part and PARTS.fullmatch(part) else ""
 
 
 def together(entries: Sequence[str], *, apart: bool = True) -> Shaped[np.ndarray, " sample"]:
     """Entries of the coordinate ``picture``, equal where samples are one draw.
 
-    Samples that show a picture in common are one, and so are those that a third one links. Nothing
-    is linked by a picture that every sample shows, an example that goes before each question: it is
-    drawn with none of them.
+    Samples that show a picture in common are one, or are of one pair or set that counts as one, and
+    so are those that a third one links. Nothing is linked by a picture that every sample shows, an
+    example that goes before each question: it is drawn with none of them.
 
     Args:
         entries: one for every sample.
         apart: False: what every sample shows links them, too, as it does where a classifier may
             meet in its test what it was trained on.
     """
-    parts = [pictures_of(entry) for entry in map(str, entries)]
+    parts = [_parts(entry) for entry in map(str, entries)]
     if max(map(len, parts), default=0) < 2:
         return np.array(list(map(str, entries)), dtype=str)
     rows = np.repeat(np.arange(len(parts)), [len(own) for own in parts])
     names, columns = np.unique([each for own in parts for each in own], return_inverse=True)
     if apart:
         links = np.bincount(columns)[columns] < len(parts)
+        links |= np.array([bool(_kind(name)) for name in names.tolist()])[columns]
         links |= ~np.isin(rows, rows[links])  # where a sample shows nothing else
         rows, columns = rows[links], columns[links]
     size = len(parts) + len(names)
@@ -59,9 +81,10 @@ def units_of(
         values: with the dimension ``over``.
         over: the samples' dimension.
         scene: a coordinate of it: samples with equal entries are one unit. By default the
-            coordinate ``picture`` where there is one, and samples that show a picture in common
-            are one (``together``); ``False``: every sample is its own. A sample with the entry ""
-            shares it with nobody.
+            coordinate ``picture`` where there is one: samples that show a picture in common, or
+            are of one pair or set, are one (``together``), and what is drawn is named "picture", or
+            "pair" where all are of one. ``False``: every sample is its own. A sample with the entry
+            "" shares it with nobody.
 
     Raises:
         InputError: nothing along the dimension, or no such coordinate.
@@ -72,7 +95,8 @@ def units_of(
     if name is None:
         return over, np.arange(values.sizes[over])
     entries = values[name].values.astype(str)
-    entries = together(entries.tolist()) if name == PICTURE else entries
+    if name == PICTURE:
+        name, entries = unit_named(entries.tolist()), together(entries.tolist())
     alone = np.array([f"{number}" if entry == "" else "" for number, entry in enumerate(entries)])
     pairs = np.array([f"{a}\0{b}" for a, b in zip(alone, entries, strict=True)])
     _, which = np.unique(pairs, return_inverse=True)

@@ -33,11 +33,14 @@ class Sample(Checked):
         options: what the letters stand for, where ``choices`` are letters.
         references: answers that people gave, for rules that compare with several.
         groups: further groups that it belongs to, by what they are: ``(("pair", "7"),)``.
+        unit: which of its groups is drawn as one in intervals and tests: ``"pair"``; by default
+            the samples that show a picture in common.
         form: which of a published set's ways to ask the question is put in: ``"pope/paper"``.
 
     Raises:
         UnknownKeywordError: a keyword that is none of these.
-        InputError: a question, answer, choice, category, id or the like that is no text.
+        InputError: a question, answer, choice, category, id or the like that is no text; a unit
+            that is none of its groups.
         ImageError: an image that is nothing a picture can be given as; see ``picture.fixed``.
 
     Examples:
@@ -61,10 +64,11 @@ class Sample(Checked):
     options: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     groups: tuple[tuple[str, str], ...] = ()
+    unit: str = ""
     form: str = field(default="", compare=False)
 
     def __post_init__(self):
-        for name in ("id", "source"):  # which messages name the sample by
+        for name in ("id", "source", "unit"):  # which messages name the sample by
             word(getattr(self, name), name)
         object.__setattr__(self, "images", self._fixed())
         for name in ("choices", "options", "references"):
@@ -84,6 +88,12 @@ class Sample(Checked):
             raise InputError(
                 f"{self.named()}: {half!r:.60} holds half of a character (a lone surrogate), which "
                 "no tokenizer reads; take it out"
+            )
+
+        if self.unit and not (self.unit.isidentifier() and dict(self.groups).get(self.unit)):
+            there = ", ".join(dict(self.groups)) or "none"
+            raise InputError(
+                f"{self.named()}: unit is {self.unit!r:.60}, which is none of its groups ({there})"
             )
 
     @property

@@ -8,7 +8,8 @@ import xarray as xr
 from PIL import Image
 
 import vlmlens as vl
-from vlmlens.draws import together, units_of
+from vlmlens.draws import pictures_of, together, unit_named, units_of
+from vlmlens.errors import InputError
 from vlmlens.identity import scene, unit
 from vlmlens.identity.libraries import is_library
 
@@ -85,3 +86,46 @@ def test_samples_that_show_a_picture_in_common_are_one_draw(shown, groups, stric
 def test_words_that_look_like_several_pictures_are_not():
     names = ["none: What is 2+2?", "a+b", "b+c"]
     assert together(names).tolist() == names
+
+
+def paired(*shown, unit="pair"):
+    """Samples that show these pictures and are of the pairs named by their first letters."""
+    return [
+        vl.Sample(f"{n}?", some(*colors.split()), groups=(("pair", name),), unit=unit)
+        for n, (name, colors) in enumerate(each.split(":") for each in shown)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shown", "groups"),
+    [
+        (("a:red", "a:blue", "b:green", "b:black"), ({0, 1}, {2, 3})),
+        (("a:red", "a:blue"), ({0, 1},)),  # what all are of is no example before each
+        (("a:red white", "a:blue white", "b:green white"), ({0, 1}, {2})),
+        (("a:red", "a:blue", "b:blue", "b:black", "c:white"), ({0, 1, 2, 3}, {4})),
+        (("a:", "a:", "b:"), ({0, 1}, {2})),
+    ],
+)
+def test_pairs_are_one_draw_whatever_they_show(shown, groups):
+    samples = paired(*shown)
+    entries = [unit(sample) for sample in samples]
+    table = xr.DataArray(
+        np.arange(len(shown)), dims="sample", coords={"picture": ("sample", entries)}
+    )
+    name, which = units_of(table)
+    found = {frozenset(np.flatnonzero(which == n).tolist()) for n in set(which.tolist())}
+    assert (name, found) == ("pair", set(map(frozenset, groups)))
+    for entry, sample in zip(entries, samples, strict=True):
+        assert len(pictures_of(entry)) == len(sample.images)
+
+
+def test_samples_of_which_some_are_of_no_pair_are_drawn_by_picture():
+    samples = [*paired("a:red", "a:blue"), *paired("b:green", "c:green", unit="")]
+    assert unit_named(map(unit, samples)) == "picture"
+    assert len(set(together(list(map(unit, samples))))) == 2
+
+
+@pytest.mark.parametrize("name", ["set", "not a name", " "])
+def test_a_unit_that_is_no_group_is_refused(name):
+    with pytest.raises(InputError, match=r"none of its groups \(pair\)"):
+        paired("a:red", unit=name)

@@ -55,12 +55,13 @@ def psi_table(found: "Diagnosis") -> Table:
 
 def _notes(found: "Diagnosis") -> list[str]:
     """What is to be known of the table: what answers are held against, and who is left out."""
+    from vlmlens.report.summary import about
+
     notes = []
     asked, seen = (int(found.psi[name][0]) for name in ("n", "units"))
     if seen < asked:
-        unit = found.psi.attrs["unit"]
-        shared = f"{seen} {unit}s" if seen > 1 else f"1 {unit}"
-        notes.append(f"{asked} questions about {shared}: what shares one is one draw.")
+        shared = about(asked, found.psi.attrs["unit"], seen)
+        notes.append(f"{shared}: what shares one is one draw.")
     if found.results.attrs["reference"] == "own":
         why = "as asked" if found.results.attrs["answered"] else "no answers in the data"
         notes.append(f"{why}: measured against the model's own answers on intact images.")

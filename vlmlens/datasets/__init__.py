@@ -102,8 +102,7 @@ def load(
         raise DataError(f"columns={columns!r} are of a table of your own; {data} is none")
     if published is not None:
         benchmark, split, folder = published
-        found = benchmark.load(folder, split, prompt)
-        return drawn(found, samples, seed, benchmark.drawn_with)
+        return drawn(benchmark.load(folder, split, prompt), samples, seed)
     if data == "shapes-2d":
         return shapes_2d(seed=seed) if samples is None else shapes_2d(samples, seed=seed)
     if here == "folder":

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from vlmlens.checks import allowed
+from vlmlens.draws import AND, pictures_of
 from vlmlens.errors import DataError, ImageError, InputError
 from vlmlens.evaluation.conditions import CLEAN, TEXT_ONLY, Condition, Edits
 from vlmlens.evaluation.sets import Questions
@@ -195,14 +196,13 @@ def _pictures(
     return found, errors
 
 
-def _told(sample: Sample, name: str, asked: Questions, picture: str) -> dict[str, Any]:
-    own = dict(sample.groups)
+def _told(sample: Sample, name: str, asked: Questions, entry: str) -> dict[str, Any]:
     return {
         "data": asked.name,
         "prompt_form": sample.form,
         "sample": name,
-        "picture": picture,
-        "unit": picture or f"none: {name}" if asked.unit == "picture" else own[asked.unit],
+        "picture": AND.join(pictures_of(entry)) if sample.images else "",
+        "unit": entry or f"none: {name}",
         "category": sample.category,
         "groups": [{"kind": kind, "name": each} for kind, each in sample.groups],
         "question": sample.question,

@@ -10,6 +10,7 @@ from vlmlens.annotations import checked
 from vlmlens.datasets.benchmarks import published
 from vlmlens.datasets.benchmarks.benchmark import Submission
 from vlmlens.datasets.benchmarks.metrics import METRICS
+from vlmlens.draws import PICTURE
 from vlmlens.graders import GRADERS, Rule, rule_of
 from vlmlens.sample import Sample, with_answers_known
 
@@ -23,7 +24,6 @@ class Questions:
         samples: the questions.
         rule: grades what is said; None where there is nothing right to say.
         metrics: names, of ``datasets.benchmarks.metrics``; the first is the headline.
-        unit: what is drawn as one in intervals: ``"picture"``, or a group of the samples'.
         by: groups whose members are reported by themselves, too.
         submission: the file that the set's server takes; None where it has none, or where only a
             part of the set is asked.
@@ -39,7 +39,6 @@ class Questions:
     samples: Sequence[Sample]
     rule: Rule | None = GRADERS["letter"]
     metrics: tuple[str, ...] = ("accuracy",)
-    unit: str = "picture"
     by: tuple[str, ...] = ("category",)
     submission: Submission | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -52,8 +51,12 @@ class Questions:
         )
         kept = [name for name in self.metrics if set(METRICS[name].needs) <= {*shared, "category"}]
         object.__setattr__(self, "metrics", tuple(kept))  # a split may have no pairs
-        if self.unit != "picture" and self.unit not in shared:
-            object.__setattr__(self, "unit", "picture")
+
+    @property
+    def unit(self) -> str:
+        """What is drawn as one in intervals: a group that every sample says, or ``"picture"``."""
+        units = {sample.unit for sample in self.samples}
+        return (units.pop() if len(units) == 1 else "") or PICTURE
 
 
 @checked
@@ -104,7 +107,6 @@ def questions(
         found,
         bench.rule if grader is None else rule_of(grader),
         bench.metrics,
-        bench.unit,
         bench.by,
         bench.submission if samples is None else None,
         given,

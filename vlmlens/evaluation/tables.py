@@ -96,8 +96,9 @@ class Sheet:
         for key in keys:
             found = self.answers(key)
             kept &= ~found.failed.any(0) & ~np.isnan(found.score).any(0)
-        if self.spec["unit"] != "picture":
-            kept &= ~np.isin(self.unit, self.unit[~kept])
+        if self.spec["unit"] in self.groups:
+            one = self.groups[self.spec["unit"]]
+            kept &= ~np.isin(one, one[~kept])
         return kept
 
     def sums(self, name: str, key: Key, rows: Bool[np.ndarray, " sample"]) -> Summed:

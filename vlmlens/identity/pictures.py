@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from vlmlens.draws import AND
+from vlmlens.draws import AND, declared
 from vlmlens.identity.digests import digest
 from vlmlens.picture import state_of
 from vlmlens.sample import Picture, Sample, about, open_picture
@@ -67,11 +67,11 @@ def scene(sample: Sample) -> str:
 
 
 def unit(sample: Sample) -> str:
-    """What a sample is one draw of: its pictures; a question without any stands by itself.
+    """What a sample is one draw of: its pictures, and the pair or set that it says it is of.
 
-    Of several pictures it is a hash of each, in no order, so that it can be told who shows one of
-    them, too. Results carry it as the coordinate ``picture``, by which intervals, tests and folds
-    draw.
+    It is a hash of each, in no order, so that it can be told who shares one of them; a question
+    with none stands by itself. Results carry it as the coordinate ``picture``, by which intervals,
+    tests and folds draw.
 
     Raises:
         ImageError: a file is missing, empty or no image; the message names it.
@@ -83,6 +83,8 @@ def unit(sample: Sample) -> str:
     """
     with about(sample):
         shown = sorted({digest(picture(one).encode()) for one in sample.images})
+    if sample.unit:
+        shown.append(declared(sample.unit, digest(dict(sample.groups)[sample.unit].encode())))
     return AND.join(shown) or f"none: {sample.id or sample.question}"
 
 

@@ -68,7 +68,7 @@ def build(results: xr.Dataset, psi: xr.Dataset | None, path: Path) -> Path:
             own=summary.own_reference(results),
             shuffles=summary.permutations(results),
             samples=results.sizes.get("sample", 0),
-            pictures=summary.pictures(results),
+            asked=summary.asked(results),
             unanswered=_names(results.attrs.get("unanswered")),
             psi_rows=[] if psi is None else _psi_rows(psi),
             gallery=_gallery(results),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from vlmlens.draws import pictures_of
+from vlmlens.draws import PICTURE, units_of
 from vlmlens.plots.figures.norms import vision_user_ratio
 from vlmlens.report.written import NBSP, Estimate, in_category, over_samples, short
 
@@ -87,12 +87,19 @@ def own_reference(results: xr.Dataset) -> bool:
     return results.attrs.get("reference") == "own"
 
 
-def pictures(results: xr.Dataset) -> int:
-    """How many different pictures the questions are about; 0 where that is not known."""
-    known = "picture" in results.coords and "sample" in results.dims
-    if not known:
-        return 0
-    return len({each for entry in results["picture"].values for each in pictures_of(str(entry))})
+def asked(results: xr.Dataset) -> str:
+    """How many samples there are: "24 samples", "600 questions about 100 pictures"."""
+    count = results.sizes.get("sample", 0)
+    unit, which = units_of(results) if count else ("sample", np.zeros(0))
+    return about(count, unit, len(np.unique(which)))
+
+
+def about(questions: int, unit: str, units: int) -> str:
+    """So many questions, and what is drawn where that is fewer."""
+    if units == questions:
+        return f"{questions} sample{'' if questions == 1 else 's'}"
+    joined = "about" if unit == PICTURE else "in"
+    return f"{questions} questions {joined} {units} {unit}{'' if units == 1 else 's'}"
 
 
 def permutations(results: xr.Dataset) -> int:
@@ -106,7 +113,8 @@ def _on_order(results: xr.Dataset, psi: xr.Dataset) -> str:
     chance = in_category(psi, "chance")
     count = f" over {int(psi['n'][0])} questions" if "n" in psi else ""
     if "n" in psi and "units" in psi and int(psi["units"][0]) < int(psi["n"][0]):
-        count += f" about {int(psi['units'][0])} {psi.attrs.get('unit', 'picture')}s"
+        unit = str(psi.attrs.get("unit", PICTURE))
+        count = f" over {about(int(psi['n'][0]), unit, int(psi['units'][0]))}"
     shuffles = permutations(results)
     if shuffles > 1:
         count += f" and {shuffles} shuffles of each"

@@ -103,15 +103,16 @@ def test_what_chance_would_get(name):
 
 
 def test_pairs_are_drawn_whole():
-    names = [Sample("q", id=str(n), groups=(("pair", str(n // 2)),)) for n in range(40)]
-    some = drawn(names, 9, 3, BENCHMARKS["mmvp"].drawn_with)
+    pairs = [(("pair", str(n // 2)),) for n in range(40)]
+    names = [Sample("q", id=str(n), groups=pair, unit="pair") for n, pair in enumerate(pairs)]
+    some = drawn(names, 9, 3)
     pairs = [dict(sample.groups)["pair"] for sample in some]
     assert len(some) == 8 and all(pairs.count(pair) == 2 for pair in pairs)
     assert some == [name for name in names if name in some]
-    assert drawn(names, 9, 3, BENCHMARKS["mmvp"].drawn_with) == some
-    assert drawn(names, 9, 4, BENCHMARKS["mmvp"].drawn_with) != some
+    assert drawn(names, 9, 3) == some
+    assert drawn(names, 9, 4) != some
     with pytest.raises(DataError, match="1 samples asked for, and 2 belong together"):
-        drawn(names, 1, 0, BENCHMARKS["mmvp"].drawn_with)
+        drawn(names, 1, 0)
 
 
 def gqa_by_hand(names, gold, said, balanced, entailed, valid):

@@ -7,9 +7,16 @@ EVALUATIONS: tuple[Fault, ...] = (
     Fault(
         "questions about one picture are drawn one by one",
         "evaluation/asking.py",
-        'picture or f"none: {name}" if',
-        'f"none: {name}" if',
+        '"unit": entry or f"none: {name}"',
+        '"unit": f"none: {name}"',
         (ASKED,),
+    ),
+    Fault(
+        "what is drawn as one is drawn by picture",
+        "identity/pictures.py",
+        "if sample.unit:",
+        "if sample.unit and not sample.groups:",
+        ("experiments/test_own_units.py::test_both_commands_draw_by_the_unit_of_the_set",),
     ),
     Fault(
         "what a model gets without pictures is what it gets with noise",
@@ -21,8 +28,8 @@ EVALUATIONS: tuple[Fault, ...] = (
     Fault(
         "one half of a pair that failed leaves the other",
         "evaluation/tables.py",
-        "kept &= ~np.isin(self.unit, self.unit[~kept])",
-        "kept &= ~np.isin(self.unit, [])",
+        "kept &= ~np.isin(one, one[~kept])",
+        "kept &= ~np.isin(one, [])",
         ("evaluation/test_tables.py::test_a_pair_is_left_out_whole",),
     ),
     Fault(

@@ -111,7 +111,8 @@ class Benchmark:
         prompts: ways to put its questions, by name; the first is the default.
         grader: which rule grades its answers, of ``vlmlens.graders``.
         metrics: what is reported of it; the first is the headline.
-        unit: what is drawn as one in intervals: ``"picture"``, or a group of the samples'.
+        unit: the group of the samples' that is drawn as one in intervals; empty for those that
+            show a picture in common.
         by: groups of the samples' whose members are reported by themselves, too.
         hub: the repository of the hub that has it with its pictures; empty for none.
         files: of the hub that a split needs, as patterns with ``{split}``.
@@ -135,7 +136,7 @@ class Benchmark:
     prompts: Mapping[str, Prompt]
     grader: str
     metrics: tuple[str, ...] = ("accuracy",)
-    unit: str = "picture"
+    unit: str = ""
     by: tuple[str, ...] = ("category",)
     hub: str = ""
     files: tuple[str, ...] = ()
@@ -151,13 +152,6 @@ class Benchmark:
     def rule(self) -> Rule | None:
         """What grades its answers; None where there is nothing right to say."""
         return GRADERS.get(self.grader)
-
-    @property
-    def drawn_with(self) -> Callable[[Sample], str] | None:
-        """What a sample is only ever drawn together with; None where each is drawn alone."""
-        if self.unit == "picture":
-            return None
-        return lambda sample: dict(sample.groups).get(self.unit, sample.id)
 
     def prompt(self, name: str = "") -> tuple[str, Prompt]:
         """A prompt form and its name; the default where none is named."""
@@ -210,7 +204,12 @@ class Benchmark:
         if not samples:
             raise DataError(f"{folder} holds no question of {self.name}:{chosen}")
         refuse_faulty(samples, folder)
-        return [replace(form.ask(sample), form=f"{self.name}/{name}") for sample in samples]
+        told = f"{self.name}/{name}"
+        return [replace(form.ask(s), form=told, unit=self._unit(s)) for s in samples]
+
+    def _unit(self, sample: Sample) -> str:
+        """What it is drawn as one with; a split may have no pairs."""
+        return self.unit if self.unit in dict(sample.groups) else ""
 
     def where_from(self) -> str:
         """What to do for the set's files."""

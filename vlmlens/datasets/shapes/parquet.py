@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmlens.annotations import checked
-from vlmlens.datasets.draw import drawn
+from vlmlens.datasets.draw import places
 from vlmlens.datasets.reading import Row
 from vlmlens.datasets.reading.cells import choices_of
 from vlmlens.datasets.shapes import Drawn, Entry
@@ -73,7 +73,8 @@ def read_parquet(path: str | Path, *, samples: int | None = None, seed: int = 0)
         asked += [(number, sample) for sample in questions(Row(where, row), name)]
     if not asked:
         raise DataError(f"{path} holds no questions: it has {len(rows)} rows, and none asks any")
-    asked = drawn(asked, samples, seed)
+    chosen = places([str(place) for place in range(len(asked))], samples, seed)
+    asked = [asked[place] for place in chosen]
     images = _images(path, {number for number, _ in asked})
     return [replace(sample, images=(images[number],)) for number, sample in asked]
 
