@@ -5,6 +5,7 @@
     │   ├── UnknownPointError         an activation point
     │   ├── UnknownRoleError          a role of a position
     │   ├── UnknownKeywordError       a keyword that a function does not take
+    │   ├── UnknownPartError          a part, a weight or a setting of a model
     │   └── UnknownModelError         a model: no bundled name, no folder, no reachable hub id
     ├── UnsupportedModelError     a model that is no vision-language model, or of unknown parts
     ├── UnreachedPointError       a point that this pass never reaches
@@ -74,6 +75,12 @@ class UnknownKeywordError(UnknownNameError, TypeError):
 
     def __init__(self, name: str, known: Iterable[str], where: str, advice: str = ""):
         super().__init__(name, known, f"in {where}" + (f": {advice}" if advice else ""))
+
+
+class UnknownPartError(UnknownNameError, AttributeError):
+    """A part, a weight or a setting that a model does not have, by TransformerLens's names."""
+
+    kind = "part"
 
 
 class UnknownModelError(UnknownNameError):

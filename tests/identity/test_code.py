@@ -20,7 +20,7 @@ from children import ran
 from torch import nn
 
 import vlmlens as vl
-from vlmlens.cache import contents
+from vlmlens.cache.activations import contents
 from vlmlens.errors import DataError
 from vlmlens.identity import value
 

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from vlmlens.cache import ActivationCache, contents, two_models
+from vlmlens.cache import ActivationCache
+from vlmlens.cache.activations import contents, two_models
 from vlmlens.checks import shown
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Site

@@ -2,6 +2,8 @@
 
 from vlmlens.inputs import Inputs
 from vlmlens.model.arithmetic.norm import Norm
+from vlmlens.model.doors.parts import Part
+from vlmlens.model.doors.settings import Settings
 from vlmlens.model.hooked import HookedVLM
 from vlmlens.model.passes.run import Generation, Run
 from vlmlens.model.reading.residual import ResidualStream
@@ -16,11 +18,13 @@ __all__ = [
     "HookedVLM",
     "Inputs",
     "Norm",
+    "Part",
     "Prefill",
     "ResidualStream",
     "Resumed",
     "Rope",
     "Run",
+    "Settings",
     "WiredPoint",
     "in_batches",
     "rotate",

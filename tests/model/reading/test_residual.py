@@ -1,5 +1,7 @@
 """The parts of the residual stream add up: to the stream, to the norm's output, to the logits."""
 
+import pickle
+
 import pytest
 import torch
 from closeness import assert_close
@@ -11,7 +13,7 @@ from vlmlens.errors import InputError, UnknownPointError, UnsupportedModelError
 from vlmlens.model import Norm, ResidualStream
 from vlmlens.model.reading.residual import RESIDUAL
 
-MORE = ("blocks.*.attn.*", "blocks.*.mlp.hook_pre")
+MORE = ("blocks.*.attn.*", "blocks.*.mlp.hook_p*")
 
 
 #: Families whose stream is no sum of points: a per-layer embedding and a scale; layers that
@@ -93,6 +95,56 @@ def test_the_heads_and_what_remains_sum_to_the_stream(vlm, stream, run):
     assert len(parts) == len(labels) == vlm.layers * text.num_attention_heads + 1
     assert labels[text.num_attention_heads + 1] == "L1H1"
     assert_close(parts.sum(0), run.saved["resid_post", -1])
+
+
+def test_heads_and_units_and_what_remains_sum_to_the_stream(vlm, stream, run):
+    if not all(f"blocks.{at}.mlp.hook_post" in vlm.hook_dict for at in range(vlm.layers)):
+        with pytest.raises(UnknownPointError, match="experts"):
+            stream.get_full_resid_decomposition()
+        return
+    parts, labels = stream.get_full_resid_decomposition(return_labels=True)
+    text = vlm.config.get_text_config()
+    of_heads = vlm.layers * text.num_attention_heads
+    assert labels[of_heads - 1 : of_heads + 1] == [
+        f"L{vlm.layers - 1}H{text.num_attention_heads - 1}",
+        "L0N0",
+    ]
+    assert_close(parts.sum(0), run.saved["resid_post", -1])
+    # No head and no unit writes a bias: what is left over is what the modules add to nothing.
+    assert_close(parts[labels.index("bias")], torch.zeros(()), like=run.saved["resid_post", -1])
+    units = stream.stack_neuron_results(1)
+    assert_close(units.sum(0), run.saved["mlp_out", 0])
+    norm = vlm.hf_model.get_submodule(vlm.family.final_norm)
+    bias = norm(torch.zeros_like(parts[0])).detach()
+    passed = stream.get_full_resid_decomposition(apply_ln=True, pos_slice=-1)
+    assert_close(passed.sum(0), run.saved["ln_final.hook_normalized"][:, -1] - bias[:, -1])
+
+
+def test_a_cache_asks_the_model_that_ran(vlm, stream, run):
+    """And says so where there is none, or it is gone."""
+    parts = run.saved.decompose_resid()
+    assert torch.equal(parts, stream.decompose_resid())
+    assert torch.equal(run.saved.logit_attrs(parts, 7), stream.logit_attrs(parts, 7))
+    alone = vl.ActivationCache(dict(run.saved), run.saved.axes)
+    with pytest.raises(InputError, match=r"ResidualStream\(model, cache\)"):
+        alone.decompose_resid()
+    sent = pickle.loads(pickle.dumps(run.saved))
+    assert torch.equal(sent["hook_embed"], run.saved["hook_embed"])
+    with pytest.raises(InputError, match="does not know the model"):
+        sent.accumulated_resid()
+    with pytest.raises(InputError, match="keeps its axis"):
+        alone.remove_batch_dim()
+    one = run.saved.apply_slice_to_batch_dim(1)
+    with pytest.raises(InputError, match="taken away"):
+        one.remove_batch_dim()
+    with pytest.raises(InputError, match="taken away"):
+        one.apply_slice_to_batch_dim(0)
+    assert_close(one.decompose_resid(), parts[:, 1])
+    with pytest.raises(InputError, match="none of 2"):
+        run.saved.apply_slice_to_batch_dim((2, 2))
+    for name in ("logit_lens", "toggle_autodiff"):
+        with pytest.raises(InputError, match=name):
+            getattr(run.saved, name)()
 
 
 def test_the_heads_of_a_block_sum_to_what_its_attention_writes(vlm, stream, run):

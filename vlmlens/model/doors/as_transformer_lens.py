@@ -12,8 +12,8 @@ from vlmlens.checks import flag, refuse_unknown, shown, whole
 from vlmlens.errors import InputError, UnreachedPointError
 from vlmlens.inputs import Inputs
 from vlmlens.model.doors.caching import filtered, only, shaped, wanted
-from vlmlens.model.doors.contexts import Contexts
 from vlmlens.model.doors.given import as_hooks, as_inputs
+from vlmlens.model.doors.tools import Tools
 from vlmlens.model.lifetime.journal import in_turn
 from vlmlens.model.passes.edits import refuse_unreached
 from vlmlens.model.passes.run import Run
@@ -41,7 +41,7 @@ TAKES = ("return_type", "stop_at_layer")
 OF_A_RUN = ("interventions", "attention", "grad", "logits")
 
 
-class AsTransformerLens(Contexts):
+class AsTransformerLens(Tools):
     """What ``HookedVLM`` takes over from TransformerLens; see there."""
 
     run: Callable[..., Run]  # of HookedVLM

@@ -66,12 +66,7 @@ def wanted(vlm: Wired, names_filter: Any, inputs: Inputs, stop: int | None) -> l
 def only(cache: ActivationCache, names: Iterable[str]) -> ActivationCache:
     """A cache of these points alone."""
     kept = set(names)
-    return ActivationCache(
-        {name: x for name, x in cache.items() if name in kept},
-        cache.axes,
-        cache.layouts,
-        cache.model,
-    )
+    return cache.like({name: x for name, x in cache.items() if name in kept}, cache.axes)
 
 
 def shaped(
@@ -89,7 +84,7 @@ def shaped(
         cut = _cut(pos_slice)
         cache = _changed(cache, lambda name, x, axes: _at(name, x, axes, cut))
     if remove_batch_dim:
-        cache = _changed(cache, _without_batch)
+        cache = cache.like(dict(cache), cache.axes).remove_batch_dim()
     if device is not None:
         place = as_device(device)
         try:
@@ -104,18 +99,27 @@ def _changed(
     change: Callable[[str, Shaped[Tensor, "..."], Axes], tuple[Shaped[Tensor, "..."], Axes]],
 ) -> ActivationCache:
     made = {name: change(name, x, cache.axes[name]) for name, x in cache.items()}
-    return ActivationCache(
+    return cache.like(
         {name: x for name, (x, _) in made.items()},
         {name: axes for name, (_, axes) in made.items()},
-        cache.layouts,
-        cache.model,
     )
 
 
-def _without_batch(
-    name: str, x: Shaped[Tensor, "..."], axes: Axes
-) -> tuple[Shaped[Tensor, "..."], Axes]:
-    return (x[0], axes[1:]) if axes[0] == "batch" else (x, axes)
+def batched(vlm: Wired, cache: ActivationCache) -> ActivationCache:
+    """A cache with its batch's axis, also where that was taken away."""
+    if cache.has_batch_dim:
+        return cache
+    whole = {
+        name
+        for name in cache
+        if "batch" in vlm.hook_dict[name].axes and "batch" not in cache.axes.get(name, ())
+    }
+    made = cache.like(
+        {name: x[None] if name in whole else x for name, x in cache.items()},
+        {name: ("batch", *a) if name in whole else a for name, a in cache.axes.items()},
+    )
+    made.has_batch_dim = True
+    return made
 
 
 def _cut(given: Any) -> int | slice:

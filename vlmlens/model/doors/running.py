@@ -11,12 +11,14 @@ from vlmlens.cache import ActivationCache, Save
 from vlmlens.checks import flag
 from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention, as_edits
+from vlmlens.model.doors.caching import batched
 from vlmlens.model.doors.given import as_cells, as_inputs, as_prefill, as_saves, prepared
 from vlmlens.model.doors.preparing import Preparing
 from vlmlens.model.lifetime.journal import in_turn
 from vlmlens.model.passes.edits import refuse_idle
 from vlmlens.model.passes.one_pass import one_pass
 from vlmlens.model.passes.run import Run
+from vlmlens.model.reading.residual import ResidualStream
 from vlmlens.model.reuse.prefill import Prefill, prefill
 from vlmlens.model.reuse.resume import Resumed, resume
 from vlmlens.model.wiring.attention import UNCAPPED
@@ -151,6 +153,16 @@ class Running(Preparing):
         """
         self.check_open()
         return resume(self, as_prefill(prefill), as_cells(cells), positions, progress, unseen)
+
+    def stream(self, saved: ActivationCache) -> ResidualStream:
+        """The residual stream of one of its runs, to be taken apart.
+
+        Examples:
+            >>> run = model.run(model.inputs(sample), save="blocks.*.hook_resid_*")
+            >>> model.stream(run.saved).accumulated_resid().shape  # component batch pos d_model
+            torch.Size([5, 1, 78, 128])
+        """
+        return ResidualStream(self, batched(self, saved))
 
     def ran(
         self,

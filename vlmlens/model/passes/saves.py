@@ -54,7 +54,7 @@ class Keeping:
         kept = self._kept
         found = {name: kept[name] for name in self._vlm.hook_dict if name in kept} if kept else {}
         layouts, instance = self._inputs.layouts, self._vlm.instance
-        return ActivationCache(found, self.axes, layouts, instance, self._ways)
+        return ActivationCache(found, self.axes, layouts, instance, self._ways, self._vlm)
 
     def _add(self, name: str, item: Save, level: Level, stack: ExitStack) -> None:
         point, way = self._vlm.hook_dict[name], (item.rows, item.reduce)

@@ -1,18 +1,16 @@
 """The residual stream, taken apart, with TransformerLens's signatures."""
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vlmlens.cache import ActivationCache
 from vlmlens.errors import InputError
 from vlmlens.model.arithmetic.norm import Norm
-from vlmlens.model.reading.stream import Stream, Which, sliced
+from vlmlens.model.reading.finer import Finer
+from vlmlens.model.reading.stream import Which, sliced
 from vlmlens.model.reading.unembed import Tokens, directions
-from vlmlens.model.wiring.wired import Wired
 
 #: What to save for all that is here.
 RESIDUAL = (
@@ -28,7 +26,7 @@ Kept = Float[Tensor, "component *kept d_model"]
 Attributions = Float[Tensor, "component *kept"]
 
 
-class ResidualStream:
+class ResidualStream(Finer):
     """What a run's blocks wrote into the language model's stream, and what each part is worth.
 
     Methods are those of TransformerLens's ``ActivationCache``, with its arguments and labels. The
@@ -52,10 +50,6 @@ class ResidualStream:
         >>> bool(abs(found - run.logits[0, -1, red]) < 1e-3)
         True
     """
-
-    def __init__(self, vlm: Wired, saved: ActivationCache):
-        self.saved = saved
-        self._vlm, self._stream = vlm, Stream(vlm, saved)
 
     # ------------------------------------------------------------------ taking apart
 
@@ -115,7 +109,8 @@ class ResidualStream:
         Args:
             layer: the last block; None or -1 to go on to the end.
             incl_mid: the stream between the two halves of every block as well.
-            apply_ln: pass each through the final norm, each with its own scale.
+            apply_ln: pass each through the final norm, each with its own scale; or through the
+                norm of ``layer``, with the scale of what enters there.
             pos_slice: positions to keep.
             mlp_input: what enters the last block's MLP as well.
             return_labels: whether to return names as well.
@@ -133,7 +128,8 @@ class ResidualStream:
             streams["final_post"] = self.saved["resid_post", end - 1]
         kept = self._stacked(streams.values(), pos_slice)
         if apply_ln:
-            kept = self.apply_ln_to_stack(kept, recompute_ln=True)
+            last = end == self._vlm.layers
+            kept = self.apply_ln_to_stack(kept, end, mlp_input, pos_slice, recompute_ln=last)
         return (kept, list(streams)) if return_labels else kept
 
     def stack_head_results(
@@ -254,7 +250,3 @@ class ResidualStream:
         if direction.ndim == 2 and passed.ndim == 4 and len(direction) == passed.shape[1]:
             direction = direction[:, None]  # a sample's token, at all of its positions
         return (passed * direction.to(passed)).sum(-1)
-
-    def _stacked(self, parts: Iterable[Float[Tensor, "..."]], pos_slice: Which) -> Stack:
-        kept = [sliced(part, pos_slice, dim=-2) for part in parts]
-        return torch.stack([part.to(kept[0].device) for part in kept])

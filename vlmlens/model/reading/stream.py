@@ -12,6 +12,7 @@ from transformer_lens.utilities.slice import Slice
 
 from vlmlens.cache import ActivationCache
 from vlmlens.errors import InputError, UnsupportedModelError
+from vlmlens.model.arithmetic.linear import matrix_of
 from vlmlens.model.arithmetic.norm import Norm
 from vlmlens.model.arithmetic.projections import by_head
 from vlmlens.model.wiring.wired import Wired
@@ -79,18 +80,48 @@ class Stream:
         self, layer: int, pos_slice: Which
     ) -> Float[Tensor, "batch *kept head d_model"]:
         """What every head of a block writes (batch pos head d_model), past a norm of it if any."""
+        written, rest = self.raw_results(layer, pos_slice)
         projection = self._module_of(f"blocks.{layer}.attn.hook_result")
-        z = sliced(self.saved["z", layer], pos_slice, dim=1)
-        keeps_pos = z.ndim == 4
-        flat = rearrange(z if keeps_pos else z[:, None], "b p h d -> b p (h d)")
-        with torch.no_grad():
-            written, rest = by_head(projection, flat, z.shape[-2])
         after = self._module_of(f"blocks.{layer}.hook_attn_out")
         if after is not projection:  # a norm of what attention writes
             norm = Norm.of(after, rest)
             scale = norm.scale(written.sum(-2) + rest)
             written = norm.part(written, scale[..., None, :])
-        return written if keeps_pos else written[:, 0]
+        one = sliced(self.saved["z", layer], pos_slice, dim=1).ndim == 3
+        return written[:, 0] if one else written
+
+    def raw_results(
+        self, layer: int, pos_slice: Which
+    ) -> tuple[Float[Tensor, "batch pos head d_model"], Float[Tensor, "..."]]:
+        """What every head of a block writes, before any norm, and what is written anyway.
+
+        Positions keep their axis, also where one alone is taken.
+        """
+        projection = self._module_of(f"blocks.{layer}.attn.hook_result")
+        z = sliced(self.saved["z", layer], pos_slice, dim=1)
+        flat = rearrange(z if z.ndim == 4 else z[:, None], "b p h d -> b p (h d)")
+        with torch.no_grad():
+            return by_head(projection, flat, z.shape[-2])
+
+    def neurons(
+        self, layer: int, neuron_slice: Which, pos_slice: Which
+    ) -> tuple[Float[Tensor, "batch *kept neuron"], Float[Tensor, "neuron d_model"]]:
+        """What every hidden unit of a block's MLP says, and the direction that it writes.
+
+        Past a norm of what the MLP writes, if any, whose scale is in what units say.
+
+        Raises:
+            UnknownPointError: a block whose MLP shows no units, such as experts; says why.
+        """
+        out = self._module_of(f"blocks.{layer}.mlp.hook_post")
+        matrix, bias = matrix_of(out)
+        rows, said = matrix.T, sliced(self.saved["post", layer], pos_slice, dim=1)
+        after = self._module_of(f"blocks.{layer}.hook_mlp_out")
+        if out not in list(after.modules()):  # a norm of what the MLP writes
+            norm = Norm.of(after, bias)
+            scale = norm.scale(said.to(rows.dtype) @ rows + bias)
+            rows, said = norm.part(rows, torch.ones_like(rows[:1, :1])), said / scale
+        return sliced(said, neuron_slice, dim=-1), sliced(rows, neuron_slice, dim=0)
 
     def norm_at(self, layer: int, mlp_input: bool) -> Any:
         """The module that norms what enters a block, or its MLP; or what leaves the last.

@@ -11,7 +11,8 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
-from vlmlens.cache import ActivationCache, two_models
+from vlmlens.cache import ActivationCache
+from vlmlens.cache.activations import two_models
 from vlmlens.errors import InputError
 from vlmlens.inputs import Inputs
 from vlmlens.model.decoding.generate import empty_cache

@@ -2,8 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,46 +11,15 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from vlmlens.annotations import Checked, settle
+from vlmlens.cache.as_transformer_lens import AsTransformerLens
+from vlmlens.cache.saving import Save
 from vlmlens.checks import shown, whole, word
 from vlmlens.errors import InputError, UnknownPointError
 from vlmlens.identity.tensors import as_bytes
 from vlmlens.layout import TokenLayout
-from vlmlens.positions import Positions
-from vlmlens.positions.selection import SETTLED
 
 
-@dataclass(frozen=True)
-class Save(Checked):
-    """What a run is to keep of some points.
-
-    Attributes:
-        points: a point's name, or a pattern such as ``"blocks.*.attn.hook_pattern"``.
-        rows: keep these positions only (queries, where the point has those), the same number in
-            every sample: a role, an index, a selection such as ``Role("vision") & Row(0)``.
-            Patterns are then computed for these rows alone.
-        reduce: what to keep in place of the activation, computed while the pass runs.
-
-    Examples:
-        >>> vl.Save("blocks.*.attn.hook_pattern", rows="last")
-        Save(points='blocks.*.attn.hook_pattern', rows='last', reduce=None)
-        >>> save = vl.Save("blocks.0.attn.hook_pattern", rows="last")
-        >>> run = model.run(model.inputs(sample), save=save)
-        >>> run.saved["pattern", 0].shape  # batch head query key
-        torch.Size([1, 4, 1, 78])
-    """
-
-    points: str
-    rows: Positions | None = None
-    reduce: Callable[[Shaped[Tensor, "..."]], Shaped[Tensor, "..."]] | None = None
-
-    def __post_init__(self):
-        settle(self, SETTLED)
-        if self.reduce is not None and not callable(self.reduce):
-            raise InputError(f"reduce={shown(self.reduce)}: a function of a tensor is wanted")
-
-
-class ActivationCache(Mapping[str, Tensor]):
+class ActivationCache(AsTransformerLens, Mapping[str, Tensor]):
     """Saved activations by the name of their point, in the order of the pass.
 
     Tensors may share memory with the pass that made them; nothing in vlmlens writes into them.
@@ -60,6 +29,8 @@ class ActivationCache(Mapping[str, Tensor]):
         layouts: what every position of the run was, sample by sample; empty where nobody said.
         model: which model in memory was run, as ``HookedVLM.instance``; empty where nobody said.
         ways: which rows of each point were kept, and what they were reduced by.
+        cache_dict: the tensors.
+        has_batch_dim: whether the tensors have their batch axis; see ``remove_batch_dim``.
 
     Examples:
         >>> saved = model.run(model.inputs(sample), save="blocks.*.hook_resid_post").saved
@@ -80,20 +51,42 @@ class ActivationCache(Mapping[str, Tensor]):
         layouts: Sequence[TokenLayout] = (),
         model: str = "",
         ways: Mapping[str, tuple[Any, Any]] | None = None,
+        ran: Any = None,
     ):
-        self._tensors = tensors
+        self.cache_dict = tensors
         self.axes = axes
         self.layouts = tuple(layouts)
         self.model = model
         self.ways = dict(ways or {})
+        self.has_batch_dim = True
+        self._ran = None if ran is None else weakref.ref(ran)
         self._digest = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The model stays where it is: elsewhere, what was saved is tensors.
+        return vars(self) | {"_ran": None}
+
+    def like(
+        self, tensors: dict[str, Shaped[Tensor, "..."]], axes: Mapping[str, tuple[str, ...]]
+    ) -> "ActivationCache":
+        """Other tensors of the same run.
+
+        Examples:
+            >>> saved = model.run(model.inputs(sample), save="hook_embed").saved
+            >>> saved.like({}, {}).model == saved.model
+            True
+        """
+        ran = None if self._ran is None else self._ran()
+        made = ActivationCache(tensors, dict(axes), self.layouts, self.model, ran=ran)
+        made.has_batch_dim = self.has_batch_dim
+        return made
 
     @property
     def digest(self) -> str:
         """Eight characters that change with anything that was saved: the cache's name."""
         if not self._digest:
             whole = hashlib.sha256()
-            for name, tensor in self._tensors.items():
+            for name, tensor in self.cache_dict.items():
                 whole.update(f"{name} {contents(tensor)}".encode())
             self._digest = whole.hexdigest()[:8]
         return self._digest
@@ -106,9 +99,9 @@ class ActivationCache(Mapping[str, Tensor]):
             InputError: what is no name.
         """
         found = name if isinstance(name, str) else self._long_name(name)
-        if found not in self._tensors:
-            raise UnknownPointError(found, self._tensors, "in what this run saved")
-        return self._tensors[found]
+        if found not in self.cache_dict:
+            raise UnknownPointError(found, self.cache_dict, "in what this run saved")
+        return self.cache_dict[found]
 
     def _long_name(self, given: Any) -> str:
         """The name of a block's point from its last word, the layer and, if need be, its part.
@@ -122,22 +115,22 @@ class ActivationCache(Mapping[str, Tensor]):
         short, part = word(filled[0], "name"), word(filled[2], "part")
         layer = whole(filled[1], "layer")
         if layer < 0:
-            saved = [re.match(r"blocks\.(\d+)\.", name) for name in self._tensors]
+            saved = [re.match(r"blocks\.(\d+)\.", name) for name in self.cache_dict]
             layer += 1 + max((int(match[1]) for match in saved if match), default=-1)
         last = short if short.startswith("hook_") else f"hook_{short}"
         places = [f"{part}."] if part else ["", "attn.", "mlp."]
         names = [f"blocks.{layer}.{place}{last}" for place in places]
-        return next((name for name in names if name in self._tensors), names[0])
+        return next((name for name in names if name in self.cache_dict), names[0])
 
     def __contains__(self, name: object) -> bool:
         found = self._long_name(name) if isinstance(name, tuple) else name
-        return found in self._tensors
+        return found in self.cache_dict
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
+        return iter(self.cache_dict)
 
     def __len__(self) -> int:
-        return len(self._tensors)
+        return len(self.cache_dict)
 
     def stack(self, points: str | Save) -> Shaped[Tensor, "layer ..."]:
         """Every layer's activation of one kind, stacked in a new first dimension.
@@ -207,7 +200,7 @@ class ActivationCache(Mapping[str, Tensor]):
         return torch.stack([self[activation_name, at, part] for at in range(layer)])
 
     def __repr__(self) -> str:
-        size = sum(t.numel() * t.element_size() for t in self._tensors.values())
+        size = sum(t.numel() * t.element_size() for t in self.cache_dict.values())
         return f"ActivationCache({len(self)} points, {size / 2**20:.1f} MiB)"
 
 
