@@ -1,18 +1,17 @@
 """Paths between heads and MLPs, against torch hooks that freeze everything else."""
 
-from contextlib import ExitStack
-
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from as_users import as_users
 from closeness import assert_close
 from conftest import EVERY, KINDS, build, picture
+from plain import Plain
 
 import vlmlens as vl
 from vlmlens.errors import EmptySelectionError, InputError, UnsupportedModelError
 from vlmlens.experiments import path_patch
+from vlmlens.experiments.circuits.nodes import readers, writers
 
 QUESTION = "What color is the circle?"
 
@@ -41,98 +40,6 @@ def pair():
 def found(vlm, pair, senders, receivers, **options):
     options = {"score": scored, "normalized": False, "progress": False} | options
     return path_patch(vlm, *pair, senders, receivers, **options).isel(sample=0)
-
-
-# A slow reference: plain torch hooks on transformers' own modules, nothing of ours.
-
-
-class Plain:
-    """One model's blocks, run with torch hooks alone."""
-
-    def __init__(self, vlm):
-        self.hf = vlm.hf_model
-        self.family = vlm.family
-        self.blocks = self.hf.get_submodule(vlm.family.lm_layers)
-        config = vlm.config.get_text_config()
-        self.width = getattr(config, "head_dim", None) or (
-            config.hidden_size // config.num_attention_heads
-        )
-
-    def run(self, inputs, before=(), after=()):
-        """Logits of the last position; hooks are (module, function), before it runs or after."""
-        with ExitStack() as stack, torch.no_grad():
-            for module, hook in before:
-                handle = module.register_forward_pre_hook(hook, with_kwargs=True)
-                stack.callback(handle.remove)
-            for module, hook in after:
-                stack.callback(module.register_forward_hook(hook).remove)
-            given = dict(inputs.tensors)
-            return self.hf(**given, use_cache=False).logits[:, -1]
-
-    def recorded(self, inputs):
-        """What every o_proj reads, and what every attention and MLP gives back."""
-        z, attn, mlp = {}, {}, {}
-
-        def entering(store, layer):
-            def hook(module, args, kwargs):
-                store[layer] = args[0].clone()
-
-            return hook
-
-        def leaving(store, layer):
-            def hook(module, args, output):
-                store[layer] = (output[0] if isinstance(output, tuple) else output).clone()
-
-            return hook
-
-        blocks = list(enumerate(self.blocks))
-        before = [(b.self_attn.o_proj, entering(z, i)) for i, b in blocks]
-        after = [(b.self_attn, leaving(attn, i)) for i, b in blocks]
-        after += [(b.mlp, leaving(mlp, i)) for i, b in blocks]
-        logits = self.run(inputs, before, after)
-        return logits, z, attn, mlp
-
-    def stream_at(self, inputs, layer, head, clean_z, attn, mlp, reader, where=slice(None)):
-        """What enters the reader's block (or the final norm) with a sender patched, all frozen."""
-        got = {}
-
-        def patched(module, args, kwargs):
-            z = args[0].clone()
-            own = slice(head * self.width, (head + 1) * self.width)
-            z[:, where, own] = clean_z[layer][:, where, own]
-            return (z, *args[1:]), kwargs
-
-        def frozen(x):
-            return lambda module, args, output: (x, *output[1:]) if isinstance(output, tuple) else x
-
-        def stop(module, args, kwargs):
-            got["x"] = args[0] if args else kwargs["hidden_states"]
-
-        norm = self.hf.get_submodule(self.family.final_norm)
-        target = self.blocks[reader] if reader < len(self.blocks) else norm
-        after = [(b.self_attn, frozen(attn[i])) for i, b in enumerate(self.blocks) if i != layer]
-        after += [(b.mlp, frozen(mlp[i])) for i, b in enumerate(self.blocks)]
-        before = [(self.blocks[layer].self_attn.o_proj, patched), (target, stop)]
-        self.run(inputs, before, after)
-        return got["x"]
-
-    def reading(self, inputs, reader, side, head, stream, where=slice(None)):
-        """Logits where one head's projection reads this stream, and all after it is computed."""
-        block = self.blocks[reader]
-        module = getattr(block.self_attn, f"{side}_proj")
-        own = slice(head * self.width, (head + 1) * self.width)
-
-        def replaced(_, args, output):
-            output = output.clone()
-            fresh = module.forward(block.input_layernorm.forward(stream))
-            output[:, where, own] = fresh[:, where, own]
-            return output
-
-        return self.run(inputs, after=[(module, replaced)])
-
-    def ending(self, inputs, stream):
-        norm = self.hf.get_submodule(self.family.final_norm)
-        return self.run(inputs, [(norm, lambda m, a, k: ((stream, *a[1:]), k))])
 
 
 @pytest.mark.parametrize("side", ["q", "k", "v"])
@@ -191,6 +98,24 @@ def restore_all(vlm, pair):
     assert_close(whole, (scored(clean) - scored(corrupted)).item(), like=clean)
 
 
+def test_all_writers_together_tell_an_mlp_what_it_reads_in_the_clean_run(vlm, pair):
+    """In blocks whose MLP reads beside attention, and after what a deep tower adds, as well."""
+    plain, reader = Plain(vlm), vlm.layers - 1
+    inputs = [vlm.inputs([sample]) for sample in pair]
+    read = [plain.entering(each, plain.mlp_norm(reader)) for each in inputs]
+    before, _ = plain.telling(reader, "mlp", 0, read[0] - read[1], 1.0)
+    base = plain.run(inputs[1])
+    expected = scored(plain.run(inputs[1], before)) - scored(base)
+    names = [f"{kind}{layer}" for layer in range(vlm.layers) for kind in ("deepstack", "A", "M")]
+    feeding = (node.name for node in writers(vlm) if node.step < mlp_of(vlm, reader).step)
+    everybody = ("embed", *sorted({*names} & {*feeding}))
+    assert_close(found(vlm, pair, [everybody], f"M{reader}").item(), expected.item(), like=base)
+
+
+def mlp_of(vlm, layer):
+    return next(node for node in readers(vlm) if node.name == f"M{layer}")
+
+
 def test_the_first_block_reads_the_embeddings_alone(vlm, pair):
     """From "embed" to everything that block 0 reads, and to the rest: the whole corruption."""
     effect = found(vlm, pair, "embed", "*")
@@ -246,6 +171,7 @@ def test_slips_are_named(model, pair):
         ({"receivers": "L1H0"}, "a reader is a head's"),
         ({"senders": []}, "is empty"),
         ({"senders": [("A1", "L1H0")]}, "L1H0 is part of its block's attention, A1"),
+        ({"senders": [("embed", "text")]}, "text is part of embed"),
         ({"senders": [3]}, "senders"),
         ({"sent": vl.Where(heads=1)}, r"Where\(positions=...\) and no more"),
         ({"received": vl.Where(layers=1)}, r"Where\(positions=...\) and no more"),

@@ -4,6 +4,7 @@ from vlmlens.experiments.blind import Blank, Noise, blinded, control_table, cont
 from vlmlens.experiments.by_patch import linear_table, shown
 from vlmlens.experiments.cell import Cell
 from vlmlens.experiments.choosing import Choosing
+from vlmlens.experiments.circuits.edge_attribution import edges
 from vlmlens.experiments.circuits.path_patching import path_patch
 from vlmlens.experiments.diagnosis import Diagnosis, save
 from vlmlens.experiments.effects import causal_effects, compare, dose_effects
@@ -57,6 +58,7 @@ __all__ = [
     "diagnose",
     "diagnose_all",
     "dose_effects",
+    "edges",
     "linear_table",
     "path_patch",
     "permutation_test",

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal, TypeAlias
 
+from torch import nn
+
 from vlmlens.checks import shown
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.model import HookedVLM
 
-Kind = Literal["embed", "attention", "head", "mlp", "logits"]
+Kind = Literal["embed", "image", "text", "deepstack", "attention", "head", "mlp", "logits"]
 Side = Literal["q", "k", "v"]
 #: Nodes as users name them: a name, a pattern, or several that act as one.
 Names: TypeAlias = str | Sequence["str | tuple[str, ...]"]
@@ -21,13 +23,15 @@ class Node:
     """One node, by its name.
 
     Attributes:
-        name: ``"embed"``, ``"L3H1"`` (a head), ``"A3"`` (all of a block's heads), ``"M3"`` (an
-            MLP); as a reader ``"L3H1.q"`` (a head's query; ``.k`` and ``.v`` count key-value
-            heads), ``"M3"`` or ``"logits"``.
+        name: ``"embed"`` (``"image"`` and ``"text"``, its two parts), ``"deepstack1"`` (what a deep
+            tower adds before block 1), ``"L3H1"`` (a head), ``"A3"`` (a block's attention),
+            ``"M3"`` (an MLP); as a reader ``"L3H1.q"`` (a head's query; ``.k`` and ``.v`` count
+            key-value heads), ``"M3"``, ``"logits"``, and ``"A3"`` where attention has no heads.
         kind: what it is.
         layer: its block; -1 for the embeddings, the number of blocks for the logits.
         head: which head, where it is one.
         side: what of a head reads.
+        parallel: whether an MLP reads, through one norm, what its block's attention reads.
     """
 
     name: str
@@ -35,11 +39,13 @@ class Node:
     layer: int
     head: int = -1
     side: Side | None = None
+    parallel: bool = False
 
     @property
     def step(self) -> int:
         """When in a pass it reads or writes: attention before the MLP, block by block."""
-        return 2 * self.layer + (self.kind == "mlp")
+        late = self.kind == "mlp" and not self.parallel
+        return 2 * self.layer + late - (self.kind == "deepstack")
 
     def feeds(self, reader: "Node") -> bool:
         """Whether what it writes is in the stream that the reader reads."""
@@ -47,43 +53,74 @@ class Node:
 
     @property
     def point(self) -> str:
-        """Where it reads: the point of its block."""
+        """Where what it reads can be edited."""
+        block = f"blocks.{self.layer}."
         if self.kind == "head":
-            return f"blocks.{self.layer}.hook_{self.side}_input"
+            return f"{block}hook_{self.side}_input"
         if self.kind == "mlp":
-            return f"blocks.{self.layer}.hook_mlp_in"
+            return f"{block}mlp.hook_in" if self.parallel else f"{block}hook_mlp_in"
+        if self.kind == "attention":
+            return f"{block}hook_attn_in"
         return f"blocks.{self.layer - 1}.hook_resid_post"
+
+    @property
+    def stream(self) -> str:
+        """Where the stream that it reads is found whole: at its point, but before a norm."""
+        early = self.kind == "head" or self.parallel
+        return f"blocks.{self.layer}.hook_resid_pre" if early else self.point
 
 
 def writers(model: HookedVLM) -> list[Node]:
     """Everything that writes into the stream, in the order of a pass."""
-    found = [Node("embed", "embed", -1)]
+    found = [Node("embed", "embed", -1), Node("image", "image", -1), Node("text", "text", -1)]
+    deep = sum(name.startswith("projector.deepstack.") for name in model.hook_dict)
     for layer in range(model.layers):
         block = f"blocks.{layer}."
+        if 0 < layer <= deep:
+            found.append(Node(f"deepstack{layer}", "deepstack", layer))
         if f"{block}attn.hook_z" in model.hook_dict:
             count = model.hook_dict[f"{block}attn.hook_z"].size("head")
             found += [Node(f"L{layer}H{head}", "head", layer, head) for head in range(count)]
         if f"{block}hook_attn_out" in model.hook_dict:
             found.append(Node(f"A{layer}", "attention", layer))
         if f"{block}hook_mlp_out" in model.hook_dict:
-            found.append(Node(f"M{layer}", "mlp", layer))
+            found.append(Node(f"M{layer}", "mlp", layer, parallel=_parallel(model, layer)))
     return found
 
 
 def readers(model: HookedVLM) -> list[Node]:
     """Everything that reads the stream, in the order of a pass."""
     found: list[Node] = []
+    sides: tuple[Side, ...] = ("q", "k", "v")
     for layer in range(model.layers):
-        sides: tuple[Side, ...] = ("q", "k", "v")
-        for side in sides:
-            point = model.hook_dict.get(f"blocks.{layer}.hook_{side}_input")
-            if point is not None:
-                (count,) = point.sizes.values()
-                names = [f"L{layer}H{head}.{side}" for head in range(count)]
-                found += [Node(name, "head", layer, head, side) for head, name in enumerate(names)]
-        if f"blocks.{layer}.hook_mlp_in" in model.hook_dict:
-            found.append(Node(f"M{layer}", "mlp", layer))
+        block = f"blocks.{layer}."
+        own: list[Side] = [side for side in sides if f"{block}hook_{side}_input" in model.hook_dict]
+        if not own and f"{block}hook_attn_in" in model.hook_dict:
+            found.append(Node(f"A{layer}", "attention", layer))
+        for side in own:
+            (count,) = model.hook_dict[f"{block}hook_{side}_input"].sizes.values()
+            names = [f"L{layer}H{head}.{side}" for head in range(count)]
+            found += [Node(name, "head", layer, head, side) for head, name in enumerate(names)]
+        mlp = Node(f"M{layer}", "mlp", layer, parallel=_parallel(model, layer))
+        if mlp.point in model.hook_dict:
+            found.append(mlp)
     return [*found, Node("logits", "logits", model.layers)]
+
+
+def norm_of(model: HookedVLM, node: Node) -> nn.Module:
+    """The norm between the stream that a reader reads and its point, or what stands after it."""
+    if node.kind == "logits":
+        return model.hf_model.get_submodule(model.family.final_norm)
+    if node.kind == "head" or node.parallel:
+        norms = model.hook_dict[f"blocks.{node.layer}.hook_q_input"].norms
+        return next(iter(norms))
+    return model.hook_dict[node.point].module
+
+
+def _parallel(model: HookedVLM, layer: int) -> bool:
+    """Whether attention and MLP of a block read what one norm makes."""
+    there = [f"blocks.{layer}.{name}" in model.hook_dict for name in ("hook_mlp_in", "mlp.hook_in")]
+    return there == [False, True]
 
 
 def meant(names: Names, there: Sequence[Node], what: str) -> dict[str, tuple[Node, ...]]:
@@ -101,6 +138,11 @@ def meant(names: Names, there: Sequence[Node], what: str) -> dict[str, tuple[Nod
             own = list(
                 dict.fromkeys(node for name in given for node in _matching(name, there, what))
             )
+            parts = [node.name for node in own if node.kind in ("image", "text")]
+            if parts and any(node.kind == "embed" for node in own):
+                raise InputError(
+                    f"{what}={shown(given)}: {parts[0]} is part of embed, and would write twice"
+                )
             whole = {node.layer for node in own if node.kind == "attention"}
             if twice := [n.name for n in own if n.kind == "head" and n.layer in whole]:
                 raise InputError(

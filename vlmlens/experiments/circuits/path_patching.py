@@ -14,7 +14,7 @@ from vlmlens.annotations import checked
 from vlmlens.cache import ActivationCache
 from vlmlens.checks import shown
 from vlmlens.errors import InputError, UnsupportedModelError
-from vlmlens.experiments.circuits.nodes import Names, Node, meant, readers, writers
+from vlmlens.experiments.circuits.nodes import Names, Node, meant, norm_of, readers, writers
 from vlmlens.experiments.circuits.writes import change, points_of
 from vlmlens.experiments.effect_maps import joined
 from vlmlens.experiments.given import as_model, as_samples
@@ -66,8 +66,9 @@ def path_patch(
         model: an open model.
         clean: samples with answers.
         corrupted: their counterparts, one each, whose prompts align with them.
-        senders: ``"embed"``, ``"L0H3"`` (a head), ``"A0"`` (all heads of a block), ``"M0"`` (an
-            MLP); patterns such as ``"L*H*"``; a list of these, in which a tuple acts as one.
+        senders: ``"embed"`` or its parts ``"image"`` and ``"text"``, ``"L0H3"`` (a head), ``"A0"``
+            (all heads of a block), ``"M0"`` (an MLP), ``"deepstack1"`` (what a deep tower adds
+            before block 1); patterns such as ``"L*H*"``; a list, in which a tuple acts as one.
         receivers: ``"L2H1.q"``, ``".k"``, ``".v"`` (what a head's query, key, value reads; keys and
             values count key-value heads), ``"M2"``, ``"logits"``; patterns and lists likewise.
         sent: the positions at which senders write what they wrote in the clean run.
@@ -234,7 +235,7 @@ class Paths:
         senders = [node for nodes in self.senders.values() for node in nodes]
         receivers = [node for nodes in self.receivers.values() for node in nodes]
         written = points_of(senders)
-        read = [node.point for node in receivers]
+        read = [name for node in receivers for name in (node.point, node.stream)]
         runs = []
         for sample, points in ((clean, written), (corrupted, [*written, *read])):
             given = self.model.inputs([sample], system=system)
@@ -274,7 +275,10 @@ class Paths:
         """A receiver that reads a changed stream."""
         saved, heads = base.saved, reader.kind == "head"
         stream = saved[reader.point]
-        patched = (stream[:, :, 0] if heads else stream) + moved
+        patched = saved[reader.stream] + moved
+        if reader.parallel:  # it reads what a norm makes, which attention reads as well
+            with torch.no_grad():
+                patched = norm_of(self.model, reader).forward(patched)
         return PatchFrom(
             point=reader.point,
             where=replace(self.received, heads=reader.head if heads else None),

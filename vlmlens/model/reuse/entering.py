@@ -68,3 +68,16 @@ def before(vlm: Wired, module: nn.Module, see: Any) -> Iterator[None]:
     with vlm.noted(partial(take_off, module, hook)):
         module.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
         yield
+
+
+@contextmanager
+def made_by(vlm: Wired, module: nn.Module, see: Any) -> Iterator[None]:
+    """Call ``see`` with what a module makes, before any point at this module is shown it."""
+
+    def hook(module: nn.Module, args: tuple, made: Any) -> None:
+        if vlm.running:
+            see(made[0] if isinstance(made, tuple) else made)
+
+    with vlm.noted(partial(take_off, module, hook)):
+        module.register_forward_hook(hook, prepend=True)
+        yield
