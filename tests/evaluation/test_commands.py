@@ -366,3 +366,24 @@ def test_tables_that_are_only_unusual_are_asked(tmp_path):
     assert metrics["n"].tolist() == [1, 1, 1, 1]
     assert metrics["unanswered"].tolist() == [0, 0, 1, 1]
     assert len(records.read(tmp_path / "out")[0]) == 6
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "no/such-model", "--accept-versions", "patch"],
+        ["evaluate", "shapes-base", "--conditions", "clean,clean"],
+        ["diagnose", "no/such-model", "--accept-versions", "patch"],
+        ["diagnose", "shapes-base", "--scoring", "likelihood:per-word"],
+    ],
+)
+def test_a_command_that_fails_leaves_things_as_they_were(words, there, tmp_path):
+    """No empty folder, no note of versions; a folder that was there before stays."""
+    out = tmp_path / "some" / "results"
+    if there:
+        out.mkdir(parents=True)
+    code, said = run(*words, "--data", "shapes-2d", "--samples", 2, "--out", out)
+    assert code == 2, said
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
+    assert found == (["some", "some/results"] if there else [])

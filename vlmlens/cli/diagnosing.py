@@ -34,6 +34,7 @@ from vlmlens.cli.terminal import (
     err,
     opening,
     out,
+    taken_away_if_empty,
 )
 from vlmlens.cli.workers import Ray, Share, Workers, executor_of, refuse
 from vlmlens.errors import InputError
@@ -146,14 +147,15 @@ def diagnose(
     err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False, soft_wrap=True)
     progress = told(quiet, as_json)
     # The data is known to be in order: only now does it pay to import torch.
-    folder = _claimed(folder, model, asked, scoring, reference)
-    accepting(folder, accept_versions)
     how: dict[str, Any] = {"permutations": permutations, "delta": delta, "seed": seed}
     how |= {"scoring": scoring, "reference": reference, "rule": rule, "system": system}
     how |= {"max_new_tokens": max_new_tokens, "batch": batch, "max_failed": max_failed}
     how |= {"progress": progress, "executor": executor_of(shard, ray, workers, options)}
-    with _opened(model, options) as vlm:
-        found = _way(everything, allow_nonfinite)(vlm, asked, folder=folder, **how)
+    with taken_away_if_empty(folder):
+        folder = _claimed(folder, model, asked, scoring, reference)
+        with _opened(model, options) as vlm:
+            accepting(folder, accept_versions)
+            found = _way(everything, allow_nonfinite)(vlm, asked, folder=folder, **how)
     if shard:
         return _say_share(found, shard, folder, as_json)
     found.results.attrs |= {"data": data} | ({"left_out": _listed(left)} if left else {})

@@ -31,6 +31,7 @@ from vlmlens.cli.terminal import (
     folder_for_results,
     opening,
     out,
+    taken_away_if_empty,
 )
 from vlmlens.cli.workers import Ray, Share, Workers, executor_of, refuse
 from vlmlens.errors import DataError, ImageError, InputError, UnknownPromptError
@@ -123,13 +124,14 @@ def evaluate(
     # The data is known to be in order: only now does it pay to import torch.
     from vlmlens import evaluation
 
-    evaluation.claim(folder, models, [each.name for each in asked])
-    accepting(folder, accept_versions)
     given: dict[str, Any] = {"conditions": conditions, "permutations": permutations, "seed": seed}
     given |= {"score": score, "max_new_tokens": max_new_tokens, "system": system}
     given |= {"batch": batch, "max_failed": max_failed, "folder": folder, "progress": progress}
     given |= {"executor": executor_of(shard, ray, workers, options[models[0]])}
-    found = evaluation.evaluate(_opened(options), asked, **given)
+    with taken_away_if_empty(folder):
+        evaluation.claim(folder, models, [each.name for each in asked])
+        opened = _opened(options, folder, accept_versions)
+        found = evaluation.evaluate(opened, asked, **given)
     if shard:
         _say_share(found, shard, folder, as_json)
     else:
@@ -212,11 +214,14 @@ def _counted(asked: Sequence["Questions"]) -> str:
     return ", ".join(f"{len(each.samples)} questions of {each.name}" for each in asked)
 
 
-def _opened(options: dict[str, dict[str, Any]]) -> Iterator["HookedVLM"]:
+def _opened(
+    options: dict[str, dict[str, Any]], folder: Path, versions: str | None
+) -> Iterator["HookedVLM"]:
     from vlmlens.model import HookedVLM
 
     for name, given in options.items():
         with HookedVLM.from_pretrained(name, **given) as model:
+            accepting(folder, versions)
             yield model
 
 

@@ -5,15 +5,26 @@ from typing import Annotated
 
 import typer
 
+from vlmlens.checks import one_of
+
 Permutations = Annotated[int, typer.Option(min=1, help="Shuffles of every image.")]
 Length = Annotated[int, typer.Option(min=1, help="Length of an answer.")]
 System = Annotated[str | None, typer.Option(help="A system prompt.")]
 Batch = Annotated[int, typer.Option(min=1, help="Samples a pass.")]
+
+
+def _versions(which: str | None) -> str | None:
+    from vlmlens.store.accepting import WAYS
+
+    return None if which is None else one_of(which, "--accept-versions", WAYS)
+
+
 AcceptVersions = Annotated[
     str | None,
     typer.Option(
+        callback=_versions,
         help="patch: count results of versions of vlmlens, torch and others that differ in their "
-        "patch, 2.13.0 and 2.13.1, and say so; exact: no longer. Kept in --out."
+        "patch, 2.13.0 and 2.13.1, and say so; exact: no longer. Kept in --out.",
     ),
 ]
 MaxFailed = Annotated[
@@ -25,11 +36,7 @@ MaxFailed = Annotated[
 
 
 def accepting(folder: Path, which: str | None) -> None:
-    """Write down which versions' results a run's folder accepts, if that was said.
-
-    Raises:
-        InputError: another word than there is.
-    """
+    """Write down which versions' results a run's folder accepts, if that was said."""
     from vlmlens.store import accept_versions
 
     if which is not None:

@@ -83,6 +83,20 @@ def folder_for_results(said: str | Path) -> Path:
     return Path(said)
 
 
+@contextmanager
+def taken_away_if_empty(folder: Path) -> Iterator[None]:
+    """A command that fails leaves no folder behind that it made and put nothing into."""
+    cells = folder / "cells"
+    made = [path for path in (cells, folder, *folder.absolute().parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        for path in made:  # what is inside comes first
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+        raise
+
+
 #: Where a command writes.
 Out = Annotated[
     Path,
