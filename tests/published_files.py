@@ -99,9 +99,19 @@ def mmvp(folder: Path) -> None:
     numbers = (1, 2, 99, 100)
     put(folder, *(f"MMVP Images/{n}.jpg" for n in numbers))
     rows = "\n".join(
-        f"{n},Are the wings open?,(a) Open (b) Closed,({'ab'[n % 2]})" for n in numbers
+        f"{n},Are the wings open?,(a) Open (b) Closed,({'ba'[n % 2]})" for n in numbers
     )
     (folder / "Questions.csv").write_text(f"lndex,Question,Options,Correct Answer\n{rows}\n")
+
+
+def mmvp_copy(folder: Path) -> None:
+    """lmms-eval's copy, whose answers are corrected."""
+    columns = {"Index": NUMBER, "Question": TEXT, "Options": TEXT, "Correct Answer": TEXT}
+    rows = [
+        (n, "Are the wings open?", "(a) Open (b) Closed", f"({said})", struct(n))
+        for n, said in ((1, "a"), (2, "b"), (99, "b"), (100, "a"))
+    ]
+    table(folder / "data" / "train-00000-of-00001.parquet", columns | {"image": PICTURE}, *rows)
 
 
 GQA_TYPES = {"detailed": "relO", "semantic": "rel", "structural": "query"}
@@ -305,8 +315,12 @@ def blink(folder: Path) -> None:
     row = (name, said, "Spatial_Relation", struct(7), None, None, None, ["yes", "no"], "(B)",
            asked, None)  # fmt: skip
     table(folder / "Spatial_Relation" / "val-00000-of-00001.parquet", columns, row)
-    two = ("val_Jigsaw_1", "Which one?", "Jigsaw", struct(7), struct(8), None, None,
-           ["the second image", "the third image"], "(A)", "", None)  # fmt: skip
+    asked = (
+        "Given the first image with one part missing, which one fits?\nSelect from the following "
+    )
+    asked += "choices.\n(A) the second image\n(B) the third image"
+    two = ("val_Jigsaw_1", "Which one fits?", "Jigsaw", struct(7), struct(8), None, None,
+           ["the second image", "the third image"], "(A)", asked, None)  # fmt: skip
     table(folder / "Jigsaw" / "val-00000-of-00001.parquet", columns, two)
 
 
@@ -442,6 +456,7 @@ PUBLISHED: dict[str, tuple[str, str, int, Callable[[Path], None]]] = {
     "pope, hub, Full": ("pope", "all", 6, pope_full),
     "pope, original": ("pope", "random", 2, pope_original),
     "mmvp": ("mmvp", "original", 4, mmvp),
+    "mmvp, copy": ("mmvp", "corrected", 4, mmvp_copy),
     "gqa, hub": ("gqa", "testdev_balanced", 1, gqa_hub),
     "gqa, original": ("gqa", "testdev_balanced", 2, gqa_original),
     "gqa, all": ("gqa", "val_all", 3, gqa_all),

@@ -44,6 +44,7 @@ UNITS = {
     "pope, hub, Full": 1,
     "pope, original": 1,
     "mmvp": 2,
+    "mmvp, copy": 2,
     "gqa, original": 1,
     "whatsup, a": 1,
 }

@@ -14,9 +14,11 @@ Batch = Annotated[int, typer.Option(min=1, help="Samples a pass.")]
 
 
 def _versions(which: str | None) -> str | None:
+    if which is None:
+        return None
     from vlmlens.store.accepting import WAYS
 
-    return None if which is None else one_of(which, "--accept-versions", WAYS)
+    return one_of(which, "--accept-versions", WAYS)
 
 
 AcceptVersions = Annotated[

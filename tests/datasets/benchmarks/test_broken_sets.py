@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from published_files import PUBLISHED
+from published_files import PUBLISHED, put, whole
 
 from vlmlens.datasets.benchmarks import BENCHMARKS
 from vlmlens.errors import DataError, VLMLensError
@@ -161,10 +161,12 @@ MMVP = "Index,Question,Options,Correct Answer\n"
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ("1,Q?,(a) x (b) y,(a)\n", "has the row 1 and not 2"),
-        ("1,Q?,(a) x (b) y,(a)\n1,Q?,(a) x (b) y,(b)\n", "line 3 has the number 1 of another"),
+        ("1,Q?,(a) x (b) y,(a)\n", "has the row 1 and not the other"),
+        ("1,Q?,(a) x (b) y,(a)\n1,Q?,(a) x (b) y,(b)\n", "has the number 1 of another row"),
         ('1,"Q?,(a) x (b) y,(a)\n', "not as MMVP is published .*unexpected end of data"),
         ("²,Q?,(a) x (b) y,(a)\n", "line 2 is not: a number"),
+        ("1,Q?,(a) x (b) y,(a)\n2,Q?,(a) x (b) y,(a)\n", "both rows of the pair of 1 .* 'x'"),
+        ("1,Q?,(a) x (b) y,(a)\n2,Q?,(a) y (b) x,(b)\n", "both rows of the pair of 1 .* 'x'"),
     ],
 )
 def test_pairs_of_mmvp_are_whole(rows, told, tmp_path):
@@ -172,3 +174,48 @@ def test_pairs_of_mmvp_are_whole(rows, told, tmp_path):
     (tmp_path / "Questions.csv").write_text(MMVP + rows)
     with pytest.raises(DataError, match=told):
         bench.load(tmp_path, split)
+
+
+def coco(captions, images):
+    return {
+        "annotations": [{"image_id": n, "id": n, "caption": "A cat."} for n in captions],
+        "images": [{"id": n, "file_name": f"{n}.jpg"} for n in images],
+    }
+
+
+def vqa(questions, annotations):
+    asked = [{"image_id": 1, "question": "What?", "question_id": n} for n in questions]
+    told = [{"question_id": n, "answers": [], "answer_type": "other"} for n in annotations]
+    return {"questions": asked}, {"annotations": told}
+
+
+@pytest.mark.parametrize(
+    ("captions", "images", "told"),
+    [
+        ([1, 2, 3], [1], "captions of 2, 3, which are none of its images"),
+        ([1], [1, 2], "image 1 has no caption"),
+        ([1], [1, 1], "image 1 has the id 1 of .*image 0"),
+    ],
+)
+def test_captions_are_of_the_images_that_are_there(captions, images, told, tmp_path):
+    put(tmp_path, *(f"val2017/{n}.jpg" for n in (1, 2)))
+    whole(tmp_path / "captions_val2017.json", coco(captions, images))
+    with pytest.raises(DataError, match=told):
+        BENCHMARKS["coco-captions"].load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("questions", "annotations", "told"),
+    [
+        ([1, 2], [1], "question 1: the annotations hold no question 2"),
+        ([1], [1, 1], "answer 1 has the question_id 1 of .*answer 0"),
+        ([1, 1], [1], "1 is there twice"),
+    ],
+)
+def test_annotations_are_of_the_questions_that_are_asked(questions, annotations, told, tmp_path):
+    put(tmp_path, "val2014/COCO_val2014_000000000001.jpg")
+    asked, answers = vqa(questions, annotations)
+    whole(tmp_path / "v2_OpenEnded_mscoco_val2014_questions.json", asked)
+    whole(tmp_path / "v2_mscoco_val2014_annotations.json", answers)
+    with pytest.raises(DataError, match=told):
+        BENCHMARKS["vqa-v2"].load(tmp_path)

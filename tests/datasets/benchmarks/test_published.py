@@ -37,8 +37,8 @@ def test_its_questions_are_read(published):
 
 def test_every_way_to_ask_keeps_the_right_answer(published):
     bench, split, _, folder = published
-    plain = bench.read(folder, split)
     for prompt, form in bench.prompts.items():
+        plain = [form.reworded(sample, split) for sample in bench.read(folder, split)]
         asked = bench.load(folder, split, prompt)
         for before, after in zip(plain, asked, strict=True):
             assert before.question in after.question or "{question}" not in form.text
@@ -156,6 +156,10 @@ def test_pairs_of_mmvp_are_neighbours_and_corrections_are_said(tmp_path):
     answers = [sample.answer for sample in samples]
     swapped = [sample.answer for sample in bench.read(tmp_path, "corrected")]
     assert swapped == [*answers[:2], answers[3], answers[2]] != answers
+    (tmp_path / "Questions.csv").unlink()
+    PUBLISHED["mmvp, copy"][3](tmp_path)
+    for split, said in (("original", answers), ("corrected", swapped)):
+        assert [sample.answer for sample in bench.read(tmp_path, split)] == said
 
 
 def test_right_captions_come_in_any_place_and_the_same_one_each_time(tmp_path):

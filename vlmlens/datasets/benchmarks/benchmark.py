@@ -18,6 +18,11 @@ from vlmlens.sample import Sample
 FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, csv.Error)
 
 
+def _as_it_is(sample: Sample, split: str) -> Sample:
+    """The sample in the set's own words."""
+    return sample
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A way to put a question.
@@ -31,6 +36,7 @@ class Prompt:
         letters: of the options.
         says: other words for answers, such as yes for true.
         free: the text, for a question of the same set that has no options.
+        reworded: what makes another question of a sample of a split, before it is put.
 
     Examples:
         >>> from vlmlens.datasets.benchmarks import Prompt
@@ -48,6 +54,7 @@ class Prompt:
     letters: str = ascii_uppercase
     says: tuple[tuple[str, str], ...] = ()
     free: str = "{question}"
+    reworded: Callable[[Sample, str], Sample] = _as_it_is
 
     def ask(self, sample: Sample) -> Sample:
         """The sample, asked in this way.
@@ -205,7 +212,8 @@ class Benchmark:
             raise DataError(f"{folder} holds no question of {self.name}:{chosen}")
         refuse_faulty(samples, folder)
         told = f"{self.name}/{name}"
-        return [replace(form.ask(s), form=told, unit=self._unit(s)) for s in samples]
+        asked = [form.ask(form.reworded(sample, chosen)) for sample in samples]
+        return [replace(each, form=told, unit=self._unit(each)) for each in asked]
 
     def _unit(self, sample: Sample) -> str:
         """What it is drawn as one with; a split may have no pairs."""

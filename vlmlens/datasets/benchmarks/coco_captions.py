@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
 from vlmlens.datasets.benchmarks.source import Source
-from vlmlens.datasets.reading import Row, lookup, only, rows
+from vlmlens.datasets.reading import Row, keyed, lookup, only, rows
 from vlmlens.errors import DataError
 from vlmlens.sample import Picture, Sample
 
@@ -32,9 +32,15 @@ def read(folder: Path, split: str) -> list[Sample]:
     said: dict[str, list[str]] = {}
     for each in whole.rows("annotations", "caption"):
         said.setdefault(each.text("image_id"), []).append(each.text("caption").strip())
+    images = keyed(whole.rows("images", "image"), "id")
+    if unknown := [name for name in said if name not in images]:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise DataError(
+            f"{whole.where} has captions of {', '.join(unknown[:5])}{more}, which are none of its "
+            "images; is it cut short, or of two splits?"
+        )
     found = []
-    for each in whole.rows("images", "image"):
-        name = each.text("id")
+    for name, each in images.items():
         if name not in said:
             raise DataError(f"{each.where} has no caption")
         image = lookup(each.text("file_name"), folder, (split, "images", ""), ORIGIN, each.where)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt, Submission
-from vlmlens.datasets.reading import Row, lookup, rows
+from vlmlens.datasets.reading import Row, keyed, lookup, rows
 from vlmlens.errors import DataError
 from vlmlens.sample import Picture, Sample
 
@@ -32,17 +32,14 @@ def read(folder: Path, split: str) -> list[Sample]:
     below = f"{split}_instructions"
     if tables := sorted([*folder.glob(f"{below}/*.parquet"), *folder.glob(f"{below}*.parquet")]):
         kept = f"{split}_images"
-        images: dict[str, Picture] = {
-            row.text("id"): row["image"]
-            for path in GQA.tables(folder, f"{kept}/*.parquet", f"{kept}*.parquet")
-            for row in rows(path)
-        }
+        paths = GQA.tables(folder, f"{kept}/*.parquet", f"{kept}*.parquet")
+        images = keyed((row for path in paths for row in rows(path)), "id")
         found = []
         for row in (row for path in tables for row in rows(path)):
             image = row.text("imageId")
             if image not in images:
                 raise DataError(f"{row.where}: there is no image {image} in {kept}")
-            found.append(_sample(row, images[image], split, choices))
+            found.append(_sample(row, images[image]["image"], split, choices))
         return found
     name = f"{split}_questions.json"
     return [
@@ -60,7 +57,7 @@ def _choices(folder: Path, split: str) -> Mapping[str, Row]:
     """By a question's id, the answers that are valid and plausible; empty without such a file."""
     name = f"{split.partition('_')[0]}_choices.json"
     there = next((p for p in (folder / name, folder / "eval" / name) if p.is_file()), None)
-    return {} if there is None else {row.text("id"): row for row in rows(there)}
+    return {} if there is None else keyed(rows(there), "id")
 
 
 def _sample(row: Row, image: Picture, split: str, choices: Mapping[str, Row]) -> Sample:

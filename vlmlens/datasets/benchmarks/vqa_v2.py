@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt, Submission
-from vlmlens.datasets.reading import Row, lookup, only, rows
+from vlmlens.datasets.reading import Row, keyed, lookup, only, rows
 from vlmlens.errors import DataError
 from vlmlens.sample import Picture, Sample
 
@@ -30,12 +30,15 @@ def read(folder: Path, split: str) -> list[Sample]:
     told: dict[str, Row] = {}
     if split == "validation":
         answers = only(VQA_V2.table(folder, f"v2_mscoco_{name}_annotations.json"))
-        told = {each.text("question_id"): each for each in answers.rows("annotations", "answer")}
+        told = keyed(answers.rows("annotations", "answer"), "question_id")
     made = []
     for row in asked.rows("questions", "question"):
         file = f"COCO_{coco}_{int(row.text('image_id')):012d}.jpg"
         image = lookup(file, folder, (coco, f"images/{coco}", "images", ""), ORIGIN, row.where)
-        made.append(_sample(row, image, told.get(row.text("question_id"), Row(row.where, {}))))
+        asked_of = row.text("question_id")
+        if split == "validation" and asked_of not in told:
+            raise DataError(f"{row.where}: the annotations hold no question {asked_of}")
+        made.append(_sample(row, image, told.get(asked_of, Row(row.where, {}))))
     return made
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from vlmlens.datasets.benchmarks.benchmark import Benchmark, Prompt
 from vlmlens.datasets.benchmarks.mmvp import LETTER
 from vlmlens.datasets.benchmarks.source import Source
+from vlmlens.datasets.benchmarks.where import where
 from vlmlens.datasets.reading import Row, lookup, rows
 from vlmlens.datasets.reading.decoded import decoded
 from vlmlens.errors import DataError
@@ -173,6 +174,7 @@ WHATSUP = Benchmark(
     marks=tuple(FILES.values()) + tuple(f"data/{name}" for name in FILES.values()),
     prompts={
         "letters": Prompt("{question}\n{options}\n" + LETTER, answer="{letter}"),
+        "where": Prompt(reworded=where),
         "captions": Prompt("Describe where things are in the image in one sentence."),
     },
     grader="letter",

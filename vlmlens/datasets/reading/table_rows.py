@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -117,6 +117,26 @@ def only(path: str | Path) -> Row:
     if found is None:
         raise DataError(f"{path} is empty")
     return found
+
+
+def keyed(found: Iterable[Row], column: str) -> dict[str, Row]:
+    """Rows by the text of a cell that names each.
+
+    Raises:
+        DataError: two have one name.
+
+    Examples:
+        >>> from vlmlens.datasets.reading import Row, keyed
+        >>> list(keyed([Row("row 1", {"id": 7}), Row("row 2", {"id": 8})], "id"))
+        ['7', '8']
+    """
+    named: dict[str, Row] = {}
+    for row in found:
+        name = row.text(column)
+        if name in named:
+            raise DataError(f"{row.where} has the {column} {name} of {named[name].where}")
+        named[name] = row
+    return named
 
 
 def rows(path: str | Path, look: Look = _no_look) -> Iterator[Row]:
