@@ -85,15 +85,16 @@ def _set(found: Evaluation, name: str, spec: Mapping[str, Any]) -> dict[str, Any
         row | {"value": _estimate(row)} for row in _rows(mine, overall=True)
     ]
     headline = next(iter(spec["metrics"]), "")
-    parts = mine[(mine["group"] != "") & (mine["metric"].isin([headline]))]
-    if not len(parts):  # the headline may be of the whole set alone
-        headline = next(iter(spec["metrics"]), "")
-    parts = mine[(mine["group"] != "") & (mine["metric"] == "accuracy")]
+    grouped = mine[mine["group"] != ""]
+    there = set(grouped["metric"])  # the headline may be of the whole set alone
+    shown = next((name for name in spec["metrics"] if name in there), "")
+    parts = grouped[grouped["metric"] == shown]
     return {
         "name": name,
         "unit": spec["unit"],
         "rows": rows,
         "by": _by_group(parts),
+        "shown": drawn.words(shown),
         "rule": ", ".join(sorted({row["rule"] for row in rows if row["rule"]})),
         "form": rows[0]["prompt_form"] if rows else "",
         "chanced": any(row.get("chance", np.nan) == row.get("chance", np.nan) for row in rows),

@@ -216,8 +216,8 @@ NUMBERS: tuple[Fault, ...] = (
     Fault(
         "corrections of MMVP are not made",
         "datasets/benchmarks/mmvp.py",
-        'if split == "corrected":',
-        'if split == "amended":',
+        'if split == "corrected" else',
+        'if split == "amended" else',
         (
             "datasets/benchmarks/test_published.py::test_pairs_of_mmvp_are_neighbours_and_corrections_are_said",
         ),
