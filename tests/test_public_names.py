@@ -126,6 +126,7 @@ def test_the_table_of_published_sets_lists_every_file():
         "scene_graphs",
         "source",
         "sums",
+        "where",
     }
     assert files - shared == named
     assert {found.grader for found in BENCHMARKS.values()} <= {*GRADERS, "none"}
