@@ -4,7 +4,10 @@ from vlmlens.experiments.blind import Blank, Noise, blinded, control_table, cont
 from vlmlens.experiments.by_patch import linear_table, shown
 from vlmlens.experiments.cell import Cell
 from vlmlens.experiments.choosing import Choosing
+from vlmlens.experiments.circuits.circuit import Circuit
 from vlmlens.experiments.circuits.edge_attribution import edges
+from vlmlens.experiments.circuits.faithfulness import faithfulness
+from vlmlens.experiments.circuits.overlapping import overlap
 from vlmlens.experiments.circuits.path_patching import path_patch
 from vlmlens.experiments.diagnosis import Diagnosis, save
 from vlmlens.experiments.effects import causal_effects, compare, dose_effects
@@ -35,6 +38,7 @@ __all__ = [
     "Blank",
     "Cell",
     "Choosing",
+    "Circuit",
     "Comparing",
     "Diagnosing",
     "Diagnosis",
@@ -59,7 +63,9 @@ __all__ = [
     "diagnose_all",
     "dose_effects",
     "edges",
+    "faithfulness",
     "linear_table",
+    "overlap",
     "path_patch",
     "permutation_test",
     "read",

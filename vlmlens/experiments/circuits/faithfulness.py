@@ -1,0 +1,205 @@
+"""Faithfulness: what is left of a model when only a circuit's edges carry the clean sample."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from tqdm.auto import tqdm
+
+from vlmlens.annotations import checked
+from vlmlens.checks import shown
+from vlmlens.draws import by_scene, units_of
+from vlmlens.errors import InputError
+from vlmlens.estimates import LEVEL, beware, ratio_interval
+from vlmlens.experiments.circuits.circuit import Circuit, as_circuits
+from vlmlens.experiments.circuits.graph import Graph, Pairs, as_pairs
+from vlmlens.experiments.circuits.kept import Keep, Kept
+from vlmlens.experiments.circuits.labels import read_end
+from vlmlens.experiments.circuits.places import REST, Places, as_places, split
+from vlmlens.experiments.circuits.twins import Twins, merged
+from vlmlens.experiments.circuits.writes import points_of
+from vlmlens.experiments.given import as_batch, as_model
+from vlmlens.experiments.scores import UNITS, Score
+from vlmlens.model import HookedVLM
+from vlmlens.model.reuse.entering import refuse_hooks
+
+KEPT = ("circuit", "rest")
+
+
+@checked
+def faithfulness(
+    model: HookedVLM,
+    circuits: Circuit | Sequence[Circuit] | Mapping[str, Circuit],
+    pairs: Pairs,
+    score: str | Score = "logit_difference",
+    *,
+    places: Places | None = None,
+    batch: int = 1,
+    system: str | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """How much of the answer a circuit restores alone, and how much everything but it does.
+
+    A model is run on the clean sample while every edge outside the circuit carries what it carried
+    in the corrupted run: a reader reads x_corrupted + sum over its kept edges of (w - w_corrupted),
+    w being what the writer writes in this very run. With s the score, summed over pairs,
+
+        faithfulness = sum(s_circuit - s_corrupted) / sum(s_clean - s_corrupted)
+        completeness = 1 - sum(s_rest - s_corrupted) / sum(s_clean - s_corrupted)
+
+    where s_rest is that of the run that keeps all edges but the circuit's. All edges have 1 in
+    both, none have 0; either may be below 0 or above 1.
+
+    Args:
+        model: an open model.
+        circuits: one, several (a curve: ``[Circuit.top(found, n) for n in (10, 20, 50)]``), or
+            several by name.
+        pairs: as ``edges`` takes them; others than those that the circuit was found on say more.
+        score: as ``edges`` takes it.
+        places: the places that circuits are split by, as ``edges`` was given them; by default
+            their names are roles.
+        batch: pairs that are run together.
+        system: a system prompt.
+        progress: show a bar.
+
+    Returns:
+        ``faithfulness`` and ``completeness`` (circuit) with ``..._low`` and ``..._high``, their
+        95 % intervals (Fieller's, over pictures); ``score`` (kept, circuit, sample), ``kept`` being
+        ``circuit`` and ``rest``. Coordinates ``edges`` (circuit), how many it has, ``clean`` and
+        ``corrupted`` (sample).
+
+    Raises:
+        InputError: edges that this model does not have, circuits of other places, pairs that do not
+            align.
+        UnsupportedModelError: as ``edges``.
+        NonFiniteError: a score that is NaN or infinite.
+
+    Source:
+        Hanna et al. 2024, "Have Faith in Faithfulness", arXiv:2403.17806; Wang et al. 2022,
+        arXiv:2211.00593, for completeness.
+
+    Examples:
+        >>> pairs = vl.datasets.counterfactual_pairs(2, kind="swap")
+        >>> found = vl.experiments.edges(model, pairs, progress=False)
+        >>> circuits = [vl.experiments.Circuit.top(found, n) for n in (0, 100, 532)]
+        >>> held = vl.experiments.faithfulness(model, circuits, pairs, progress=False)
+        >>> held.faithfulness.round(3).values[[0, -1]].tolist()
+        [0.0, 1.0]
+    """
+    as_model(model)
+    refuse_hooks(model)
+    graph, own, given = Graph.of(model), as_circuits(circuits), as_pairs(pairs)
+    where = as_places(_places(own, places))
+    keeps = [_keep(graph, where, circuit) for circuit in own.values()]
+    runs = [keep for each in keeps for keep in (each, ~each)]
+    scores, labels, size = [], [], as_batch(batch)
+    bar = tqdm(total=len(given), desc="faithfulness", disable=not progress)
+    with model.reuse(), bar:
+        for start in range(0, len(given), size):
+            some = given[start : start + size]
+            found, own_labels = _scores(model, graph, some, score, system, where, runs)
+            scores.append(found)
+            labels.append(own_labels)
+            bar.update(len(some))
+    values = np.concatenate(scores, -1).reshape(len(own), 2, -1)
+    table = xr.Dataset(
+        {"score": (("kept", "circuit", "sample"), values.transpose(1, 0, 2))},
+        coords={
+            "kept": list(KEPT),
+            "circuit": list(own),
+            "edges": ("circuit", [len(circuit) for circuit in own.values()]),
+            **merged(labels),
+        },
+    )
+    table["score"].attrs = {"long_name": "score", "units": UNITS.get(str(score), "score")}
+    return _shares(table)
+
+
+def _places(circuits: Mapping[Any, Circuit], given: Places | None) -> Places:
+    """What the circuits' places are."""
+    (names, *others) = dict.fromkeys(circuit.places for circuit in circuits.values())
+    if others:
+        raise InputError(f"circuits are split by {names} and by {others[0]}: run them one by one")
+    if given is None:
+        return [name for name in names if name != REST]
+    known = list(as_places(given))
+    if known != [name for name in names if name != REST]:
+        raise InputError(
+            f"places={shown(given)}, but the circuits' places are {', '.join(names) or 'none'}: "
+            "the same ones are wanted, in the same order, as edges was given them"
+        )
+    return given
+
+
+def _keep(graph: Graph, places: Mapping[str, Any], circuit: Circuit) -> Keep:
+    """The circuit's edges, place by place.
+
+    Raises:
+        InputError: an edge that the model does not have.
+    """
+    names = [*places, REST] if places else [""]
+    rows = {node.name: at for at, node in enumerate(graph.writers)}
+    columns = {node.name: at for at, node in enumerate(graph.readers)}
+    keep = torch.zeros(len(names), len(rows), len(columns), dtype=torch.bool)
+    for one, other in circuit.edges:
+        writer, reader = one.partition("@")[0], other.partition("@")[0]
+        at = (rows.get(writer, -1), columns.get(reader, -1))
+        if min(at) < 0 or not graph.feeds[at]:
+            lost = writer if at[0] < 0 else reader if at[1] < 0 else f"{one} -> {other}"
+            raise InputError(
+                f"this model has no {lost}: the circuit {circuit!r} is of another one, or of "
+                "another graph"
+            )
+        keep[names.index(read_end(one).place), *at] = True
+    return keep
+
+
+def _scores(
+    model: HookedVLM,
+    graph: Graph,
+    pairs: Sequence[Any],
+    score: str | Score,
+    system: str | None,
+    places: Mapping[str, Any],
+    keeps: Sequence[Keep],
+) -> tuple[Float[np.ndarray, "run sample"], dict[str, list]]:
+    """What some pairs score in every run."""
+    read = [node.stream for node in graph.readers]
+    twins = Twins.run(model, pairs, score, system, points_of(graph.writers), read)
+    labels = twins.labels(twins.ends())
+    layouts = twins.base.inputs.layouts
+    masks = np.stack(list(split(places, [pair[1] for pair in pairs], layouts).values()))
+    kept = Kept(graph, twins, torch.from_numpy(masks))
+    found = torch.stack([twins.scored(kept.logits(keep)) for keep in keeps])
+    values = found.double().cpu().numpy()
+    twins.refuse_broken(values.T)
+    return values, labels
+
+
+def _shares(table: xr.Dataset) -> xr.Dataset:
+    """Faithfulness and completeness with their intervals, over pictures."""
+    gained = (table["score"] - table["corrupted"]).stack(cell=("kept", "circuit"))
+    gained = gained.transpose("sample", "cell").reset_index("cell", drop=True)
+    span = (table["clean"] - table["corrupted"]).expand_dims(cell=gained.sizes["cell"])
+    pictures = {"picture": ("sample", table["picture"].values)}
+    x, counts = by_scene(gained.drop_vars("picture", errors="ignore").assign_coords(pictures))
+    y, _ = by_scene(span.transpose("sample", "cell").assign_coords(pictures))
+    share = ratio_interval(x, y, counts > 0).reshape(3, 2, -1)
+    complete = 1 - share[[0, 2, 1], 1]
+    for name, own in (("faithfulness", share[:, 0]), ("completeness", complete)):
+        for end, values in zip(("", "_low", "_high"), own, strict=True):
+            table[f"{name}{end}"] = ("circuit", values)
+            table[f"{name}{end}"].attrs = {"long_name": name, "units": "1"}
+    unit, _ = units_of(table["score"].assign_coords(pictures))
+    table.attrs = {
+        "source": "arXiv:2403.17806",
+        "interval": f"{LEVEL:.0%}, over {unit}s; Fieller's, Student's t and Hall's, the wider",
+        "unit": unit,
+        "n_units": len(x),
+    }
+    if note := beware(unit, len(x)):
+        table.attrs["note"] = note
+    return table
