@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vlmlens.errors import InputError
 from vlmlens.graders.lettered import INITIALS, letters
-from vlmlens.graders.options import OPPOSITE, Option, options
+from vlmlens.graders.options import OPPOSITE, Option, begin_with_letters, options
+from vlmlens.graders.settled import Mention, settled
 from vlmlens.graders.words import (
     ARTICLES,
     NO_ANSWER,
@@ -32,15 +33,6 @@ _SEEMS = ("is", "was", "be", "to", "must", "would", "should", "seems", "appears"
 _WRONG, _TRUE = ("wrong", "incorrect", "false"), ("right", "correct", "true", "answer")
 
 
-@dataclass(frozen=True)
-class _Mention:
-    """Words of an answer that name an option: from ``start`` until ``end``."""
-
-    option: int
-    start: int
-    end: int
-
-
 def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
     r"""Whether an answer is right, by a fixed rule and no judge.
 
@@ -53,6 +45,8 @@ def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
     * its letter: alone ("B", "b"), marked ("(B)", "b)", "B.", "**B**"), after "option" or before
       its text. Choices that are letters, or begin with one, have these; others count from A.
       The gold answer, too, may be a letter or a text.
+    * where choices are letters and one is given, not the words of others that explain it: "A. The
+      plate is on the right." names A.
     * not what is denied: "left, not right" names left alone; nor what is thought aloud
       (``<think>``), and where the answer is marked (``<answer>``, ``\boxed``) nothing else.
 
@@ -95,7 +89,7 @@ def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
     wrong = [option.text for n, option in enumerate(found) if n not in right]
     if plain(gold) == " ".join(whole) and whole not in wrong:  # "C++" and "C#" are alike
         return True
-    mentions = [m for m in _mentions(words, found, marked) if not _denied(words, m)]
+    mentions = _meant(words, found, marked, choices)
     if not mentions or {m.option for m in mentions} - right:
         return False
     return not any(_hedged(words, m, found[m.option], mentions) for m in mentions)
@@ -115,8 +109,7 @@ def named(said: str, choices: Sequence[str]) -> frozenset[int]:
     found, _ = options(choices[0], choices)
     marked = letters(said, found)
     words = _without_articles(said, marked)
-    mentions = _mentions(words, found, marked)
-    return frozenset(m.option for m in mentions if not _denied(words, m))
+    return frozenset(m.option for m in _meant(words, found, marked, choices))
 
 
 def same(said: str, other: str, choices: Sequence[str] = ()) -> bool:
@@ -147,9 +140,20 @@ def _without_articles(said: str, marked: Mapping[int, int]) -> list[Word]:
     return kept
 
 
+def _meant(
+    words: Sequence[Word],
+    found: Sequence[Option],
+    marked: Mapping[int, int],
+    choices: Sequence[str],
+) -> list[Mention]:
+    """What is named and not denied; of choices that begin with letters, by these first."""
+    mentions = [m for m in _mentions(words, found, marked) if not _denied(words, m)]
+    return settled(words, mentions) if begin_with_letters(choices) else mentions
+
+
 def _mentions(
     words: Sequence[Word], found: Sequence[Option], marked: Mapping[int, int]
-) -> list[_Mention]:
+) -> list[Mention]:
     """What is named, from left to right, the longest first."""
     texts = sorted(
         ((option.text, n) for n, option in enumerate(found) if option.text),
@@ -159,17 +163,17 @@ def _mentions(
     mentions, at = [], 0
     while at < len(words):
         if words[at].start in marked:
-            mentions.append(_Mention(marked[words[at].start], at, at + 1))
+            mentions.append(Mention(marked[words[at].start], at, at + 1, lettered=True))
             at += 1
             continue
         here = [(t, n) for t, n in texts if tuple(said[at : at + len(t)]) == t]
         longest = len(here[0][0]) if here else 0
-        mentions += [_Mention(n, at, at + longest) for t, n in here if len(t) == longest]
+        mentions += [Mention(n, at, at + longest) for t, n in here if len(t) == longest]
         at += longest or 1
     return [m for m in mentions if not (_determiner(words, m) or _idiom(words, m, marked))]
 
 
-def _determiner(words: Sequence[Word], mention: _Mention) -> bool:
+def _determiner(words: Sequence[Word], mention: Mention) -> bool:
     """Whether this is the "no" of "Yes, there is no doubt", or of "I have no idea"."""
     following = words[mention.end : mention.end + 1]
     idle = words[mention.start].text == "no" and NO_ANSWER.match(" ".join(_said_of(words, mention)))
@@ -185,7 +189,7 @@ def _determiner(words: Sequence[Word], mention: _Mention) -> bool:
     )
 
 
-def _idiom(words: Sequence[Word], mention: _Mention, marked: Mapping[int, int]) -> bool:
+def _idiom(words: Sequence[Word], mention: Mention, marked: Mapping[int, int]) -> bool:
     """Whether its one word is that of "none of the above", "A is right" or "right above"."""
     at = mention.start
     if mention.end - at > 1:
@@ -201,7 +205,7 @@ def _idiom(words: Sequence[Word], mention: _Mention, marked: Mapping[int, int]) 
     return words[mention.start].text == "right" and found
 
 
-def _said_of(words: Sequence[Word], mention: _Mention) -> list[str]:
+def _said_of(words: Sequence[Word], mention: Mention) -> list[str]:
     """The three words after it, as far as no comma and no full stop comes between."""
     found: list[str] = []
     for word in words[mention.end : mention.end + 3]:
@@ -211,7 +215,7 @@ def _said_of(words: Sequence[Word], mention: _Mention) -> list[str]:
     return found
 
 
-def _denied(words: Sequence[Word], mention: _Mention) -> bool:
+def _denied(words: Sequence[Word], mention: Mention) -> bool:
     """Whether its clause takes it back: before it, or after it ("A is wrong")."""
     at = mention.start
     is_, *verdict = [*_said_of(words, mention), ""]
@@ -231,7 +235,7 @@ def _denied(words: Sequence[Word], mention: _Mention) -> bool:
 
 
 def _hedged(
-    words: Sequence[Word], mention: _Mention, option: Option, mentions: Sequence[_Mention]
+    words: Sequence[Word], mention: Mention, option: Option, mentions: Sequence[Mention]
 ) -> bool:
     """Whether something else is said beside it that could be the answer as well."""
     inside = {at for m in mentions for at in range(m.start, m.end)}
@@ -242,7 +246,7 @@ def _hedged(
     if len(option.text) == 1 and option.text[0][0] in "-0123456789":
         for at, word in rest:
             loose = word.spelled and word.text == "1"  # "two, the red one and ..."
-            if is_numeric(word.text) and not loose and not _denied(words, _Mention(-1, at, at + 1)):
+            if is_numeric(word.text) and not loose and not _denied(words, Mention(-1, at, at + 1)):
                 return True
     if option.text and option.text[0] in OPPOSITE:  # "Yes, a dog." lists nothing
         return False
@@ -252,7 +256,7 @@ def _hedged(
     return any(0 < len(item) <= size for item in _neighbours(words, mention, inside))
 
 
-def _neighbours(words: Sequence[Word], mention: _Mention, inside: set[int]) -> list[list[str]]:
+def _neighbours(words: Sequence[Word], mention: Mention, inside: set[int]) -> list[list[str]]:
     """What is listed beside a mention: joined to it by a comma, or by "and"."""
     last = len(words)
     clause = words[mention.start].clause

@@ -73,6 +73,12 @@ def right_choice(gold: str, choices: Sequence[str]) -> int | None:
     return first if first < len(choices) and len(found) == len(choices) else None
 
 
+def begin_with_letters(choices: Sequence[str]) -> bool:
+    """Whether every choice is a letter, or begins with one that no other has."""
+    own = [_parts(choice)[0] for choice in choices]
+    return bool(own) and all(own) and len(set(own)) == len(own)
+
+
 def _index(gold: str, choices: tuple[str, ...], found: Sequence[Option]) -> set[int]:
     for alike in (
         lambda n: choices[n].strip() == gold.strip(),
