@@ -7,7 +7,7 @@ STAMP = $(VENV)/.installed
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
 
-.PHONY: demo test machine versions plain bench bench-scale coverage mutants smol browser gallery \
+.PHONY: demo test machine versions plain bench bench-scale coverage gpu mutants smol browser gallery \
 	study docs check format \
 	compatibility transformers clean
 
@@ -56,6 +56,13 @@ bench: $(STAMP)
 # How a store of results grows, up to 100,000 of them; the table of docs/scale.md.
 bench-scale: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.growing
+
+# One card: the tests that are marked so, then laws and costs, within 8 minutes; docs/gpu_results.md.
+# CARD=python3 on a machine that has torch and vlmlens already.
+CARD ?= $(BIN)/python
+gpu: $(if $(filter $(BIN)/python,$(CARD)),$(STAMP))
+	$(CARD) -m pytest -q -m gpu -p no:randomly
+	$(CARD) -m vlmlens.gpu --out docs/gpu_results --page docs/gpu_results.md
 
 # Faults done on purpose, one at a time, and the tests that notice; docs/mutants.md.
 mutants: $(STAMP)

@@ -41,12 +41,14 @@ def build(name: str) -> tuple[Any, Any]:
     return made(TINY[name], name.partition("/")[0])
 
 
-def made(tiny: Tiny, model_type: str) -> tuple[Any, Any]:
+def made(tiny: Tiny, model_type: str, dtype: Any = None) -> tuple[Any, Any]:
     """A random model of any size, and its processor, as a table's entry describes it.
 
     Args:
         tiny: what it is built from.
         model_type: its family.
+        dtype: of the weights, a ``torch.dtype``; by default torch's own. They are made on torch's
+            default device (``with torch.device("cuda"):``).
 
     Examples:
         >>> from dataclasses import replace
@@ -77,7 +79,7 @@ def made(tiny: Tiny, model_type: str) -> tuple[Any, Any]:
     at = getattr(config_class, "attribute_map", {})
     config = config_class(**settings, **{at.get(key, key): value for key, value in ids.items()})
     torch.manual_seed(tiny.seed)
-    model = AutoModelForImageTextToText.from_config(config).eval()
+    model = AutoModelForImageTextToText.from_config(config, dtype=dtype or torch.get_default_dtype()).eval()
     for part in special:
         setattr(model.generation_config, part, special[part])
     with torch.no_grad():
