@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -13,6 +14,13 @@ from vlmlens.view import View as View  # where it is known from
 #: Every role that a position can play.
 #: ``template`` is what the chat template writes around the messages: role tags and line ends.
 ROLES = ("bos", "system", "template", "user", "vision", "assistant", "pad")
+
+
+@lru_cache(maxsize=64)
+def _numbers(roles: tuple[str, ...]) -> Int[np.ndarray, " pos"]:
+    """Every position's role, as its place in ``ROLES``; sweeps ask often."""
+    return np.array([ROLES.index(role) for role in roles], dtype=np.int8)
+
 
 #: What a position can be of an image: nothing; a patch of it, or of a small copy of all of it;
 #: a learned token that ends a row; a learned token that stands for no place; a word of the
@@ -97,7 +105,10 @@ class TokenLayout:
         for role in roles:
             if not isinstance(role, str) or role not in ROLES:
                 raise UnknownRoleError(role, ROLES)
-        return np.isin(np.array(self.roles), roles)
+        found = np.zeros(len(self.roles), dtype=bool)
+        for role in roles:
+            found |= _numbers(self.roles) == ROLES.index(role)
+        return found
 
     def positions(self, *roles: str) -> Int[np.ndarray, " chosen"]:
         """The positions that play one of the roles, in order.

@@ -107,5 +107,6 @@ def matching(patterns: str | Iterable[str], names: Sequence[str]) -> list[str]:
     for pattern in patterns:
         if pattern not in known and not any(fnmatchcase(name, pattern) for name in names):
             raise UnknownPointError(pattern, names)
-    exact = set(patterns)
-    return [n for n in names if n in exact or any(fnmatchcase(n, p) for p in patterns)]
+    exact = known.intersection(patterns)
+    wild = [pattern for pattern in patterns if pattern not in exact]
+    return [n for n in names if n in exact or any(fnmatchcase(n, p) for p in wild)]

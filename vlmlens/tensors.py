@@ -22,3 +22,21 @@ def dense(given: Any, what: str) -> Shaped[Tensor, "..."]:
         how = "on meta, without values" if given.is_meta else f"{given.layout}"
         raise InputError(f"{what}={shown(given)} is {how}: a dense tensor with values is wanted")
     return given
+
+
+def onto(x: Shaped[Tensor, "*axes"], device: torch.device | str) -> Shaped[Tensor, "*axes"]:
+    """A tensor on a device, without waiting for what the device has still to do.
+
+    Masks and indices are made where Python is. What comes from a CPU's memory is read before this
+    returns, so that nothing has to wait; what goes there has to be waited for, as usual.
+
+    Args:
+        x: any tensor.
+        device: where it is wanted.
+
+    Examples:
+        >>> from vlmlens.tensors import onto
+        >>> onto(torch.ones(2), "meta").device.type
+        'meta'
+    """
+    return x.to(device, non_blocking=x.device.type == "cpu")

@@ -17,6 +17,7 @@ from vlmlens.probes import embedding, residual, rope, sinks
 from vlmlens.probes.divergence import begins
 from vlmlens.probes.steps import LAST_ROWS
 from vlmlens.sample import Sample
+from vlmlens.tensors import onto
 
 Box = tuple[float, float, float, float]
 QUANTILES = ("q1", "median", "q3", "mean", "max")
@@ -135,7 +136,7 @@ def _stream(model: HookedVLM, inputs: Inputs, interventions: Sequence[Interventi
     first = run.saved["blocks.0.hook_resid_pre"].float()
     alike = []
     for index, layout in enumerate(inputs.layouts):
-        here = torch.from_numpy(layout.mask("vision")).to(first.device)
+        here = onto(torch.from_numpy(layout.mask("vision")), first.device)
         unit = torch.nn.functional.normalize(first[index, here], dim=-1)
         n = len(unit)
         alike.append(float((unit.sum(0).square().sum() - n) / (n * (n - 1))) if n > 1 else np.nan)

@@ -20,6 +20,7 @@ from vlmlens.points import OF_BLOCKS
 from vlmlens.positions import Positions
 from vlmlens.positions.selection import SETTLED
 from vlmlens.select import Where
+from vlmlens.tensors import onto
 
 if TYPE_CHECKING:  # an edit that nnsight sends to a server takes along what its module holds
     from vlmlens.inputs import Inputs
@@ -70,7 +71,7 @@ class Site:
         key = (where, self.axes, tuple(x.shape), x.device)
         if key not in self.masks:
             mask = where.mask(self.axes, x.shape, self.layouts)
-            found = (None, True) if mask is None else (mask.to(x.device), bool(mask.any()))
+            found = (None, True) if mask is None else (onto(mask, x.device), bool(mask.any()))
             self.masks[key] = found
         return self.masks[key]
 

@@ -14,6 +14,7 @@ from vlmlens.interventions.base import Intervention, Site
 from vlmlens.interventions.prepare import dropped, only_inputs
 from vlmlens.interventions.vision import images, tiles
 from vlmlens.layout import TokenLayout
+from vlmlens.tensors import onto
 
 if TYPE_CHECKING:
     from vlmlens.inputs import Inputs
@@ -102,7 +103,7 @@ class CompressVision(Intervention):
                 here = every[tile]
                 cell = self._cells(own.layout, here)
                 for number in np.unique(cell):
-                    places = torch.from_numpy(here[cell == number]).to(x.device)
+                    places = onto(torch.from_numpy(here[cell == number]), x.device)
                     out[own.at(places)] = x[own.at(places)].float().mean(0).to(x.dtype)
         return out
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
 from vlmlens.positions import Positions, chosen
+from vlmlens.tensors import onto
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class InjectAt(Intervention):
     def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """Keys hidden from the others before; the stream restored at the block."""
         masks = np.stack([chosen(layout, self.positions) for layout in site.layouts])
-        late = torch.from_numpy(masks).to(x.device)
+        late = onto(torch.from_numpy(masks), x.device)
         if site.axes[-1] == "key":
             keys, queries = late[:, -x.shape[-1] :], late[:, -x.shape[-2] :]
             hidden = keys[:, None, None, :] & ~queries[:, None, :, None]

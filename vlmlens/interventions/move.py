@@ -14,6 +14,7 @@ from vlmlens.interventions.base import Intervention
 from vlmlens.interventions.prepare import chosen_rows, only_inputs
 from vlmlens.layout import TokenLayout
 from vlmlens.select import Where
+from vlmlens.tensors import onto
 
 if TYPE_CHECKING:
     from vlmlens.inputs import Inputs
@@ -101,7 +102,7 @@ class MovePositions(Intervention):
                 "neighbours are one number in float32, in which RoPE's angles are computed"
             )
         made = made.to(old.dtype) if bool((made == made.round()).all()) else made.float()
-        return replace(inputs, tensors={**inputs.tensors, "position_ids": made.to(old.device)})
+        return replace(inputs, tensors={**inputs.tensors, "position_ids": onto(made, old.device)})
 
     def _moved(
         self, ids: Float[np.ndarray, " pos"], layout: TokenLayout, meant: Bool[np.ndarray, " pos"]

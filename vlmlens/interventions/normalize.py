@@ -10,6 +10,7 @@ from torch import Tensor
 from vlmlens.checks import number, one_of
 from vlmlens.interventions.base import Intervention, Site
 from vlmlens.interventions.vision import images
+from vlmlens.tensors import onto
 
 KINDS = ("paper", "match_mean", "match_each", "match_distribution")
 
@@ -59,7 +60,7 @@ class NormalizeVision(Intervention):
     def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """The activation with its vision tokens rescaled."""
         out = x.clone()
-        lengths = None if self.kind == "paper" else _every_norm(site.model).to(x.device)
+        lengths = None if self.kind == "paper" else onto(_every_norm(site.model), x.device)
         for own in images(x, site):
             tokens = x[own.at(own.places)].float()
             out[own.at(own.places)] = self._rescaled(tokens, lengths).to(x.dtype)

@@ -16,6 +16,7 @@ from vlmlens.interventions.prepare import chosen_rows, only_inputs
 from vlmlens.interventions.vision import images, tiles
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Positions, chosen
+from vlmlens.tensors import onto
 
 if TYPE_CHECKING:
     from vlmlens.inputs import Inputs
@@ -106,7 +107,7 @@ class PermuteVision(Intervention):
         out = x.clone()
         for own in images(x, site):
             order = self.order(own.layout, own.image, site.keys[own.sample])
-            moved = own.places[torch.from_numpy(order).to(x.device)]
+            moved = own.places[onto(torch.from_numpy(order), x.device)]
             out[own.at(own.places)] = x[own.at(moved)]
         return out
 

@@ -11,6 +11,7 @@ from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import chosen, indices
+from vlmlens.tensors import onto
 
 if TYPE_CHECKING:
     from vlmlens.inputs import Inputs
@@ -75,7 +76,7 @@ def dropped(inputs: "Inputs", masks: list[Bool[np.ndarray, " pos"]], reindexed: 
             raise InputError(f"sample {sample}: the last token cannot be dropped")
         attention[sample, torch.from_numpy(np.flatnonzero(gone))] = 0
         if reindexed and ids.ndim > 2:
-            stays = torch.from_numpy(~gone & ~layout.mask("pad")).to(ids.device)
+            stays = onto(torch.from_numpy(~gone & ~layout.mask("pad")), ids.device)
             used = ids[:, sample, stays].unique()  # sorted
             ids[:, sample] = used[0] + torch.searchsorted(used, ids[:, sample].contiguous())
         elif reindexed:

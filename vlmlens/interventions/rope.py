@@ -12,6 +12,7 @@ from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
 from vlmlens.interventions.move import DISTINCT
 from vlmlens.positions import Indices, indices
+from vlmlens.tensors import onto
 
 EDITED = {
     "both": ("blocks.*.attn.hook_q", "blocks.*.attn.hook_k"),
@@ -52,7 +53,7 @@ class _Rotating(Intervention):
             kept = torch.zeros(angles.shape[-1], dtype=torch.bool, device=angles.device)
             kept[indices(self.planes, angles.shape[-1], "plane")] = True
             angles = angles * kept
-        return _rope(self, site).rotate_by(x.float(), angles.to(x.device)).to(x.dtype)
+        return _rope(self, site).rotate_by(x.float(), onto(angles, x.device)).to(x.dtype)
 
     def _refuse_layers_without(self, site: Site) -> None:
         """A layer that was asked for by number, and has no RoPE, is no place for a rotation."""

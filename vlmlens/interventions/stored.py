@@ -17,7 +17,7 @@ from vlmlens.interventions.base import Site
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Positions
 from vlmlens.select import Where
-from vlmlens.tensors import dense
+from vlmlens.tensors import dense, onto
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -117,7 +117,7 @@ def mean_activation(
         assert asked is not None
         mask = mask & asked.reshape(x.shape[:2])
     # Indices made here: a mask would be counted on the device, and the pass wait for it.
-    at = (part.to(x.device) for part in mask.nonzero(as_tuple=True))
+    at = (onto(part, x.device) for part in mask.nonzero(as_tuple=True))
     return x[tuple(at)].float().mean(0)
 
 

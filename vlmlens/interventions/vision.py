@@ -12,6 +12,7 @@ from torch import Tensor
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.interventions.base import Site
 from vlmlens.layout import TokenLayout
+from vlmlens.tensors import onto
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ def images(x: Shaped[Tensor, "..."], site: Site) -> list[ImageTokens]:
                 "are the image's cannot be determined; edit at hook_embed"
             )
         return [
-            ImageTokens(sample, image, sample, torch.from_numpy(here).to(x.device), here, layout)
+            ImageTokens(sample, image, sample, onto(torch.from_numpy(here), x.device), here, layout)
             for sample, image, here, layout in _all(site)
         ]
     if site.axes[:2] == ("image", "patch"):

@@ -18,6 +18,7 @@ from vlmlens.probes.grids import Box
 from vlmlens.probes.labels import array, layer_numbers
 from vlmlens.probes.overlap import object_overlap
 from vlmlens.probes.steps import LAST_ROWS
+from vlmlens.tensors import onto
 
 NEEDS = (LAST_ROWS,)
 #: What ``Looks`` keeps of every head, in this order.
@@ -134,7 +135,7 @@ class Looks:
             name: torch.from_numpy(getattr(layout, name)[vision]).to(rows)
             for name in ("row", "column", "image")
         }
-        weights = rows[..., torch.from_numpy(vision).to(rows.device)]
+        weights = rows[..., onto(torch.from_numpy(vision), rows.device)]
         dy = place["row"][None, :] - place["row"][:, None]  # query key
         dx = place["column"][None, :] - place["column"][:, None]
         same = (place["image"][None, :] == place["image"][:, None]) & (place["row"] >= 0)

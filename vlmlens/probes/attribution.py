@@ -18,6 +18,7 @@ from vlmlens.model import HookedVLM, Inputs, Run
 from vlmlens.probes.grids import looking_at
 from vlmlens.probes.labels import array
 from vlmlens.select import Where
+from vlmlens.tensors import onto
 
 NEEDS = ()
 
@@ -40,7 +41,7 @@ def answer_score(run: Run) -> Float[Tensor, " sample"]:
     log_p = _wide(run.logits).log_softmax(-1)[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
     sums = []
     for index, layout in enumerate(run.inputs.layouts):
-        said = torch.from_numpy(layout.mask("assistant")).to(ids.device)
+        said = onto(torch.from_numpy(layout.mask("assistant")), ids.device)
         if not said.any():
             raise EmptySelectionError(
                 f"sample {index} holds no answer: model.inputs(..., answers=...), or pass score="

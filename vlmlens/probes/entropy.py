@@ -9,6 +9,7 @@ from vlmlens.layout import TokenLayout
 from vlmlens.model import Generation, Run
 from vlmlens.probes.labels import array, layer_numbers
 from vlmlens.probes.steps import LAST_ROWS, by_step, masks, own_mean
+from vlmlens.tensors import onto
 
 NEEDS = (LAST_ROWS,)
 
@@ -51,7 +52,7 @@ def attention_entropy(
         weights: Float[Tensor, "layer head key"], layout: TokenLayout, index: int
     ) -> Float[Tensor, "layer head"]:
         (vision,) = masks(layout, index, weights.shape[-1], (("vision",),), without)
-        return entropy(weights[..., vision.to(weights.device)])
+        return entropy(weights[..., onto(vision, weights.device)])
 
     return array(
         own_mean(*by_step(run, measure)),

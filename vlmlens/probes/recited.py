@@ -6,6 +6,7 @@ import xarray as xr
 from vlmlens.errors import EmptySelectionError
 from vlmlens.model import Run
 from vlmlens.probes.labels import array
+from vlmlens.tensors import onto
 
 NEEDS = ()
 
@@ -34,7 +35,7 @@ def answer_recited(run: Run) -> xr.DataArray:
     hit = run.logits[:, :-1].argmax(-1) == ids[:, 1:]
     right = []
     for index, layout in enumerate(run.inputs.layouts):
-        said = torch.from_numpy(layout.mask("assistant")).to(hit.device)
+        said = onto(torch.from_numpy(layout.mask("assistant")), hit.device)
         if not said.any():
             raise EmptySelectionError(f"sample {index} holds no answer: {layout}")
         right.append(float(hit[index, said[1:]].all()))

@@ -14,6 +14,7 @@ from vlmlens.model import Generation, HookedVLM, Inputs, Run
 from vlmlens.probes.labels import array, layer_numbers
 from vlmlens.probes.rotating import Row, compared, split
 from vlmlens.probes.steps import LAST_ROWS
+from vlmlens.tensors import onto
 
 NEEDS = (
     Save("blocks.*.attn.hook_rot_q", rows="last"),
@@ -171,11 +172,11 @@ def _one_pass(
             vision = torch.from_numpy(layout.mask("vision")[-len(stored) :][seen])
             if not vision.any():
                 raise EmptySelectionError(f"sample {index} has no vision tokens: {layout}")
-            kept = torch.from_numpy(seen).to(stored.device)
+            kept = onto(torch.from_numpy(seen), stored.device)
             scaling = run.scaling if run.scaling is not None else query.shape[-1] ** -0.5
             row = Row(query, stored[kept].float(), weights[:, kept], scaling, run.softcap)
             ropes = [run.rope[number]] if bands is None else split(run.rope[number], bands)
-            layers.append(compared(row, vision.to(stored.device), ropes, deltas, axis))
+            layers.append(compared(row, onto(vision, stored.device), ropes, deltas, axis))
         samples.append(
             {name: torch.stack([x[name].cpu() for x in layers], 2) for name in layers[0]}
         )

@@ -9,6 +9,7 @@ from vlmlens.model import Run
 from vlmlens.probes.grids import looking_at, on_grid, patches, side_by_side
 from vlmlens.probes.labels import array
 from vlmlens.select import Positions, chosen
+from vlmlens.tensors import onto
 
 NEEDS = (Save("hook_embed"),)
 
@@ -53,7 +54,7 @@ def similarity_map(
     states = run.saved[point].float()
     maps = []
     for index, layout in enumerate(run.inputs.layouts):
-        here = torch.from_numpy(patches(layout, image, tile)).to(states.device)
+        here = onto(torch.from_numpy(patches(layout, image, tile)), states.device)
         vectors = states[index, here]
         center = states[index, _positions(layout, to, image, tile)].mean(0)
         lengths = vectors.norm(dim=-1) * center.norm()

@@ -12,6 +12,7 @@ from vlmlens.cache import Save
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.layout import TokenLayout
 from vlmlens.model import Generation, Run
+from vlmlens.tensors import onto
 
 #: The last row of every layer's pattern: in a prompt the row that predicts the first new token.
 LAST_ROWS = Save("blocks.*.attn.hook_pattern", rows="last")
@@ -106,7 +107,7 @@ def masses(
         weights: Float[Tensor, "layer head key"], layout: TokenLayout, index: int
     ) -> Float[Tensor, "layer head group"]:
         chosen = masks(layout, index, weights.shape[-1], groups, without)
-        return torch.stack([weights[..., m.to(weights.device)].sum(-1) for m in chosen], -1)
+        return torch.stack([weights[..., onto(m, weights.device)].sum(-1) for m in chosen], -1)
 
     return by_step(run, measure)
 

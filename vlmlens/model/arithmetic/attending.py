@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from vlmlens.errors import UnsupportedModelError
+from vlmlens.tensors import onto
 
 MASKED = torch.finfo(torch.float16).min  # an additive mask below this hides its key
 
@@ -34,7 +35,7 @@ def read_mask(
         if not causal or queries == 1:
             return None, None
         every = torch.arange(keys, device=query.device)
-        at = every[None, :queries] if rows is None else rows.to(query.device)
+        at = every[None, :queries] if rows is None else onto(rows, query.device)
         return (every <= at[..., None])[:, None], None
     mask = mask[..., :keys]
     if rows is not None and mask.shape[2] > 1:
@@ -75,7 +76,7 @@ def row_index(
     rows: Int[Tensor, "batch rows"], x: Shaped[Tensor, "batch head query last"]
 ) -> Int[Tensor, "batch head rows last"]:
     """The wanted rows, as ``gather`` takes them along the third axis of x."""
-    return repeat(rows.to(x.device), "b r -> b h r d", h=x.shape[1], d=x.shape[3])
+    return repeat(onto(rows, x.device), "b r -> b h r d", h=x.shape[1], d=x.shape[3])
 
 
 def scores(

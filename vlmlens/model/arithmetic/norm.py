@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vlmlens.errors import UnsupportedModelError
+
+#: Norms that were taken apart before, and whether they take the mean off.
+CENTRED: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +64,24 @@ class Norm:
         with torch.no_grad():
             bias = module.forward(torch.zeros_like(signs))
             gain = (module.forward(signs) - bias) * signs * (1 + eps) ** 0.5
-            centred = torch.allclose(module.forward(torch.ones_like(signs)), bias, atol=1e-3)
-        norm = cls(gain, bias, float(eps), centred)
-        probe = torch.arange(width, dtype=like.dtype, device=like.device) % 7 - 2
+        if module not in CENTRED:  # asked once: the answers are waited for on a GPU
+            CENTRED[module] = cls._centred(module, gain, bias, float(eps))
+        return cls(gain, bias, float(eps), CENTRED[module])
+
+    @classmethod
+    def _centred(
+        cls,
+        module: Any,
+        gain: Float[Tensor, " d_model"],
+        bias: Float[Tensor, " d_model"],
+        eps: float,
+    ) -> bool:
+        """Whether a norm takes the mean off, and whether it is a norm at all."""
+        ones = torch.ones_like(gain)
+        with torch.no_grad():
+            centred = torch.allclose(module.forward(ones), bias, atol=1e-3)
+        norm = cls(gain, bias, eps, centred)
+        probe = torch.arange(len(gain), dtype=gain.dtype, device=gain.device) % 7 - 2
         with torch.no_grad():
             expected = module.forward(probe)
         found = norm.part(probe, norm.scale(probe)) + bias
@@ -70,7 +89,7 @@ class Norm:
             raise UnsupportedModelError(
                 f"{type(module).__name__} is neither RMSNorm nor LayerNorm: its parts do not add up"
             )
-        return norm
+        return centred
 
     def scale(self, x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead one"]:
         """What a stream is divided by."""

@@ -17,6 +17,7 @@ from vlmlens.layout import TokenLayout
 from vlmlens.model.decoding.prefix import prefix_cache
 from vlmlens.model.passes.run import Scores
 from vlmlens.positions import chosen
+from vlmlens.tensors import onto
 
 
 def answer_log_probs(
@@ -31,7 +32,7 @@ def answer_log_probs(
     """
     sums = []
     for row, layout in enumerate(layouts):
-        said = torch.from_numpy(layout.mask("assistant").nonzero()[0]).to(ids.device)
+        said = onto(torch.from_numpy(layout.mask("assistant").nonzero()[0]), ids.device)
         if not len(said):
             raise EmptySelectionError(f"sample {row} holds no answer: {layout}")
         log_p = logits[row, said - 1].float().log_softmax(-1)
@@ -82,7 +83,7 @@ def after_prompt(
     said = torch.zeros(len(rows), length, dtype=torch.long, device=device)
     real = torch.zeros(len(rows), length, dtype=torch.bool, device=device)
     for row, ids in enumerate(rows):
-        said[row, : len(ids)], real[row, : len(ids)] = ids.to(device), True
+        said[row, : len(ids)], real[row, : len(ids)] = onto(ids, device), True
     found = logits[:, -1:].float().log_softmax(-1)
     if length > 1:  # the last token's own logits are asked for by nobody
         grown = prompt.appended(said[:, :-1])
@@ -158,4 +159,4 @@ def _same(
 def _own(inputs: Inputs) -> list[Int[Tensor, " _pos"]]:
     """Every sample's ids without its padding."""
     rows = zip(inputs.tensors["input_ids"], inputs.layouts, strict=True)
-    return [ids[torch.from_numpy(~layout.mask("pad")).to(ids.device)] for ids, layout in rows]
+    return [ids[onto(torch.from_numpy(~layout.mask("pad")), ids.device)] for ids, layout in rows]

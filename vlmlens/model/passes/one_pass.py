@@ -20,6 +20,7 @@ from vlmlens.model.passes.watching import as_watched, new_level, refuse_recomput
 from vlmlens.model.sequence.fitting import check_fit
 from vlmlens.model.wiring.wired import Wired
 from vlmlens.positions import Positions
+from vlmlens.tensors import onto
 from vlmlens.versions import cache_argument
 
 
@@ -91,7 +92,7 @@ def _logits(
         return torch.empty(
             len(inputs), 0, vlm.config.get_text_config().vocab_size, device=vlm.device
         )
-    rows = row_index(inputs, wanted, given["input_ids"].shape[1]).to(vlm.device)
+    rows = onto(row_index(inputs, wanted, given["input_ids"].shape[1]), vlm.device)
     kept, own = rows.unique(return_inverse=True)
     made = vlm.hf_model(**given, logits_to_keep=kept).logits
     return made.gather(1, own[..., None].expand(-1, -1, made.shape[-1]))

@@ -18,6 +18,7 @@ from vlmlens.model.wiring.attention import RowRequest, ask_rows, withdraw
 from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.model.wiring.wired import Wired
 from vlmlens.positions import Positions, chosen
+from vlmlens.tensors import onto
 
 
 class Keeping:
@@ -86,7 +87,7 @@ class Keeping:
 
         assert item.rows is not None
         size = self._tensors["input_ids"].shape[1]
-        request = RowRequest(row_index(self._inputs, item.rows, size).to(vlm.device), deliver)
+        request = RowRequest(self._index(item.rows, size, vlm.device), deliver)
         with vlm.noted(partial(withdraw, module, request)):
             ask_rows(module, request)
             yield
@@ -109,15 +110,21 @@ class Keeping:
         self, x: Shaped[Tensor, "..."], hook: WiredPoint, wanted: Positions
     ) -> Shaped[Tensor, "..."]:
         at = hook.axes.index("pos" if "pos" in hook.axes else "query")
-        key = (wanted, x.shape[at], x.device)
-        if key not in self._rows:  # once for all layers: on a GPU, a copy to it is waited for
-            self._rows[key] = row_index(self._inputs, wanted, x.shape[at]).to(x.device)
-        index = self._rows[key]
+        index = self._index(wanted, x.shape[at], x.device)
         view = [1] * x.ndim
         view[0], view[at] = index.shape
         shape = list(x.shape)
         shape[at] = index.shape[1]
         return x.gather(at, index.reshape(view).expand(shape))
+
+    def _index(
+        self, wanted: Positions, size: int, device: torch.device
+    ) -> Int[Tensor, "batch rows"]:
+        """Each sample's chosen rows, found once for all layers."""
+        key = (wanted, size, device)
+        if key not in self._rows:
+            self._rows[key] = onto(row_index(self._inputs, wanted, size), device)
+        return self._rows[key]
 
 
 def row_index(inputs: Inputs, wanted: Positions, size: int) -> Int[Tensor, "batch rows"]:

@@ -54,7 +54,9 @@ class Sight:
         """
         if not self.seen or self.seen[0].is_meta:
             return
-        found = torch.stack([each.cpu() for each in self.seen]).any(0).tolist()
+        # Together, so that a device is waited for once; layers may lie on several.
+        place = self.seen[0].device
+        found = torch.stack([each.to(place) for each in self.seen]).any(0).tolist()
         for row in self.rows:
             if not found[row]:
                 raise EmptySelectionError(

@@ -35,6 +35,7 @@ from vlmlens.model.reuse.prefill import Prefill, refuse_others
 from vlmlens.model.reuse.splice import skipped, spliced, text_inputs
 from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.positions import Positions, chosen
+from vlmlens.tensors import onto
 
 #: Where batches begin to be tried: positions that the rows of one pass compute, and keys that they
 #: look at, all together. More of either fills memory and no longer saves time.
@@ -105,7 +106,7 @@ def resume(
     for number in whole:
         run = vlm.run(prefill.inputs, cells[number], attention=prefill.attention)
         progress(number not in found)
-        found[number] = run.logits[0, at.to(run.logits.device)]
+        found[number] = run.logits[0, onto(at, run.logits.device)]
     cones = {row.cell: row.cone for row in rows if row.cell not in whole}
     numbers = range(len(cells))
     return Resumed(
@@ -204,7 +205,7 @@ def _one_pass(
             vlm.hook_dict[name].add_own(hook, level)
         fired = {name: vlm.hook_dict[name].fired for name in points}
         stack.enter_context(spliced(vlm, prefill, position))
-        kept = at.to(vlm.device) - position
+        kept = onto(at, vlm.device) - position
         output = vlm.hf_model(
             **text_inputs(prefill, position), use_cache=False, logits_to_keep=kept
         )

@@ -1,7 +1,7 @@
 """What an image passes through: the weights, settings and code of tower and projector."""
 
 import types
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 from jaxtyping import Shaped
@@ -31,12 +31,12 @@ class Weights:
         """Whether any of them is another, or holds other values, than at the last look."""
         now = [x for module in vision_modules(vlm) for x in _own(module)]
         same = len(now) == len(self._known) and all(
-            x is kept and _equal(x.detach(), copy)
-            for x, (kept, copy) in zip(now, self._known, strict=True)
+            x is kept and _alike(x, copy) for x, (kept, copy) in zip(now, self._known, strict=True)
         )
-        if not same:
+        if not (same and _equal([(x.detach(), copy) for x, copy in self._known])):
             self._known = [(x, x.detach().clone()) for x in now]
-        return not same
+            return True
+        return False
 
 
 def vision_modules(vlm: Wired) -> Iterator[nn.Module]:
@@ -67,12 +67,20 @@ def _own(module: nn.Module) -> Iterator[Shaped[Tensor, "..."]]:
         yield from (x for x in held.values() if x is not None)
 
 
-def _equal(x: Shaped[Tensor, "..."], copy: Shaped[Tensor, "..."]) -> bool:
-    if x.is_meta:  # offloaded: read from where it lies whenever it is needed
-        return copy.is_meta
-    if x.device != copy.device or x.dtype != copy.dtype or x.shape != copy.shape:
-        return False
-    return torch.equal(x, copy)
+def _alike(x: Shaped[Tensor, "..."], copy: Shaped[Tensor, "..."]) -> bool:
+    return (x.device, x.dtype, x.shape) == (copy.device, copy.dtype, copy.shape)
+
+
+def _equal(pairs: Sequence[tuple[Shaped[Tensor, "..."], Shaped[Tensor, "..."]]]) -> bool:
+    """Whether all hold the same values; a GPU is waited for once, and not once a tensor.
+
+    What is on meta is offloaded: read from where it lies whenever it is needed.
+    """
+    there = [pair for pair in pairs if not pair[0].is_meta]
+    if all(x.device.type == "cpu" for x, _ in there):
+        return all(torch.equal(x, copy) for x, copy in there)
+    same = [(x == copy).all() for x, copy in there]
+    return bool(torch.stack([each.to(same[0].device) for each in same]).all())
 
 
 def wording(vlm: Wired) -> Hashable:

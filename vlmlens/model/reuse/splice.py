@@ -14,6 +14,7 @@ from vlmlens.model.reuse.entering import language_model
 from vlmlens.model.reuse.prefill import Prefill
 from vlmlens.model.wiring.wire import take_off
 from vlmlens.model.wiring.wired import Wired
+from vlmlens.tensors import onto
 from vlmlens.versions import cache_argument
 
 
@@ -61,7 +62,7 @@ def rows_of(mask: Any, position: int, size: int, device: torch.device) -> Any:
     """The rows of a mask from a position on; a mask of padding stays whole."""
     if isinstance(mask, Mapping):
         return {
-            name: causal(position, size).to(device)
+            name: onto(causal(position, size), device)
             if each is None and 0 < position < size - 1
             else rows_of(each, position, size, device)
             for name, each in mask.items()

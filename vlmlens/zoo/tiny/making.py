@@ -79,7 +79,9 @@ def made(tiny: Tiny, model_type: str, dtype: Any = None) -> tuple[Any, Any]:
     at = getattr(config_class, "attribute_map", {})
     config = config_class(**settings, **{at.get(key, key): value for key, value in ids.items()})
     torch.manual_seed(tiny.seed)
-    model = AutoModelForImageTextToText.from_config(config, dtype=dtype or torch.get_default_dtype()).eval()
+    model = AutoModelForImageTextToText.from_config(
+        config, dtype=dtype or torch.get_default_dtype()
+    ).eval()
     for part in special:
         setattr(model.generation_config, part, special[part])
     with torch.no_grad():
