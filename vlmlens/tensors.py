@@ -40,3 +40,14 @@ def onto(x: Shaped[Tensor, "*axes"], device: torch.device | str) -> Shaped[Tenso
         'meta'
     """
     return x.to(device, non_blocking=x.device.type == "cpu")
+
+
+def suited(x: Shaped[Tensor, "*axes"], like: Shaped[Tensor, "*other"]) -> Shaped[Tensor, "*axes"]:
+    """A tensor with the device and the dtype of another, which is not waited for; see ``onto``.
+
+    Examples:
+        >>> from vlmlens.tensors import suited
+        >>> suited(torch.ones(2), torch.ones(3, dtype=torch.float64)).dtype
+        torch.float64
+    """
+    return onto(x, like.device).to(like.dtype)

@@ -68,7 +68,9 @@ def test_both_models_are_one():
             plain = both.plain(**inputs.tensors, use_cache=False).logits
         assert torch.equal(vlm.run(inputs).logits, plain)
         own = dict(vlm.hf_model.named_parameters())
-        assert all(own[name].data_ptr() == p.data_ptr() for name, p in both.plain.named_parameters())
+        assert all(
+            own[name].data_ptr() == p.data_ptr() for name, p in both.plain.named_parameters()
+        )
 
 
 def test_without_a_gpu_the_command_says_so(capsys, monkeypatch):

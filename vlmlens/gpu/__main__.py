@@ -32,14 +32,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--page", type=Path, help="write the table of all JSON in --out here, too")
     given = parser.parse_args(arguments)
     try:
-        trial = whole(Card(given.device), given.quick, given.rounds)
+        card = Card(given.device)
     except VLMLensError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     given.out.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^a-z0-9]+", "-", trial["about"]["device"].lower()).strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", card.describe()["device"].lower()).strip("-")
     file = given.out / f"{name}.json"
-    file.write_text(json.dumps(trial, indent=1))
+    trial: dict[str, Any] = {}
+    for trial in whole(card, given.quick, given.rounds):  # kept as it goes
+        file.write_text(json.dumps(trial, indent=1))
     print(page([trial]))
     print(f"kept in {file}", file=sys.stderr)
     if given.page is not None:
@@ -48,22 +50,25 @@ def main(arguments: list[str] | None = None) -> int:
     return int(any(law["holds"] is False for law in trial["laws"]))
 
 
-def whole(card: Card, quick: bool, rounds: int) -> dict[str, Any]:
-    """Everything that is tried, as plain values."""
-    start = time.perf_counter()
-    tried = list(told(laws(card, FEW if quick else every_family())))
-    size = large(card, quick)
-    subject = Subject.of(size, card.device)
-    with subject.vlm:
-        paid = list(told(costs(card, subject, rounds)))
-    return {
+def whole(card: Card, quick: bool, rounds: int) -> Iterator[dict[str, Any]]:
+    """What was found so far, as plain values, after every finding: costs first, then laws."""
+    start, size = time.perf_counter(), large(card, quick)
+    trial: dict[str, Any] = {
         "about": card.describe(),
         "date": datetime.now(UTC).date().isoformat(),
-        "seconds": time.perf_counter() - start,
-        "laws": [asdict(law) for law in tried],
         "size": str(size),
-        "costs": [asdict(cost) for cost in paid],
+        "costs": [],
+        "laws": [],
     }
+    subject = Subject.of(size, card.device)
+    with subject.vlm:
+        for cost in told(costs(card, subject, rounds)):
+            trial["costs"].append(asdict(cost))
+            yield trial | {"seconds": time.perf_counter() - start}
+    del subject
+    for law in told(laws(card, FEW if quick else every_family())):
+        trial["laws"].append(asdict(law))
+        yield trial | {"seconds": time.perf_counter() - start}
 
 
 def large(card: Card, quick: bool) -> Size:

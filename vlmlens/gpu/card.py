@@ -90,3 +90,14 @@ class Card:
         self.wait()
         del kept
         return (torch.cuda.max_memory_allocated(self.device) - before) / 2**20
+
+    def busy(self, run: Callable[[], object]) -> float | None:
+        """Seconds for which a call keeps the device itself at work; None on a CPU."""
+        if not self.cuda:
+            return None
+        from torch.profiler import ProfilerActivity, profile
+
+        with profile(activities=[ProfilerActivity.CUDA]) as seen:
+            run()
+            self.wait()
+        return sum(each.self_device_time_total for each in seen.key_averages()) / 1e6

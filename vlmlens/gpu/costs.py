@@ -51,7 +51,8 @@ def costs(card: Card, subject: Subject, rounds: int) -> Iterator[Cost]:
                 ratios.append(took[job.run] / took[forward])
                 times.append(took[job.run])
         low, middle, high = quantiles(ratios, n=4, method="inclusive")
-        yield Cost(job.name, middle, low, high, median(times), job.naive, card.peak(job.run))
+        peak, busy = card.peak(job.run), card.busy(job.run)
+        yield Cost(job.name, middle, low, high, median(times), job.naive, peak, busy)
 
 
 def plain(subject: Subject, inputs: Inputs) -> Callable[[], object]:
@@ -72,7 +73,7 @@ def jobs(subject: Subject, inputs: Inputs) -> list[Job]:
     few = Where(layers=(size.layers // 4, 3 * size.layers // 4))
 
     def swept(pair: Any, point: str, **options: Any) -> Callable[[], object]:
-        return lambda: sweep(vlm, *pair, point, progress=False, **options)
+        return lambda: sweep(vlm, pair[0], pair[1], point, progress=False, **options)
 
     def permuted() -> object:
         return permutation_test(

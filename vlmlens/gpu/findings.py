@@ -34,6 +34,7 @@ class Cost:
         seconds: median of its time.
         naive: passes that a loop of plain passes takes for the same, or None.
         peak: MiB that it holds beyond weights and inputs, or None on a CPU.
+        busy: seconds for which the device itself works; the rest is Python on the processor.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Cost:
     seconds: float
     naive: int | None
     peak: float | None
+    busy: float | None
 
 
 def tried(name: str, subject: str, law: Callable[[], tuple[bool | None, str]]) -> Law:

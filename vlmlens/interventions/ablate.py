@@ -12,6 +12,7 @@ from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site, generator
 from vlmlens.interventions.stored import mean_activation, refuse_misaligned, refuse_other_model
 from vlmlens.positions import Positions
+from vlmlens.tensors import suited
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class MeanAblate(Intervention):
             raise InputError("MeanAblate needs source=run.saved of a run over reference samples")
         refuse_other_model(self.source, site)
         over = self.where.positions if self.over is None else self.over
-        return mean_activation(self.source, site.name, over).to(x).expand_as(x)
+        return suited(mean_activation(self.source, site.name, over), x).expand_as(x)
 
 
 @dataclass(frozen=True)
@@ -113,4 +114,4 @@ class ResampleAblate(Intervention):
         layouts = [self.source.layouts[row] for row in drawn] if self.source.layouts else []
         picked = ActivationCache({site.name: whole[drawn]}, {}, layouts)
         refuse_misaligned(picked, site.layouts, site.name, x)
-        return picked[site.name].to(x)
+        return suited(picked[site.name], x)

@@ -11,6 +11,7 @@ from vlmlens.checks import one_of
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
 from vlmlens.interventions.stored import Stored
+from vlmlens.tensors import suited
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class SetPattern(Intervention):
                 "attention from some keys there is KnockOut"
             )
         seen = site.read("attn.hook_attn_scores") > -torch.inf
-        made = self._made(x, site, seen).to(x)
+        made = suited(self._made(x, site, seen), x)
         if isinstance(self.to, Stored) or self.to == "first":
             self._refuse_hidden((made != 0) & ~seen, seen, x, site)
         return made.masked_fill(~seen, 0)

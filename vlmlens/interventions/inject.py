@@ -11,7 +11,7 @@ from torch import Tensor
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
 from vlmlens.positions import Positions, chosen
-from vlmlens.tensors import onto
+from vlmlens.tensors import onto, suited
 
 
 @dataclass(frozen=True)
@@ -59,5 +59,5 @@ class InjectAt(Intervention):
             keys, queries = late[:, -x.shape[-1] :], late[:, -x.shape[-2] :]
             hidden = keys[:, None, None, :] & ~queries[:, None, :, None]
             return x.masked_fill(hidden, -torch.inf)
-        embedded = site.read("hook_embed").to(x)
+        embedded = suited(site.read("hook_embed"), x)
         return torch.where(late[:, -x.shape[1] :, None], embedded, x)

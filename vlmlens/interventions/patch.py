@@ -10,6 +10,7 @@ from vlmlens.cache import ActivationCache
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
 from vlmlens.interventions.stored import refuse_misaligned, refuse_other_model
+from vlmlens.tensors import suited
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class PatchFrom(Intervention):
         other = self.source[site.name]
         if site.step == 0:
             refuse_misaligned(self.source, site.layouts, site.name, x)
-            return other.to(x)
+            return suited(other, x)
         if site.axes[1] == "pos" and x.shape[1] == len(site.layouts[0]):  # the whole cache
-            return torch.cat([other.to(x), x[:, other.shape[1] :]], dim=1)
+            return torch.cat([suited(other, x), x[:, other.shape[1] :]], dim=1)
         return x  # the prompt is past

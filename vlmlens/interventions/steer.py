@@ -8,6 +8,7 @@ from torch import Tensor
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
 from vlmlens.interventions.stored import Stored
+from vlmlens.tensors import suited
 
 
 @dataclass(frozen=True)
@@ -50,4 +51,4 @@ class Steer(Intervention):
                 f"the vector is {tuple(vector.shape)}, but {site.name} is {tuple(x.shape)} "
                 f"({' '.join(site.axes)}): the vector lies along its last axes"
             )
-        return x + self.by * vector.to(x)
+        return x + self.by * suited(vector, x)

@@ -18,7 +18,7 @@ from vlmlens.probes.grids import Box
 from vlmlens.probes.labels import array, layer_numbers
 from vlmlens.probes.overlap import object_overlap
 from vlmlens.probes.steps import LAST_ROWS
-from vlmlens.tensors import onto
+from vlmlens.tensors import onto, suited
 
 NEEDS = (LAST_ROWS,)
 #: What ``Looks`` keeps of every head, in this order.
@@ -132,7 +132,7 @@ class Looks:
     ) -> Float[Tensor, "head look"]:
         vision = np.flatnonzero(layout.mask("vision"))
         place = {
-            name: torch.from_numpy(getattr(layout, name)[vision]).to(rows)
+            name: suited(torch.from_numpy(getattr(layout, name)[vision]), rows)
             for name in ("row", "column", "image")
         }
         weights = rows[..., onto(torch.from_numpy(vision), rows.device)]
@@ -146,7 +146,7 @@ class Looks:
             [dx, dy, (dx**2 + dy**2).sqrt()]
             + [(m & same).float() for m in (dx < 0, dx > 0, dy < 0, dy > 0, (dx == 0) & (dy == 0))]
         )
-        looks = torch.einsum("hqk,lqk->hql", p, parts.to(p))
+        looks = torch.einsum("hqk,lqk->hql", p, suited(parts, p))
         seen = (share > 0)[..., None]
         mean = (looks * seen).sum(1) / seen.sum(1)
         return torch.cat([mean, share.mean(-1, keepdim=True)], dim=-1)

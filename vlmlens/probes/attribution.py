@@ -18,7 +18,7 @@ from vlmlens.model import HookedVLM, Inputs, Run
 from vlmlens.probes.grids import looking_at
 from vlmlens.probes.labels import array
 from vlmlens.select import Where
-from vlmlens.tensors import onto
+from vlmlens.tensors import onto, suited
 
 NEEDS = ()
 
@@ -249,7 +249,7 @@ class _Between(_Lever):
     def edit(self, x: Float[Tensor, "*axes"], site: Site) -> Float[Tensor, "*axes"]:
         refuse_other_model(self.start, site)
         refuse_misaligned(self.start, site.layouts, site.name, x)
-        begin = self.start[site.name].to(x)
+        begin = suited(self.start[site.name], x)
         self.leaves[_LENGTH] = _wide((x - begin).detach())
         return super().edit((begin + self.share * (x - begin)).detach(), site)
 

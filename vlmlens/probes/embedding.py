@@ -12,6 +12,7 @@ from vlmlens.errors import InputError
 from vlmlens.model import HookedVLM, Run
 from vlmlens.probes.labels import samples
 from vlmlens.probes.norms import l2
+from vlmlens.tensors import onto
 
 NEEDS = (Save("hook_embed", reduce=l2),)
 QUANTILES = {"q1": 0.25, "median": 0.5, "q3": 0.75}
@@ -86,7 +87,7 @@ def embedding_norms(model: HookedVLM, texts: Sequence[str] | None = None) -> xr.
         found = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
         if not any(found):
             raise InputError("the captions hold no token")
-        flat = torch.tensor([i for ids in found for i in ids], device=device)
+        flat = onto(torch.tensor([i for ids in found for i in ids]), device)
         norms = l2(table.forward(flat)).cpu().numpy()
     of = [number for number, ids in enumerate(found) for _ in ids]
     return _labelled(norms, ["captions"] * len(norms), of)

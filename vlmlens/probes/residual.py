@@ -9,6 +9,7 @@ from vlmlens.cache import Save
 from vlmlens.model import Run
 from vlmlens.probes.labels import array, layer_numbers
 from vlmlens.probes.norms import ROLES, l2
+from vlmlens.tensors import suited
 
 NEEDS = (
     Save("blocks.0.hook_resid_pre"),
@@ -100,7 +101,7 @@ def residual_stream(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.Dataset:
 def _added(run: Run, point: str, like: Float[Tensor, "batch pos"]) -> Float[Tensor, "batch pos"]:
     """What a point's vectors measure; NaN in layers that do not offer it."""
     there = point in run.saved
-    return run.saved[point].to(like) if there else torch.full_like(like, torch.nan)
+    return suited(run.saved[point], like) if there else torch.full_like(like, torch.nan)
 
 
 def _by_role(

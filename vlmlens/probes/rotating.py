@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.model import Rope
+from vlmlens.tensors import suited
 
 #: How far a saved row may lie from softmax(q.k): half precision rounds its weights.
 TOLERANCE = 0.05
@@ -80,7 +81,7 @@ def compared(
     weights = before.masked_fill(hidden, -torch.inf).softmax(-1).nan_to_num()
     _check(weights, row.weights)
     steps = torch.cat([rope.steps(axis) for rope in ropes]).to(raw)  # band plane
-    by = torch.tensor(deltas).to(raw)
+    by = suited(torch.tensor(deltas), raw)
     angles = by[:, None, None] * steps  # delta band plane
     both = row.planes(ropes[0])
     rotation = torch.stack([angles.cos() - 1, angles.sin()])

@@ -1,7 +1,8 @@
 """Nothing in a pass waits for the device: edits and savings run where tensors hold no data.
 
-On the meta device any ``.item()``, ``.cpu()`` or index that depends on data raises. transformers'
-own checks of the mask and of the placeholders are put aside, and so is the tower.
+On the meta device any ``.item()``, ``.cpu()`` or index that depends on data raises, and here any
+copy to it that a GPU would be waited for. transformers' own checks of the mask and of the
+placeholders are put aside, and so is the tower.
 """
 
 import sys
@@ -10,6 +11,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import KINDS, QUESTIONS, build, picture
+from torch.overrides import TorchFunctionMode
 from transformers import masking_utils
 
 import vlmlens as vl
@@ -17,8 +19,24 @@ from vlmlens import interventions, probes
 from vlmlens.cache import Save
 from vlmlens.interventions import INTERVENTIONS, Intervention
 from vlmlens.probes import cmb, embedding, linear, norms, residual, rope, rows, sinks
+from vlmlens.tensors import onto
 
+MADE = (torch.tensor, torch.as_tensor, torch.Tensor.new_tensor)
 IMAGE = vl.Where(positions="vision")
+
+
+class Copies(TorchFunctionMode):
+    """Refuses copies from here to the device, by code of ours, that would be waited for."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        found = func(*args, **kwargs)
+        if torch.is_tensor(found) and found.is_meta and found.numel():
+            moved = func is torch.Tensor.to and not args[0].is_meta
+            if func in MADE or (moved and not kwargs.get("non_blocking")):
+                home = sys._getframe(1).f_globals["__name__"]
+                assert not home.startswith(("vlmlens", __name__)), f"{home} waits for a copy"
+        return found
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -86,17 +104,20 @@ def test_edits_wait_for_nothing(on_meta):
     for edit in edits(vlm, inputs):
         if type(edit).prepare is not Intervention.prepare and not edit.points:
             continue  # changes inputs, before the pass
-        assert vlm.run(inputs, [edit]).logits.is_meta, str(edit)
+        with Copies():
+            assert vlm.run(inputs, [edit]).logits.is_meta, str(edit)
 
 
 def test_what_probes_keep_waits_for_nothing(on_meta):
     vlm, inputs = on_meta
     asked = [cmb, embedding, linear, norms, residual, rope, rows, sinks]
     for module in asked:
-        saved = vlm.run(inputs, save=module.NEEDS).saved
+        with Copies():
+            saved = vlm.run(inputs, save=module.NEEDS).saved
         assert all(x.is_meta for x in saved.values())
-    vlm.run(inputs, save=probes.looks_needs(inputs))
-    vlm.run(inputs, save=Save("blocks.*.hook_resid_pre", rows="last"))
+    with Copies():
+        vlm.run(inputs, save=probes.looks_needs(inputs))
+        vlm.run(inputs, save=Save("blocks.*.hook_resid_pre", rows="last"))
 
 
 def test_a_hook_that_waits_is_found_out(on_meta):
@@ -107,3 +128,13 @@ def test_a_hook_that_waits_is_found_out(on_meta):
     chooses = interventions.Edit("hook_embed", by=lambda x: x[x > 0].mean() + x)
     with pytest.raises((RuntimeError, NotImplementedError)):
         vlm.run(inputs, [replace(chooses)])
+
+
+@pytest.mark.parametrize(
+    "copy", [lambda x: x.to("meta"), lambda x: torch.tensor([1.0], device="meta")]
+)
+def test_a_copy_that_waits_is_found_out(copy):
+    with Copies(), pytest.raises(AssertionError, match="waits for a copy"):
+        copy(torch.ones(2))
+    with Copies():
+        assert onto(torch.ones(2), "meta").is_meta

@@ -43,7 +43,7 @@ def decode(
     step_inputs = inputs
     device = inputs.tensors["input_ids"].device
     # Not the number 1, for which Gemma 4 drops positions within the language model.
-    last = torch.tensor([inputs.tensors["input_ids"].shape[1] - 1], device=device)
+    last = torch.full((1,), inputs.tensors["input_ids"].shape[1] - 1, device=device)
     tensors = dict(inputs.tensors) | {"logits_to_keep": last}
     done = torch.zeros(len(inputs), dtype=torch.bool, device=device)
     lengths = torch.zeros(len(inputs), dtype=torch.long, device=device)

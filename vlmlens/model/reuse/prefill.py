@@ -102,7 +102,7 @@ def prefill(
     shared = common(after, inputs, attention) if after is not None else 0
     if after is not None and shared and can_share(vlm, after, save):
         return _continue(vlm, after, inputs, shared, save)
-    last = torch.tensor([inputs.tensors["input_ids"].shape[1] - 1], device=vlm.device)
+    last = torch.full((1,), inputs.tensors["input_ids"].shape[1] - 1, device=vlm.device)
     cache: Any = empty_cache(vlm.config.get_text_config())
     stream, given, saved, output = _watched(vlm, dict(inputs.tensors), cache, last, save)
     usual = all(type(layer) is DynamicLayer for layer in cache.layers)
@@ -140,7 +140,7 @@ def _continue(
     cache: Any = prefix_cache(after.keys, shared)
     newest = {name: inputs.tensors[name][..., shared:] for name in ("input_ids", "position_ids")}
     tensors = newest | {"attention_mask": inputs.tensors["attention_mask"]}
-    last = torch.tensor([newest["input_ids"].shape[1] - 1], device=vlm.device)
+    last = torch.full((1,), newest["input_ids"].shape[1] - 1, device=vlm.device)
     stream, given, saved, output = _watched(vlm, tensors, cache, last, save)
     pairs = zip(after.keys, (layer.newest for layer in cache.layers), strict=True)
     return replace(

@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from vlmlens.errors import InputError
 from vlmlens.model.lifetime.device import device_of
+from vlmlens.tensors import onto
 
 #: Which two channels of the rotated part make a plane: i of its first half and i of its second,
 #: or two neighbours.
@@ -136,7 +137,7 @@ class Rope:
         self, x: Float[Tensor, "*lead d_head"], angles: Float[Tensor, "*#lead plane"]
     ) -> Float[Tensor, "*lead d_head"]:
         """Queries or keys, each plane rotated by its own angle in radians."""
-        both = spread(angles.to(x.device), self.pairing)
+        both = spread(onto(angles, x.device), self.pairing)
         return rotate(x, both.cos().to(x.dtype), both.sin().to(x.dtype), self.pairing)
 
     turn, turn_by = shift, rotate_by  # their names in version 0.3
