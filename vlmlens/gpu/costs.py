@@ -15,6 +15,7 @@ from vlmlens.gpu.card import Card
 from vlmlens.gpu.findings import Cost
 from vlmlens.gpu.subject import Subject
 from vlmlens.inputs import Inputs
+from vlmlens.probes import cmb, rope
 from vlmlens.select import Where
 
 STREAM = "blocks.*.hook_resid_post"
@@ -92,11 +93,11 @@ def jobs(subject: Subject, inputs: Inputs) -> list[Job]:
         Job("eager attention returns all its patterns", eager(subject, inputs), 1),
         Job(
             "CMB of one prompt",
-            lambda: probes.cross_modality_balance(vlm.run(inputs, save=probes.cmb.NEEDS)),
+            lambda: probes.cross_modality_balance(vlm.run(inputs, save=cmb.NEEDS)),
         ),
         Job(
             "RoPE probe, 8 deltas",
-            lambda: probes.rope_sensitivity(vlm.run(inputs, save=probes.rope.NEEDS), delta=DELTAS),
+            lambda: probes.rope_sensitivity(vlm.run(inputs, save=rope.NEEDS), delta=DELTAS),
         ),
         Job(f"transformers generates {WORDS} tokens", generates(subject, inputs)),
         Job(f"generate {WORDS} tokens", lambda: vlm.generate(inputs, max_new_tokens=WORDS)),

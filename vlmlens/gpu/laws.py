@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vlmlens import probes
 from vlmlens.gpu.card import Card
 from vlmlens.gpu.findings import Law, tried
 from vlmlens.gpu.subject import NARROW, Size, Subject
@@ -20,6 +19,7 @@ from vlmlens.interventions import Edit, KnockOut, PermuteVision, ZeroAblate
 from vlmlens.model.audit.findings import Audit
 from vlmlens.model.audit.measure import BOUNDS
 from vlmlens.model.hooked import HookedVLM
+from vlmlens.probes import cmb, norms, rope
 from vlmlens.select import Where
 from vlmlens.zoo.tiny import TINY, build
 
@@ -121,9 +121,9 @@ def watched(vlm: HookedVLM, inputs: Inputs) -> dict[str, Callable[[], object]]:
     return {
         "saving the residual stream": lambda: vlm.run(inputs, save="blocks.*.hook_resid_post"),
         "saving every point": lambda: vlm.run(inputs, save="*"),
-        "CMB": lambda: vlm.run(inputs, save=probes.cmb.NEEDS),
-        "RoPE probe": lambda: vlm.run(inputs, save=probes.rope.NEEDS),
-        "norms": lambda: vlm.run(inputs, save=probes.norms.NEEDS),
+        "CMB": lambda: vlm.run(inputs, save=cmb.NEEDS),
+        "RoPE probe": lambda: vlm.run(inputs, save=rope.NEEDS),
+        "norms": lambda: vlm.run(inputs, save=norms.NEEDS),
         "KnockOut": lambda: vlm.run(inputs, knock),
         "ZeroAblate": lambda: vlm.run(inputs, ablate),
         "a function of one's own": lambda: vlm.run(inputs, edit),
@@ -174,7 +174,7 @@ def kernel(subject: Subject, name: str) -> tuple[bool | None, str]:
 
     vlm = subject.vlm
     inputs = vlm.inputs([subject.question()])
-    points = ["blocks.*.attn.hook_z", probes.cmb.NEEDS[0]]
+    points = ["blocks.*.attn.hook_z", cmb.NEEDS[0]]
     with sdpa_kernel(SDPBackend.MATH):
         wanted = vlm.run(inputs, save=points)
     try:

@@ -206,12 +206,8 @@ class WiredPoint(HookPoint):
     @property
     def watched(self) -> bool:
         """Whether any hook is on."""
-        return bool(  # asked of every point before every pass
-            self._forward_hooks
-            or self._forward_pre_hooks
-            or self._backward_hooks
-            or self._backward_pre_hooks
-        )
+        forward = self._forward_hooks or self._forward_pre_hooks
+        return bool(forward or self._backward_hooks or self._backward_pre_hooks)
 
     @property
     def acts(self) -> bool:
