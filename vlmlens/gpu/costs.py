@@ -7,6 +7,7 @@ from statistics import median, quantiles
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vlmlens import probes
@@ -125,8 +126,8 @@ def raw_hooks(subject: Subject, inputs: Inputs) -> Callable[[], object]:
     forward = plain(subject, inputs)
     blocks = subject.plain.model.language_model.layers
 
-    def run() -> dict[int, Tensor]:
-        kept: dict[int, Tensor] = {}
+    def run() -> dict[int, Float[Tensor, "batch pos d_model"]]:
+        kept: dict[int, Float[Tensor, "batch pos d_model"]] = {}
         with ExitStack() as stack:
             for at, block in enumerate(blocks):
 
