@@ -19,6 +19,7 @@ from vlmlens.datasets import shapes_2d
 from vlmlens.datasets.shapes import Drawn, Scene, Shape
 from vlmlens.datasets.shapes.pairs import counterfactual_pairs
 from vlmlens.interventions import PermuteVision, Scale
+from vlmlens.positions import Column
 from vlmlens.probes import cmb, norms, rope, rows
 from vlmlens.probes.norms import l2
 
@@ -188,6 +189,21 @@ def paths(model):
     return plots.paths(effect, most=14, title="What tells what where the shapes are")
 
 
+def circuit(model):
+    pairs = counterfactual_pairs(16, kind="mirror")
+    halves = {"left": Column((0.0, 0.5)), "right": Column((0.5, 1.0))}
+    found = experiments.edges(
+        model,
+        pairs,
+        places={**halves, "user": "user", "last": "last"},
+        normalized=False,
+        batch=8,
+        progress=False,
+    )
+    chosen = experiments.Circuit.top(found, 60).pruned()
+    return plots.circuit(chosen.among(found), title="What tells left from right")
+
+
 FIGURES: dict[str, Callable[..., go.Figure]] = {
     "heads": heads,
     "shares": shares,
@@ -203,6 +219,7 @@ FIGURES: dict[str, Callable[..., go.Figure]] = {
     "lens": lens,
     "sweep": sweep,
     "paths": paths,
+    "circuit": circuit,
 }
 
 

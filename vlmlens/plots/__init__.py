@@ -9,6 +9,7 @@ lays them onto an image's grid.
 
 from vlmlens.plots.exporting import export
 from vlmlens.plots.figures.atlas import atlas
+from vlmlens.plots.figures.circuit import circuit
 from vlmlens.plots.figures.depth import depth
 from vlmlens.plots.figures.dose import dose
 from vlmlens.plots.figures.heads import heads
@@ -30,6 +31,7 @@ from vlmlens.plots.theme import dark
 #: Every kind of figure by its name.
 PLOTS = {
     "atlas": atlas,
+    "circuit": circuit,
     "depth": depth,
     "dose": dose,
     "explorer": explorer,
@@ -50,6 +52,7 @@ __all__ = [
     "PLOTS",
     "Explorer",
     "atlas",
+    "circuit",
     "dark",
     "depth",
     "dose",

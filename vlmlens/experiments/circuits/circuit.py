@@ -11,8 +11,8 @@ import xarray as xr
 
 from vlmlens.annotations import Checked, checked
 from vlmlens.checks import one_of, shown, whole
+from vlmlens.ends import leads, read_edge, ways
 from vlmlens.errors import DataError, InputError
-from vlmlens.experiments.circuits.labels import End, read_edge
 from vlmlens.experiments.circuits.tables import graph_of, mean_of
 
 #: The version of the files that circuits are written to.
@@ -125,24 +125,42 @@ class Circuit(Checked):
             alive = [
                 (one, other)
                 for one, other in ends
-                if (one.enters or any(self.leads(into, one) for _, into in ends))
-                and (other.kind == "logits" or any(self.leads(other, out) for out, _ in ends))
+                if (one.enters or any(leads(into, one, self.grouped) for _, into in ends))
+                and (
+                    other.kind == "logits"
+                    or any(leads(other, out, self.grouped) for out, _ in ends)
+                )
             ]
             if len(alive) == len(ends):
                 return self._with((one.label, other.label) for one, other in alive)
             ends = alive
 
-    def leads(self, reader: End, writer: End) -> bool:
-        """Whether what a reader reads is part of what a writer writes."""
-        if (reader.kind, reader.layer) != (writer.kind, writer.layer):
-            return False
-        if reader.kind == "mlp":
-            return reader.place == writer.place
-        if reader.kind != "head":
-            return reader.kind == "attention"
-        if reader.side == "q":
-            return (reader.head, reader.place) == (writer.head, writer.place)
-        return reader.head == writer.head // self.grouped
+    def among(self, edges: xr.DataArray) -> xr.DataArray:
+        """A table's values of the circuit's edges, NaN elsewhere; what ``plots.circuit`` draws.
+
+        Raises:
+            InputError: another table, or one that lacks some of these edges.
+
+        Examples:
+            >>> pairs = vl.datasets.counterfactual_pairs(1, kind="swap")
+            >>> found = vl.experiments.edges(model, pairs, steps=0, progress=False)
+            >>> circuit = vl.experiments.Circuit([("image", "M0"), ("M2", "logits")])
+            >>> int(circuit.among(found).notnull().sum())
+            2
+        """
+        there = np.isfinite(mean_of(edges).values)
+        rows, columns = (
+            {str(name): at for at, name in enumerate(edges[dim].values)}
+            for dim in ("writer", "reader")
+        )
+        mine = np.zeros_like(there)
+        for one, other in self.edges:
+            at = rows.get(one, -1), columns.get(other, -1)
+            if min(at) < 0 or not there[at]:
+                raise InputError(f"the table has no edge {one} -> {other}, which {self!r} has")
+            mine[at] = True
+        kept = xr.DataArray(mine, dims=("writer", "reader"))
+        return edges.transpose(..., "writer", "reader").where(kept.values)
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The circuit as text, and in a file where a path is given.
@@ -205,23 +223,14 @@ class Circuit(Checked):
               "image" -> "M0";
             }
         """
-        lines = []
-        for one, other in map(read_edge, self.edges):
+        ends, lines = [read_edge(edge) for edge in self.edges], []
+        for one, other in ends:
             side = f' [label="{other.side}"]' if other.side else ""
             lines.append(f'"{one.node(self.grouped)}" -> "{other.node(self.grouped)}"{side};')
-        lines += [f'"{into}" -> "{out}" [style=dashed];' for into, out in self.within()]
+        for into, out in ways(ends, self.grouped):
+            names = into.node(self.grouped), out.node(self.grouped)
+            lines.append('"{}" -> "{}" [style=dashed];'.format(*names))
         return "\n".join(["digraph circuit {", "  rankdir=BT;", *(f"  {x}" for x in lines), "}"])
-
-    def within(self) -> list[tuple[str, str]]:
-        """Where a head carries what it reads at one node to what it writes at another."""
-        ends = [read_edge(edge) for edge in self.edges]
-        found = [
-            (other.node(self.grouped), one.node(self.grouped))
-            for other in dict.fromkeys(other for _, other in ends)
-            for one in dict.fromkeys(one for one, _ in ends)
-            if self.leads(other, one)
-        ]
-        return [pair for pair in dict.fromkeys(found) if pair[0] != pair[1]]
 
     def __or__(self, other: "Circuit") -> "Circuit":
         return self._beside(other, lambda mine, its: mine | its)

@@ -12,12 +12,12 @@ from tqdm.auto import tqdm
 from vlmlens.annotations import checked
 from vlmlens.checks import shown
 from vlmlens.draws import by_scene, units_of
+from vlmlens.ends import read_end
 from vlmlens.errors import InputError
 from vlmlens.estimates import LEVEL, beware, ratio_interval
 from vlmlens.experiments.circuits.circuit import Circuit, as_circuits
 from vlmlens.experiments.circuits.graph import Graph, Pairs, as_pairs
 from vlmlens.experiments.circuits.kept import Keep, Kept
-from vlmlens.experiments.circuits.labels import read_end
 from vlmlens.experiments.circuits.places import REST, Places, as_places, split
 from vlmlens.experiments.circuits.twins import Twins, merged
 from vlmlens.experiments.circuits.writes import points_of

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations_with_replacement
 from typing import Any, Literal
 
 import numpy as np
@@ -11,9 +13,9 @@ from scipy import stats
 
 from vlmlens.annotations import checked
 from vlmlens.checks import one_of, whole
+from vlmlens.ends import End, read_end
 from vlmlens.errors import InputError
 from vlmlens.experiments.circuits.circuit import Circuit, as_circuits
-from vlmlens.experiments.circuits.labels import read_end
 from vlmlens.experiments.circuits.tables import graph_of, mean_of
 
 NULLS = ("heads", "edges")
@@ -72,13 +74,12 @@ def overlap(
     table = _Table.of(among)
     sets = {name: table.of_edges(circuit, name) for name, circuit in own.items()}
     count = whole(draws, "draws", least=1)
-    cells = [
-        [_compared(table, one, other, null, count, seed) for other in sets.values()]
-        for one in sets.values()
-    ]
-    values = np.array(cells).transpose(2, 0, 1)
-    coords = {"circuit": list(own), "other": list(own)}
     names = ("shared", "jaccard", "expected", "low", "high", "p")
+    values = np.empty((len(names), len(sets), len(sets)))
+    for (row, one), (column, other) in combinations_with_replacement(enumerate(sets.values()), 2):
+        cell = _compared(table, one, other, null, count, seed)
+        values[:, row, column] = values[:, column, row] = cell
+    coords = {"circuit": list(own), "other": list(own)}
     made = {
         name: (("circuit", "other"), values[at], {"units": "1"}) for at, name in enumerate(names)
     }
@@ -125,11 +126,7 @@ class _Table:
     def renamed(self, rng: np.random.Generator) -> tuple[list[int], list[int]]:
         """Where every writer and reader is after the heads of each block changed names."""
         heads: dict[tuple[int, str], list[int]] = {}
-        ends = [read_end(label) for label in (*self.writers, *self.readers)]
-        for layer in sorted({end.layer for end in ends if end.kind == "head"}):
-            own = [end for end in ends if end.kind == "head" and end.layer == layer]
-            shared = [e.head if e.side in ("k", "v") else e.head // self.grouped for e in own]
-            many = 1 + max(shared)
+        for layer, many in self.keys.items():
             keys = rng.permutation(many)
             inner = [rng.permutation(self.grouped) for _ in range(many)]
             heads[layer, "kv"] = keys.tolist()
@@ -140,11 +137,27 @@ class _Table:
             ]
         return self._moved(self.writers, heads), self._moved(self.readers, heads)
 
-    @staticmethod
-    def _moved(names: Mapping[str, int], heads: Mapping[tuple[int, str], list[int]]) -> list[int]:
+    @cached_property
+    def ends(self) -> dict[str, End]:
+        """Every writer and reader, by name."""
+        return {label: read_end(label) for label in (*self.writers, *self.readers)}
+
+    @cached_property
+    def keys(self) -> dict[int, int]:
+        """How many key-value heads each block has."""
+        heads = [end for end in self.ends.values() if end.kind == "head"]
+        found: dict[int, int] = {}
+        for end in sorted(heads, key=lambda end: end.layer):
+            key = end.head if end.side in ("k", "v") else end.head // self.grouped
+            found[end.layer] = max(found.get(end.layer, 0), key + 1)
+        return found
+
+    def _moved(
+        self, names: Mapping[str, int], heads: Mapping[tuple[int, str], list[int]]
+    ) -> list[int]:
         found = []
         for name, at in names.items():
-            end = read_end(name)
+            end = self.ends[name]
             if end.kind == "head":
                 new = heads[end.layer, "kv" if end.side in ("k", "v") else "q"][end.head]
                 at = names[name.replace(f"H{end.head}", f"H{new}", 1)]

@@ -1,7 +1,7 @@
-"""Names of nodes at places, read: ``"L2H1.v@vision"``."""
+"""Ends of edges, by their names: ``"L2H1.v@vision"`` is what a head's values read at the image."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,3 +102,36 @@ def read_edge(given: Any) -> tuple[End, End]:
     if not one.depth < other.depth:
         raise InputError(f"{one.label} writes after {other.label} reads")
     return one, other
+
+
+def leads(reader: End, writer: End, grouped: int) -> bool:
+    """Whether what is read at one end is part of what is written at another, by the same node.
+
+    A query is of the position where its head writes; keys and values may stand anywhere before it.
+
+    Args:
+        reader: an end that reads.
+        writer: an end that writes.
+        grouped: how many query heads share a key-value head.
+    """
+    if (reader.kind, reader.layer) != (writer.kind, writer.layer):
+        return False
+    if reader.kind == "mlp":
+        return reader.place == writer.place
+    if reader.kind != "head":
+        return reader.kind == "attention"
+    if reader.side == "q":
+        return (reader.head, reader.place) == (writer.head, writer.place)
+    return reader.head == writer.head // grouped
+
+
+def ways(ends: Iterable[tuple[End, End]], grouped: int) -> list[tuple[End, End]]:
+    """Where heads carry what they read at one place to another, in a set of edges."""
+    ends = list(ends)
+    read, written = (list(dict.fromkeys(edge[side] for edge in ends)) for side in (1, 0))
+    return [
+        (into, out)
+        for into in read
+        for out in written
+        if leads(into, out, grouped) and into.node(grouped) != out.node(grouped)
+    ]
