@@ -184,6 +184,12 @@ def short(said, sample):
 
 def odd(said, sample):
     return "x"
+
+def seven(said, sample):
+    from vlmlens.graders import Graded
+    return Graded(7.0, said)
+
+word = "no function"
 """
 
 
@@ -200,8 +206,16 @@ def test_a_judge_of_ones_own(evaluated, tmp_path, monkeypatch):
     code, said = run("grade", folder, "--grader", "my_judge:odd", "--out", "odd")
     assert code == 2 and "it should be from 0 to 1" in said
     assert not (tmp_path / "odd").exists()
-    code, said = run("grade", folder, "--grader", "my_judge:none", "--out", "odd")
-    assert code == 2 and "has no attribute 'none'" in said
+    for name, told in {
+        "my_judge:seven": "whose score is from 0 to 1",
+        "my_judge:none": "has no attribute 'none'",
+        "my_judge:word": "word of my_judge is no function",
+        "no_judge:x:": "--grader no_judge:x:: No module named",
+        ":odd": "no name ':odd'",
+    }.items():
+        code, said = run("grade", folder, "--grader", name, "--out", "odd")
+        assert code == 2 and told in said, said
+        assert not (tmp_path / "odd").exists()
 
 
 def test_the_page_shows_pictures_of_items_that_flipped(evaluated):
@@ -265,6 +279,13 @@ def test_what_cannot_be_asked_is_refused_before_a_model_is_opened(tmp_path):
         (["--grader", "leter"], "did you mean letter"),
         (["--prompt", "paper"], "a way to ask a published set"),
         (["--samples", 0], "ask for at least one"),
+        (["--prompt", "pope/paper"], "--prompt pope/paper: pope is not asked"),
+        (["--grader", "vqa"], "compares with the answers of several people"),
+        (["--grader", "yes_no"], "knows yes and no, and"),
+        (
+            ["--conditions", "clean,permuted,permuted:1.0"],
+            "for twice: permuted, permuted:1.0",
+        ),
     ):
         words = ["evaluate", "no/such-model", "--data", "shapes-2d", "--out", tmp_path / "out"]
         code, said = run(*words, *more)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from vlmlens.errors import InputError
-from vlmlens.graders import GRADERS, judge
+from vlmlens.errors import DataError, InputError
+from vlmlens.graders import GRADERS, Graded, Rule, judge
 from vlmlens.graders.contains import CONTAINS
 from vlmlens.graders.exact import EXACT
 from vlmlens.graders.letter import LETTER
@@ -169,3 +169,41 @@ def test_every_rule_has_its_name_once():
         "number",
         "spatial_bench",
     } == set(GRADERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "sample", "told"),
+    [
+        ("yes_no", Sample("Which?", answer="A", choices=("A", "B"), id="7"), "'7': .* yes and no"),
+        ("pope", Sample("Which?", answer="left"), "knows yes and no, and 'left' is right"),
+        ("number", Sample("Which?", answer="left"), "knows numbers, and 'left' is right"),
+        ("number", Sample("How many?", answer=""), "knows numbers"),
+        ("vqa", Sample("Which?", answer="left"), "the answers of several people"),
+    ],
+)
+def test_a_rule_says_what_it_can_never_find_right(name, sample, told):
+    """Such a sample would be wrong whatever is said."""
+    for said in (sample.answer, "yes", "no", "3", "left"):
+        assert GRADERS[name](said, sample).score == 0.0
+    with pytest.raises(DataError, match=told):
+        GRADERS[name].refuse([sample])
+    GRADERS[name].refuse([Sample("Nobody knows?")])
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [("yes_no", "Yes."), ("yes_no", "true"), ("pope", "no"), ("number", "two"), ("number", "3.0"),
+     ("letter", "A"), ("exact", "left"), ("contains", "left"), ("spatial_bench", "left")],
+)  # fmt: skip
+def test_what_a_rule_grades_it_does_not_refuse(name, answer):
+    sample = Sample("Which?", answer=answer)
+    GRADERS[name].refuse([sample])
+    assert GRADERS[name](answer, sample).score == 1.0 or answer == "true"
+
+
+@pytest.mark.parametrize("score", [7.0, -1.0, float("nan")])
+def test_a_rule_gives_grades_from_0_to_1(score):
+    for rule in (judge(lambda said, sample: Graded(score, said), "mine"),
+                 Rule("mine", 1, lambda said, sample: Graded(score, said))):  # fmt: skip
+        with pytest.raises(InputError, match="from 0 to 1"):
+            rule("a", Sample("q", answer="a"))

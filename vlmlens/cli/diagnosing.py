@@ -42,6 +42,7 @@ from vlmlens.extras import require
 
 if TYPE_CHECKING:
     from vlmlens.experiments import Diagnosis
+    from vlmlens.graders import Rule
     from vlmlens.model import HookedVLM
     from vlmlens.sample import Sample
 
@@ -152,7 +153,7 @@ def diagnose(
     how |= {"max_new_tokens": max_new_tokens, "batch": batch, "max_failed": max_failed}
     how |= {"progress": progress, "executor": executor_of(shard, ray, workers, options)}
     with taken_away_if_empty(folder):
-        folder = _claimed(folder, model, asked, scoring, reference)
+        folder = _claimed(folder, model, asked, scoring, reference, rule)
         with _opened(model, options) as vlm:
             accepting(folder, accept_versions)
             found = _way(everything, allow_nonfinite)(vlm, asked, folder=folder, **how)
@@ -164,12 +165,17 @@ def diagnose(
 
 
 def _claimed(
-    folder: Path, model: str, asked: list["Sample"], scoring: str, reference: str | None
+    folder: Path,
+    model: str,
+    asked: list["Sample"],
+    scoring: str,
+    reference: str | None,
+    rule: "Rule",
 ) -> Path:
     """The folder, once it is known that it is this model's, and that samples can be scored so."""
     from vlmlens import experiments
 
-    experiments.refuse_unscored(asked, scoring, reference)
+    experiments.refuse_unscored(asked, scoring, reference, rule)
     return experiments.claim(folder, model)
 
 

@@ -119,6 +119,7 @@ def evaluate(
     how = (device, dtype, revision, attention, trust_remote_code, device_map)
     options = {name: opening(name, *how) for name in _distinct(models)}
     rule = None if grader is None else rule_given(grader)
+    _refuse_unasked(prompt or [], data)
     asked = [_asked(d, samples, seed, question, prompt, columns, rule, max_failed) for d in data]
     err.print(f"{_counted(asked)}; opening {', '.join(models)}", markup=False, soft_wrap=True)
     # The data is known to be in order: only now does it pay to import torch.
@@ -200,9 +201,23 @@ def _asked(
     return found
 
 
+def _refuse_unasked(prompts: Sequence[str], data: Sequence[str]) -> None:
+    """Refuse a way to ask a set that is not asked."""
+    there = {_set(each) for each in data}
+    for prompt in prompts:
+        name = prompt.partition("/")[0]
+        if "/" in prompt and name not in there:
+            raise InputError(f"--prompt {prompt}: {name} is not asked; there is: {', '.join(data)}")
+
+
+def _set(data: str) -> str:
+    """The name of a set, without its split and folder."""
+    return data.partition("@")[0].partition(":")[0]
+
+
 def _form(data: str, prompts: Sequence[str]) -> str:
     """The way to ask that is meant for a set."""
-    name = data.partition("@")[0].partition(":")[0]
+    name = _set(data)
     own = [p.partition("/")[2] for p in prompts if p.startswith(f"{name}/")]
     general = [p for p in prompts if "/" not in p]
     if len(own) > 1 or len(general) > 1:

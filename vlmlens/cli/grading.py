@@ -31,11 +31,13 @@ def rule_given(text: str | None, data: str = "") -> "Rule":
     if text is None:
         return rule_of_set(data)
     module, _, name = text.partition(":")
-    if not name:
+    if not module or not name:
         return rule_of(text)
     sys.path.insert(0, str(Path.cwd()))
     try:
         decide = getattr(import_module(module), name)
+        if not callable(decide):
+            raise AttributeError(f"{name} of {module} is no function")
     except (ImportError, AttributeError) as error:
         raise InputError(f"--grader {text}: {error}; MODULE:FUNCTION of a module here") from error
     finally:

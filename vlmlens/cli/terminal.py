@@ -70,8 +70,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-out = Console()
-err = Console(stderr=True)
+#: What users wrote, :x: among it, is shown as they wrote it.
+out, err = Console(emoji=False), Console(stderr=True, emoji=False)
 
 
 def folder_for_results(said: str | Path) -> Path:

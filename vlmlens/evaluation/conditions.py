@@ -113,8 +113,9 @@ def conditions_of(given: str | Sequence[str]) -> tuple[Condition, ...]:
         if word not in CONDITIONS:
             raise InputError(f"no condition {name!r}; there is: {', '.join(CONDITIONS)}")
         made.append(CONDITIONS[word][0](number))
-    if twice := {each.name for each in made if sum(o.name == each.name for o in made) > 1}:
-        raise InputError(f"the condition {min(twice)} is asked for twice")
+    done = [(each.control, each.edits(0)) for each in made]
+    if twice := [each.name for each, what in zip(made, done, strict=True) if done.count(what) > 1]:
+        raise InputError(f"a condition is asked for twice: {', '.join(dict.fromkeys(twice))}")
     if not made:
         raise InputError("name at least one condition, such as clean")
     return tuple(made)

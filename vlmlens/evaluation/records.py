@@ -76,7 +76,10 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         raise DataError(f"there is no {path}: name what `vlmlens evaluate --out` wrote")
     try:
         table = pq.read_table(path)
-        settings = json.loads((table.schema.metadata or {})[SETTINGS])
+        told = (table.schema.metadata or {}).get(SETTINGS)
+        if told is None:
+            raise ValueError("it does not say what was asked, and how")
+        settings = json.loads(told)
         items = table.select(SCHEMA.names).to_pandas()
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise DataError(f"{path} holds no items of an evaluation ({error})") from error

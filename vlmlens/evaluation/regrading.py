@@ -36,6 +36,8 @@ def graded(items: pd.DataFrame, rules: Mapping[str, Rule | None]) -> pd.DataFram
         told = (row["data"], row["sample"], row["question"], row["answer"])
         if told not in cache:
             sample = sample_of(row)
+            if rule is not None:
+                rule.refuse([sample])
             cache[told] = (
                 _chosen(row["answer"], sample) if rule is None else rule(row["answer"], sample)
             )

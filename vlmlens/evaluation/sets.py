@@ -19,6 +19,9 @@ from vlmlens.sample import Sample, with_answers_known
 class Questions:
     """A set of questions, as it is asked.
 
+    Raises:
+        DataError: a right answer that the rule cannot grade by.
+
     Attributes:
         name: what results call it: ``"pope:random"``.
         samples: the questions.
@@ -45,6 +48,8 @@ class Questions:
 
     def __post_init__(self):
         samples = tuple(with_answers_known(self.samples))
+        if self.rule is not None:
+            self.rule.refuse(samples)
         object.__setattr__(self, "samples", samples)
         shared = (
             set.intersection(*({n for n, _ in s.groups} for s in samples)) if samples else set()

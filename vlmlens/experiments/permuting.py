@@ -106,7 +106,7 @@ def permutation_test(
     as_model(model)
     samples = with_answers_known(as_samples(samples))
     whole(permutations, "permutations", 1, MOST)
-    reference = refuse_unscored(samples, scoring, reference)
+    reference = refuse_unscored(samples, scoring, reference, rule)
     samples, names, executor = cut(executor, samples, tuple(names) or named(samples), batch)
     answered = sum(sample.answer is not None for sample in samples)
     options: Any = {"system": system, "allow_nonfinite": allow_nonfinite}
@@ -142,12 +142,18 @@ def permutation_test(
     return table
 
 
-def refuse_unscored(samples: Sequence[Sample], scoring: str, reference: str | None) -> str:
+def refuse_unscored(
+    samples: Sequence[Sample],
+    scoring: str,
+    reference: str | None,
+    rule: Rule = GRADERS["letter"],
+) -> str:
     """What answers are held against, once it is known that every sample can be scored so.
 
     Raises:
         InputError: an unknown ``scoring`` or ``reference``, or one that the samples do not allow.
-        DataError: a sample without the choices that likelihood scoring takes.
+        DataError: a sample without the choices that likelihood scoring takes, or with a right
+            answer that the rule cannot grade by.
 
     Examples:
         >>> vl.experiments.refuse_unscored(samples, "greedy", None)
@@ -158,7 +164,10 @@ def refuse_unscored(samples: Sequence[Sample], scoring: str, reference: str | No
     one_of(scoring, "scoring", SCORING)
     if likelihood_form(scoring):
         Choosing.places(samples)
-    return _reference(samples, reference, scoring)
+    found = _reference(samples, reference, scoring)
+    if found == "gold" and not likelihood_form(scoring):
+        rule.refuse(samples)
+    return found
 
 
 def likelihood_form(scoring: str) -> str:

@@ -16,4 +16,9 @@ def _number(said: str, sample: Sample) -> Graded:
     return Graded(float(right), parsed, PARSED)
 
 
-NUMBER = Rule("number", 3, _number)
+def _lacks(sample: Sample) -> str:
+    numeric = is_numeric(plain(sample.answer or "") or "none")
+    return "" if numeric else f"knows numbers, and {sample.answer!r:.60} is right"
+
+
+NUMBER = Rule("number", 3, _number, lacks=_lacks)

@@ -82,4 +82,8 @@ def _vqa(said: str, sample: Sample) -> Graded:
     return Graded(score, answer, PARSED if answer else UNPARSED)
 
 
-VQA = Rule("vqa", 2, _vqa, "Antol et al. 2015, arXiv:1505.00468; the official evaluation")
+def _lacks(sample: Sample) -> str:
+    return "" if sample.references else "compares with the answers of several people (references)"
+
+
+VQA = Rule("vqa", 2, _vqa, "Antol et al. 2015, arXiv:1505.00468; the official evaluation", _lacks)

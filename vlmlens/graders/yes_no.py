@@ -49,10 +49,17 @@ def strict(said: str) -> tuple[str, str]:
     return "", AMBIGUOUS if yes or no else UNPARSED
 
 
-def _graded(answer: str, state: str, sample: Sample) -> Graded:
+def _wanted(sample: Sample) -> str:
     gold = plain(sample.answer or "")
-    wanted = "yes" if gold in TRUE else "no" if gold in FALSE else ""
-    return Graded(float(answer == wanted != ""), answer, state)
+    return "yes" if gold in TRUE else "no" if gold in FALSE else ""
+
+
+def _graded(answer: str, state: str, sample: Sample) -> Graded:
+    return Graded(float(answer == _wanted(sample) != ""), answer, state)
+
+
+def _lacks(sample: Sample) -> str:
+    return "" if _wanted(sample) else f"knows yes and no, and {sample.answer!r:.60} is right"
 
 
 def _strict(said: str, sample: Sample) -> Graded:
@@ -63,5 +70,5 @@ def _pope(said: str, sample: Sample) -> Graded:
     return _graded(pope(said), PARSED, sample)
 
 
-YES_NO = Rule("yes_no", 4, _strict)
-POPE_OWN = Rule("pope", 2, _pope, "Li et al. 2023, arXiv:2305.10355")
+YES_NO = Rule("yes_no", 4, _strict, lacks=_lacks)
+POPE_OWN = Rule("pope", 2, _pope, "Li et al. 2023, arXiv:2305.10355", _lacks)
