@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -35,7 +35,7 @@ def rule_given(text: str | None, data: str = "") -> "Rule":
         return rule_of(text)
     sys.path.insert(0, str(Path.cwd()))
     try:
-        decide = getattr(import_module(module), name)
+        decide: Any = getattr(import_module(module), name)
         if not callable(decide):
             raise AttributeError(f"{name} of {module} is no function")
     except (ImportError, AttributeError) as error:
