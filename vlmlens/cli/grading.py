@@ -1,6 +1,7 @@
 """The option ``--grader``: a rule by its name, or a judge of one's own."""
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,7 +37,7 @@ def rule_given(text: str | None, data: str = "") -> "Rule":
     sys.path.insert(0, str(Path.cwd()))
     try:
         decide: Any = getattr(import_module(module), name)
-        if not callable(decide):
+        if not isinstance(decide, Callable):
             raise AttributeError(f"{name} of {module} is no function")
     except (ImportError, AttributeError) as error:
         raise InputError(f"--grader {text}: {error}; MODULE:FUNCTION of a module here") from error
