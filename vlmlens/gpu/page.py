@@ -31,6 +31,8 @@ def _trial(trial: dict[str, Any]) -> Iterable[str]:
     yield f"## {about['device']}\n"
     yield "; ".join(f"{key} {value}" for key, value in about.items() if key != "device") + "\n"
     yield f"{trial['date']}, {trial['seconds']:.0f} s in all.\n"
+    if "note" in trial:
+        yield trial["note"] + "\n"
     yield from laws(trial["laws"])
     yield from costs(trial["size"], trial["costs"])
 
