@@ -141,8 +141,12 @@ def _values(
     masks = np.stack(list(split(places, [pair[1] for pair in twins.pairs], layouts).values()))
     there = graph.there(masks, layouts)
     everywhere = torch.ones(masks.shape[1:], dtype=torch.bool)
+    device = base.saved[EMBED].device  # blocks may lie on several
     written = torch.stack(
-        [change(model, [n], twins.source.saved, base.saved, everywhere) for n in graph.writers]
+        [
+            change(model, [node], twins.source.saved, base.saved, everywhere).to(device)
+            for node in graph.writers
+        ]
     )
     found = np.zeros(there.shape)
     for share in [(k + 0.5) / steps for k in range(steps)] or [0.0]:
