@@ -8,7 +8,7 @@ import xarray as xr
 from jaxtyping import Bool, Float, Int, Shaped
 
 from vlmlens.cache import Save
-from vlmlens.draws import by_scene, together
+from vlmlens.draws import by_scene, together, unit_named
 from vlmlens.errors import InputError
 from vlmlens.estimates import mean_interval, share_interval
 from vlmlens.extras import require
@@ -119,8 +119,8 @@ def linear_probe(
             "per_picture": each,
         },
         attrs={
-            "interval": "95 %, over pictures; Wilson's with the effective number of tokens, and "
-            "Student's and Hall's t of the pictures' means, the widest end of each",
+            "interval": f"95 %, over {unit_named(units)}s; Wilson's with the effective number of "
+            "tokens, and Student's and Hall's t of their means, the widest end of each",
             "correction": found.attrs["correction"],
             "n": len(y),
             "label": labels if isinstance(labels, str) else "given",
