@@ -13,8 +13,8 @@ from conftest import picture
 import vlmlens as vl
 from vlmlens.datasets import counterfactual_pairs, shapes_2d
 from vlmlens.errors import DataError, EmptySelectionError, InputError
-from vlmlens.experiments import pair as PAIR
 from vlmlens.experiments import sweep
+from vlmlens.experiments.pairs.sweeping import Sweeping
 from vlmlens.interventions import PatchFrom, RotateRope, Scale, ZeroAblate
 from vlmlens.zoo.tiny import build
 
@@ -139,7 +139,7 @@ def test_a_score_of_ones_own(llava):
 
 
 def test_a_sweep_goes_on_where_it_stopped(llava, tmp_path, monkeypatch):
-    monkeypatch.setattr(PAIR, "CHUNK", 16)
+    monkeypatch.setattr(Sweeping, "most", 16)
     whole = sweep(llava, CLEAN, OTHER, progress=False)
     asked = []
     real = type(llava).resume

@@ -1,7 +1,7 @@
 """What a model answers without seeing: no image, noise, a blank, another sample's picture."""
 
-import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,12 +13,11 @@ from vlmlens.annotations import checked
 from vlmlens.checks import one_of
 from vlmlens.errors import ImageError, InputError
 from vlmlens.experiments.executors import Executor
-from vlmlens.experiments.experiment import MAX_FAILED, Experiment
-from vlmlens.experiments.failing import Failing, failed, in_all
+from vlmlens.experiments.experiment import Experiment
+from vlmlens.experiments.failing import in_all
 from vlmlens.experiments.given import as_samples
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Answering, Measure
-from vlmlens.experiments.naming import named
 from vlmlens.experiments.progress import Progress
 from vlmlens.experiments.running import run_shown
 from vlmlens.identity import picture
@@ -180,34 +179,23 @@ def controls(
     tables = []
     for kind in (ORIGINAL, *kinds):
         if kind == "other picture":
-            run, before = _with_others(model, samples, how, batch)
+            asked = _with_others(samples)
         else:
             asked = samples if kind == ORIGINAL else blinded(samples, kind)
-            run, before = Experiment(model, asked, how, {kind: ()}, "control", batch), []
-        table = run_shown(run, folder, progress, f"control, {kind}", executor)
-        every = [*before, *failed(table)]
-        tables.append(table.assign_attrs({"failures": json.dumps(every)} if every else {}))
+        run = Experiment(model, asked, how, {kind: ()}, "control", batch)
+        tables.append(run_shown(run, folder, progress, f"control, {kind}", executor))
     return joined(in_all(tables), "control")
 
 
-def _with_others(
-    model: HookedVLM, samples: Sequence[Sample], how: Measure, batch: int
-) -> tuple[Experiment, list[dict[str, str]]]:
-    """The control that looks at pictures before it runs, and those that cannot be read."""
-    failing = Failing(named(samples), MAX_FAILED)
+def _with_others(samples: Sequence[Sample]) -> list[Sample]:
+    """Samples with other pictures; those whose own cannot be read keep it, and fail of it."""
     shown: dict[int, frozenset[str]] = {}
     for number, sample in enumerate(samples):
-        try:
+        with suppress(ImageError):
             shown[number] = _shown(sample)
-        except ImageError as error:
-            failing.add(number, error)
-    failing.worked = bool(shown)
-    failing.tell()
-    there = [samples[number] for number in shown]
-    names = [failing.names[number] for number in shown]
-    asked = _blinded(there, "other picture", list(shown.values()))
-    run = Experiment(*(model, asked, how, {"other picture": ()}, "control", batch), names=names)
-    return run, failing.listed()
+    there = _blinded([samples[number] for number in shown], "other picture", list(shown.values()))
+    others = dict(zip(shown, there, strict=True))
+    return [others.get(number, sample) for number, sample in enumerate(samples)]
 
 
 @checked

@@ -19,6 +19,7 @@ from vlmlens.experiments.given import as_folder, as_samples
 from vlmlens.experiments.looking import Looking
 from vlmlens.experiments.measures import Answering
 from vlmlens.experiments.naming import named
+from vlmlens.experiments.permuting import answers_of
 from vlmlens.experiments.progress import Progress
 from vlmlens.experiments.recipes import diagnose
 from vlmlens.extras import require
@@ -121,37 +122,23 @@ def diagnose_all(
     cells = None if folder is None else as_folder(folder) / "cells"
     share = isinstance(executor, Shard)
     kept = found.results.attrs["reference"] == "own"
-    samples, names = still_asked(samples, named(samples), found.results, share)
-    asked = answered_samples(samples, names, found.results) if kept else samples
+    names, every = named(samples), found.results
+    asked = answered_samples(samples, names, every) if kept else samples
     how = (batch, cells, scene, seed, max_failed, executor, progress)
     further = Further(model, Answering(system, max_new_tokens, kept, rule), *how)
-    compared = further.compared(asked, names, permutations)
-    results, compared = in_all([found.results, compared])
+    compared = further.compared(asked, names, permutations, failed(every))
+    results, compared = in_all([every, compared])
     results = results.assign({name: compared[name] for name in ("kl", "agree", "top_drop")})
-    samples, _ = still_asked(samples, names, results, share)
-    asked, _ = still_asked(asked, names, results, share)
     several = _are_several(samples[:PROBED])
-    measured = further.measured(asked, several)
+    measured = further.measured(asked, names, several, failed(results))
     if share:
         return Diagnosis(results, psi_of(results, scene=scene, seed=seed))
-    tables = further.tables(results, samples, measured, several, correction)
+    some, _ = left(samples, names, results)
+    several = _are_several(some[:PROBED])
+    tables = further.tables(results, some, measured, several, correction)
     for table in tables.values():
         table.attrs |= {k: v for k, v in results.attrs.items() if k not in table.attrs}
     return Diagnosis(results, psi_of(results, scene=scene, seed=seed), tables)
-
-
-def still_asked(
-    samples: Sequence[Sample], names: Sequence[str], results: xr.Dataset, share: bool
-) -> tuple[list[Sample], list[str]]:
-    """The samples without those that failed, which are in no table and are not asked again.
-
-    A share's results are of its own samples; which of the others failed is not known here.
-    """
-    if not share:
-        return left(samples, names, results)
-    gone = {each["id"] for each in failed(results)}
-    kept = [row for row, name in enumerate(names) if name not in gone]
-    return [samples[row] for row in kept], [names[row] for row in kept]
 
 
 def _are_several(samples: Sequence[Sample]) -> bool:
@@ -170,8 +157,7 @@ def answered_samples(
 
     Those that another share asks have a word in its place, which nobody reads.
     """
-    answers = results["answer"].sel(permutation="original").values
-    said = dict(zip(results["sample"].values.tolist(), map(str, answers), strict=True))
+    said = answers_of(results, "permutation")
     return [
         replace(sample, answer=said.get(name, "-"), choices=())
         for sample, name in zip(samples, names, strict=True)

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from vlmlens.checks import shown, whole
 from vlmlens.errors import InputError
-from vlmlens.experiments.work import Step, Task, Work
+from vlmlens.experiments.sent import Sent, Step, Task
 
 T = TypeVar("T")
 
@@ -38,7 +38,17 @@ class Local:
         """The batches that are computed here: all of them."""
         return batches
 
-    def steps(self, work: Work, tasks: Iterable[Task]) -> Iterator[Step]:
+    def batches(self, count: int, batch: int) -> list[Sequence[int]]:
+        """The numbers of the samples that are computed here, as they are cut into passes.
+
+        Args:
+            count: how many samples there are in all.
+            batch: samples a pass.
+        """
+        starts = self.share(range(0, count, batch))
+        return [range(start, min(start + batch, count)) for start in starts]
+
+    def steps(self, work: Sent[Task, Step], tasks: Iterable[Task]) -> Iterator[Step]:
         """What is finished, as it is finished."""
         for task in tasks:
             yield from work.steps(task)
@@ -123,15 +133,6 @@ class Shard(Local):
             )
         return own
 
-    def samples(self, count: int, batch: int) -> list[int]:
-        """The numbers of the samples that are this share's.
-
-        Raises:
-            InputError: none is.
-        """
-        starts = self.share(range(0, count, batch))
-        return [row for start in starts for row in range(start, min(start + batch, count))]
-
 
 @dataclass(frozen=True)
 class Mapped(Local):
@@ -144,10 +145,38 @@ class Mapped(Local):
 
     inner: HasMap
 
-    def steps(self, work: Work, tasks: Iterable[Task]) -> Iterator[Step]:
+    def steps(self, work: Sent[Task, Step], tasks: Iterable[Task]) -> Iterator[Step]:
         """What is finished, as it is finished."""
         for steps in self.inner.map(work, tasks):
             yield from steps
+
+
+@dataclass(frozen=True)
+class Skipping(Local):
+    """Another executor, of all samples but some; the others stay in the batches they are in.
+
+    So a batch, and with it the last bits of its results, is the same whatever failed elsewhere.
+
+    Attributes:
+        inner: who computes.
+        without: the numbers of the samples that are left out.
+    """
+
+    inner: Local
+    without: frozenset[int]
+
+    def share(self, batches: Sequence[T]) -> Sequence[T]:
+        """The batches that are computed here."""
+        return self.inner.share(batches)
+
+    def batches(self, count: int, batch: int) -> list[Sequence[int]]:
+        """The numbers of the samples that are computed here; a batch may have none left."""
+        cut = self.inner.batches(count, batch)
+        return [[row for row in rows if row not in self.without] for rows in cut]
+
+    def steps(self, work: Sent[Task, Step], tasks: Iterable[Task]) -> Iterator[Step]:
+        """What is finished, as it is finished."""
+        return self.inner.steps(work, tasks)
 
 
 #: What ``executor=`` takes: None is ``Local()``.
@@ -172,15 +201,14 @@ def as_executor(given: Any) -> Local:
     )
 
 
-def cut(
-    executor: Executor, samples: Sequence[T], names: Sequence[str], batch: int
-) -> tuple[Sequence[T], Sequence[str], Executor]:
-    """The samples that are computed here, their names, and who computes these.
+def skipping(executor: Executor, names: Sequence[str], gone: Iterable[str]) -> Executor:
+    """An executor for what is measured next, of the samples that did not fail before.
 
-    For what measures one set of samples several times, and leaves out of the second measurement
-    what failed in the first: a share of them is taken once, before.
+    Args:
+        executor: who computes.
+        names: of all samples.
+        gone: names of those that failed.
     """
-    if not isinstance(executor, Shard):
-        return samples, names, executor
-    rows = executor.samples(len(samples), batch)
-    return [samples[row] for row in rows], [names[row] for row in rows], None
+    lost = set(gone)
+    rows = frozenset(row for row, name in enumerate(names) if name in lost)
+    return Skipping(as_executor(executor), rows) if rows else executor

@@ -14,7 +14,7 @@ from vlmlens.checks import allowed, shown, texts, whole
 from vlmlens.errors import DataError, InputError
 from vlmlens.experiments.cell import Cell, among
 from vlmlens.experiments.done import Done, Part
-from vlmlens.experiments.executors import Executor, as_executor
+from vlmlens.experiments.executors import Executor, Local, as_executor
 from vlmlens.experiments.failing import Failing
 from vlmlens.experiments.given import as_batch, as_labelled, as_measure, as_model, as_samples
 from vlmlens.experiments.joining import along_samples
@@ -102,7 +102,7 @@ class Experiment(Checked):
             >>> [(label, len(cell.samples)) for label, cell in experiment.cells()]
             [('original', 2), ('original', 2)]
         """
-        for rows in self._batches():
+        for rows in Local().batches(len(self.samples), self.batch):
             for label in self.interventions:
                 yield label, self._cell(label, rows)
 
@@ -197,9 +197,10 @@ class Experiment(Checked):
         whole(count, "count", least=1)
         rows = range(len(self.samples))
         failing = Failing(self.names, len(rows))
-        done = self._done(folder, failing, list(self._batches()))
+        batches = Local().batches(len(rows), self.batch)
+        done = self._done(folder, failing, batches)
         try:
-            if left := sum(len(task.samples) for task in done.tasks(list(self._batches()))):
+            if left := sum(len(task.samples) for task in done.tasks(batches)):
                 raise DataError(f"{left} samples of {folder} are not done: fill it first")
             for start in rows[::count]:
                 some = [row for row in rows[start : start + count] if row not in failing.errors]
@@ -216,7 +217,7 @@ class Experiment(Checked):
         if not (progress is None or callable(progress)):
             raise InputError(f"progress={shown(progress)}: a function of an Event, or none")
         engine = as_executor(executor)
-        batches = engine.share(list(self._batches()))
+        batches = engine.batches(len(self.samples), self.batch)
         failing = Failing(self.names, self.max_failed, sum(map(len, batches)))
         done = self._done(folder, failing, batches)
         work = Work(self.model, self.measure, self.interventions, len(self.samples), failing.limit)
@@ -242,11 +243,6 @@ class Experiment(Checked):
             return Done(*about)
         keys = Keys(self.model, self.measure, saves_of(self.measure))
         return Kept(keys, folder, *about, batches)
-
-    def _batches(self) -> Iterator[range]:
-        count = len(self.samples)
-        for start in range(0, count, self.batch):
-            yield range(start, min(start + self.batch, count))
 
     def _cell(self, label: str, rows: Sequence[int]) -> Cell:
         edits = among(self.interventions[label], rows, len(self.samples))

@@ -11,7 +11,7 @@ from vlmlens import probes
 from vlmlens.experiments.blind import CONTROLS, control_table, controls
 from vlmlens.experiments.by_patch import linear_table, shown
 from vlmlens.experiments.effects import causal_effects, dose_effects
-from vlmlens.experiments.executors import Executor
+from vlmlens.experiments.executors import Executor, skipping
 from vlmlens.experiments.experiment import Experiment
 from vlmlens.experiments.joining import joined
 from vlmlens.experiments.measures import Answering, Comparing
@@ -53,6 +53,8 @@ CAUSAL: Mapping[str, tuple[Intervention, ...]] = {
 }
 
 
+#: What samples failed of: ``id`` and ``error``.
+Failures = Sequence[Mapping[str, str]]
 #: Pictures that linear probes are trained on, and that are shown patch by patch.
 PROBED, SHOWN = 64, 8
 
@@ -83,30 +85,38 @@ class Further:
     executor: Executor = None
     progress: Progress = False
 
-    def measured(self, asked: Sequence[Sample], several: bool) -> dict[str, xr.Dataset]:
+    def measured(
+        self, asked: Sequence[Sample], names: Sequence[str], several: bool, lost: Failures
+    ) -> dict[str, xr.Dataset]:
         """What experiments measure for the tables, of all samples or of a share of them.
 
         Args:
             asked: with the answers that they are held against.
+            names: theirs.
             several: whether they are about more than one picture.
+            lost: those that failed before.
         """
-        graded = [sample for sample in asked if sample.answer is not None]
+        rows = [row for row, sample in enumerate(asked) if sample.answer is not None]
+        graded = [asked[row] for row in rows]
+        how = self._how(names, lost)
+        judged = self._how([names[row] for row in rows], lost)
         return {
-            "doses": self.doses(graded),
-            "designs": self.edited(asked, DESIGNS),
-            "causal": self.edited(asked, CAUSAL),
-            "controls": self.blind(graded, several),
+            "doses": self.doses(graded, judged),
+            "designs": self.edited(asked, DESIGNS, how),
+            "causal": self.edited(asked, CAUSAL, how),
+            "controls": self.blind(graded, several, judged),
         }
 
     def compared(
-        self, asked: Sequence[Sample], names: Sequence[str], permutations: int
+        self, asked: Sequence[Sample], names: Sequence[str], permutations: int, lost: Failures
     ) -> xr.Dataset:
         """How shuffling moves the logits of the first token of every answer."""
         how, edits = Comparing(system=self.answering.system), shuffles(permutations)
         run = Experiment(
             *(self.model, asked, how, edits, "permutation", self.batch, self.max_failed, names)
         )
-        return run_shown(run, self.cells, self.progress, "logits", self.executor)
+        executor = self._how(names, lost)["executor"]
+        return run_shown(run, self.cells, self.progress, "logits", executor)
 
     def tables(
         self,
@@ -149,11 +159,10 @@ class Further:
         )
         return made
 
-    def doses(self, samples: Sequence[Sample]) -> xr.Dataset:
+    def doses(self, samples: Sequence[Sample], how: dict[str, Any]) -> xr.Dataset:
         """Answers as more and more tokens are shuffled."""
         doses = [(0.0, ()), *((dose, (PermuteVision(fraction=dose),)) for dose in DOSES)]
-        how = {"measure": self.answering, **self._how()}
-        return dose_effects(self.model, samples, doses, **how)
+        return dose_effects(self.model, samples, doses, measure=self.answering, **how)
 
     def responses(self, found: xr.Dataset) -> xr.Dataset:
         """Responses of accuracy and log-probability to the share of tokens that are shuffled."""
@@ -164,7 +173,10 @@ class Further:
         return joined(tables, "of", names)
 
     def edited(
-        self, samples: Sequence[Sample], edits: Mapping[str, tuple[Intervention, ...]]
+        self,
+        samples: Sequence[Sample],
+        edits: Mapping[str, tuple[Intervention, ...]],
+        how: dict[str, Any],
     ) -> xr.Dataset:
         """What edits did to every answer."""
         return causal_effects(
@@ -172,7 +184,7 @@ class Further:
             max_new_tokens=self.answering.max_new_tokens,
             system=self.answering.system,
             own=self.answering.own,
-            **self._how(),
+            **how,
         )
 
     def means(self, found: xr.Dataset) -> xr.Dataset:
@@ -182,17 +194,16 @@ class Further:
         means = means.rename({name: f"mean_{name}" for name in means})
         return summarise(means, scene=self.scene, seed=self.seed)
 
-    def blind(self, samples: Sequence[Sample], several: bool) -> xr.Dataset:
+    def blind(self, samples: Sequence[Sample], several: bool, how: dict[str, Any]) -> xr.Dataset:
         """Answers without the picture; another picture needs several."""
         kinds = [kind for kind in CONTROLS if several or kind != "other picture"]
-        how = {"measure": self.answering, **self._how()}
-        return controls(self.model, samples, kinds, **how)
+        return controls(self.model, samples, kinds, measure=self.answering, **how)
 
-    def _how(self) -> dict[str, Any]:
+    def _how(self, names: Sequence[str], lost: Failures) -> dict[str, Any]:
         return {
             "batch": self.batch,
             "folder": self.cells,
-            "executor": self.executor,
+            "executor": skipping(self.executor, names, [each["id"] for each in lost]),
             "progress": self.progress,
         }
 

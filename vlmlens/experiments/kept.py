@@ -1,8 +1,6 @@
 """Results in a folder: what is there is read, and the rest is computed and kept."""
 
 import logging
-import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from vlmlens.experiments.failing import Failing, said
 from vlmlens.experiments.given import as_folder
 from vlmlens.experiments.identified import Identified
 from vlmlens.experiments.keys import Keys
+from vlmlens.experiments.turns import in_turn
 from vlmlens.experiments.work import Step, Task
 from vlmlens.identity import keep, recall
 from vlmlens.interventions import Intervention
@@ -22,8 +21,6 @@ from vlmlens.sample import Sample
 from vlmlens.store import Claims, Running, Shard, Store, accepts, like, note
 
 LOG = logging.getLogger(__name__)
-#: Seconds between two looks at work that another process is doing.
-PATIENCE = 0.2
 
 
 class Kept(Done):
@@ -82,18 +79,7 @@ class Kept(Done):
 
     def claimed(self, tasks: Iterable[Task]) -> Iterator[Task]:
         """The tasks that no other process is doing, when it comes to do them."""
-        waiting, idle = deque(tasks), 0
-        while waiting:
-            task = waiting.popleft()
-            if not self._claims.take(self._known.claim(task.batch, self._unread)):
-                waiting.append(task)
-                idle += 1
-                if idle >= len(waiting):  # nothing is left that nobody does
-                    self._write()  # and somebody may be waiting for what is done here
-                    time.sleep(PATIENCE)
-                    idle = 0
-                continue
-            idle = 0
+        for task in in_turn(tasks, self._claim, self._write):
             self._later += self._store.refresh()
             if task := self._still(task):
                 yield task
@@ -237,6 +223,9 @@ class Kept(Done):
                 [self.failing.names[row] for row in own],
                 table if len(own) == len(rows) else table.isel(sample=[at[row] for row in own]),
             )
+
+    def _claim(self, task: Task) -> bool:
+        return self._claims.take(self._known.claim(task.batch, self._unread))
 
     def _write(self) -> None:
         self._store.flush()

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from vlmlens.checks import number, whole
 from vlmlens.errors import InputError
 from vlmlens.experiments.executors import Local
-from vlmlens.experiments.work import Step, Task, Work
+from vlmlens.experiments.sent import Sent, Step, Task
 from vlmlens.extras import require
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class OnRay(Local):
         require("ray", "OnRay", "Local(), or Shard(i, n) in several processes, goes without it")
         return batches
 
-    def steps(self, work: Work, tasks: Iterable[Task]) -> Iterator[Step]:
+    def steps(self, work: Sent[Task, Step], tasks: Iterable[Task]) -> Iterator[Step]:
         """What is finished, as it is finished.
 
         Raises:
@@ -122,10 +122,10 @@ class OnRay(Local):
 class _Worker:
     """One process of Ray's; what it has open stays open."""
 
-    def begun(self) -> list[Step]:
+    def begun(self) -> list[Any]:
         return []
 
-    def do(self, work: Work, task: Task) -> list[Step]:
+    def do(self, work: Sent[Task, Step], task: Task) -> list[Step]:
         return work(task)
 
 
@@ -158,7 +158,7 @@ def _has(ray: Any) -> str:
     return f"has {found.get('CPU', 0):g} CPUs and {found.get('GPU', 0):g} GPUs"
 
 
-def _got(ray: Any, ref: Any) -> list[Step]:
+def _got(ray: Any, ref: Any) -> list[Any]:
     try:
         return ray.get(ref)
     except ray.exceptions.RayTaskError as error:

@@ -12,9 +12,9 @@ from vlmlens.annotations import checked
 from vlmlens.checks import allowed, one_of, whole
 from vlmlens.errors import DataError, InputError
 from vlmlens.experiments.choosing import FORMS, Choosing
-from vlmlens.experiments.executors import Executor, cut
+from vlmlens.experiments.executors import Executor, skipping
 from vlmlens.experiments.experiment import MAX_FAILED, Experiment
-from vlmlens.experiments.failing import failed, left
+from vlmlens.experiments.failing import failed
 from vlmlens.experiments.given import as_model, as_samples
 from vlmlens.experiments.measures import Answering, Measure
 from vlmlens.experiments.naming import named
@@ -107,8 +107,8 @@ def permutation_test(
     samples = with_answers_known(as_samples(samples))
     whole(permutations, "permutations", 1, MOST)
     reference = refuse_unscored(samples, scoring, reference, rule)
-    samples, names, executor = cut(executor, samples, tuple(names) or named(samples), batch)
-    answered = sum(sample.answer is not None for sample in samples)
+    names = tuple(names) or named(samples)
+    known = {name for name, sample in zip(names, samples, strict=True) if sample.answer is not None}
     options: Any = {"system": system, "allow_nonfinite": allow_nonfinite}
     measure: Measure = Answering(max_new_tokens=max_new_tokens, rule=rule, **options)
     if form := likelihood_form(scoring):
@@ -116,13 +116,13 @@ def permutation_test(
     before = []
     if reference == "own":
         blank = [replace(sample, answer=None, choices=()) for sample in samples]
-        names = tuple(names) or named(blank)
         first = Experiment(model, blank, measure, batch=batch, max_failed=max_failed, names=names)
         own = run_shown(first, folder, progress, "own answers", executor)
-        before, max_failed = failed(own), allowed(max_failed, len(blank)) - len(failed(own))
-        blank, names = left(blank, names, own)
-        said = own["answer"].sel(intervention=ORIGINAL).values
-        samples = [replace(s, answer=str(a)) for s, a in zip(blank, said, strict=True)]
+        before = failed(own)
+        most = allowed(max_failed, len(before) + own.sizes["sample"])
+        max_failed, said = most - len(before), answers_of(own, "intervention")
+        samples = [replace(s, answer=said.get(n, "-")) for s, n in zip(blank, names, strict=True)]
+        executor = skipping(executor, names, [each["id"] for each in before])
         measure = Answering(max_new_tokens=max_new_tokens, own=True, **options)
     experiment = Experiment(
         *(model, samples, measure, shuffles(permutations), "permutation", batch),
@@ -131,6 +131,7 @@ def permutation_test(
     table = run_shown(experiment, folder, progress, "permutations", executor)
     if failures := before + failed(table):
         table.attrs["failures"] = json.dumps(failures)
+    answered = sum(name in known for name in table["sample"].values.tolist())
     table.attrs |= {"reference": reference, "scoring": scoring, "answered": answered}
     table["correct"].attrs["reference"] = reference
     if reference == "gold" and not form:
@@ -140,6 +141,12 @@ def permutation_test(
         names = [str(name) for name in table["sample"].values[without.values]]
         table.attrs[UNANSWERED] = json.dumps(names)
     return table
+
+
+def answers_of(table: xr.Dataset, dimension: str) -> dict[str, str]:
+    """What the model says of every intact image, by the sample's name."""
+    said = table["answer"].sel({dimension: ORIGINAL}).values
+    return dict(zip(table["sample"].values.tolist(), map(str, said), strict=True))
 
 
 def refuse_unscored(

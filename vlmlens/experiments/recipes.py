@@ -12,7 +12,7 @@ import xarray as xr
 from vlmlens.annotations import checked
 from vlmlens.checks import allowed, number, whole
 from vlmlens.experiments.diagnosis import Diagnosis, psi_of, versions
-from vlmlens.experiments.executors import Executor, cut
+from vlmlens.experiments.executors import Executor, skipping
 from vlmlens.experiments.experiment import MAX_FAILED, Experiment
 from vlmlens.experiments.failing import failed, left
 from vlmlens.experiments.folder import claim
@@ -89,13 +89,13 @@ def diagnose(
     reference = refuse_unscored(samples, scoring, reference)
     whole(permutations, "permutations", 1, MOST)
     number(delta, "delta")
-    samples, names, executor = cut(executor, samples, named(samples), batch)
+    names = named(samples)
     if look is None:
         look = Diagnosing(system, max_new_tokens, delta, allow_nonfinite=allow_nonfinite)
     cells = None if folder is None else claim(folder, str(model.name)) / "cells"
     first = Experiment(model, samples, look, batch=batch, max_failed=max_failed, names=names)
     looked = run_shown(first, cells, progress, "looking inside", executor)
-    samples, names = left(first.samples, first.names, looked)
+    lost = [each["id"] for each in failed(looked)]
     asked = permutation_test(
         model,
         samples,
@@ -109,14 +109,15 @@ def diagnose(
         batch=batch,
         folder=cells,
         progress=progress,
-        max_failed=allowed(max_failed, len(first.samples)) - len(failed(looked)),
+        max_failed=allowed(max_failed, len(lost) + looked.sizes["sample"]) - len(lost),
         names=names,
-        executor=executor,
+        executor=skipping(executor, names, lost),
     )
     about = {"delta": delta, "permutations": permutations, "seed": seed}
     results = _together(asked, looked, _about(model) | about)
+    some, _ = left(samples, names, results)
     results.attrs |= {
-        "vision_tokens": int(np.prod(_grid(model, samples[0]))),
+        "vision_tokens": int(np.prod(_grid(model, some[0]))),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": json.dumps(versions()),
     }

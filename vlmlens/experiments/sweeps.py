@@ -1,30 +1,24 @@
 """Sweeps: one small edit after another, each at the price of what it can change."""
 
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any
 
 import xarray as xr
-from tqdm.auto import tqdm
 
 from vlmlens.annotations import checked
 from vlmlens.checks import shown
-from vlmlens.errors import DataError, InputError
-from vlmlens.experiments.effect_maps import joined
-from vlmlens.experiments.executors import Local, Shard
-from vlmlens.experiments.given import as_folder, as_model, as_samples
-from vlmlens.experiments.keys import Keys
-from vlmlens.experiments.pair import KeptCells, Memory, Pair
+from vlmlens.errors import InputError
+from vlmlens.experiments.executors import Executor
+from vlmlens.experiments.given import as_model
+from vlmlens.experiments.pairs.running import as_pairs, over_pairs
+from vlmlens.experiments.pairs.sweeping import Sweeping, Swept
+from vlmlens.experiments.progress import Progress
 from vlmlens.experiments.scores import Score
 from vlmlens.experiments.units import is_placed
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
 from vlmlens.select import Where
-from vlmlens.store import Store
-
-BAR = "{l_bar}{bar}| {n:.1f}/{total} pairs [{elapsed}<{remaining}]"
 
 
 @checked
@@ -41,9 +35,9 @@ def sweep(
     normalized: bool = True,
     system: str | None = None,
     folder: Path | str | None = None,
-    progress: bool = True,
+    progress: Progress = True,
     allow_nonfinite: bool = False,
-    executor: Local | None = None,
+    executor: Executor = None,
 ) -> xr.DataArray:
     """Edit every layer at every place, one at a time, and see what becomes of the answer.
 
@@ -73,11 +67,13 @@ def sweep(
         normalized: divide by what the whole corruption does; False for score units.
         system: a system prompt.
         folder: keeps what is done; called again, only what is missing is computed.
-        progress: show a bar.
+        progress: show a bar of cells, or lines where there is no terminal; or a function of
+            ``Event``.
         allow_nonfinite: go on where activations or scores are NaN or infinite; otherwise such a
             sample is refused, with the first point that is.
-        executor: ``Shard(i, n)`` sweeps every n-th pair alone, whose map this then is; called
-            with the same folder, and without one, all pairs are read.
+        executor: who computes, as in ``Experiment.run``. ``Shard(i, n)`` sweeps every n-th pair
+            alone, whose map this then is; called with the same folder, and without one, all pairs
+            are read. Workers of Ray or of a pool take some cells at a time.
 
     Returns:
         (sample, layer) and ``pos``, ``role``, ``row``, ``column``, (``row``, ``column``) or
@@ -105,41 +101,15 @@ def sweep(
         raise InputError(f"where={shown(where)}: Where(...) is wanted")
     if edit is not None and not isinstance(edit, Intervention):
         raise InputError(f"edit={shown(edit)}: an intervention is wanted, such as ZeroAblate()")
-    first = _several(clean, "clean")
-    others = None if corrupted is None else _several(corrupted, "corrupted")
-    if others is None and edit is None:
+    pairs = as_pairs(clean, corrupted)
+    if corrupted is None and edit is None:
         raise InputError("pass corrupted samples, to patch clean activations into, or an edit=")
-    if others is not None and edit is not None:
+    if corrupted is not None and edit is not None:
         raise InputError(
             "corrupted samples are patched into, and an edit= is made in the clean run: pass one "
             "of the two"
         )
     if edit is not None and is_placed(edit):
         raise InputError(f"{edit} is placed cell by cell: say point= and where= of the sweep")
-    second = [None] * len(first) if others is None else others
-    if len(second) != len(first):
-        raise InputError(f"{len(first)} clean samples and {len(second)} corrupted: one each")
-    pairs = list(zip(first, second, strict=True))
-    if isinstance(executor, Shard):
-        pairs = executor.share(pairs)
-    elif not (executor is None or type(executor) is Local):
-        raise InputError(f"executor={shown(executor)}: sweeps run in shards, Shard(i, n), or here")
-    store = kept = None
-    if folder is not None:
-        store = Store(as_folder(folder))
-        asked = (point, over, where, edit, score, system, *("nonfinite",) * allow_nonfinite)
-        keys = Keys(model, "sweep", *asked)
-        if barred := store.open():
-            raise DataError(f"{barred}; name another folder")
-        kept = KeptCells(store, keys)
-    tables, memory = [], Memory()
-    bar = tqdm(total=len(pairs), desc=f"sweep {point}", bar_format=BAR, disable=not progress)
-    with model.reuse(), bar, nullcontext() if store is None else closing(store):
-        for one, other in pairs:
-            pair = Pair(model, one, other, point, over, where, edit, score, system, allow_nonfinite)
-            tables.append(pair.effects(kept, memory, bar.update, normalized))
-    return joined(tables)
-
-
-def _several(given: Any, what: str) -> tuple[Sample, ...]:
-    return (given,) if isinstance(given, Sample) else as_samples(given, what)
+    asked = Swept(point, over, where, edit, score, system, normalized, allow_nonfinite)
+    return over_pairs(Sweeping(model, asked), pairs, folder, executor, progress)

@@ -1,22 +1,18 @@
 """Work: one batch under every condition that is left for it, wherever it is computed."""
 
-import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
 import xarray as xr
 
 from vlmlens.errors import InputError
 from vlmlens.experiments.cell import Cell, among
 from vlmlens.experiments.failing import EVERYBODYS
-from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.measures import Measure
-from vlmlens.experiments.opened import OPENED
 from vlmlens.experiments.reads import saves_of
+from vlmlens.experiments.sent import Sent
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
@@ -57,10 +53,8 @@ class Step:
     error: Exception | None = None
 
 
-class Work:
-    """How any task is done: a function that can be sent to other processes.
-
-    Sent there, it opens the model by its name, once a process, and makes sure that it is the same.
+class Work(Sent[Task, Step]):
+    """Batches of an experiment.
 
     Args:
         model: an open model.
@@ -78,25 +72,14 @@ class Work:
         count: int,
         limit: int,
     ):
-        self._model, self._opening, self._base = model, model.opening, ""
+        super().__init__(model)
         self._measure, self._interventions = measure, dict(interventions)
         self._count, self._limit = count, limit
-        self._turn, self._threads = threading.Lock(), 0
-
-    def __call__(self, task: Task) -> list[Step]:
-        """A task, all of it; threads of one process, which share its model, take turns."""
-        with self._turn, self.model.reuse():
-            return list(self.steps(task))
 
     @property
-    def model(self) -> HookedVLM:
-        """The open model; in another process it is opened there."""
-        if self._model is None:
-            self._model = OPENED.get(self._opening, self._threads, self._base, self._identity)
-        return self._model
-
-    def _identity(self, model: HookedVLM) -> str:
-        return Keys(model, self._measure, saves_of(self._measure)).base
+    def how(self) -> tuple[Any, ...]:
+        """The measure, and what it reads."""
+        return self._measure, saves_of(self._measure)
 
     def steps(self, task: Task) -> Iterator[Step]:
         """A task, step by step."""
@@ -135,22 +118,6 @@ class Work:
             return
         for at, row in enumerate(rows):
             yield from self._measured(cell.of([at]), [row])
-
-    def __getstate__(self) -> dict[str, Any]:
-        if not self._opening:
-            raise InputError(
-                f"{self._model.name} was made in memory, and other processes open models by name: "
-                "save it, and open it with HookedVLM.from_pretrained(folder)"
-            )
-        if self._model is not None and not self._base:  # once: pools send it with every task
-            self._base = self._identity(self._model)
-        name, options = self._opening
-        opening = (str(Path(name).absolute()) if Path(name).is_dir() else name, options)
-        sent = {"_model": None, "_turn": None, "_opening": opening}
-        return vars(self) | sent | {"_threads": self._threads or torch.get_num_threads()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state | {"_turn": threading.Lock()})
 
 
 def sized(table: xr.Dataset, rows: Sequence[int]) -> xr.Dataset:

@@ -1,0 +1,1 @@
+"""What is measured of pairs, a clean sample and its counterpart, piece by piece."""
