@@ -152,3 +152,34 @@ def test_selections_are_values():
         Where(keys="user").mask(PATTERN, (2, 4, 7, 7), [SHORT, LONG]),
         Where(keys=("user",)).mask(PATTERN, (2, 4, 7, 7), [SHORT, LONG]),
     )
+
+
+def test_neurons_and_patches_are_entries_of_their_own_axes():
+    hidden, tower = ("batch", "pos", "d_mlp"), ("image", "pos", "d_model")
+    mask = Where(neurons=(0, -1)).mask(hidden, (2, 7, 5), [SHORT, LONG])
+    assert mask.tolist() == [[[True, False, False, False, True]]]
+    both = Where(neurons=1, positions="vision").mask(hidden, (2, 7, 5), [SHORT, LONG])
+    assert (
+        both.any(-1).tolist()
+        == Where(positions="vision").mask(hidden, (2, 7, 5), [SHORT, LONG])[..., 0].tolist()
+    )
+    assert both.sum(-1).max() == 1
+    assert Where(patches=2).mask(tower, (3, 4, 8), [SHORT, LONG])[0, :, 0].tolist() == [0, 0, 1, 0]
+    packed = Where(patches=range(2)).mask(("patch", "d_model"), (4, 8), [SHORT, LONG])
+    assert packed[:, 0].tolist() == [True, True, False, False]
+    projected = Where(patches=-1).mask(("image", "patch", "d_model"), (2, 3, 8), [SHORT, LONG])
+    assert projected[0, :, 0].tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("where", "axes", "message"),
+    [
+        (Where(neurons=5), ("batch", "pos", "d_mlp"), "no neuron 5: there are 5"),
+        (Where(neurons=0), STREAM, "along 'neuron'"),
+        (Where(patches=0), STREAM, "along 'patch'"),
+        (Where(patches=9), ("image", "pos", "d_model"), "no patch 9"),
+    ],
+)
+def test_neurons_and_patches_that_are_not_there(where, axes, message):
+    with pytest.raises(EmptySelectionError, match=message):
+        where.mask(axes, (2, 7, 5), [SHORT, LONG])

@@ -40,6 +40,9 @@ class Where(Checked):
         samples: rows of the batch, counted from 0; the images of those samples, where a point
             has images in place of samples.
         steps: decoding steps: ``"prefill"``, ``"decode"``, numbers, or a tuple of these.
+        neurons: hidden units of MLPs, counted from 0, at points that have those.
+        patches: entries along a tower's own positions (``pos`` beside ``image``, where CLS comes
+            first), or along ``patch``, in towers and at projectors; counted from 0.
 
     Examples:
         >>> vl.Where(layers=(0.5, 1.0), heads=0, queries="last", keys="vision")
@@ -56,6 +59,8 @@ class Where(Checked):
     keys: Positions | None = None
     samples: Indices | None = None
     steps: Steps | None = None
+    neurons: Indices | None = None
+    patches: Indices | None = None
 
     def __post_init__(self):
         settle(self, _RULES)
@@ -124,6 +129,12 @@ class Where(Checked):
             part = torch.zeros(shape[at], dtype=torch.bool)
             part[indices(self.heads, shape[at], axes[at])] = True
             parts.append(_view(part, [at], shape))
+        for asked, wanted in (("neuron", self.neurons), ("patch", self.patches)):
+            if wanted is not None:
+                at = axes.index(_axis(_own_axis(asked, axes), asked, axes))
+                part = torch.zeros(shape[at], dtype=torch.bool)
+                part[indices(wanted, shape[at], asked)] = True
+                parts.append(_view(part, [at], shape))
         for axis, wanted in (("pos", self.positions), ("query", self.queries), ("key", self.keys)):
             if wanted is None:
                 continue
@@ -185,6 +196,13 @@ def as_steps(wanted: Any, what: str = "steps") -> Any:
 
 
 _RULES = SETTLED | {kinds(Steps): as_steps}
+
+
+def _own_axis(asked: str, axes: list[str]) -> str:
+    """The axis along which neurons or patches lie."""
+    if asked == "neuron":
+        return "d_mlp"
+    return "pos" if axes[0] == "image" and "patch" not in axes else "patch"
 
 
 def _axis(name: str, asked: str, axes: list[str]) -> str:

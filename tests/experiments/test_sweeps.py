@@ -206,7 +206,7 @@ def test_many_pairs_make_one_array(shapes):
     ("options", "error", "message"),
     [
         ({}, InputError, "or an edit="),
-        ({"corrupted": OTHER, "edit": ZeroAblate()}, InputError, "pass one of the two"),
+        ({"corrupted": OTHER, "edit": ZeroAblate()}, InputError, "in place of patching"),
         ({"edit": ZeroAblate(where=vl.Where(heads=1))}, InputError, "placed cell by cell"),
         ({"edit": Scale(point="blocks.0.hook_mlp_out")}, InputError, "placed cell by cell"),
         (

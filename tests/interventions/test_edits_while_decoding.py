@@ -40,6 +40,10 @@ EVERY = {
         edits.Scale("blocks.*.attn.hook_v", VISION, by=0.5),
         edits.Scale("blocks.*.hook_resid_mid", by=1.5),
     ],
+    "AddNoise": [
+        edits.AddNoise("hook_embed", VISION),
+        edits.AddNoise("blocks.1.hook_resid_mid", VISION),
+    ],
     "ScaleAttention": [edits.ScaleAttention(where=vl.Where(keys="vision"), by=2.0)],
     "SetPattern": [
         edits.SetPattern(to="uniform", where=LATE),

@@ -27,6 +27,7 @@ def one_of_each():
     vision = vl.Where(positions="vision")
     made = (
         edits.AblateRope(of="keys", where=vision),
+        edits.AddNoise(point="hook_embed", by=2.0),
         edits.CompressVision(rows=2, columns=2),
         edits.DropTokens(where=vl.Where(positions=Row(0))),
         edits.Edit(point="hook_embed", by=partial(doubled, by=3.0)),
@@ -53,6 +54,7 @@ LABELS = {
     "AblateRope": "AblateRope(positions='vision', of='keys')",
     "CompressVision": "CompressVision(rows=2, columns=2)",
     "DropTokens": "DropTokens(positions=Row(0))",
+    "AddNoise": "AddNoise(point='hook_embed', by=2.0)",
     "Edit": "Edit(point='hook_embed', by=doubled(by=3.0))",
     "InjectAt": "InjectAt(layer=2)",
     "KnockOut": "KnockOut(layers=(0, 1), queries='user', keys='vision')",

@@ -28,6 +28,7 @@ from vlmlens.experiments.measures import (
 from vlmlens.experiments.on_ray import OnRay
 from vlmlens.experiments.permuting import permutation_test, refuse_unscored
 from vlmlens.experiments.progress import Event
+from vlmlens.experiments.readings import SampleScore
 from vlmlens.experiments.recipes import diagnose
 from vlmlens.experiments.summary import summarise
 from vlmlens.experiments.sweeps import sweep
@@ -51,6 +52,7 @@ __all__ = [
     "OnRay",
     "Probing",
     "Reciting",
+    "SampleScore",
     "Shard",
     "Store",
     "blinded",

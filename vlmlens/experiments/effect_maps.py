@@ -16,24 +16,25 @@ def effect_map(
     values: Float[np.ndarray, "layer place"],
     layers: Sequence[int | None],
     labels: Sequence[Label],
-    over: str,
+    dims: Sequence[str],
 ) -> xr.DataArray:
-    """Values (layer, place) with names: (layer, ``over``), or (layer, row, column) for cells.
+    r"""Values (layer, place) with names: (layer, \*dims), a dimension for each part of a label.
 
     Without ``layer`` for a point that exists once. Cells that were left out are NaN.
     """
-    if over == "cell":
-        places = np.array(labels)
-        rows, columns = (np.unique(places[:, axis]) for axis in (0, 1))
-        grid = np.full((len(layers), len(rows), len(columns)), np.nan)
-        at = [np.searchsorted(known, places[:, n]) for n, known in enumerate((rows, columns))]
-        grid[:, at[0], at[1]] = values
-        coords = {"layer": list(layers), "row": rows, "column": columns}
-        found = xr.DataArray(grid, dims=("layer", "row", "column"), coords=coords, name="effect")
-    else:
-        coords = {"layer": list(layers), over: list(labels)}
-        found = xr.DataArray(values, dims=("layer", over), coords=coords, name="effect")
+    known = [_entries([label[n] for label in labels]) for n in range(len(dims))]
+    grid = np.full((len(layers), *map(len, known)), np.nan)
+    at = [[known[n].index(label[n]) for label in labels] for n in range(len(dims))]
+    grid[(slice(None), *at)] = values if dims else values[:, 0]
+    coords = {"layer": list(layers), **dict(zip(dims, known, strict=True))}
+    found = xr.DataArray(grid, dims=("layer", *dims), coords=coords, name="effect")
     return found.isel(layer=0, drop=True) if list(layers) == [None] else found
+
+
+def _entries(parts: Sequence[int | str]) -> list[int | str]:
+    """What is along one dimension: numbers in order, words as they come."""
+    own = list(dict.fromkeys(parts))
+    return sorted(own) if all(isinstance(part, int) for part in own) else own
 
 
 def with_words(effect: xr.DataArray, layout: TokenLayout) -> xr.DataArray:

@@ -1,7 +1,7 @@
 """Scores: what a sweep reads off the logits, one number a cell."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from jaxtyping import Float
@@ -71,15 +71,33 @@ def score_of(
     right = first_token(model, clean, system)
     if score == "log_prob":
         return LogProb(right)
-    if corrupted is None:
-        raise InputError("a logit difference is between two samples' answers: score='log_prob'")
-    wrong = first_token(model, corrupted, system)
+    other = other_answer(clean, corrupted)
+    wrong = first_token(model, other, system)
     if right == wrong:
         raise InputError(
-            f"the answers {clean.answer!r} and {corrupted.answer!r} begin with the same token, so "
-            "their logits do not differ: score='log_prob', or a function of your own"
+            f"the answers {clean.answer!r} and {other.answer!r} begin with the same token, so "
+            "their logits do not differ: score='answer_difference' takes all of their tokens"
         )
     return LogitDifference(right, wrong)
+
+
+def other_answer(clean: Sample, corrupted: Sample | None) -> Sample:
+    """A sample with the answer that the clean one's is held against.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
+    others = [choice for choice in clean.choices if choice != clean.answer]
+    if corrupted is not None and corrupted.answer != clean.answer:
+        return corrupted
+    if len(others) == 1 and len(clean.choices) == 2:
+        return replace(clean, answer=others[0])
+    if corrupted is not None:
+        return corrupted
+    raise InputError(
+        "a difference is between two answers: answers=(right, wrong), samples with two choices, or "
+        "score='log_prob'"
+    )
 
 
 def _numbers(score: Score, logits: Float[Tensor, "cell vocab"]) -> Float[Tensor, " cell"]:

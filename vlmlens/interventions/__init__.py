@@ -9,6 +9,7 @@ from vlmlens.interventions.edit import Edit
 from vlmlens.interventions.inject import InjectAt
 from vlmlens.interventions.knockout import KnockOut
 from vlmlens.interventions.move import MovePositions
+from vlmlens.interventions.noise import AddNoise
 from vlmlens.interventions.normalize import NormalizeVision, text_norms
 from vlmlens.interventions.patch import PatchFrom
 from vlmlens.interventions.permute import PermuteVision
@@ -21,6 +22,7 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
     kind.__name__: kind
     for kind in (
         AblateRope,
+        AddNoise,
         CompressVision,
         DropTokens,
         Edit,
@@ -44,6 +46,7 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
 __all__ = [
     "INTERVENTIONS",
     "AblateRope",
+    "AddNoise",
     "CompressVision",
     "DropTokens",
     "Edit",

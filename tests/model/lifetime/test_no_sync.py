@@ -77,6 +77,7 @@ def edits(vlm, inputs):
     wide = source[stream].shape[-1]
     given = {
         "AblateRope": [{}],
+        "AddNoise": [{"point": "hook_embed", "where": IMAGE}, {"point": stream}],
         "CompressVision": [{"repeat": True}, {"rows": 2, "columns": 2}],
         "DropTokens": [{"where": vl.Where(positions=(1, 2))}],
         "Edit": [{"point": stream, "by": torch.tanh, "where": IMAGE}],

@@ -1,52 +1,55 @@
 """Sweeping: every cell between a clean sample and its counterpart."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
 
+from vlmlens.cache import ActivationCache
 from vlmlens.errors import InputError
 from vlmlens.experiments.effect_maps import effect_map, with_words
 from vlmlens.experiments.pairs.pieces import Both, PairWork, Plan
-from vlmlens.experiments.scores import UNITS, Score, score_of
-from vlmlens.experiments.units import Label, units
+from vlmlens.experiments.pairs.swept import Cell, Swept
+from vlmlens.experiments.readings import Reading, readings_of, units_of
 from vlmlens.identity import unit
-from vlmlens.interventions import Intervention, PatchFrom
 from vlmlens.layout import TokenLayout
 from vlmlens.model import HookedVLM, Inputs, Prefill
 from vlmlens.model.reading.finite import broken, watching
 from vlmlens.model.reuse.prefill import common
 from vlmlens.sample import Sample
-from vlmlens.select import Where
 
-#: Its place's label and its point; what it edits there.
-Cell: TypeAlias = tuple[tuple[Label, str], Where]
+Rows = Float[Tensor, "row vocab"]
 
 
 @dataclass(frozen=True, eq=False)
-class Swept:
-    """What a sweep edits and reads."""
+class Side:
+    """The runs that one reading compares.
 
-    point: str
-    over: str
-    where: Where
-    edit: Intervention | None
-    score: str | Score
-    system: str | None
-    normalized: bool
-    allow_nonfinite: bool
+    Attributes:
+        reading: what is read.
+        clean: the run to take from.
+        base: the run to edit.
+        taken: what is taken from the first.
+        logits: of the clean and of the edited run, at the positions that are read.
+    """
+
+    reading: Reading
+    clean: Prefill
+    base: Prefill
+    taken: ActivationCache
+    logits: tuple[Rows, Rows]
 
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """The run to take from, if there is one, the run to edit, and what its cells edit."""
+    """What every piece of a pair begins with."""
 
-    clean: Prefill | None
-    base: Prefill
+    sides: Sequence[Side]
     cells: Sequence[Cell]
 
 
@@ -65,74 +68,94 @@ class Sweeping(PairWork):
     @property
     def how(self) -> tuple[Any, ...]:
         """Everything that decides over a cell's score."""
-        a = self._asked
-        nonfinite = ("nonfinite",) * a.allow_nonfinite
-        return "sweep", a.point, a.over, a.where, a.edit, a.score, a.system, *nonfinite
-
-    @cached_property
-    def names(self) -> list[str]:
-        """The points that are edited, layer by layer."""
-        model, asked = self.model, self._asked
-        depth = model.depth()
-        found = [
-            name
-            for name in model.matching(asked.point)
-            if asked.where.has_layer(model.hook_dict[name].point.layer, depth)
-        ]
-        if not found:
-            raise InputError(f"{asked.point} in layers={asked.where.layers!r} is no point")
-        return found
+        return self._asked.key
 
     def plan(self, both: Both) -> Plan:
         """How many cells the pieces have."""
-        layout = self._inputs(both).layouts[0]
-        count = len(self._cells(layout))
+        inputs = self._inputs(both)
+        count = len(self._cells(inputs))
         starts = range(0, count, self.most)
-        return Plan([min(self.most, count - start) for start in starts], layout)
+        return Plan([min(self.most, count - start) for start in starts], inputs.layouts[0])
 
     def runs(self, both: Both, first: Runs | None) -> Runs:
-        """The run to take from and the run to edit, from what they share with the first pair's."""
-        model, names = self.model, self.names
+        """The runs to take from and to edit, from what they share with the first pair's."""
+        asked, prompt = self._asked, self._inputs(both)
+        layout = prompt.layouts[0]
+        readings = readings_of(asked.score, self.model, *both, asked.system, layout)
+        near = [] if first is None else [r for s in first.sides for r in (s.base, s.clean)]
+        sides = []
+        for reading in readings:
+            sides.append(self._side(both, reading, near, layout))
+            near += [sides[-1].clean, sides[-1].base]
+        return Runs(sides, self._cells(prompt))
+
+    def _side(
+        self, both: Both, reading: Reading, near: Sequence[Prefill], layout: TokenLayout
+    ) -> Side:
         clean, corrupted = both
-        inputs, source = self._inputs(both), None
-        before = [] if first is None else [each for each in (first.base, first.clean) if each]
+        asked, model = self._asked, self.model
+        said = _said(reading, layout)
+        names = asked.names(model) if asked.edit is None else []
+        points = list(dict.fromkeys(map(asked.taken, names)))
         with watching(model) as seen:
+            given = self._said(clean, reading)
+            source, taken = self._source(given, points, near)
+            self._refuse(seen.broken, clean, given)
             if corrupted is not None:
-                given = model.inputs([clean], system=self._asked.system)
-                source = model.prefill(given, names, after=None if first is None else first.clean)
-                self._refuse(seen.broken, clean, given)
-                before.append(source)
-            # A pair of two questions about one picture shares it between its own two runs.
-            near = max(before, key=lambda each: common(each, inputs, "auto"), default=None)
-            base = model.prefill(inputs, after=near)
-        self._refuse(seen.broken, corrupted or clean, inputs)
-        return Runs(source, base, self._cells(inputs.layouts[0]))
+                given = self._said(corrupted, reading)
+                base = model.prefill(given, after=_nearest([*near, source], given))
+            elif asked.within:
+                base = model.prefill(given, interventions=asked.corruption(said))
+            else:
+                base = source
+        self._refuse(seen.broken, corrupted or clean, given)
+        top = self._rows(source, (), reading)
+        floor = top if base is source else self._rows(base, (), reading)
+        if asked.corrupt and not asked.within:
+            floor = self._rows(base, asked.corruption(said), reading)
+        return Side(reading, source, base, taken, (top, floor))
+
+    def _source(
+        self, given: Inputs, points: Sequence[str], near: Sequence[Prefill]
+    ) -> tuple[Prefill, ActivationCache]:
+        """The clean run, and what is taken from it; a prefill keeps nothing of the tower."""
+        model = self.model
+        outside = [p for name in points for p in model.matching(name)]
+        if any(name.startswith(("vision.", "projector.")) for name in outside):
+            saved = model.run(given, save=outside, logits="last").saved
+            return model.prefill(given, after=_nearest(near, given)), saved
+        after = _nearest([each for each in near if set(points) <= set(each.saved)], given)
+        run = model.prefill(given, list(points), after=after)
+        return run, run.saved
+
+    def _rows(self, run: Prefill, edits: Sequence[Any], reading: Reading) -> Rows:
+        """Logits of a run at the positions that are read."""
+        if not edits and reading.answer is None and reading.positions == "last":
+            return run.logits
+        return self.model.resume(run, [list(edits)], reading.positions).logits[0]
 
     def cells(self, both: Both, runs: Runs, number: int) -> xr.Dataset:
         """The scores of a piece's cells, and of the two runs."""
         clean, corrupted = both
-        score = score_of(self._asked.score, self.model, clean, corrupted, self._asked.system)
-        edits = [
-            self._edits(name, place, runs)
-            for (_, name), place in runs.cells[number * self.most :][: self.most]
-        ]
-        source = runs.clean or runs.base
-        found = self.model.resume(runs.base, edits, unseen=True)
-        with torch.no_grad():
-            table = xr.Dataset(
-                {
-                    "score": ("cell", score(found.logits[:, -1]).float().cpu().numpy()),
-                    "clean": float(score(source.logits)),
-                    "base": float(score(runs.base.logits)),
-                    "whole": len(found.whole),
-                }
-            )
-        whole = torch.isfinite(found.logits[:, -1].clamp(min=0)).all(-1).cpu().numpy()
-        lost = np.flatnonzero(~(whole & np.isfinite(table["score"].values)))
-        sample, inputs = corrupted or clean, runs.base.inputs
-        self._refuse(not np.isfinite([table["clean"], table["base"]]).all(), sample, inputs)
-        self._refuse(bool(lost.size), sample, inputs, edits[lost[0]] if lost.size else ())
-        return table
+        some = runs.cells[number * self.most :][: self.most]
+        scores, top, floor, whole = 0.0, 0.0, 0.0, 0
+        sample = corrupted or clean
+        for side in runs.sides:
+            reading, inputs = side.reading, side.base.inputs
+            layout = _said(reading, self._inputs(both).layouts[0])
+            edits = [self._asked.edits(cell, side.taken, layout) for cell in some]
+            found = self.model.resume(side.base, edits, reading.positions, unseen=True)
+            with torch.no_grad():
+                own = reading.measure(found.logits, side.logits[0]).float().cpu().numpy()
+                ends = [float(reading.measure(rows[None], side.logits[0])) for rows in side.logits]
+            finite = torch.isfinite(found.logits.clamp(min=0)).flatten(1).all(1).cpu().numpy()
+            lost = np.flatnonzero(~(finite & np.isfinite(own)))
+            self._refuse(not np.isfinite(ends).all(), sample, inputs)
+            self._refuse(bool(lost.size), sample, inputs, edits[lost[0]] if lost.size else ())
+            scores = scores + reading.weight * own
+            top, floor = top + reading.weight * ends[0], floor + reading.weight * ends[1]
+            whole += len(found.whole)
+        return xr.Dataset({"score": ("cell", scores), "clean": top, "base": floor, "whole": whole})
 
     def labelled(self, both: Both, plan: Plan, tables: Sequence[xr.Dataset]) -> xr.DataArray:
         """Every cell's effect, by layer and place.
@@ -140,9 +163,9 @@ class Sweeping(PairWork):
         Raises:
             InputError: the two runs score alike, and effects are to be shares of the difference.
         """
-        (clean, corrupted), layout = both, plan.layout
+        (clean, corrupted), layout, asked = both, plan.layout, self._asked
         assert layout is not None
-        restored = corrupted is not None and self._asked.normalized
+        restored = (corrupted is not None or bool(asked.corrupt)) and asked.normalized
         top, floor = (float(tables[0][name]) for name in ("clean", "base"))
         values = np.concatenate([table["score"].values for table in tables]) - floor
         if restored:
@@ -153,12 +176,11 @@ class Sweeping(PairWork):
                 )
             values = values / (top - floor)
         hooks = self.model.hook_dict
-        labels = list(dict.fromkeys(label for (label, _), _ in self._cells(layout)))
-        layers = [hooks[name].point.layer for name in self.names]
-        over, edit = self._asked.over, self._asked.edit
-        effect = effect_map(values.reshape(len(labels), len(layers)).T, layers, labels, over)
-        if over == "pos":
-            effect = with_words(effect, layout)
+        places = asked.places(self.model, self._inputs(both), layout)
+        labels, layers = list(places.cells), [hooks[n].point.layer for n in asked.names(self.model)]
+        grid = values.reshape(len(labels), len(layers)).T
+        effect = effect_map(grid, layers, labels, places.dims)
+        effect = with_words(effect, layout) if "pos" in places.dims else effect
         sample = corrupted or clean
         return (
             effect.expand_dims("sample")
@@ -171,10 +193,11 @@ class Sweeping(PairWork):
             )
             .assign_attrs(
                 long_name="share of the answer restored" if restored else "effect",
-                units="1" if restored else UNITS.get(str(self._asked.score), "score"),
+                units="1" if restored else units_of(asked.score),
                 source="arXiv:2202.05262",
-                point=self._asked.point,
-                edit="PatchFrom" if edit is None else str(edit),
+                point=asked.point,
+                edit="PatchFrom" if asked.edit is None else str(asked.edit),
+                window=asked.window,
                 whole_passes=sum(int(table["whole"]) for table in tables),
             )
         )
@@ -184,23 +207,26 @@ class Sweeping(PairWork):
         clean, corrupted = both
         return self.model.inputs([corrupted or clean], system=self._asked.system)
 
-    def _cells(self, layout: TokenLayout) -> list[Cell]:
-        """What every cell edits; all layers of a place in a row, since they share their keys."""
-        hooked = self.model.hook_dict[self.names[0]]
-        where = replace(self._asked.where, layers=None)
-        places = units(self._asked.over, layout, hooked, where)
-        return [((label, name), place) for label, place in places.items() for name in self.names]
+    def _said(self, sample: Sample, reading: Reading) -> Inputs:
+        """A sample with what is said after its prompt, if anything is."""
+        answers = None if reading.answer is None else [reading.answer]
+        return self.model.inputs([sample], system=self._asked.system, answers=answers)
 
-    def _edits(self, name: str, place: Where, runs: Runs) -> list[Intervention]:
-        if self._asked.edit is None:
-            source = (runs.clean or runs.base).saved
-            return [PatchFrom(point=name, where=place, source=source)]
-        made = replace(self._asked.edit, point=name, where=place)
-        if made.points != (name,):
-            raise InputError(f"{made} edits points of its own: it cannot be swept by point")
-        return [made]
+    def _cells(self, inputs: Inputs) -> list[Cell]:
+        places = self._asked.places(self.model, inputs, inputs.layouts[0])
+        return self._asked.cells(self.model, places)
 
     def _refuse(self, nonfinite: bool, sample: Sample, inputs: Inputs, edits: Any = ()) -> None:
         if nonfinite and not self._asked.allow_nonfinite:
             name = sample.id or sample.question
             raise broken(self.model, name, inputs, edits, "the score of its last position is")
+
+
+def _nearest(known: Sequence[Prefill], inputs: Inputs) -> Prefill | None:
+    """The run that shares most with these inputs."""
+    return max(known, key=lambda each: common(each, inputs, "auto"), default=None)
+
+
+def _said(reading: Reading, layout: TokenLayout) -> TokenLayout | None:
+    """The prompt's layout, where something is said after it."""
+    return None if reading.answer is None else layout

@@ -9,13 +9,14 @@ from torch import Tensor
 from vlmlens.annotations import checked
 from vlmlens.cache import ActivationCache, Save
 from vlmlens.checks import flag
+from vlmlens.errors import InputError
 from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention, as_edits
 from vlmlens.model.doors.caching import batched
 from vlmlens.model.doors.given import as_cells, as_inputs, as_prefill, as_saves, prepared
 from vlmlens.model.doors.preparing import Preparing
 from vlmlens.model.lifetime.journal import in_turn
-from vlmlens.model.passes.edits import refuse_idle
+from vlmlens.model.passes.edits import embeds, refuse_idle
 from vlmlens.model.passes.one_pass import one_pass
 from vlmlens.model.passes.run import Run
 from vlmlens.model.reading.residual import ResidualStream
@@ -87,12 +88,15 @@ class Running(Preparing):
         save: str | Sequence[str] = (),
         *,
         after: Prefill | None = None,
+        interventions: Intervention | Sequence[Intervention] = (),
         attention: str = "auto",
     ) -> Prefill:
         """One sample's clean pass, and everything that edited passes can start from.
 
         Args:
             inputs: one sample.
+            interventions: edits of ``hook_embed`` alone, noise on the image's embeddings for
+                example: edited passes then start from that run, and not from the clean one.
             save: points of the language model to keep, of every position.
             after: an earlier prefill, of another question about the same images for example: the
                 tower and all positions that the two share are not computed again, where a
@@ -100,7 +104,8 @@ class Running(Preparing):
             attention: as in ``run``; what is resumed runs the same way.
 
         Raises:
-            InputError: several samples, padding, or hooks that are still on.
+            InputError: several samples, padding, hooks that are still on, or edits of other
+                points, which belong to the cells that are resumed.
 
         Examples:
             >>> first = model.prefill(model.inputs(sample))
@@ -113,8 +118,17 @@ class Running(Preparing):
         if after is not None:
             as_prefill(after, "after")
         names = [name for each in as_saves(save) for name in self.matching(each.points)]
+        edits, entering = as_edits(interventions), None
+        if edits:
+            if others := [str(edit) for edit in edits if not embeds(edit)]:
+                raise InputError(
+                    f"{others[0]} edits more than hook_embed, which a prefill keeps: put it into "
+                    "every cell, model.resume(prefill, [[edit, ...], ...])"
+                )
+            run = self.run(inputs, edits, "hook_embed", logits=False, attention=attention)
+            entering = run.saved["hook_embed"].detach()
         with self.implementations.take(attention):
-            return prefill(self, inputs, attention, after, names)
+            return prefill(self, inputs, attention, after, names, entering)
 
     @checked
     @in_turn

@@ -77,6 +77,12 @@ def edited_points(vlm: Wired, intervention: Intervention) -> list[str]:
     return names
 
 
+def embeds(edit: Intervention) -> bool:
+    """Whether what enters block 0 is all that an edit changes and reads."""
+    alone = edit.points == ("hook_embed",) and not edit.also and not edit.reads
+    return alone and type(edit).prepare is Intervention.prepare
+
+
 def read_points(vlm: Wired, intervention: Intervention, name: str) -> list[str]:
     """The points that an edit reads beside its own: of the same block, or of the whole model."""
     wanted = [within_block(name, read) for read in intervention.reads]

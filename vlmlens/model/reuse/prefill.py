@@ -41,6 +41,7 @@ class Prefill:
         shared: how many positions, images among them, were taken over from an earlier prefill.
         saved: the activations that were asked for, of every position.
         model: which model in memory was run, as ``HookedVLM.instance``.
+        edited: whether what entered block 0 was edited, so that no other prefill starts from it.
 
     Examples:
         >>> prefill = model.prefill(model.inputs(sample))
@@ -58,6 +59,7 @@ class Prefill:
     shared: int = 0
     saved: ActivationCache = field(default_factory=lambda: ActivationCache({}, {}))
     model: str = ""
+    edited: bool = False
 
     @property
     def masks(self) -> list[Shaped[Tensor, "1 1 _query _key"]]:
@@ -78,8 +80,17 @@ def prefill(
     attention: str,
     after: Prefill | None,
     save: Sequence[str],
+    entering: Float[Tensor, "1 pos d_model"] | None = None,
 ) -> Prefill:
     """Run one sample and keep what the language model's blocks were given.
+
+    Args:
+        vlm: an open model.
+        inputs: one sample.
+        attention: how attention is computed.
+        after: an earlier prefill to start from.
+        save: points to keep.
+        entering: what enters block 0 in place of what would.
 
     Raises:
         InputError: several samples, padding, or a point that has no positions of its own.
@@ -99,12 +110,14 @@ def prefill(
     if after is not None:
         refuse_others(vlm, after)
     check_fit(vlm.config, inputs)
-    shared = common(after, inputs, attention) if after is not None else 0
+    begins = None if entering is not None else after
+    shared = common(begins, inputs, attention) if begins is not None else 0
     if after is not None and shared and can_share(vlm, after, save):
         return _continue(vlm, after, inputs, shared, save)
     last = torch.full((1,), inputs.tensors["input_ids"].shape[1] - 1, device=vlm.device)
     cache: Any = empty_cache(vlm.config.get_text_config())
-    stream, given, saved, output = _watched(vlm, dict(inputs.tensors), cache, last, save)
+    tensors = dict(inputs.tensors)
+    stream, given, saved, output = _watched(vlm, tensors, cache, last, save, entering)
     usual = all(type(layer) is DynamicLayer for layer in cache.layers)
     return Prefill(
         inputs,
@@ -116,6 +129,7 @@ def prefill(
         shares_keys=usual and len(cache.layers) < len(stream) - 1,
         saved=as_cache(vlm, saved, inputs),
         model=vlm.instance,
+        edited=entering is not None,
     )
 
 
@@ -168,6 +182,7 @@ def _watched(
     cache: Any,
     last: Int[Tensor, " last"],
     save: Sequence[str],
+    entering: Float[Tensor, "1 pos d_model"] | None = None,
 ) -> tuple[
     list[Float[Tensor, "1 pos d_model"]], dict[str, Any], dict[str, Shaped[Tensor, "..."]], Any
 ]:
@@ -179,6 +194,8 @@ def _watched(
         for module in (*blocks_of(vlm), vlm.hf_model.get_submodule(vlm.family.final_norm)):
             # A copy: the block may write into what it is given.
             stack.enter_context(before(vlm, module, lambda x: stream.append(x.clone())))
+        if entering is not None:  # the last that is put on comes first
+            stack.enter_context(before(vlm, blocks_of(vlm)[0], lambda _: entering.clone()))
         stack.enter_context(handed_to(vlm, given))
         level = stack.enter_context(new_level(vlm))
         for name in save:
@@ -213,7 +230,7 @@ def common(after: Prefill, inputs: Inputs, attention: str) -> int:
 
     0 where they show other images, or where more than what came before decides a position's keys.
     """
-    if after.keys is None or after.masks or after.attention != attention:
+    if after.keys is None or after.masks or after.edited or after.attention != attention:
         return 0
     if not inputs.same_images(after.inputs):
         return 0
