@@ -42,7 +42,7 @@ EVERY = {
     ],
     "AddNoise": [
         edits.AddNoise("hook_embed", VISION),
-        edits.AddNoise("blocks.1.hook_resid_mid", VISION),
+        edits.AddNoise("blocks.0.hook_resid_post", VISION),
     ],
     "ScaleAttention": [edits.ScaleAttention(where=vl.Where(keys="vision"), by=2.0)],
     "SetPattern": [
