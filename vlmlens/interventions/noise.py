@@ -11,6 +11,7 @@ from vlmlens.checks import number, whole
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site, generator
 from vlmlens.positions import chosen
+from vlmlens.tensors import onto
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,10 @@ class AddNoise(Intervention):
         for row, (layout, key) in enumerate(zip(site.layouts, site.keys, strict=True)):
             wanted = self.where.positions
             meant = ~layout.mask("pad") if wanted is None else chosen(layout, wanted)
-            at = torch.from_numpy(np.flatnonzero(meant)).to(x.device)
+            at = onto(torch.from_numpy(np.flatnonzero(meant)), x.device)
             own = x[row, at]
             drawn = generator(self.seed, key, name).standard_normal(tuple(own.shape))
             spread = own.float().std(correction=0)
-            noise = torch.from_numpy(drawn).to(x.device, torch.float32) * spread * self.by
+            noise = onto(torch.from_numpy(drawn).float(), x.device) * spread * self.by
             noisy[row, at] = (own.float() + noise).to(x.dtype)
         return noisy

@@ -12,7 +12,7 @@ from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
 from vlmlens.interventions.stored import refuse_misaligned, refuse_other_model
 from vlmlens.positions import Positions, chosen
-from vlmlens.tensors import suited
+from vlmlens.tensors import onto, suited
 
 
 @dataclass(frozen=True)
@@ -100,5 +100,5 @@ class PatchFrom(Intervention):
                     f"sample {row}: {taken.sum()} positions to take from, and {to.sum()} to patch"
                 )
             at, of = (torch.from_numpy(np.flatnonzero(mask)) for mask in (to, taken))
-            patched[row, at.to(x.device)] = suited(other[row, of.to(other.device)], x)
+            patched[row, onto(at, x.device)] = suited(other[row, onto(of, other.device)], x)
         return patched
