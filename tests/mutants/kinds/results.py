@@ -5,10 +5,38 @@ from tests.mutants.fault import Fault
 RESULTS: tuple[Fault, ...] = (
     Fault(
         "a sweep's key leaves out its system prompt",
-        "experiments/sweeps.py",
-        "asked = (point, over, where, edit, score, system, ",
-        "asked = (point, over, where, edit, score, ",
+        "experiments/pairs/swept.py",
+        "self.score, self.system, *nonfinite)",
+        "self.score, *nonfinite)",
         ("experiments/test_sweeps.py::test_a_folder_answers_for_the_settings_of_its_sweep_alone",),
+    ),
+    Fault(
+        "a window of layers begins one too early",
+        "experiments/pairs/swept.py",
+        "names[max(0, at - low) : at + high]",
+        "names[max(0, at - low - 1) : at + high]",
+        ("experiments/test_sweeps_wider.py::test_windows_of_layers",),
+    ),
+    Fault(
+        "KL is taken the other way round",
+        "experiments/readings.py",
+        "p.exp() * (p - q)",
+        "q.exp() * (q - p)",
+        ("experiments/test_sweeps_wider.py::test_any_corruption_is_a_loop_of_whole_passes",),
+    ),
+    Fault(
+        "places of a prompt move when an answer is said after it",
+        "experiments/pairs/swept.py",
+        "    if layout is None:",
+        "    if layout is None or True:",
+        ("experiments/test_sweeps_wider.py::test_answers_of_several_tokens",),
+    ),
+    Fault(
+        "a prefill of noisy embeddings is taken for a clean one",
+        "model/reuse/prefill.py",
+        "after.masks or after.edited or",
+        "after.masks or",
+        ("experiments/test_sweeps_wider.py::test_a_prefill_keeps_edits_of_the_embeddings_alone",),
     ),
     Fault(
         "a key leaves out the pixels",
