@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from as_users import as_users
-from by_hand import plain, putting
 from closeness import assert_apart, assert_close
 from conftest import build, picture
+from torch_hooks import plain, putting
 
 import vlmlens as vl
 from vlmlens.datasets import counterfactual_pairs
