@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import build
 from PIL import Image
+from published_files import PICTURE, TEXT, struct, table
 from typer.testing import CliRunner
 
 from vlmlens import cli, experiments
@@ -349,3 +350,21 @@ def test_the_command_line_reads_them(tmp_path):
         assert told.exit_code == 0, told.output
         assert "3 samples of" in told.output
         assert (out / "report.html").is_file()
+
+
+@pytest.mark.parametrize("named", [0, 1, 2])
+def test_a_part_of_a_split_stands_for_all_of_it(named, tmp_path):
+    """As the hub cuts it; a part that is missing is named, and one that is meant alone renamed."""
+    columns = {"image": PICTURE, "question": TEXT, "answer": TEXT}
+    parts = [tmp_path / f"test-0000{n}-of-00003.parquet" for n in range(3)]
+    for n, part in enumerate(parts):
+        table(part, columns, (struct(n), f"What {n}?", "red"), (struct(n), f"Which {n}?", "blue"))
+    asked = ["What 0?", "Which 0?", "What 1?", "Which 1?", "What 2?", "Which 2?"]
+    assert [sample.question for sample in read_table(parts[named])] == asked
+    parts[(named + 1) % 3].unlink()
+    with pytest.raises(
+        DataError, match=f"one of 3 parts, and {parts[(named + 1) % 3].name} is not"
+    ):
+        read_table(parts[named])
+    alone = parts[named].rename(tmp_path / "alone.parquet")
+    assert len(read_table(alone)) == 2

@@ -1,6 +1,7 @@
 """A table of questions, in any format that is read: a row is a question about pictures."""
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ LETTERS = Prompt(
 )
 #: What programs write in the place of an answer that nobody knows.
 UNKNOWN = ("nan", "null", "<na>")
+#: A part of a split, as the hub names it.
+PART = re.compile(r"(.+)-\d{5}-of-(\d{5})\.parquet")
 #: So many rows that cannot be used are told; of more, how many there are.
 TOLD = 10
 
@@ -35,15 +38,16 @@ def read_table(path: str | Path, *, columns: Mapping[str, str] | str | None = No
     A picture is a file's name, relative to the table's folder; base64; a data URL; or bytes, as the
     hub's parquet files hold them. Where options stand in columns ``A``, ``B``, ..., as VLMEvalKit
     writes them, they are listed below the question and its answer is a letter; an image there may
-    be the ``index`` of another row, which holds it. Other columns are named in the log.
+    be the ``index`` of another row, which holds it. A file of the hub that is one of several parts
+    (``test-00000-of-00002.parquet``) stands for all of them. Other columns are named in the log.
 
     Args:
         path: of the table.
         columns: what holds what: ``{"question": "text"}``, or ``"question=text,answer=label"``.
 
     Raises:
-        DataError: no such file, a column that is missing (the nearest is named), or rows that
-            cannot be used; the first ten are told.
+        DataError: no such file, a part or a column that is missing (the nearest is named), or rows
+            that cannot be used; the first ten are told.
 
     Examples:
         >>> from pathlib import Path
@@ -56,7 +60,7 @@ def read_table(path: str | Path, *, columns: Mapping[str, str] | str | None = No
     path = at_home(path)
     known = Columns(as_mapping(columns))
     asked = _Asked()
-    for row in rows(path, known.look):
+    for row in (row for part in _parts(path) for row in rows(part, known.look)):
         asked.add(row, known, path.parent)
     known.finish()
     if known.unread:
@@ -67,6 +71,22 @@ def read_table(path: str | Path, *, columns: Mapping[str, str] | str | None = No
             ", ".join(USUAL),
         )
     return asked.samples(path)
+
+
+def _parts(path: Path) -> list[Path]:
+    """The files that a table is in: one, or the parts that the hub cuts a split into."""
+    cut = PART.fullmatch(path.name)
+    if cut is None or not path.is_file():
+        return [path]
+    name, count = cut.groups()
+    parts = [path.with_name(f"{name}-{n:05d}-of-{count}.parquet") for n in range(int(count))]
+    if gone := [part.name for part in parts if not part.is_file()]:
+        more = f" and {len(gone) - 5} more" if len(gone) > 5 else ""
+        raise DataError(
+            f"{path} is one of {int(count)} parts, and {', '.join(gone[:5])}{more} is not there; "
+            "put all into the folder, or give a part that is meant alone another name"
+        )
+    return parts
 
 
 class _Asked:
