@@ -1,6 +1,5 @@
 """What a store's runs were asked for, and which of them are going on: for ``vlmlens status``."""
 
-import json
 import os
 import socket
 import sys
@@ -10,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from vlmlens.errors import DataError
 from vlmlens.identity import digest
 from vlmlens.store.atomic import runs, whole
-from vlmlens.store.shards import FORMAT, KEY, KEYS, META, checked
+from vlmlens.store.shards import KEY, KEYS, apart, checked, packed, said_by
 
 NAMES = "asked-*.parquet"
 
@@ -51,12 +48,9 @@ def note(
     for condition, (told, keys) in asked.items():
         groups.setdefault(tuple(keys), {})[condition] = told
     for keys, conditions in groups.items():
-        told = {"format": FORMAT, "conditions": conditions, "unread": list(unread)}
         table = pa.table({KEY: pa.array(keys, KEYS)})
-        sink = pa.BufferOutputStream()
-        text = json.dumps(told, sort_keys=True)
-        pq.write_table(table.replace_schema_metadata({META: text}), sink, use_dictionary=False)
-        data = sink.getvalue()
+        told = {"unread": list(unread), **apart(conditions)}
+        data = packed(table, told, use_dictionary=False)
         path = folder / f"asked-{digest(memoryview(data))[:24]}.parquet"
         if not path.exists():
             whole(path, lambda part, data=data: part.write_bytes(data))
@@ -69,9 +63,7 @@ def noted(path: Path) -> Asked:
         DataError: the file is damaged, or not ours.
     """
     _, file = checked(path, "asked")
-    told = json.loads((file.schema_arrow.metadata or {}).get(META, b"{}"))
-    if told.get("format") != FORMAT:
-        raise DataError(f"{path} is of another layout than {FORMAT}")
+    told = said_by(file, path)
     return Asked(told["conditions"], file.read()[KEY].combine_chunks(), told["unread"])
 
 

@@ -93,7 +93,7 @@ def taken_apart(table: xr.Dataset) -> tuple[str, dict[str, pa.Array]]:
         columns[str(name)] = column
         form["columns"].append(told)
     try:
-        return json.dumps(form, sort_keys=True), columns
+        return json.dumps(form, sort_keys=True, separators=(",", ":")), columns
     except (TypeError, ValueError) as error:
         raise DataError(f"a result cannot be kept: {error}") from error
 

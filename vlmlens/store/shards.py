@@ -24,7 +24,9 @@ from vlmlens.store.atomic import whole
 #: The columns that are no variables: whose result a row is, and under which condition.
 SAMPLE, KEY, CONDITION = "sample", "vlmlens_key", "vlmlens_condition"
 #: What a file says of itself, and the layout that this is.
-META, FORMAT = b"vlmlens", 1
+META, FORMAT = b"vlmlens", 2
+#: Layouts that are read: in 1, every condition says all that it is.
+READ = (1, 2)
 KEY_BYTES = 12
 KEYS = pa.binary(KEY_BYTES)
 NAMES = "results-*.parquet"
@@ -86,7 +88,7 @@ class Shard:
             FileNotFoundError: it is gone, or no longer what it was.
         """
         try:
-            return checked(self.path)[1].read()
+            return _plain(checked(self.path)[1].read())
         except DataError as error:
             raise FileNotFoundError(str(error)) from error
 
@@ -133,23 +135,12 @@ class Rows:
             DataError: it cannot be written.
         """
         table = pa.concat_tables(self.tables).unify_dictionaries().combine_chunks()
-        told = {
-            "format": FORMAT,
-            "form": self.form,
-            "failed": self.failed,
-            "conditions": self.conditions,
-        }
-        table = table.replace_schema_metadata({META: json.dumps(told, sort_keys=True)})
-        sink = pa.BufferOutputStream()
+        told = {"form": self.form, "failed": self.failed, **apart(self.conditions)}
         floats = [path for f in table.schema for path in _float_leaf(f)]
         split = dict.fromkeys(floats, "BYTE_STREAM_SPLIT")  # four fifths of what zstd leaves
         others = [f.name for f in table.schema if not _float_leaf(f) and f.name != SAMPLE]
-        packed: Any = {
-            "use_dictionary": others,
-            "column_encoding": split | {SAMPLE: "DELTA_BYTE_ARRAY"},
-        }
-        pq.write_table(table, sink, compression="zstd", **packed)
-        data = sink.getvalue()
+        encodings = split | {SAMPLE: "DELTA_BYTE_ARRAY"}
+        data = packed(table, told, use_dictionary=others, column_encoding=encodings)
         path = folder / f"results-{digest(memoryview(data))[:24]}.parquet"
         return whole(path, lambda part: part.write_bytes(data))
 
@@ -161,6 +152,65 @@ def _float_leaf(column: pa.Field) -> list[str]:
     return [path] if pa.types.is_floating(kind) else []
 
 
+def packed(table: pa.Table, told: Mapping[str, Any], **how: Any) -> pa.Buffer:
+    """A table as a file, with what it says of itself in the footer.
+
+    Neither Arrow's own schema, which would hold that text a second time, nor statistics are in it.
+    """
+    sink = pa.BufferOutputStream()
+    text = json.dumps({"format": FORMAT, **told}, sort_keys=True, separators=(",", ":"))
+    bare: Any = {"compression": "zstd", "store_schema": False, "write_statistics": False}
+    with pq.ParquetWriter(sink, table.schema, **bare, **how) as writer:
+        writer.write_table(table, row_group_size=max(len(table), 1))
+        writer.add_key_value_metadata({META: text})
+    return sink.getvalue()
+
+
+def said_by(file: pq.ParquetFile, path: Path) -> dict[str, Any]:
+    """What a file says of itself.
+
+    Raises:
+        DataError: it is of another layout.
+    """
+    told = json.loads((file.metadata.metadata or {}).get(META, b"{}"))
+    if told.get("format") not in READ:
+        raise DataError(
+            f"{path} is of the store's layout {told.get('format')}, this vlmlens reads "
+            f"{' and '.join(map(str, READ))}"
+        )
+    every = told.pop("every", {})
+    told["conditions"] = {key: every | own for key, own in told["conditions"].items()}
+    return told
+
+
+def apart(conditions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What conditions are, and by itself what is the same in all of them but their labels."""
+    first = next(iter(conditions.values()), {})
+    every = {
+        name: said
+        for name, said in first.items()
+        if name != "label" and all(name in own and own[name] == said for own in conditions.values())
+    }
+    rest = {
+        key: {name: said for name, said in own.items() if name not in every}
+        for key, own in conditions.items()
+    }
+    return {"every": every, "conditions": rest}
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """The rows with one type a column, whether the file tells Arrow's own or only Parquet's."""
+    kinds = []
+    for column in table.schema:
+        kind = column.type
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        elif pa.types.is_list(kind):
+            kind = pa.list_(kind.value_type)
+        kinds.append(pa.field(column.name, kind))
+    return table.cast(pa.schema(kinds, table.schema.metadata))
+
+
 def opened(path: Path) -> Shard:
     """A file of the store, once it is known to be whole.
 
@@ -169,11 +219,7 @@ def opened(path: Path) -> Shard:
         FileNotFoundError: it is gone.
     """
     size, file = checked(path)
-    told = json.loads((file.schema_arrow.metadata or {}).get(META, b"{}"))
-    if told.get("format") != FORMAT:
-        raise DataError(
-            f"{path} is of the store's layout {told.get('format')}, this vlmlens reads {FORMAT}"
-        )
+    told = said_by(file, path)
     whose = file.read([CONDITION, KEY])
     conditions = pc.dictionary_encode(whose[CONDITION].combine_chunks().cast(pa.string()))
     return Shard(
