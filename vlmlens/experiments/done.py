@@ -1,8 +1,9 @@
 """What is done of an experiment, and what is left."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+import numpy as np
 import xarray as xr
 
 from vlmlens.experiments.failing import Failing
@@ -12,6 +13,23 @@ from vlmlens.sample import Sample
 
 #: The numbers of some samples, and the table of what was measured of them.
 Part: TypeAlias = tuple[list[int], xr.Dataset]
+
+
+class Tasks:
+    """What is left to do, batch by batch; a task is made when it comes to it.
+
+    Attributes:
+        counts: results that are left of every batch.
+    """
+
+    def __init__(self, make: Callable[[int], Task], counts: Sequence[int]):
+        self._make, self.counts = make, np.array(counts, np.int32)
+
+    def __iter__(self) -> Iterator[Task]:
+        return (self._make(int(at)) for at in np.flatnonzero(self.counts))
+
+    def __bool__(self) -> bool:
+        return bool(self.counts.any())
 
 
 class Done:
@@ -36,10 +54,14 @@ class Done:
         self.accepted: set[str] = set()
         self._found: dict[str, list[Part]] = {label: [] for label in interventions}
 
-    def tasks(self, batches: Sequence[Sequence[int]]) -> list[Task]:
+    def tasks(self, batches: Sequence[Sequence[int]]) -> Tasks:
         """What is left to do of every batch."""
-        tasks = [self._task(at, batch, self._left(batch)) for at, batch in enumerate(batches)]
-        return [task for task in tasks if task.left]
+        counts = [sum(map(len, self._left(batch).values())) for batch in batches]
+        return Tasks(lambda at: self._task(at, batches[at], self._left(batches[at])), counts)
+
+    def wanted(self, label: str, row: int) -> bool:
+        """Whether this sample's result was to be computed, when this began."""
+        return True
 
     def claimed(self, tasks: Iterable[Task]) -> Iterator[Task]:
         """The tasks that are this process's to do, when it comes to do them."""

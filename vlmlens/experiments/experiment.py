@@ -223,8 +223,7 @@ class Experiment(Checked):
         work = Work(self.model, self.measure, self.interventions, len(self.samples), failing.limit)
         try:
             tasks = done.tasks(batches)
-            total = len(self.interventions) * failing.count
-            tally = Tally(progress or (lambda event: None), total, tasks, failing)
+            tally = Tally(progress or (lambda event: None), done, tasks)
             with self.model.reuse():
                 for step in engine.steps(work, done.claimed(tasks)):
                     done.take(step)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Bool
 
 from vlmlens.errors import DataError
-from vlmlens.experiments.done import Done, Part
+from vlmlens.experiments.done import Done, Part, Tasks
 from vlmlens.experiments.failing import Failing, said
 from vlmlens.experiments.given import as_folder
 from vlmlens.experiments.identified import Identified
@@ -53,7 +54,8 @@ class Kept(Done):
         self._known = Identified(keys, samples, interventions, batches)
         self._look()
         self._unread = dict(failing.errors)
-        rows = [row for row in self._known.places if row not in self._unread]
+        known = self._known.rows
+        rows = known[~np.isin(known, list(self._unread))] if self._unread else known
         self._wanted = {label: self._known.by_condition(label, rows) for label in interventions}
         if accepts(self._store.folder):
             self._accept()
@@ -63,7 +65,11 @@ class Kept(Done):
         self._ended: list[int] = []
         self._later: list[Shard] = []
 
-    def tasks(self, batches: Sequence[Sequence[int]]) -> list[Task]:
+    def wanted(self, label: str, row: int) -> bool:
+        """Whether this sample's result was not there, when this began."""
+        return bool(self._left_of[label][row])
+
+    def tasks(self, batches: Sequence[Sequence[int]]) -> Tasks:
         """What is left to do of every batch.
 
         Raises:
@@ -116,18 +122,18 @@ class Kept(Done):
         if rows is not None:
             wanted = {label: self._known.by_condition(label, rows) for label in wanted}
         asked = {
-            (label, condition): (condition, [self._known.key(label, row) for row in some])
+            (label, condition): (condition, self._known.keys(label, some))
             for label, by_condition in wanted.items()
             for condition, some in by_condition.items()
         }
         found: dict[str, list[Part]] = {label: [] for label in self.interventions}
         for (label, condition), parts in self._store.read(asked).items():
             some = wanted[label][condition]
-            found[label] += [([some[at] for at in places], table) for places, table in parts]
+            found[label] += [([int(some[at]) for at in places], table) for places, table in parts]
         for label, parts in found.items():
             parts.sort(key=lambda part: part[0][0])
             there = {row for own, _ in parts for row in own}
-            meant = self._known.places if rows is None else rows
+            meant = self._known.rows.tolist() if rows is None else rows
             if lost := set(meant) - there - set(self.failing.errors):
                 raise DataError(
                     f"{len(lost)} finished results of {label!r} are gone from "
@@ -146,10 +152,10 @@ class Kept(Done):
 
     def _look(self) -> None:
         """Look at every picture, before anything is computed."""
-        rows = self._known.places
+        rows = self._known.rows
         files = [p for row in rows for p in self.samples[row].images if isinstance(p, str | Path)]
         recall(files)
-        for row in rows:
+        for row in map(int, rows):
             try:
                 self._known.look(row)
             except Exception as error:  # whatever opening or drawing a picture stumbles over
@@ -160,8 +166,8 @@ class Kept(Done):
         """Write down what is asked for."""
         told = {
             condition: (
-                self._known.condition(label, rows[0]).told,
-                [self._known.key(label, row) for row in rows],
+                self._known.condition(label, int(rows[0])).told,
+                self._known.keys(label, rows),
             )
             for label, by_condition in self._wanted.items()
             for condition, rows in by_condition.items()
@@ -172,7 +178,7 @@ class Kept(Done):
         """Take results of other patch versions for those of these, and say so."""
         for label, by_condition in self._wanted.items():
             for rows in by_condition.values():
-                wanted = self._known.condition(label, rows[0])
+                wanted = self._known.condition(label, int(rows[0]))
                 others = like(wanted.told, wanted.key, self._store.shards.values())
                 self._store.also(wanted.key, others)
                 self.accepted.update(others.values())
@@ -183,20 +189,20 @@ class Kept(Done):
                 *(self._store.folder, "; ".join(sorted(self.accepted))),
             )
 
-    def _missing(self) -> dict[str, set[int]]:
-        missing: dict[str, set[int]] = {}
+    def _missing(self) -> dict[str, Bool[np.ndarray, " sample"]]:
+        """Of every label, which samples' results are not there."""
+        missing: dict[str, Bool[np.ndarray, " sample"]] = {}
         for label, by_condition in self._wanted.items():
-            missing[label] = set()
+            missing[label] = np.zeros(len(self.samples), bool)
             for condition, rows in by_condition.items():
-                keys = [self._known.key(label, row) for row in rows]
-                done = self._store.has(condition, keys)
-                missing[label] |= {rows[at] for at in np.flatnonzero(~done)}
+                done = self._store.has(condition, self._known.keys(label, rows))
+                missing[label][np.asarray(rows)] = ~done
                 self.failing.worked = self.failing.worked or bool(done.any())
         return missing
 
     def _left(self, batch: Sequence[int]) -> dict[str, tuple[int, ...]]:
         left = super()._left(batch)
-        left = {k: tuple(r for r in rows if r in self._left_of[k]) for k, rows in left.items()}
+        left = {k: tuple(r for r in rows if self._left_of[k][r]) for k, rows in left.items()}
         return {label: rows for label, rows in left.items() if rows}
 
     def _still(self, task: Task) -> Task | None:

@@ -12,10 +12,12 @@ from vlmlens.interventions import Intervention
 from vlmlens.interventions import label as label_of
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
-from vlmlens.store import LOOSE, Condition
+from vlmlens.store import KEY_BYTES, LOOSE, Condition
 
 #: Fields of a sample that are no part of what it is, or are looked at by themselves.
 OPEN = ("images", "source", "category", "groups")
+#: Samples that are remembered; looking at one again costs what looking at its pictures does.
+REMEMBERED = 1024
 
 
 class Keys:
@@ -56,7 +58,6 @@ class Keys:
             "versions": identity.versions(),
         }
         self._samples: dict[int, tuple[Any, str]] = {}
-        self._keys: dict[tuple[Any, ...], bytes] = {}
         self._conditions: dict[int, tuple[Any, Condition, bool, bool]] = {}
 
     def condition(self, more: Any = (), label: str = "") -> Condition:
@@ -71,7 +72,18 @@ class Keys:
         """
         return self._condition(more, label)[1]
 
-    def of(self, samples: Sequence[Sample | None], more: Any = (), at: int = 0) -> bytes:
+    def kind(self, more: Any = ()) -> tuple[bool, bool]:
+        """Whether a sample's key has its category and groups in it, and its place in the batch."""
+        _, _, own_code, by_place = self._condition(more)
+        return own_code or self._own_code, by_place
+
+    def of(
+        self,
+        samples: Sequence[Sample | None],
+        more: Any = (),
+        at: int = 0,
+        seen: Sequence[str] = (),
+    ) -> bytes:
         """The key of a sample, or of several that are measured as one, under some edits.
 
         Args:
@@ -79,23 +91,21 @@ class Keys:
             more: the edits.
             at: its place in the batch, which counts where edits hold something of every sample of
                 a batch, as activations of another run.
+            seen: what identifies each sample, where that is known.
 
         Raises:
             ImageError: a picture that cannot be read.
             DataError: something that only its address tells from others.
         """
-        _, _, own_code, by_place = self._condition(more)
-        how = (own_code or self._own_code, at if by_place else None)
-        which = (*map(id, samples), *how)
-        if which not in self._keys:
-            parts = [str(how[1])]
-            for sample in samples:
-                parts.append("" if sample is None else self.sample(sample))
-                if sample and how[0]:  # which may read them
-                    parts.append(identity.value((sample.category, sample.groups)))
-            whole = identity.digest(*(p.encode("utf-8", "surrogatepass") for p in parts))
-            self._keys[which] = bytes.fromhex(whole[:24])
-        return self._keys[which]
+        grouped, by_place = self.kind(more)
+        parts = [str(at if by_place else None)]
+        for number, sample in enumerate(samples):
+            known = seen[number] if seen else "" if sample is None else self.sample(sample)
+            parts.append(known)
+            if sample and grouped:  # which may read them
+                parts.append(identity.value((sample.category, sample.groups)))
+        whole = identity.digest(*(p.encode("utf-8", "surrogatepass") for p in parts))
+        return bytes.fromhex(whole[: 2 * KEY_BYTES])
 
     def sample(self, sample: Sample) -> str:
         """What identifies a sample: its words, its pixels, and its id, by which edits are drawn.
@@ -108,6 +118,8 @@ class Keys:
         if id(sample) not in self._samples:
             told = [getattr(sample, item.name) for item in fields(sample) if item.name not in OPEN]
             made = identity.value((told, identity.scene(sample)))
+            if len(self._samples) >= REMEMBERED:
+                self._samples.clear()
             self._samples[id(sample)] = (sample, made)
         return self._samples[id(sample)][1]
 

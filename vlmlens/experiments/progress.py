@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from vlmlens.checks import shown
 from vlmlens.errors import InputError
-from vlmlens.experiments.failing import Failing, said
-from vlmlens.experiments.work import Step, Task
+from vlmlens.experiments.done import Done, Tasks
+from vlmlens.experiments.failing import said
+from vlmlens.experiments.work import Step
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -63,36 +64,34 @@ class Tally:
 
     Args:
         tell: is told.
-        total: results that are asked for.
+        done: what is there by now.
         tasks: what is left to do.
-        failing: the samples that failed so far.
     """
 
-    def __init__(self, tell: Tell, total: int, tasks: Sequence[Task], failing: Failing):
-        self._tell, self._total, self._failing = tell, total, failing
-        self._tasks = {task.batch: task for task in tasks}
-        self._left = {task.batch: sum(map(len, task.left.values())) for task in tasks}
-        share = total // max(failing.count, 1)
-        self._failed = share * len(failing.errors)
-        self._done = total - self._failed - sum(self._left.values())
+    def __init__(self, tell: Tell, done: Done, tasks: Tasks):
+        self._tell, self._all, self._left = tell, done, tasks.counts.copy()
+        self._labels = list(done.interventions)
+        self._total = len(self._labels) * done.failing.count
+        self._failed = len(self._labels) * len(done.failing.errors)
+        self._done = self._total - self._failed - int(self._left.sum())
         self._say("started")
 
     def take(self, step: Step) -> None:
         """Count what was finished."""
         if step.error is not None:
             (row,) = step.rows
-            every = self._tasks[step.batch].left
-            labels = list(every)[list(every).index(step.label) :]
-            lost = sum(row in every[label] for label in labels)
+            labels = self._labels[self._labels.index(step.label) :]
+            lost = sum(self._all.wanted(label, row) for label in labels)
             self._failed += lost
             self._left[step.batch] -= lost
-            self._say("failed", self._failing.names[row], said(step.error))
+            self._say("failed", self._all.failing.names[row], said(step.error))
         elif step.table is not None:
             self._done += len(step.rows)
             self._left[step.batch] -= len(step.rows)
             self._say("done")
         elif not step.label:
-            self._done += self._left.pop(step.batch)  # what others did meanwhile
+            self._done += int(self._left[step.batch])  # what others did meanwhile
+            self._left[step.batch] = 0
 
     def finish(self) -> None:
         """All of it is there."""

@@ -5,10 +5,12 @@ from vlmlens.store.asked import Running, note
 from vlmlens.store.atomic import make, sweep_parts, unwritable, whole
 from vlmlens.store.claims import Claims
 from vlmlens.store.rows import canonical, tight
-from vlmlens.store.shards import Shard
+from vlmlens.store.shards import KEY_BYTES, KEYS, Shard
 from vlmlens.store.store import Condition, Store
 
 __all__ = [
+    "KEYS",
+    "KEY_BYTES",
     "LOOSE",
     "Claims",
     "Condition",

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vlmlens.identity import digest
 from vlmlens.store.atomic import runs, whole
-from vlmlens.store.shards import KEY, KEYS, apart, checked, packed, said_by
+from vlmlens.store.shards import KEY, apart, as_keys, checked, packed, said_by
 
 NAMES = "asked-*.parquet"
 
@@ -34,7 +34,7 @@ class Asked:
 
 def note(
     folder: Path,
-    asked: Mapping[str, tuple[Mapping[str, Any], Sequence[bytes]]],
+    asked: Mapping[str, tuple[Mapping[str, Any], Sequence[bytes] | pa.Array]],
     unread: Sequence[str],
 ) -> None:
     """Write down what a run is asked for: one file for conditions of the same samples.
@@ -44,13 +44,15 @@ def note(
         asked: of every condition's key, what it is, and the samples' keys.
         unread: names of samples whose pictures could not be read.
     """
-    groups: dict[tuple[bytes, ...], dict[str, Mapping[str, Any]]] = {}
-    for condition, (told, keys) in asked.items():
-        groups.setdefault(tuple(keys), {})[condition] = told
-    for keys, conditions in groups.items():
-        table = pa.table({KEY: pa.array(keys, KEYS)})
+    groups: dict[str, tuple[pa.Array, dict[str, Mapping[str, Any]]]] = {}
+    for condition, (told, given) in asked.items():
+        keys = as_keys(given)
+        same = digest(*(memoryview(part) for part in keys.buffers() if part))
+        groups.setdefault(same, (keys, {}))[1][condition] = told
+    for keys, conditions in groups.values():
+        table = pa.table({KEY: keys})
         told = {"unread": list(unread), **apart(conditions)}
-        data = packed(table, told, use_dictionary=False)
+        data = packed([table], table.schema, told, use_dictionary=False)
         path = folder / f"asked-{digest(memoryview(data))[:24]}.parquet"
         if not path.exists():
             whole(path, lambda part, data=data: part.write_bytes(data))

@@ -5,9 +5,10 @@ and a listing of the folder is the list of what is whole.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Shard:
     def _by_condition(self) -> dict[str, tuple[pa.Array, Int[np.ndarray, " _row"]]]:
         found = {}
         for code, condition in enumerate(self.order):
-            rows = np.flatnonzero(self.codes == code)
+            rows = np.flatnonzero(self.codes == code).astype(np.int32)
             found[condition] = self.keys.take(pa.array(rows)), rows
         return found
 
@@ -135,14 +136,33 @@ class Rows:
             DataError: it cannot be written.
         """
         table = pa.concat_tables(self.tables).unify_dictionaries().combine_chunks()
-        told = {"form": self.form, "failed": self.failed, **apart(self.conditions)}
-        floats = [path for f in table.schema for path in _float_leaf(f)]
-        split = dict.fromkeys(floats, "BYTE_STREAM_SPLIT")  # four fifths of what zstd leaves
-        others = [f.name for f in table.schema if not _float_leaf(f) and f.name != SAMPLE]
-        encodings = split | {SAMPLE: "DELTA_BYTE_ARRAY"}
-        data = packed(table, told, use_dictionary=others, column_encoding=encodings)
-        path = folder / f"results-{digest(memoryview(data))[:24]}.parquet"
-        return whole(path, lambda part: part.write_bytes(data))
+        return written(folder, [table], self.form, self.conditions, failed=self.failed)
+
+
+def written(
+    folder: Path,
+    tables: Iterable[pa.Table],
+    form: str,
+    conditions: Mapping[str, Mapping[str, Any]],
+    *,
+    failed: bool,
+) -> Path:
+    """Rows of one form as one file, of which one table at a time is in memory.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    tables = iter(tables)
+    first = next(tables)
+    floats = [path for f in first.schema for path in _float_leaf(f)]
+    split = dict.fromkeys(floats, "BYTE_STREAM_SPLIT")  # four fifths of what zstd leaves
+    others = [f.name for f in first.schema if not _float_leaf(f) and f.name != SAMPLE]
+    encodings = split | {SAMPLE: "DELTA_BYTE_ARRAY"}
+    told = {"form": form, "failed": failed, **apart(conditions)}
+    every = chain([first], tables)
+    data = packed(every, first.schema, told, use_dictionary=others, column_encoding=encodings)
+    path = folder / f"results-{digest(memoryview(data))[:24]}.parquet"
+    return whole(path, lambda part: part.write_bytes(data))
 
 
 def _float_leaf(column: pa.Field) -> list[str]:
@@ -152,16 +172,19 @@ def _float_leaf(column: pa.Field) -> list[str]:
     return [path] if pa.types.is_floating(kind) else []
 
 
-def packed(table: pa.Table, told: Mapping[str, Any], **how: Any) -> pa.Buffer:
-    """A table as a file, with what it says of itself in the footer.
+def packed(
+    tables: Iterable[pa.Table], schema: pa.Schema, told: Mapping[str, Any], **how: Any
+) -> pa.Buffer:
+    """Tables as one file, with what it says of itself in the footer.
 
     Neither Arrow's own schema, which would hold that text a second time, nor statistics are in it.
     """
     sink = pa.BufferOutputStream()
     text = json.dumps({"format": FORMAT, **told}, sort_keys=True, separators=(",", ":"))
     bare: Any = {"compression": "zstd", "store_schema": False, "write_statistics": False}
-    with pq.ParquetWriter(sink, table.schema, **bare, **how) as writer:
-        writer.write_table(table, row_group_size=max(len(table), 1))
+    with pq.ParquetWriter(sink, schema, **bare, **how) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=max(len(table), 1))
         writer.add_key_value_metadata({META: text})
     return sink.getvalue()
 
@@ -211,6 +234,11 @@ def _plain(table: pa.Table) -> pa.Table:
     return table.cast(pa.schema(kinds, table.schema.metadata))
 
 
+def as_keys(keys: Sequence[bytes] | pa.Array) -> pa.Array:
+    """Samples' keys as they are in files."""
+    return keys if isinstance(keys, pa.Array) else pa.array(keys, KEYS)
+
+
 def opened(path: Path) -> Shard:
     """A file of the store, once it is known to be whole.
 
@@ -222,13 +250,14 @@ def opened(path: Path) -> Shard:
     told = said_by(file, path)
     whose = file.read([CONDITION, KEY])
     conditions = pc.dictionary_encode(whose[CONDITION].combine_chunks().cast(pa.string()))
+    codes = conditions.indices.to_numpy()
     return Shard(
         path,
         told["form"],
         told["conditions"],
         told["failed"],
         whose[KEY].combine_chunks(),
-        conditions.indices.to_numpy(),
+        codes.astype(np.min_scalar_type(int(codes.max(initial=0)))),
         conditions.dictionary.to_pylist(),
         size,
     )

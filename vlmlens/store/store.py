@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import xarray as xr
 from jaxtyping import Bool
 
 from vlmlens.errors import DataError
 from vlmlens.store.atomic import make, sweep_parts, unwritable
 from vlmlens.store.rows import canonical, put_together, taken_apart
-from vlmlens.store.shards import KEYS, NAMES, Rows, Shard, opened
+from vlmlens.store.shards import KEYS, NAMES, Rows, Shard, as_keys, opened, written
 
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
@@ -132,18 +133,23 @@ class Store:
         self._also[condition] = list(others)
 
     def has(
-        self, condition: str, keys: Sequence[bytes], among: Iterable[Shard] | None = None
+        self,
+        condition: str,
+        keys: Sequence[bytes] | pa.Array,
+        among: Iterable[Shard] | None = None,
     ) -> Bool[np.ndarray, " sample"]:
         """Which samples have a finished result under a condition, in some files or in all."""
-        wanted, found = pa.array(keys, KEYS), np.zeros(len(keys), dtype=bool)
-        for shard in self.shards.values() if among is None else among:
-            if not shard.failed:
-                for each in (condition, *self._also.get(condition, ())):
-                    found |= shard.rows(each, wanted) >= 0
-        return found
+        known = [
+            shard.keys_of(each)
+            for shard in (self.shards.values() if among is None else among)
+            for each in (condition, *self._also.get(condition, ()))
+            if not shard.failed
+        ]
+        found = pc.is_in(as_keys(keys), value_set=pa.chunked_array(known, KEYS))
+        return found.to_numpy(zero_copy_only=False)
 
     def read(
-        self, wanted: Mapping[T, tuple[str, Sequence[bytes]]]
+        self, wanted: Mapping[T, tuple[str, Sequence[bytes] | pa.Array]]
     ) -> dict[T, list[tuple[list[int], xr.Dataset]]]:
         """Finished results.
 
@@ -227,9 +233,9 @@ class Store:
             self._own(form, level + 1, put_into_one(list(map(opened, small))))
 
     def _read(
-        self, wanted: Mapping[T, tuple[str, Sequence[bytes]]]
+        self, wanted: Mapping[T, tuple[str, Sequence[bytes] | pa.Array]]
     ) -> dict[T, list[tuple[list[int], xr.Dataset]]]:
-        asked = {name: (which, pa.array(keys, KEYS)) for name, (which, keys) in wanted.items()}
+        asked = {name: (which, as_keys(keys)) for name, (which, keys) in wanted.items()}
         taken = {name: np.zeros(len(keys), dtype=bool) for name, (_, keys) in asked.items()}
         found: dict[T, dict[str, tuple[list[int], list[pa.Table]]]] = {n: {} for n in asked}
         under = {name: (which, *self._also.get(which, ())) for name, (which, _) in asked.items()}
@@ -266,18 +272,16 @@ def _in_order(places: list[int], table: xr.Dataset) -> tuple[list[int], xr.Datas
     return [places[at] for at in order], table.isel(sample=order)
 
 
-def put_into_one(shards: Sequence[Shard], tables: Sequence[pa.Table] | None = None) -> Path:
+def put_into_one(shards: Sequence[Shard], tables: Iterable[pa.Table] | None = None) -> Path:
     """Several files of one form as one, in place of them.
 
     Args:
         shards: the files.
         tables: the rows of them that are kept; by default all.
     """
-    rows = Rows(shards[0].form, shards[0].failed)
-    rows.tables = [shard.read() for shard in shards] if tables is None else list(tables)
-    for shard in shards:
-        rows.conditions |= shard.conditions
-    path = rows.write(shards[0].path.parent)
+    first, conditions = shards[0], {k: v for s in shards for k, v in s.conditions.items()}
+    kept = (shard.read() for shard in shards) if tables is None else iter(tables)
+    path = written(first.path.parent, kept, first.form, conditions, failed=first.failed)
     for shard in shards:
         if shard.path != path:
             shard.path.unlink(missing_ok=True)

@@ -61,6 +61,7 @@ class FoundInFolder(Found):
         if barred := self._store.open():
             raise DataError(f"{barred}; name another folder")
         self._chunks: dict[int, tuple[str, int, int]] = {}
+        self._pairs: dict[int, bytes] = {}
         self._claims, self._running = Claims(self._store.folder), Running(self._store.folder)
         self._later: list[Shard] = []
         self._ended: list[Piece] = []
@@ -138,8 +139,9 @@ class FoundInFolder(Found):
         return self._keys.condition(chunk, self._name)
 
     def _key(self, piece: Piece) -> bytes:
-        self._condition(piece.number)
-        return self._keys.of(piece.both, self._chunks[piece.number])
+        if piece.pair not in self._pairs:
+            self._pairs[piece.pair] = self._keys.of(piece.both)
+        return self._pairs[piece.pair]
 
     def _claim(self, piece: Piece) -> str:
         return digest(self._condition(piece.number).key.encode(), self._key(piece))
