@@ -1,5 +1,8 @@
 """The table: samples x interventions x measures, resumable; ``keys.py`` names a stored result."""
 
+from vlmlens.experiments.activations.harvested import Harvest
+from vlmlens.experiments.activations.harvesting import Harvesting
+from vlmlens.experiments.activations.running import harvest
 from vlmlens.experiments.blind import Blank, Noise, blinded, control_table, controls
 from vlmlens.experiments.by_patch import linear_table, shown
 from vlmlens.experiments.cell import Cell
@@ -45,6 +48,8 @@ __all__ = [
     "Diagnosis",
     "Event",
     "Experiment",
+    "Harvest",
+    "Harvesting",
     "Local",
     "Looking",
     "Measure",
@@ -66,6 +71,7 @@ __all__ = [
     "dose_effects",
     "edges",
     "faithfulness",
+    "harvest",
     "linear_table",
     "overlap",
     "path_patch",

@@ -4,7 +4,7 @@ from vlmlens.store.accepting import LOOSE, accept_versions, accepts, like
 from vlmlens.store.asked import Running, note
 from vlmlens.store.atomic import make, sweep_parts, unwritable, whole
 from vlmlens.store.claims import Claims
-from vlmlens.store.rows import canonical, tight
+from vlmlens.store.rows import RAGGED, canonical, tight
 from vlmlens.store.shards import KEY_BYTES, KEYS, Shard
 from vlmlens.store.store import Condition, Store
 
@@ -12,6 +12,7 @@ __all__ = [
     "KEYS",
     "KEY_BYTES",
     "LOOSE",
+    "RAGGED",
     "Claims",
     "Condition",
     "Running",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import xarray as xr
-from jaxtyping import Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from vlmlens.errors import DataError
 
@@ -16,6 +16,9 @@ from vlmlens.errors import DataError
 AWKWARD = re.compile("[\ud800-\udfff]")
 CODES = re.compile(r"\\(\\|ud[89a-f][0-9a-f]{2})")
 TIMES = "mM"
+#: An attribute: which variable says how many entries along its second axis each sample has; the
+#: others are not kept, and are zero, or "", when it is read back.
+RAGGED = "ragged"
 
 
 def canonical(table: xr.Dataset) -> xr.Dataset:
@@ -54,7 +57,8 @@ def tight(table: xr.Dataset) -> xr.Dataset:
 def taken_apart(table: xr.Dataset) -> tuple[str, dict[str, pa.Array]]:
     """A canonical table's form, as JSON, and its columns, with one entry a sample.
 
-    Arrays are lists in C order; the form says their dimensions, sizes and coordinates.
+    Arrays are lists in C order; the form says their dimensions, sizes and coordinates. Of ragged
+    ones a sample's list has its own entries.
 
     Raises:
         DataError: values that no file holds.
@@ -77,14 +81,20 @@ def taken_apart(table: xr.Dataset) -> tuple[str, dict[str, pa.Array]]:
             form["fixed"].append(told)
             continue
         values = np.moveaxis(values, variable.dims.index("sample"), 0)
-        flat = values.reshape(-1)
+        counts = _counts(table, variable, values)
+        flat = (values if counts is None else values[_there(counts, values.shape[1])]).reshape(-1)
         if told["dtype"] == "U":
             words: list[Any] = flat.tolist()
             told["escaped"] = any(AWKWARD.search(word) for word in words)
             column = pa.array(map(_escaped, words) if told["escaped"] else words, pa.string())
         else:
             column = pa.array(flat)
-        if values.ndim > 1:
+        if counts is not None:
+            told |= {"ragged": True, "shape": values.shape[2:]}
+            ends = np.cumsum(counts, dtype=np.int64) * int(np.prod(values.shape[2:]))
+            offsets = pa.array(np.concatenate([[0], ends]), pa.int32())  # refused beyond 2**31
+            column = pa.ListArray.from_arrays(offsets, column)
+        elif values.ndim > 1:
             loose = values.ndim == 2 and variable.dims[-1] not in table.coords
             told["shape"] = None if loose else values.shape[1:]
             each = int(np.prod(values.shape[1:]))
@@ -105,8 +115,13 @@ def put_together(form: str, rows: pa.Table) -> xr.Dataset:
     coords: dict[str, xr.Variable] = {}
     for told in read["columns"]:
         column = rows.column(told["name"]).combine_chunks()
-        dtype, shape = np.dtype(told["dtype"]), (len(rows),)
-        if "shape" in told:
+        dtype, shape, there = np.dtype(told["dtype"]), (len(rows),), None
+        if "ragged" in told:
+            lengths = column.value_lengths().to_numpy()
+            counts = lengths // max(int(np.prod(told["shape"])), 1)
+            there = _there(counts, int(counts.max(initial=0)))
+            column, shape = column.flatten(), (int(counts.sum()), *told["shape"])
+        elif "shape" in told:
             inside = told["shape"]
             column = column.flatten()
             shape = (len(rows), len(column) // max(len(rows), 1)) if inside is None else shape
@@ -116,13 +131,31 @@ def put_together(form: str, rows: pa.Table) -> xr.Dataset:
             values = np.array(list(map(_unescaped, words)) if told["escaped"] else words, str)
         else:
             values = column.to_numpy(zero_copy_only=False).astype(dtype)
-        values = np.moveaxis(values.reshape(shape), 0, told["dims"].index("sample"))
+        values = values.reshape(shape)
+        if there is not None:
+            padded = np.zeros((*there.shape, *told["shape"]), values.dtype)
+            padded[there] = values
+            values = padded
+        values = np.moveaxis(values, 0, told["dims"].index("sample"))
         into = coords if told["coord"] else variables
         into[told["name"]] = xr.Variable(told["dims"], values, dict(told["attrs"]))
     for told in read["fixed"]:
         values = np.array(told["values"], dtype=told["dtype"]).reshape(told["shape"])
         coords[told["name"]] = xr.Variable(told["dims"], values, dict(told["attrs"]))
     return xr.Dataset(variables, coords, dict(read["attrs"]))
+
+
+def _counts(
+    table: xr.Dataset, variable: xr.Variable, values: Shaped[np.ndarray, "..."]
+) -> Int[np.ndarray, " sample"] | None:
+    """How many entries each sample has of a variable that says what counts them; else None."""
+    name = variable.attrs.get(RAGGED)
+    return None if name is None else table[name].values.clip(max=values.shape[1])
+
+
+def _there(counts: Int[np.ndarray, " sample"], most: int) -> Bool[np.ndarray, "sample entry"]:
+    """Which entries there are, of samples that have at most so many."""
+    return np.arange(most) < counts[:, None]
 
 
 @lru_cache(maxsize=256)

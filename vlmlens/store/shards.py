@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 
 from vlmlens.errors import DataError
 from vlmlens.identity import digest
@@ -53,7 +53,7 @@ class Shard:
     conditions: Mapping[str, Mapping[str, Any]]
     failed: bool
     keys: pa.FixedSizeBinaryArray
-    codes: Int[np.ndarray, " row"]
+    codes: Integer[np.ndarray, " row"]
     order: Sequence[str]
     bytes: int
 

@@ -78,7 +78,7 @@ class Store:
         self.shards: dict[str, Shard] = {}
         self._said: dict[str, tuple[int, ...]] = {}
         self._waiting: dict[tuple[str, bool], Rows] = {}
-        self._rows, self._since = 0, 0.0
+        self._rows, self._bytes, self._since = 0, 0, 0.0
         self._mine: set[str] = set()
         self._also: dict[str, list[str]] = {}
         self._written: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
@@ -198,12 +198,13 @@ class Store:
         if not self._rows:
             self._since = time.monotonic()
         self._rows += len(keys)
+        self._bytes += sum(column.nbytes for column in columns.values())
 
     @property
     def due(self) -> bool:
         """Whether it is time to write what was added."""
         return bool(self._rows) and (
-            self._rows >= ROWS or time.monotonic() - self._since >= SECONDS
+            self._rows >= ROWS or self._bytes >= LARGE or time.monotonic() - self._since >= SECONDS
         )
 
     def flush(self) -> None:
@@ -217,7 +218,7 @@ class Store:
             rows = self._waiting[which]
             self._own(which[0], 0, rows.write(self.folder))
             del self._waiting[which]
-        self._rows = 0
+        self._rows = self._bytes = 0
 
     def close(self) -> None:
         """Write what is not written yet."""

@@ -1,0 +1,138 @@
+"""Harvesting: activations of chosen positions, as a table with what every position is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Shaped
+from torch import Tensor
+
+from vlmlens.checks import one_of
+from vlmlens.errors import InputError
+from vlmlens.experiments.measures import Measure
+from vlmlens.interventions import Intervention
+from vlmlens.layout import EDGES, TokenLayout
+from vlmlens.model import HookedVLM
+from vlmlens.positions import Positions, chosen
+from vlmlens.sample import Sample
+from vlmlens.store import RAGGED
+
+DTYPES = ("float16", "float32")
+#: How many tokens a sample has, which the other columns are as long as.
+COUNT = "tokens"
+
+
+@dataclass(frozen=True)
+class Harvesting(Measure):
+    """Activations at chosen positions, and what these positions are.
+
+    Attributes:
+        points: names or patterns of points with one row a position: ``"blocks.*.hook_resid_post"``.
+        rows: positions that are kept, such as ``"vision"``; None: all of the prompt.
+        dtype: of what is kept, ``"float16"`` or ``"float32"``.
+
+    Raises:
+        InputError: no points, another dtype.
+
+    Examples:
+        >>> from vlmlens.experiments import Harvesting
+        >>> found = Harvesting(points=("blocks.2.hook_resid_post",), rows="vision")(
+        ...     model, samples[:2], ()
+        ... )
+        >>> found["blocks.2.hook_resid_post"].dims, found.tokens.values.tolist()
+        (('sample', 'token', 'd_model'), [64, 64])
+        >>> found["role"].values[0, 0].item(), found["box"].values[0, 0].tolist()
+        ('vision', [0.0, 0.0, 8.0, 8.0])
+    """
+
+    points: tuple[str, ...] = ()
+    rows: Positions | None = None
+    dtype: str = "float16"
+
+    def __post_init__(self):
+        super().__post_init__()
+        one_of(self.dtype, "dtype", DTYPES)
+        if not self.points:
+            raise InputError('points=(): name some, such as ("blocks.*.hook_resid_post",)')
+
+    def __call__(
+        self, model: HookedVLM, samples: Sequence[Sample], interventions: Sequence[Intervention]
+    ) -> xr.Dataset:
+        """Over (sample, token), padded at the end: every point, and what the tokens are.
+
+        Raises:
+            InputError: a point without positions; a value that the dtype does not hold.
+            EmptySelectionError: a sample without such rows.
+        """
+        inputs = model.inputs(samples, system=self.system)
+        names = self._names(model)
+        saved = model.run(inputs, interventions, save=names, logits=False).saved
+        at = [self._positions(layout) for layout in inputs.layouts]
+        most = max(map(len, at))
+        table = _places(inputs.layouts, at, most)
+        for name in names:
+            kept = [self._kept(name, x[own]) for x, own in zip(saved[name], at, strict=True)]
+            dims = ("sample", "token", *saved.axes[name][2:])
+            table[name] = (dims, _padded(kept, most), {RAGGED: COUNT})
+        return table
+
+    def _names(self, model: HookedVLM) -> list[str]:
+        names = list(dict.fromkeys(n for point in self.points for n in model.matching(point)))
+        for name in names:
+            axes = model.hook_dict[name].axes
+            if axes[:2] != ("batch", "pos"):
+                raise InputError(
+                    f"{name} has the axes {' '.join(axes)}: what is harvested has a row for every "
+                    "position, (batch pos ...), such as blocks.*.hook_resid_post"
+                )
+        return names
+
+    def _positions(self, layout: TokenLayout) -> torch.Tensor:
+        there = ~layout.mask("pad")
+        if self.rows is not None:
+            there = there & chosen(layout, self.rows)
+        return torch.from_numpy(there.nonzero()[0])
+
+    def _kept(self, name: str, x: Shaped[Tensor, "..."]) -> Shaped[np.ndarray, "..."]:
+        wanted = getattr(torch, self.dtype)
+        made = x.detach().to("cpu", wanted)
+        if bool(made.isinf().any()) and not bool(x.isinf().any()):
+            most = x.float().abs().max().item()
+            raise InputError(f"{name} has values up to {most:.4g}, beyond float16: dtype='float32'")
+        return made.numpy()
+
+
+def _padded(parts: Sequence[Shaped[np.ndarray, "..."]], most: int) -> Shaped[np.ndarray, "..."]:
+    """Samples' rows in one array, each at its beginning."""
+    whole = np.zeros((len(parts), most, *parts[0].shape[1:]), np.result_type(*parts))
+    for place, part in zip(whole, parts, strict=True):
+        place[: len(part)] = part
+    return whole
+
+
+def _places(layouts: Sequence[TokenLayout], at: Sequence[torch.Tensor], most: int) -> xr.Dataset:
+    """What every token is, and where it looks."""
+    columns: dict[str, list[Shaped[np.ndarray, ...]]] = {}
+    for layout, own in zip(layouts, at, strict=True):
+        rows = own.numpy()
+        before = int(layout.mask("pad")[: rows[0]].sum())
+        marks = {
+            "position": (rows - before).astype(np.int32),
+            "role": np.array([layout.roles[row] for row in rows]),
+            "word": np.array([layout.tokens[row] for row in rows]),
+            **{name: getattr(layout, name)[rows].astype(np.int16) for name in MARKS},
+            "box": layout.box[rows].astype(np.float32),
+        }
+        for name, values in marks.items():
+            columns.setdefault(name, []).append(values)
+    table = xr.Dataset({COUNT: ("sample", np.array([len(own) for own in at], np.int32))})
+    for name, parts in columns.items():
+        dims = ("sample", "token", "edge")[: parts[0].ndim + 1]
+        table[name] = (dims, _padded(parts, most), {RAGGED: COUNT})
+    return table.assign_coords(edge=list(EDGES))
+
+
+#: What is kept of a vision token's place, beside its box; -1 for other tokens.
+MARKS = ("image", "tile", "row", "column")
