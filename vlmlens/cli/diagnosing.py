@@ -144,7 +144,7 @@ def diagnose(
     refuse(shard, ray, workers)
     options = opening(model, device, dtype, revision, attention, trust_remote_code, device_map)
     rule = rule_given(grader, data)
-    asked, left = _asked(data, samples, seed, question, prompt, columns, max_failed)
+    asked, left = asked_of(data, samples, seed, question, prompt, columns, max_failed)
     err.print(f"{len(asked)} samples of {data}; opening {model}", markup=False, soft_wrap=True)
     progress = told(quiet, as_json)
     # The data is known to be in order: only now does it pay to import torch.
@@ -154,7 +154,7 @@ def diagnose(
     how |= {"progress": progress, "executor": executor_of(shard, ray, workers, options)}
     with taken_away_if_empty(folder):
         folder = _claimed(folder, model, asked, scoring, reference, rule)
-        with _opened(model, options) as vlm:
+        with opened(model, options) as vlm:
             accepting(folder, accept_versions)
             found = _way(everything, allow_nonfinite)(vlm, asked, folder=folder, **how)
     if shard:
@@ -179,7 +179,8 @@ def _claimed(
     return experiments.claim(folder, model)
 
 
-def _opened(model: str, options: dict[str, Any]) -> "HookedVLM":
+def opened(model: str, options: dict[str, Any]) -> "HookedVLM":
+    """The model, open."""
     from vlmlens.model import HookedVLM
 
     return HookedVLM.from_pretrained(model, **options)
@@ -222,7 +223,7 @@ def _check(delta: float, everything: bool, allow_nonfinite: bool) -> None:
         )
 
 
-def _asked(
+def asked_of(
     data: str,
     samples: int | None,
     seed: int,

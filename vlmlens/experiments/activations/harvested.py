@@ -1,7 +1,7 @@
 """Harvest: activations in a folder, read when they are asked for."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xarray as xr
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
@@ -72,6 +73,7 @@ class Harvest:
         self._ends = np.cumsum(self.counts, dtype=np.int64)
         (self._told,) = _forms(self._files, where)
         self.points = [name for name in self._told if name.rpartition(".")[2].startswith("hook_")]
+        self._file = lru_cache(maxsize=2)(lambda number: checked(self._files[number])[1])
         self._column = lru_cache(maxsize=8)(self._read)
 
     def __len__(self) -> int:
@@ -109,7 +111,7 @@ class Harvest:
 
     def tensors(
         self, point: str, *, size: int = 4096, seed: int | None = 0, epochs: int = 1, mix: int = 4
-    ) -> Tokens:
+    ) -> Iterable[Float[Tensor, "row ..."]]:
         """A point's rows as batches of tensors, for training.
 
         Args:
@@ -163,7 +165,7 @@ class Harvest:
 
     def _read(self, file: int, name: str) -> tuple[Any, Any]:
         """A file's column: all rows, and where each sample's begin."""
-        column = checked(self._files[file])[1].read([name])[name].combine_chunks()
+        column = self._file(file).read([name])[name].combine_chunks()
         told = self._told[name]
         each = max(int(np.prod(told["shape"])), 1)
         lengths = column.value_lengths().to_numpy() // each

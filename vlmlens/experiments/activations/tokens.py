@@ -1,17 +1,28 @@
 """Tokens: harvested rows as batches of tensors, some files in memory at a time."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from vlmlens.checks import whole
 
-if TYPE_CHECKING:
-    from vlmlens.experiments.activations.harvested import Harvest
+
+@runtime_checkable
+class InFiles(Protocol):
+    """Rows that lie in files."""
+
+    def files(self) -> list[int]:
+        """The files' numbers."""
+        ...
+
+    def of_file(self, number: int, name: str) -> Shaped[np.ndarray, "token ..."]:
+        """All rows of a file."""
+        ...
 
 
 class Tokens(IterableDataset):
@@ -30,7 +41,7 @@ class Tokens(IterableDataset):
     """
 
     def __init__(
-        self, harvest: "Harvest", point: str, size: int, seed: int | None, epochs: int, mix: int
+        self, harvest: InFiles, point: str, size: int, seed: int | None, epochs: int, mix: int
     ):
         for name, given in (("size", size), ("epochs", epochs), ("mix", mix)):
             whole(given, name, least=1)
