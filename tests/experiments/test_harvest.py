@@ -1,12 +1,14 @@
 """Harvested activations: what plain hooks see, whoever computes, and read when asked for."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -242,6 +244,25 @@ def test_a_folder_without_activations_is_refused(shapes, tmp_path, in_files):
         in_files.tensors("blocks.9.hook_resid_post")
     with as_users(), pytest.raises(InputError, match="size"):
         in_files.tensors(POINT, size=0)
+
+
+def test_the_page_on_activations(tmp_path, monkeypatch):
+    """Also what reads the folder with pyarrow alone; SAELens has an environment of its own."""
+    monkeypatch.chdir(tmp_path)
+    page = (Path(HOME) / "docs" / "activations.md").read_text()
+    names: dict = {}
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for block in blocks:
+        if "sae_lens" not in block:
+            exec(compile(block, "activations.md", "exec"), names)
+    assert len(names["some"]["box"]) == 64
+    assert names["rows"].shape == (1024, 128)
+    point = "blocks.2.hook_resid_post"
+    given = {"width": 128, "size": 512, "epochs": 1}
+    alone = torch.cat(list(names["batches"]("acts", point, **given))).numpy()
+    mine = torch.cat(list(names["found"].tensors(point))).float().numpy()
+    assert Counter(map(bytes, alone)) == Counter(map(bytes, mine))
+    names["model"].close()
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):

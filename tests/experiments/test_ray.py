@@ -15,8 +15,17 @@ from whole_tables import RECIPES, tables
 import vlmlens as vl
 from vlmlens import cli
 from vlmlens.cli import diagnosing, evaluating
+from vlmlens.datasets import counterfactual_pairs
 from vlmlens.errors import InputError
-from vlmlens.experiments import Answering, Cell, Experiment, OnRay
+from vlmlens.experiments import (
+    Answering,
+    Cell,
+    Experiment,
+    OnRay,
+    harvest,
+    path_patch,
+    sweep,
+)
 from vlmlens.interventions import PermuteVision
 from vlmlens.store import upkeep
 
@@ -129,6 +138,27 @@ def test_a_command_has_its_work_done_by_workers(tmp_path, workers, monkeypatch, 
     assert not end.value.code
     counts = upkeep.status(tmp_path / "cells").conditions.values()
     assert {(each.done % 4, each.left) for each in counts} == {(0, 0)}
+
+
+@pytest.mark.parametrize("which", ["sweep", "path_patch", "harvest"])
+def test_workers_sweep_patch_and_harvest_as_one_process(shapes, tmp_path, workers, which):
+    pairs = counterfactual_pairs(3, kind="swap")
+    clean, other = [p.clean for p in pairs], [p.corrupted for p in pairs]
+    given = {"normalized": False, "progress": False, "score": "log_prob"}
+
+    def found(folder, executor=None):
+        how = {"folder": folder, "executor": executor}
+        if which == "sweep":
+            return sweep(shapes, clean, other, over="role", **given, **how)
+        if which == "path_patch":
+            return path_patch(shapes, clean, other, "L0H*", "logits", **given, **how)
+        points = "blocks.*.hook_mlp_out"
+        table = harvest(shapes, clean, points, batch=1, progress=False, **how).dataset()
+        return table.load()
+
+    alone = found(tmp_path / "one")
+    xr.testing.assert_identical(found(tmp_path / "ray", workers), alone)
+    xr.testing.assert_identical(found(tmp_path / "ray"), alone)
 
 
 def test_a_sample_that_fails_on_a_worker_is_named(shapes, workers):

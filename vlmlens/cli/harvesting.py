@@ -19,6 +19,7 @@ from vlmlens.cli.terminal import (
     err,
     opening,
     out,
+    taken_away_if_empty,
 )
 from vlmlens.cli.workers import Ray, Share, Workers, executor_of, refuse
 
@@ -78,7 +79,7 @@ def harvest(
     how: dict[str, Any] = {"rows": rows, "dtype": keep_as, "system": system, "batch": batch}
     how |= {"max_failed": max_failed, "progress": told(quiet, as_json)}
     how |= {"executor": executor_of(shard, ray, workers, options)}
-    with opened(model, options) as vlm:
+    with taken_away_if_empty(folder), opened(model, options) as vlm:
         found = experiments.harvest(vlm, asked, points, folder=folder, **how)
     if as_json:
         return say("finished", what="harvest", samples=len(found.samples), tokens=len(found))

@@ -153,7 +153,7 @@ def _counts(
     return None if name is None else table[name].values.clip(max=values.shape[1])
 
 
-def _there(counts: Int[np.ndarray, " sample"], most: int) -> Bool[np.ndarray, "sample entry"]:
+def _there(counts: Int[np.ndarray, " sample"], most: int) -> Bool[np.ndarray, "sample token"]:
     """Which entries there are, of samples that have at most so many."""
     return np.arange(most) < counts[:, None]
 

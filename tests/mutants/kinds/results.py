@@ -39,6 +39,31 @@ RESULTS: tuple[Fault, ...] = (
         ("experiments/test_sweeps_wider.py::test_a_prefill_keeps_edits_of_the_embeddings_alone",),
     ),
     Fault(
+        "a pair begins with the runs of whichever was computed last",
+        "experiments/pairs/pieces.py",
+        "self._runs(task.both, first)",
+        "self._runs(task.both, self._made[-1][1])",
+        (
+            "experiments/test_sweep_workers.py::test_a_map_that_was_broken_off_anywhere_is_the_one_that_was_not",
+        ),
+    ),
+    Fault(
+        "what failed before moves others into other batches",
+        "experiments/executors.py",
+        "cut = self.inner.batches(count, batch)",
+        "cut = self.inner.batches(count - len(self.without), batch)",
+        (
+            "experiments/test_shares.py::test_shares_in_which_samples_fail_are_the_tables_of_one_process",
+        ),
+    ),
+    Fault(
+        "a harvested token is one place off where samples are padded",
+        "experiments/activations/harvesting.py",
+        'before = int(layout.mask("pad")[: rows[0]].sum())',
+        "before = 0",
+        ("experiments/test_harvest.py::test_what_is_kept_is_what_a_plain_hook_sees",),
+    ),
+    Fault(
         "a key leaves out the pixels",
         "experiments/keys.py",
         "identity.value((told, identity.scene(sample)))",

@@ -50,7 +50,7 @@ class Harvest:
         >>> table["blocks.2.hook_resid_post"].dims, table.sizes["token"]
         (('token', 'd_model'), 128)
         >>> near = table.isel(token=slice(0, 2)).load()
-        >>> near["sample"].values[0].item() == samples[0].id, near["column"].values.tolist()
+        >>> near["sample"].values[0] == samples[0].id, near["column"].values.tolist()
         (True, [0, 1])
     """
 

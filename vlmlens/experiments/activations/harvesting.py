@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from vlmlens.checks import one_of
@@ -44,7 +44,7 @@ class Harvesting(Measure):
         >>> found["blocks.2.hook_resid_post"].dims, found.tokens.values.tolist()
         (('sample', 'token', 'd_model'), [64, 64])
         >>> found["role"].values[0, 0].item(), found["box"].values[0, 0].tolist()
-        ('vision', [0.0, 0.0, 8.0, 8.0])
+        ('vision', [0.0, 0.0, 28.0, 28.0])
     """
 
     points: tuple[str, ...] = ()
@@ -89,7 +89,7 @@ class Harvesting(Measure):
                 )
         return names
 
-    def _positions(self, layout: TokenLayout) -> torch.Tensor:
+    def _positions(self, layout: TokenLayout) -> Int[Tensor, " token"]:
         there = ~layout.mask("pad")
         if self.rows is not None:
             there = there & chosen(layout, self.rows)
@@ -112,7 +112,9 @@ def _padded(parts: Sequence[Shaped[np.ndarray, "..."]], most: int) -> Shaped[np.
     return whole
 
 
-def _places(layouts: Sequence[TokenLayout], at: Sequence[torch.Tensor], most: int) -> xr.Dataset:
+def _places(
+    layouts: Sequence[TokenLayout], at: Sequence[Int[Tensor, "..."]], most: int
+) -> xr.Dataset:
     """What every token is, and where it looks."""
     columns: dict[str, list[Shaped[np.ndarray, ...]]] = {}
     for layout, own in zip(layouts, at, strict=True):
