@@ -11,6 +11,7 @@ from vlmlens.probes.attribution import (
 )
 from vlmlens.probes.cmb import cross_modality_balance, modality_dominance, paper_balance
 from vlmlens.probes.correctness import accuracy, answer_log_prob, answers
+from vlmlens.probes.direct import direct_attribution
 from vlmlens.probes.divergence import output_divergence
 from vlmlens.probes.dose import dose_response
 from vlmlens.probes.embedding import embedding_norms, quartiles, token_norms
@@ -43,6 +44,7 @@ PROBES = {
         attention_shares,
         attribution_patching,
         cross_modality_balance,
+        direct_attribution,
         dose_response,
         embedding_norms,
         head_atlas,
@@ -82,6 +84,7 @@ __all__ = [
     "attention_shares",
     "attribution_patching",
     "cross_modality_balance",
+    "direct_attribution",
     "dose_response",
     "embedding_norms",
     "grade",
