@@ -1,0 +1,101 @@
+"""Edges and circuits that have a wrong end, a wrong place or a wrong way."""
+
+from tests.mutants.fault import Fault
+
+CIRCUITS: tuple[Fault, ...] = (
+    Fault(
+        "an MLP that reads beside attention is fed by it",
+        "experiments/circuits/nodes.py",
+        'late = self.kind == "mlp" and not self.parallel',
+        'late = self.kind == "mlp"',
+        (
+            "experiments/test_path_patching.py::test_all_writers_together_tell_an_mlp_what_it_reads_in_the_clean_run",
+        ),
+    ),
+    Fault(
+        "image and text write the same",
+        "experiments/circuits/writes.py",
+        'mine = seen if node.kind == "image" else ~seen',
+        "mine = seen",
+        ("experiments/test_circuits.py::test_a_circuits_run_is_that_of_a_slow_reference",),
+    ),
+    Fault(
+        "what a deep tower adds stays where it is along the way",
+        "experiments/circuits/edge_attribution.py",
+        'if node.kind in ("embed", "deepstack")]',
+        'if node.kind == "embed"]',
+        ("experiments/test_edges.py::test_an_edge_is_that_of_a_slow_reference",),
+    ),
+    Fault(
+        "the way is walked from its first step's beginning",
+        "experiments/circuits/edge_attribution.py",
+        "[(k + 0.5) / steps for k in range(steps)]",
+        "[k / steps for k in range(steps)]",
+        ("experiments/test_edges.py::test_an_edge_is_that_of_a_slow_reference",),
+    ),
+    Fault(
+        "logits are read at every position",
+        "experiments/circuits/graph.py",
+        'ends = {"logits": masks & last(layouts)}',
+        "ends = {}",
+        ("experiments/test_edges.py::test_places_cut_an_edge_into_parts_that_sum_to_it",),
+    ),
+    Fault(
+        "a position in two places counts in both",
+        "experiments/circuits/places.py",
+        "free = free & ~mask",
+        "free = free",
+        ("experiments/test_edges.py::test_places_cut_an_edge_into_parts_that_sum_to_it",),
+    ),
+    Fault(
+        "a head's gradient is that of all heads",
+        "experiments/circuits/gradients.py",
+        "piece.copy_(grad.chunk(of, -1)[which].chunk(self.count, -1)[head])",
+        "own.copy_(grad)",
+        ("experiments/test_edges.py::test_an_edge_is_that_of_a_slow_reference",),
+    ),
+    Fault(
+        "heads whose sum is normed are normed one by one",
+        "experiments/circuits/kept.py",
+        'if node.kind == "head" and is_normed(self.twins.model, node.layer):',
+        "if False:",
+        ("experiments/test_circuits.py::test_a_circuits_run_is_that_of_a_slow_reference",),
+    ),
+    Fault(
+        "writers write what they write in the clean run, whatever they hear",
+        "experiments/circuits/kept.py",
+        "now = self._cache(hook.name, x)",
+        "now = self.twins.source.saved",
+        ("experiments/test_circuits.py::test_a_circuits_run_is_that_of_a_slow_reference",),
+    ),
+    Fault(
+        "a query goes on from any place",
+        "ends.py",
+        "return (reader.head, reader.place) == (writer.head, writer.place)",
+        "return reader.head == writer.head",
+        ("experiments/test_circuits.py::test_pruning_by_hand",),
+    ),
+    Fault(
+        "keys are those of the query head of their number",
+        "ends.py",
+        "return reader.head == writer.head // grouped",
+        "return reader.head == writer.head",
+        ("experiments/test_circuits.py::test_pruning_by_hand",),
+    ),
+    Fault(
+        "completeness is what the rest restores",
+        "experiments/circuits/faithfulness.py",
+        "complete = 1 - share[[0, 2, 1], 1]",
+        "complete = share[:, 1]",
+        (
+            "experiments/test_circuits.py::test_shares_are_of_sums_over_pairs_and_pairs_run_together_are_those_run_alone",
+        ),
+    ),
+    Fault(
+        "keys change names apart from their queries",
+        "experiments/circuits/overlapping.py",
+        'heads[layer, "kv"] = keys.tolist()',
+        'heads[layer, "kv"] = rng.permutation(many).tolist()',
+        ("experiments/test_circuits.py::test_heads_that_change_names_share_what_has_no_head",),
+    ),
+)
