@@ -1,6 +1,6 @@
 """Edge attribution: what each writer tells each reader, at each place, from gradients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,17 +11,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vlmlens.annotations import checked
-from vlmlens.checks import whole
-from vlmlens.experiments.circuits import nodes
-from vlmlens.experiments.circuits.gradients import Shift, gradients
+from vlmlens.checks import one_of, whole
+from vlmlens.experiments.circuits.along import ALONG, Slopes, by_inputs, by_reader, moving
 from vlmlens.experiments.circuits.graph import Graph, Pairs, as_pairs, last
-from vlmlens.experiments.circuits.nodes import Names, Node
+from vlmlens.experiments.circuits.nodes import Names
 from vlmlens.experiments.circuits.places import REST, Places, as_places, split
 from vlmlens.experiments.circuits.twins import EMBED, Twins, merged, refuse_alike
 from vlmlens.experiments.circuits.writes import change, points_of
 from vlmlens.experiments.given import as_batch, as_model
 from vlmlens.experiments.scores import UNITS, Score
-from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM
 from vlmlens.model.reuse.entering import refuse_hooks
 
@@ -33,6 +31,7 @@ def edges(
     score: str | Score = "logit_difference",
     *,
     steps: int = 8,
+    along: str = "inputs",
     places: Places = (),
     writers: Names = "*",
     readers: Names = "*",
@@ -63,6 +62,10 @@ def edges(
         score: ``"logit_difference"`` of the two answers' first tokens, ``"log_prob"`` of the clean
             one's, or a function from logits (cell vocab) to numbers (cell), with a gradient.
         steps: m; 0 takes the gradient in the corrupted run alone.
+        along: what moves on the way: ``"inputs"``, or ``"reader"``, each reader's stream by itself,
+            all else as in the corrupted run. Then all edges into a reader sum to what reading the
+            clean stream does, and those into the logits to s_clean - s_corrupted; a step is as many
+            passes as there are readers.
         places: splits nodes by where they write and read: roles, ``("vision", "last")``; positions
             by name, ``{"left": Column((0.0, 0.5))}``; functions from a sample to positions. A
             position in several is the first one's; what is in none is ``"rest"``. A head's query at
@@ -102,19 +105,22 @@ def edges(
     """
     as_model(model)
     refuse_hooks(model)
-    given, m = as_pairs(pairs), whole(steps, "steps", least=0)
+    one_of(along, "along", ALONG)
+    given, m = as_pairs(pairs), whole(steps, "steps", least=int(along == "reader"))
     graph, where, size = Graph.of(model, writers, readers), as_places(places), as_batch(batch)
     found, labels = [], []
     bar = tqdm(total=len(given), desc="edges", disable=not progress)
     with model.reuse(), bar:
         for start in range(0, len(given), size):
             some = given[start : start + size]
-            points = points_of([*graph.writers, *_moving(model)])
+            points = points_of([*graph.writers, *moving(model)])
+            points += [node.stream for node in graph.readers] if along == "reader" else []
             twins = Twins.run(model, some, score, system, points)
             labels.append(twins.labels(twins.ends()))
             if normalized:
                 refuse_alike(labels[-1])
-            found.append(_values(twins, graph, where, m))
+            ways = by_reader if along == "reader" else by_inputs
+            found.append(_values(twins, graph, where, ways(twins, graph.readers, m)))
             bar.update(len(some))
     names = [*where, REST] if where else [""]
     values = np.concatenate(found)
@@ -128,12 +134,13 @@ def edges(
         units=units,
         source="arXiv:2403.17806" if m else "arXiv:2310.10348",
         steps=m,
+        along=along,
         places=repr(where),
     )
 
 
 def _values(
-    twins: Twins, graph: Graph, places: Mapping[str, Any], steps: int
+    twins: Twins, graph: Graph, places: Mapping[str, Any], slopes: Iterator[Slopes]
 ) -> Float[np.ndarray, "sample place writer reader"]:
     """Every edge of every pair at every place, in units of the score; NaN where there is none."""
     model, base = twins.model, twins.base
@@ -149,19 +156,17 @@ def _values(
         ]
     )
     found = np.zeros(there.shape)
-    for share in [(k + 0.5) / steps for k in range(steps)] or [0.0]:
-        edits = _along(twins, share)
-        for read, grads in gradients(model, base.inputs, edits, twins.scored, graph.readers):
-            columns = [graph.readers.index(node) for node in read]
-            rows = int(graph.feeds[:, columns[0]].sum())  # those that write before come first
-            own = there[..., columns[0]].any(-1)
-            at = masks & last(layouts) if read[0].kind == "logits" else masks
-            for sample, place in np.argwhere(own):
-                here = torch.from_numpy(at[place, sample]).to(grads.device)
-                told = _flat(written[:rows, sample].to(grads.device), here)
-                heard = _flat(grads[:, sample], here)
-                sums = (told @ heard.T).double().cpu().numpy()
-                found[sample, place][np.ix_(range(rows), columns)] += sums / max(1, steps)
+    for read, grads, weight in slopes:
+        columns = [graph.readers.index(node) for node in read]
+        rows = int(graph.feeds[:, columns[0]].sum())  # those that write before come first
+        own = there[..., columns[0]].any(-1)
+        at = masks & last(layouts) if read[0].kind == "logits" else masks
+        for sample, place in np.argwhere(own):
+            here = torch.from_numpy(at[place, sample]).to(grads.device)
+            told = _flat(written[:rows, sample].to(grads.device), here)
+            heard = _flat(grads[:, sample], here)
+            sums = (told @ heard.T).double().cpu().numpy()
+            found[sample, place][np.ix_(range(rows), columns)] += weight * sums
     twins.refuse_broken(found)
     found[~there] = np.nan
     return found
@@ -173,22 +178,6 @@ def _flat(
     """What counts of several nodes, in single precision at least."""
     kept = x[:, here].flatten(1)
     return kept.float() if kept.element_size() < 4 else kept
-
-
-def _moving(model: HookedVLM) -> list[Node]:
-    """What comes into the stream from outside the language model."""
-    return [node for node in nodes.writers(model) if node.kind in ("embed", "deepstack")]
-
-
-def _along(twins: Twins, share: float) -> list[Intervention]:
-    """Moves what comes in some of the way from the corrupted to the clean run."""
-    whole = torch.ones(twins.base.saved[EMBED].shape[:2], dtype=torch.bool)
-    moves = []
-    for node in _moving(twins.model):
-        way = change(twins.model, [node], twins.source.saved, twins.base.saved, whole)
-        point = EMBED if node.kind == "embed" else f"blocks.{node.layer}.hook_resid_pre"
-        moves.append(Shift(point, by=share * way))
-    return moves
 
 
 def _labelled(

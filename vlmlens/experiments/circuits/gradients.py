@@ -37,6 +37,7 @@ def gradients(
     edits: Sequence[Intervention],
     score: Scored,
     readers: Sequence[Node],
+    moved: Float[Tensor, "batch pos d_model"] | None = None,
 ) -> Iterator[tuple[list[Node], Float[Tensor, "node batch pos d_model"]]]:
     """The score's derivative in the stream that each node reads, for nodes that read together.
 
@@ -50,8 +51,11 @@ def gradients(
         edits: what moves it along the way.
         score: of the last position's logits.
         readers: the nodes, in the order of a pass.
+        moved: what the edits add to the stream that they read, and to nobody else's.
     """
     streams, grads = _pass(model, inputs, edits, score, readers)
+    if moved is not None:
+        streams = {name: stream + moved.to(stream) for name, stream in streams.items()}
     for _, group in groupby(readers, lambda node: (node.step, node.kind, node.side)):
         nodes = list(group)
         first, grad = nodes[0], grads[nodes[0].point]

@@ -72,12 +72,12 @@ def before(vlm: Wired, module: nn.Module, see: Any) -> Iterator[None]:
 
 @contextmanager
 def made_by(vlm: Wired, module: nn.Module, see: Any) -> Iterator[None]:
-    """Call ``see`` with what a module makes, before any point at this module is shown it."""
+    """Call ``see`` with what a module makes, as points at this module left it."""
 
     def hook(module: nn.Module, args: tuple, made: Any) -> None:
         if vlm.running:
             see(made[0] if isinstance(made, tuple) else made)
 
     with vlm.noted(partial(take_off, module, hook)):
-        module.register_forward_hook(hook, prepend=True)
+        module.register_forward_hook(hook)  # last: points' hooks are prepended
         yield
