@@ -21,14 +21,14 @@ CIRCUITS: tuple[Fault, ...] = (
     ),
     Fault(
         "what a deep tower adds stays where it is along the way",
-        "experiments/circuits/edge_attribution.py",
+        "experiments/circuits/along.py",
         'if node.kind in ("embed", "deepstack")]',
         'if node.kind == "embed"]',
         ("experiments/test_edges.py::test_an_edge_is_that_of_a_slow_reference",),
     ),
     Fault(
         "the way is walked from its first step's beginning",
-        "experiments/circuits/edge_attribution.py",
+        "experiments/circuits/along.py",
         "[(k + 0.5) / steps for k in range(steps)]",
         "[k / steps for k in range(steps)]",
         ("experiments/test_edges.py::test_an_edge_is_that_of_a_slow_reference",),
