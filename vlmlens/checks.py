@@ -1,5 +1,6 @@
 """Checks of what users pass: texts, numbers, keywords. A refusal says what there is."""
 
+import inspect
 import math
 import stat
 from collections.abc import Iterable, Mapping
@@ -174,6 +175,35 @@ def refuse_unknown(
     for name in given:
         if name not in known:
             raise UnknownKeywordError(name, known, where, (advice or {}).get(name, ""))
+
+
+def function(value: Any, what: str, wanted: str, *places: str, **named: str) -> Any:
+    """Something that can be called so, or an error; what tells no signature is taken as it is.
+
+    Args:
+        value: what was given.
+        what: its name.
+        wanted: what it should be, in words.
+        places: a word for every positional argument that it will get.
+        named: the same for keywords.
+
+    Raises:
+        InputError: no function, or one that takes other arguments.
+    """
+    if not callable(value):
+        raise InputError(f"{what}={shown(value)}: {wanted} is wanted")
+    try:
+        taken = inspect.signature(value)
+    except (ValueError, TypeError):  # written in C
+        return value
+    try:
+        taken.bind(*places, **named)
+    except TypeError as error:
+        given = ", ".join([*places, *(f"{name}=..." for name in named)])
+        raise InputError(
+            f"{what}={shown(value)} takes {taken}, and is called with ({given}): {error}"
+        ) from None
+    return value
 
 
 def _bounds(least: int | float | None, most: int | float | None) -> str:

@@ -205,7 +205,10 @@ def at_home(path: str | Path) -> Path:
 
 def printable(path: str | Path) -> str:
     """A path as text that can be printed and stored, whatever bytes it is of on disk."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a surrogate pair, which no file has in its name
+        return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def state_of(path: str | Path) -> tuple[int, ...]:

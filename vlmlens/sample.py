@@ -96,6 +96,9 @@ class Sample(Checked):
                 f"{self.named()}: unit is {self.unit!r:.60}, which is none of its groups ({there})"
             )
 
+    def __hash__(self) -> int:  # pictures in memory have no hash; equal samples have equal words
+        return hash((self.id, self.question, self.answer, self.choices, self.category))
+
     @property
     def key(self) -> str:
         """What identifies the sample: a hash of everything in it."""

@@ -7,8 +7,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.annotations import Checked, settle
-from vlmlens.checks import shown
-from vlmlens.errors import InputError
+from vlmlens.checks import function
 from vlmlens.positions import Positions
 from vlmlens.positions.selection import SETTLED
 
@@ -39,5 +38,5 @@ class Save(Checked):
 
     def __post_init__(self):
         settle(self, SETTLED)
-        if self.reduce is not None and not callable(self.reduce):
-            raise InputError(f"reduce={shown(self.reduce)}: a function of a tensor is wanted")
+        if self.reduce is not None:
+            function(self.reduce, "reduce", "a function of a tensor", "tensor")

@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Shaped
 from torch import Tensor
 
-from vlmlens.checks import shown
+from vlmlens.checks import function
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
 
@@ -36,8 +36,8 @@ class Edit(Intervention):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.by is not None and not callable(self.by):
-            raise InputError(f"by={shown(self.by)}: a function of a tensor is wanted")
+        if self.by is not None:
+            function(self.by, "by", "a function of a tensor", "tensor")
 
     def edit(self, x: Shaped[Tensor, "..."], site: Site) -> Any:
         """What the function makes of it."""

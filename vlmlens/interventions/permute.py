@@ -166,10 +166,10 @@ class PermuteVision(Intervention):
         return order
 
     def _given(self, size: int) -> Int[np.ndarray, " patch"]:
-        order = np.array(self.permutation, dtype=int)
-        if sorted(order.tolist()) != list(range(size)):
+        given = self.permutation or ()
+        if sorted(given) != list(range(size)):
             raise InputError(
-                f"the permutation has {len(order)} entries, not each of 0..{size - 1} once: "
+                f"the permutation has {len(given)} entries, not each of 0..{size - 1} once: "
                 f"this image has {size} vision tokens" + (" among them" if self.among else "")
             )
-        return order
+        return np.array(given, dtype=int)

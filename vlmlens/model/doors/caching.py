@@ -8,7 +8,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache, Save
-from vlmlens.checks import plain, shown, whole
+from vlmlens.checks import function, plain, shown, whole
 from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
 from vlmlens.inputs import Inputs
 from vlmlens.model.doors.given import as_saves
@@ -29,6 +29,7 @@ def filtered(vlm: Wired, names_filter: Any) -> list[str]:
     if not callable(names_filter):
         saves = as_saves(names_filter)
         return list(dict.fromkeys(n for save in saves for n in vlm.matching(save.points)))
+    function(names_filter, "names_filter", "a condition on names", "name")
     found = [name for name in vlm.hook_dict if names_filter(name)]
     if not found:
         raise UnknownPointError(

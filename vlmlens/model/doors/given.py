@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from vlmlens.cache import Save
-from vlmlens.checks import plain, shown, word
+from vlmlens.checks import function, plain, shown, word
 from vlmlens.errors import InputError
 from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention, as_edits
@@ -119,6 +119,10 @@ def as_hooks(given: Any, what: str) -> list[tuple[str | Callable[[str], bool], C
         pairs = [tuple(pair) if isinstance(pair, list) else pair for pair in pairs]
         two = all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs)
         if two and all(_names(name) and callable(hook) for name, hook in pairs):
+            for name, hook in pairs:
+                if not isinstance(name, str):
+                    function(name, what, "a condition on names", "name")
+                function(hook, what, "a hook", "tensor", hook="point")
             return pairs
     raise InputError(f"{what}={shown(given)}: pairs are wanted, [('hook_embed', function), ...]")
 

@@ -99,7 +99,10 @@ def _images(tensors: Mapping[str, Shaped[Tensor, "..."]]) -> int:
     """How many images raw tensors hold."""
     for name in ("image_grid_thw", "image_sizes", "pixel_values"):
         if name in tensors:
-            return tensors[name].shape[0]
+            given = tensors[name]
+            if not given.ndim:
+                raise InputError(f"{name}={shown(given)}: an entry for every image is wanted")
+            return given.shape[0]
     return 0
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformer_lens.hook_points import HookPoint, LensHandle
 
+from vlmlens.checks import function
 from vlmlens.errors import ClosedModelError
 from vlmlens.families import Tap
 from vlmlens.interventions.own import made_of, refuse_unlike
@@ -90,6 +91,7 @@ class WiredPoint(HookPoint):
         alias_names: list[str] | None = None,
     ) -> LensHandle:
         """Add a hook as TransformerLens does; one of a context acts in the context's thread."""
+        function(hook, "hook", "a hook", "tensor", hook="point")
         with self._wire.board.lock:
             self._level = level if isinstance(level, Level) else None
             try:
@@ -216,12 +218,8 @@ class WiredPoint(HookPoint):
 
     @property
     def _torch_hooks(self) -> tuple[dict[int, Any], ...]:
-        return (
-            self._forward_hooks,
-            self._forward_pre_hooks,
-            self._backward_hooks,
-            self._backward_pre_hooks,
-        )
+        forward = self._forward_hooks, self._forward_pre_hooks
+        return (*forward, self._backward_hooks, self._backward_pre_hooks)
 
     def _check_open(self) -> None:
         if self._wire.board.closed:
