@@ -361,10 +361,18 @@ def test_a_part_of_a_split_stands_for_all_of_it(named, tmp_path):
         table(part, columns, (struct(n), f"What {n}?", "red"), (struct(n), f"Which {n}?", "blue"))
     asked = ["What 0?", "Which 0?", "What 1?", "Which 1?", "What 2?", "Which 2?"]
     assert [sample.question for sample in read_table(parts[named])] == asked
+    assert [sample.question for sample in image_folder(tmp_path)] == asked
+    other = parts[0].with_name("train-00000-of-00001.parquet")
+    other.write_bytes(parts[0].read_bytes())
+    with pytest.raises(DataError, match="train-00000"):
+        image_folder(tmp_path)  # two splits: which is meant?
+    other.unlink()
     parts[(named + 1) % 3].unlink()
     with pytest.raises(
         DataError, match=f"one of 3 parts, and {parts[(named + 1) % 3].name} is not"
     ):
         read_table(parts[named])
+    with pytest.raises(DataError, match="one of 3 parts"):
+        image_folder(tmp_path)
     alone = parts[named].rename(tmp_path / "alone.parquet")
     assert len(read_table(alone)) == 2

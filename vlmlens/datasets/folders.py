@@ -7,7 +7,7 @@ from pathlib import Path
 from vlmlens.annotations import checked
 from vlmlens.datasets.files import SUFFIXES, Listing, check_pictures, listing, named, plugin
 from vlmlens.datasets.reading import ENDINGS
-from vlmlens.datasets.tables import read_table
+from vlmlens.datasets.tables import one_table, read_table
 from vlmlens.errors import DataError
 from vlmlens.picture import at_home, printable
 from vlmlens.sample import Sample
@@ -113,10 +113,9 @@ def _looked(folder: Path, question: str | None) -> tuple[Path | None, Listing]:
     if own:
         return own[0], Listing((), (), ())
     there = listing(folder)
-    if question is None and len(there.tables) == 1:
-        (one,) = there.tables
-        if one.parent == folder and one.suffix.lower() in ENDINGS:
-            return one, there
+    one = one_table(there.tables) if question is None and there.tables else None
+    if one is not None and one.parent == folder and one.suffix.lower() in ENDINGS:
+        return one, there
     return None, there
 
 

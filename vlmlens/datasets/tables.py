@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +71,13 @@ def read_table(path: str | Path, *, columns: Mapping[str, str] | str | None = No
             ", ".join(USUAL),
         )
     return asked.samples(path)
+
+
+def one_table(files: Sequence[Path]) -> Path | None:
+    """The table that files are: one file, or the first of the parts of one split; else None."""
+    cut = [PART.fullmatch(file.name) for file in files]
+    same = {(file.parent, *each.groups()) for file, each in zip(files, cut, strict=True) if each}
+    return min(files) if len(files) == 1 or (all(cut) and len(same) == 1) else None
 
 
 def _parts(path: Path) -> list[Path]:
