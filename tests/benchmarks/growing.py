@@ -1,4 +1,4 @@
-"""How a store grows: time, memory and bytes for 100 to 100,000 results; ``make bench-scale``.
+"""How a store grows: time, memory and bytes for 200 to 100,000 results; ``make bench-scale``.
 
 What is measured is the store and its bookkeeping: the measure costs nothing, the model is a tiny
 one that is never asked. Every size runs in a process of its own, so its peak memory is its own.
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 #: Samples, under two conditions each.
-SIZES = (100, 1_000, 10_000)
+SIZES = (100, 1_000, 10_000, 50_000)
 ROWS = 100_000
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
 MARKS = "<!-- growth: written by make bench-scale -->\n", "<!-- growth: end -->\n"

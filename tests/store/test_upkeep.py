@@ -148,3 +148,19 @@ def test_the_commands(store, tmp_path, told):
     code, _, err = told("status", tmp_path / "nowhere")
     assert code == 2
     assert "error: there is no store" in err
+
+
+def test_tidying_never_holds_more_than_a_large_file(tmp_path, monkeypatch):
+    """Files of activations may be many times what memory holds."""
+    for n in range(6):
+        keep(tmp_path, ONE, [n])
+    size = max(path.stat().st_size for path in tmp_path.glob("results-*"))
+    monkeypatch.setattr(upkeep, "LARGE", 2 * size)
+    assert upkeep.gc(tmp_path)["files"] == 3
+    keep(tmp_path, ONE, [0, 6])
+    assert upkeep.gc(tmp_path)["rows there twice"] == 1
+    assert upkeep.gc(tmp_path)["rows there twice"] == 0
+    assert upkeep.status(tmp_path).conditions[ONE.key].done == 7
+    export(tmp_path, tmp_path / "all.parquet")
+    found = pq.read_table(tmp_path / "all.parquet").to_pydict()
+    assert dict(zip(found["sample"], found["x"], strict=True)) == {f"s{n}": n for n in range(7)}

@@ -14,7 +14,7 @@ from vlmlens.store.asked import NAMES as ASKED
 from vlmlens.store.asked import Asked, noted, running
 from vlmlens.store.atomic import sweep_parts, whole
 from vlmlens.store.shards import CONDITION, KEY, KEYS, NAMES, SAMPLE, Shard, checked, opened
-from vlmlens.store.store import OLD, put_into_one
+from vlmlens.store.store import LARGE, OLD, put_into_one
 
 
 @dataclass
@@ -218,19 +218,34 @@ def first_of_each(table: pa.Table, known: set[tuple[str, bytes]]) -> pa.Table:
 
 
 def _tidied(group: Sequence[Shard], done: Sequence[Shard]) -> int:
-    """Files of one form as one, in place of them; how many rows went."""
+    """Small files of one form as larger ones, in place of them; how many rows went."""
     known: set[tuple[str, bytes]] = set()
     for shard in done:
         codes = [shard.order[int(code)] for code in shard.codes]
         pairs: Any = zip(codes, shard.keys.to_pylist(), strict=True)
         known |= set(pairs)
-    tables = [first_of_each(shard.read(), known) for shard in group]
-    lost = sum(map(len, group)) - sum(map(len, tables))
-    if len(group) == 1 and not lost:
-        return 0
-    if any(map(len, tables)):
-        put_into_one(group, tables)
-    else:
-        for shard in group:
-            shard.path.unlink(missing_ok=True)
+    lost = 0
+    for some in _small_ones(group):
+        tables = [first_of_each(shard.read(), known) for shard in some]
+        own = sum(map(len, some)) - sum(map(len, tables))
+        lost += own
+        if len(some) == 1 and not own:
+            continue
+        if any(map(len, tables)):
+            put_into_one(some, tables)
+        else:
+            for shard in some:
+                shard.path.unlink(missing_ok=True)
     return lost
+
+
+def _small_ones(group: Sequence[Shard]) -> Iterator[list[Shard]]:
+    """Files that together are no larger than one may be, or one that is."""
+    some: list[Shard] = []
+    for shard in group:
+        if some and sum(each.bytes for each in some) + shard.bytes > LARGE:
+            yield some
+            some = []
+        some.append(shard)
+    if some:
+        yield some
