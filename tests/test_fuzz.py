@@ -149,6 +149,23 @@ def test_caches(vlm, inputs, key, other, third):
     tried(lambda: saved.stack(key))
     tried(lambda: saved.stack_activation("resid_post", key, other))
     tried(lambda: saved.stack_activation(key))
+    tried(lambda: saved.to(key))
+    tried(lambda: saved.apply_slice_to_batch_dim(key))
+    tried(lambda: saved.accumulated_resid(layer=key, pos_slice=other))
+    tried(lambda: saved.get_neuron_results(key))
+
+
+@bounded(25)
+@given(anything)
+def test_texts_tokens_and_parts(vlm, given):
+    for door in (vlm.to_tokens, vlm.to_string, vlm.to_str_tokens, vlm.to_single_token):
+        tried(lambda door=door: door(given))
+    tried(lambda: vlm.to_single_str_token(given))
+    tried(lambda: vlm.get_token_position(given, given))
+    tried(lambda: vlm.to_tokens("red", prepend_bos=given))
+    tried(lambda: vlm.to_tokens("red", padding_side=given))
+    tried(lambda: vlm.blocks[given])
+    tried(lambda: vlm.tokens_to_residual_directions(given))
 
 
 GENERATE = ("interventions", "save", "max_new_tokens", "temperature", "seed", "stop", "answered")

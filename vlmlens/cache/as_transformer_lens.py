@@ -33,8 +33,6 @@ class AsTransformerLens:
     _digest: str
     like: Callable[..., Any]
 
-    # ------------------------------------------------------------------ the tensors themselves
-
     @property
     def has_embed(self) -> bool:
         """Whether what enters block 0 was saved."""
@@ -140,8 +138,6 @@ class AsTransformerLens:
         axes = {name: (*self.axes[name.replace("result", "z")][:-1], "d_model") for name in made}
         self._become({**self.cache_dict, **made}, {**self.axes, **axes})
 
-    # ------------------------------------------------------------------ the stream taken apart
-
     def decompose_resid(self, *args: Any, **options: Any) -> Any:
         """``ResidualStream.decompose_resid`` of this run.
 
@@ -232,8 +228,6 @@ class AsTransformerLens:
         """
         return self._stream().apply_ln_to_stack(residual_stack, *args, **self._batched(options))
 
-    # ------------------------------------------------------------------ how
-
     def _stream(self) -> Any:
         ran = None if self._ran is None else self._ran()
         if ran is None:
@@ -275,8 +269,10 @@ def _rows(given: Any, count: int) -> int | list[int]:
     if wanted is None:
         return list(range(count))
     if isinstance(wanted, tuple | slice):
-        ends = wanted if isinstance(wanted, slice) else slice(*wanted)
-        rows = list(range(count))[ends]
+        try:
+            rows = list(range(count))[wanted if isinstance(wanted, slice) else slice(*wanted)]
+        except (TypeError, ValueError) as error:
+            raise InputError(f"batch_slice={shown(given)}: {error}") from error
     elif isinstance(wanted, list):
         rows = [whole(row, "batch_slice", -count, count - 1) for row in wanted]
     else:

@@ -138,7 +138,9 @@ class Speaking(Contexts):
             >>> model.to_single_str_token(307)
             ' red'
         """
-        (text,) = texts.str_tokens(self.tokenizer, [whole(int_token, "int_token", least=0)])
+        (text,) = texts.str_tokens(
+            self.tokenizer, [whole(int_token, "int_token", 0, texts.LARGEST)]
+        )
         return text
 
     def get_token_position(

@@ -10,6 +10,8 @@ from torch import Tensor
 from vlmlens.checks import flag, one_of, plain, shown, whole, word
 from vlmlens.errors import InputError
 
+#: No vocabulary is larger.
+LARGEST = 2**31 - 1
 Ids = Int[Tensor, "..."] | Int[np.ndarray, "..."] | list[int] | list[list[int]] | int
 
 
@@ -65,15 +67,16 @@ def as_ids(given: Any, dimensions: int) -> list[Any]:
         InputError: anything else.
     """
     ids = plain(given)
-    flat, depth = [ids], 0
-    while any(isinstance(each, list | tuple) for each in flat):
-        flat = [one for each in flat for one in (each if isinstance(each, list | tuple) else [])]
-        depth += 1
-    if depth > dimensions:
+    rows = ids if isinstance(ids, list | tuple) else [ids]
+    deep = any(isinstance(row, list | tuple) for row in rows)
+    if deep and (dimensions < 2 or not all(isinstance(row, list | tuple) for row in rows)):
         raise InputError(f"{shown(given)}: token ids of {dimensions} dimensions at most are wanted")
-    for each in flat:
-        whole(each, "tokens", least=0)
-    return [ids] if depth == 0 else list(ids)
+    for row in rows if deep else [rows]:
+        for each in row:
+            if isinstance(each, list | tuple):
+                raise InputError(f"{shown(given)}: token ids have {dimensions} dimensions at most")
+            whole(each, "tokens", 0, LARGEST)
+    return [list(row) for row in rows] if deep else list(rows)
 
 
 def str_tokens(tokenizer: Any, ids: list[int]) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformer_lens.utilities.slice import Slice
 
 from vlmlens.cache import ActivationCache
+from vlmlens.checks import shown, whole
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.model.arithmetic.linear import matrix_of
 from vlmlens.model.arithmetic.norm import Norm
@@ -53,11 +54,12 @@ class Stream:
             InputError: no such block.
         """
         last = self.vlm.layers
-        if layer is None or layer == -1:
+        at = -1 if layer is None else whole(layer, "layer")
+        if at == -1:
             return last
-        if not 0 <= layer <= last:
-            raise InputError(f"no layer {layer}: there are {last}, and {last} or -1 is their end")
-        return layer
+        if not 0 <= at <= last:
+            raise InputError(f"no layer {at}: there are {last}, and {last} or -1 is their end")
+        return at
 
     def entering(self, layer: int, mlp_input: bool) -> Float[Tensor, "batch pos d_model"]:
         """The stream (batch pos d_model) that enters a block, or its MLP; or that leaves the last.
@@ -149,6 +151,16 @@ class Stream:
 
 
 def sliced(x: Shaped[Tensor, "..."], wanted: Which, dim: int) -> Shaped[Tensor, "..."]:
-    """Some entries along one axis; see ``Which``."""
+    """Some entries along one axis; see ``Which``.
+
+    Raises:
+        InputError: what chooses none, or some that are not there.
+    """
     given: Any = wanted
-    return (given if isinstance(given, Slice) else Slice(given)).apply(x, dim=dim)
+    try:
+        return (given if isinstance(given, Slice) else Slice(given)).apply(x, dim=dim)
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise InputError(
+            f"{shown(wanted)} chooses nothing among {x.shape[dim]} entries ({error}): an index, "
+            "(start, end), or a list of indices is wanted"
+        ) from error

@@ -46,8 +46,9 @@ def _ids(vlm: Wired, tokens: Tokens) -> Int[Tensor, "*lead"]:
         if len(ids) != 1:
             raise InputError(f"{tokens!r} is {len(ids)} tokens, not one")
         (tokens,) = ids
-    ids = tokens if isinstance(tokens, Tensor) else torch.tensor(whole(tokens, "tokens"))
     size = vlm.hf_model.get_submodule(vlm.family.lm_head).weight.shape[0]
+    one = not isinstance(tokens, Tensor)
+    ids = torch.tensor(whole(tokens, "tokens", 0, size - 1)) if one else tokens
     if ids.is_floating_point() or ids.dtype == torch.bool:
         raise InputError(f"tokens={shown(tokens)}: ids are whole numbers")
     if not ids.is_meta and bool(((ids < 0) | (ids >= size)).any()):
