@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from vlmlens.checks import plain, shown, whole
+from vlmlens.cache.cutting import entries
+from vlmlens.checks import shown
 from vlmlens.errors import InputError
 
 Attributions = Shaped[Tensor, "component *lead"]
@@ -109,7 +110,7 @@ class AsTransformerLens:
         """
         if not self.has_batch_dim:
             raise InputError("the batch's axis was taken away: there is one sample")
-        rows = _rows(batch_slice, max(self._sizes(), default=0))
+        rows = entries(batch_slice, max(self._sizes(), default=0), "batch_slice")
         one = isinstance(rows, int)
         made: Any = self.like(
             {name: x[rows] if self._has_batch(name) else x for name, x in self.cache_dict.items()},
@@ -257,29 +258,6 @@ class AsTransformerLens:
     ) -> Any:
         self.cache_dict, self.axes, self._digest = tensors, axes, ""
         return self
-
-
-def _rows(given: Any, count: int) -> int | list[int]:
-    """Samples by an index, the ends of a slice as a tuple, indices, or None for all.
-
-    Raises:
-        InputError: none, or one that is not there.
-    """
-    wanted = plain(given)
-    if wanted is None:
-        return list(range(count))
-    if isinstance(wanted, tuple | slice):
-        try:
-            rows = list(range(count))[wanted if isinstance(wanted, slice) else slice(*wanted)]
-        except (TypeError, ValueError) as error:
-            raise InputError(f"batch_slice={shown(given)}: {error}") from error
-    elif isinstance(wanted, list):
-        rows = [whole(row, "batch_slice", -count, count - 1) for row in wanted]
-    else:
-        return whole(wanted, "batch_slice", -count, count - 1)
-    if not rows:
-        raise InputError(f"batch_slice={shown(given)} holds none of {count} samples")
-    return rows
 
 
 def _refused(name: str, why: str) -> Any:

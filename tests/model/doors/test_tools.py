@@ -1,5 +1,6 @@
 """TransformerLens's tools on a model: weights do what the pass does, names mean what they say."""
 
+import numpy as np
 import pytest
 import torch
 from as_users import as_users
@@ -7,6 +8,7 @@ from closeness import assert_close
 from conftest import EVERY, build, by_turns, picture
 
 import vlmlens as vl
+from vlmlens.cache.cutting import cut
 from vlmlens.errors import InputError, UnknownPartError, UnknownPointError, UnsupportedModelError
 from vlmlens.model.doors.tools import REFUSED
 from vlmlens.model.reading.weights import STACKED
@@ -234,3 +236,19 @@ def test_a_model_without_a_tokenizer_says_so():
         pytest.raises(InputError, match="without a tokenizer"),
     ):
         model.to_tokens("red")
+
+
+@pytest.mark.parametrize(
+    "wanted", [(1, 0, -(10**30)), slice(None, None, -1), (5, 1, -2), [3, -1], -1, (-3, None), None]
+)
+def test_entries_are_those_of_numpy(wanted):
+    index = slice(*wanted) if isinstance(wanted, tuple) else wanted
+    x = torch.arange(24.0).reshape(2, 6, 2)
+    expected = x.numpy() if wanted is None else x.numpy()[:, index]
+    assert np.array_equal(cut(x, wanted, 1, "pos_slice"), expected)
+
+
+@pytest.mark.parametrize("wanted", ["last", (), (1, 2, 3, 4), (0, 5, 0), 6, [6], [], 1.5, (9, 12)])
+def test_entries_that_are_not_there_are_refused(wanted):
+    with pytest.raises(InputError, match="pos_slice"):
+        cut(torch.zeros(2, 6), wanted, 1, "pos_slice")

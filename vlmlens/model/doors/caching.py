@@ -8,7 +8,8 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache, Save
-from vlmlens.checks import function, plain, shown, whole
+from vlmlens.cache.cutting import cut
+from vlmlens.checks import function, shown
 from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
 from vlmlens.inputs import Inputs
 from vlmlens.model.doors.given import as_saves
@@ -82,8 +83,7 @@ def shaped(
         InputError: positions or a device that are not there.
     """
     if pos_slice is not None:
-        cut = _cut(pos_slice)
-        cache = _changed(cache, lambda name, x, axes: _at(name, x, axes, cut))
+        cache = _changed(cache, lambda name, x, axes: _at(name, x, axes, pos_slice))
     if remove_batch_dim:
         cache = cache.like(dict(cache), cache.axes).remove_batch_dim()
     if device is not None:
@@ -123,34 +123,15 @@ def batched(vlm: Wired, cache: ActivationCache) -> ActivationCache:
     return made
 
 
-def _cut(given: Any) -> int | slice:
-    """An index or a slice, from what was passed: its ends as a tuple mean a slice."""
-    wanted = plain(given)
-    if isinstance(wanted, slice):
-        wanted = (wanted.start, wanted.stop, wanted.step)
-    elif not isinstance(wanted, tuple):
-        return whole(wanted, "pos_slice")
-    if not 1 <= len(wanted) <= 3:
-        raise InputError(f"pos_slice={shown(given)}: an index, a slice, or a slice's ends")
-    cut = slice(*(None if end is None else whole(end, "pos_slice") for end in wanted))
-    if cut.step == 0:
-        raise InputError(f"pos_slice={shown(given)}: a step of 0 goes nowhere")
-    return cut
-
-
 def _at(
-    name: str, x: Shaped[Tensor, "..."], axes: Axes, cut: int | slice
+    name: str, x: Shaped[Tensor, "..."], axes: Axes, wanted: Any
 ) -> tuple[Shaped[Tensor, "..."], Axes]:
     axis = next((axis for axis in ("pos", "query") if axis in axes), None)
     if axis is None or "image" in axes:
         return x, axes
     at = axes.index(axis)
-    one = isinstance(cut, int)
-    if (one and not -x.shape[at] <= cut < x.shape[at]) or (
-        not one and not len(range(x.shape[at])[cut])
-    ):
-        raise InputError(f"pos_slice={cut}: {name} has {x.shape[at]} positions")
-    return x[(slice(None),) * at + (cut,)], (*axes[:at], *axes[at + one :])
+    made = cut(x, wanted, at, f"{name}: pos_slice")
+    return made, axes if made.ndim == x.ndim else (*axes[:at], *axes[at + 1 :])
 
 
 def _comes_before(vlm: Wired, name: str, block: int) -> bool:

@@ -11,7 +11,8 @@ from torch import Tensor
 from transformer_lens.utilities.slice import Slice
 
 from vlmlens.cache import ActivationCache
-from vlmlens.checks import shown, whole
+from vlmlens.cache.cutting import cut
+from vlmlens.checks import whole
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.model.arithmetic.linear import matrix_of
 from vlmlens.model.arithmetic.norm import Norm
@@ -151,16 +152,5 @@ class Stream:
 
 
 def sliced(x: Shaped[Tensor, "..."], wanted: Which, dim: int) -> Shaped[Tensor, "..."]:
-    """Some entries along one axis; see ``Which``.
-
-    Raises:
-        InputError: what chooses none, or some that are not there.
-    """
-    given: Any = wanted
-    try:
-        return (given if isinstance(given, Slice) else Slice(given)).apply(x, dim=dim)
-    except (TypeError, ValueError, IndexError, RuntimeError) as error:
-        raise InputError(
-            f"{shown(wanted)} chooses nothing among {x.shape[dim]} entries ({error}): an index, "
-            "(start, end), or a list of indices is wanted"
-        ) from error
+    """Some entries along one axis; see ``Which``."""
+    return cut(x, wanted, dim, "slice")
