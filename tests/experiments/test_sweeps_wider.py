@@ -161,14 +161,12 @@ def test_cells_of_patterns(case, gap):
     )
     inputs, base = model.inputs([clean]), model.inputs([other])
     layer, size = f"{blocks(model)}.1.self_attn", model.cfg.d_head
-    model.hf_model.set_attn_implementation("eager")
-    try:
+    with model.implementations.plain():  # which puts vlmlens's own back at the end
+        model.hf_model.set_attn_implementation("eager")
         _, kept, there = plain(
             model, base, keep=[(f"{layer}.v_proj", "out")], output_attentions=True
         )
         _, _, here = plain(model, inputs, output_attentions=True)
-    finally:
-        model.hf_model.set_attn_implementation("sdpa")
     moved = (here.attentions[1] - there.attentions[1])[0, 1]  # query key
     shared = model.cfg.n_heads // (model.cfg.n_key_value_heads or model.cfg.n_heads)
     kv = 1 // shared

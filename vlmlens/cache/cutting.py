@@ -4,7 +4,6 @@ from typing import Any
 
 from jaxtyping import Shaped
 from torch import Tensor
-from transformer_lens.utilities.slice import Slice
 
 from vlmlens.checks import plain, shown, whole
 from vlmlens.errors import InputError
@@ -27,7 +26,7 @@ def entries(given: Any, count: int, what: str) -> int | list[int]:
         >>> entries(-1, 8, "pos_slice"), entries((2, 4), 8, "pos_slice")
         (7, [2, 3])
     """
-    wanted = plain(given.slice if isinstance(given, Slice) else given)
+    wanted = plain(getattr(given, "slice", given))  # TransformerLens's Slice holds one
     if wanted is None:
         return list(range(count))
     if isinstance(wanted, slice):
