@@ -192,6 +192,8 @@ def function(value: Any, what: str, wanted: str, *places: str, **named: str) -> 
     """
     if not callable(value):
         raise InputError(f"{what}={shown(value)}: {wanted} is wanted")
+    if isinstance(value, type):
+        raise InputError(f"{what}={shown(value)} is a class: {wanted} is wanted, so make one first")
     try:
         taken = inspect.signature(value)
     except (ValueError, TypeError):  # written in C

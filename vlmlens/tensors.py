@@ -51,3 +51,18 @@ def suited(x: Shaped[Tensor, "*axes"], like: Shaped[Tensor, "*other"]) -> Shaped
         torch.float64
     """
     return onto(x, like.device).to(like.dtype)
+
+
+def as_device(given: Any) -> torch.device:
+    """A device that holds values.
+
+    Raises:
+        InputError: no device, or ``"meta"``, which holds none.
+    """
+    try:
+        device = torch.device(given)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"device={shown(given)}: cpu, cuda, cuda:1, ... ({error})") from error
+    if device.type == "meta":
+        raise InputError("device='meta' holds no values, so nothing can run: name another")
+    return device

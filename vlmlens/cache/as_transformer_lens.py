@@ -11,6 +11,7 @@ from torch import Tensor
 from vlmlens.cache.cutting import entries
 from vlmlens.checks import shown
 from vlmlens.errors import InputError
+from vlmlens.tensors import as_device
 
 Attributions = Shaped[Tensor, "component *lead"]
 #: Of TransformerLens's cache, what is not done here, and what is.
@@ -48,16 +49,17 @@ class AsTransformerLens:
         """Put all that was saved on another device, here, as in TransformerLens.
 
         Raises:
-            InputError: a device that is not there.
+            InputError: a device that is not there, or ``"meta"``, which holds no values.
 
         Examples:
             >>> saved = model.run(model.inputs(sample), save="hook_embed").saved
             >>> saved.to("cpu") is saved
             True
         """
+        place = as_device(device)
         try:
-            moved = {name: x.to(torch.device(device)) for name, x in self.cache_dict.items()}
-        except (RuntimeError, AssertionError, TypeError) as error:
+            moved = {name: x.to(place) for name, x in self.cache_dict.items()}
+        except (RuntimeError, AssertionError) as error:
             raise InputError(f"to({shown(device)}): {error}") from error
         return self._become(moved, self.axes)
 

@@ -23,13 +23,13 @@ from vlmlens.model.doors.given import (
     prepared,
 )
 from vlmlens.model.doors.running import Running
-from vlmlens.model.lifetime.device import as_device
 from vlmlens.model.lifetime.journal import in_turn
 from vlmlens.model.passes.edits import refuse_idle, refuse_unfinished
 from vlmlens.model.passes.one_pass import one_pass
 from vlmlens.model.passes.run import Generation
 from vlmlens.model.reading import notebook
 from vlmlens.model.sequence.fitting import check_fit
+from vlmlens.tensors import as_device
 
 
 class HookedVLM(Running):

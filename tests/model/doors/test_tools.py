@@ -252,3 +252,23 @@ def test_entries_are_those_of_numpy(wanted):
 def test_entries_that_are_not_there_are_refused(wanted):
     with pytest.raises(InputError, match="pos_slice"):
         cut(torch.zeros(2, 6), wanted, 1, "pos_slice")
+
+
+def test_a_class_in_a_functions_place_and_a_device_without_values_are_refused():
+    with as_users(), vl.HookedVLM(*build("llava")) as vlm:
+        inputs = vlm.inputs([picture(0)], ["Is it red?"])
+        with pytest.raises(InputError, match="is a class"):
+            vl.interventions.Edit("hook_embed", by=torch.nn.Tanh)  # not yet made
+        for door in (
+            lambda: vlm.run_with_cache(inputs, torch.nn.Tanh),
+            lambda: vlm.add_hook("hook_embed", torch.nn.Tanh),
+            lambda: vlm.hook_dict["hook_embed"].add_hook(torch.nn.Tanh),
+            lambda: vl.Save("hook_embed", reduce=torch.nn.Tanh),
+        ):
+            with pytest.raises(InputError, match="is a class"):
+                door()
+        saved = vlm.run(inputs, save="hook_embed").saved
+        for place in ("meta", 10**30, ["cpu"], "cuda:-7"):
+            with pytest.raises(InputError, match="device="):
+                saved.to(place)
+        assert saved["hook_embed"].device.type == "cpu"

@@ -13,8 +13,8 @@ from vlmlens.checks import function, shown
 from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
 from vlmlens.inputs import Inputs
 from vlmlens.model.doors.given import as_saves
-from vlmlens.model.lifetime.device import as_device
 from vlmlens.model.wiring.wired import Wired
+from vlmlens.tensors import as_device
 
 Axes = tuple[str, ...]
 
