@@ -178,7 +178,7 @@ def refuse_unknown(
 
 
 def function(value: Any, what: str, wanted: str, *places: str, **named: str) -> Any:
-    """Something that can be called so, or an error; what tells no signature is taken as it is.
+    """Something that can be called so, or an error; what tells no signature is taken on trust.
 
     Args:
         value: what was given.
@@ -195,9 +195,14 @@ def function(value: Any, what: str, wanted: str, *places: str, **named: str) -> 
     if isinstance(value, type):
         raise InputError(f"{what}={shown(value)} is a class: {wanted} is wanted, so make one first")
     try:
-        taken = inspect.signature(value)
+        taken = inspect.signature(getattr(value, "forward", value))  # a module's takes anything
     except (ValueError, TypeError):  # written in C
-        return value
+        if not named:
+            return value
+        raise InputError(
+            f"{what}={shown(value)} does not tell what it takes; {wanted} takes "
+            f"{', '.join([*places, *named])}, so write a function around it"
+        ) from None
     try:
         taken.bind(*places, **named)
     except TypeError as error:

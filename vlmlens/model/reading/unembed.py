@@ -11,6 +11,7 @@ from torch import Tensor
 from vlmlens.checks import shown, whole
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.model.wiring.wired import Wired
+from vlmlens.tensors import dense
 
 #: Token ids: one for all, one a sample, or one for every sample and position; or tokens' texts.
 Tokens = str | int | Int[Tensor, "..."] | Sequence[str | int]
@@ -35,9 +36,12 @@ def directions(vlm: Wired, tokens: Tokens) -> Float[Tensor, "*lead d_model"]:
 
 def _ids(vlm: Wired, tokens: Tokens) -> Int[Tensor, "*lead"]:
     if isinstance(tokens, np.ndarray):
-        tokens = torch.from_numpy(tokens)
+        tokens = tokens.tolist()
     if isinstance(tokens, list | tuple) and tokens:
-        return torch.stack([_ids(vlm, token) for token in tokens])
+        rows = [_ids(vlm, token) for token in tokens]
+        if len({row.shape for row in rows}) > 1:
+            raise InputError(f"tokens={shown(tokens)}: the lists in it are of several lengths")
+        return torch.stack(rows)
     if isinstance(tokens, str):
         tokenizer = getattr(vlm.processor, "tokenizer", None)
         if tokenizer is None:
@@ -49,8 +53,8 @@ def _ids(vlm: Wired, tokens: Tokens) -> Int[Tensor, "*lead"]:
     size = vlm.hf_model.get_submodule(vlm.family.lm_head).weight.shape[0]
     one = not isinstance(tokens, Tensor)
     ids = torch.tensor(whole(tokens, "tokens", 0, size - 1)) if one else tokens
-    if ids.is_floating_point() or ids.dtype == torch.bool:
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise InputError(f"tokens={shown(tokens)}: ids are whole numbers")
-    if not ids.is_meta and bool(((ids < 0) | (ids >= size)).any()):
+    if bool(((dense(ids, "tokens") < 0) | (ids >= size)).any()):
         raise InputError(f"tokens={shown(tokens)}: ids lie from 0 to {size - 1}")
     return ids
