@@ -76,7 +76,7 @@ def sweep(vlm, **options):
 
 
 def test_a_sweep_patches_or_edits(vlm):
-    with pytest.raises(InputError, match="pass one of the two"):
+    with pytest.raises(InputError, match="in place of patching: pass it, or what is patched"):
         sweep(vlm, corrupted=vl.Sample("?", (picture(1),), answer="blue"), edit=ZeroAblate())
     with pytest.raises(InputError, match="pass corrupted samples"):
         sweep(vlm)

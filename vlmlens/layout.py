@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -14,12 +13,6 @@ from vlmlens.view import View as View  # where it is known from
 #: Every role that a position can play.
 #: ``template`` is what the chat template writes around the messages: role tags and line ends.
 ROLES = ("bos", "system", "template", "user", "vision", "assistant", "pad")
-
-
-@lru_cache(maxsize=64)
-def _numbers(roles: tuple[str, ...]) -> Int[np.ndarray, " pos"]:
-    """Every position's role, as its place in ``ROLES``; sweeps ask often."""
-    return np.array([ROLES.index(role) for role in roles], dtype=np.int8)
 
 
 #: What a position can be of an image: nothing; a patch of it, or of a small copy of all of it;
@@ -87,6 +80,8 @@ class TokenLayout:
             object.__setattr__(self, "kind", tuple(patches))
         for role in set(self.roles) - set(ROLES):
             raise UnknownRoleError(role, ROLES)
+        # Every position's role by its place in ROLES: sweeps ask often which positions play one.
+        object.__setattr__(self, "_numbers", np.array([ROLES.index(role) for role in self.roles]))
 
     def __len__(self) -> int:
         return len(self.roles)
@@ -107,7 +102,7 @@ class TokenLayout:
                 raise UnknownRoleError(role, ROLES)
         found = np.zeros(len(self.roles), dtype=bool)
         for role in roles:
-            found |= _numbers(self.roles) == ROLES.index(role)
+            found |= self._numbers == ROLES.index(role)
         return found
 
     def positions(self, *roles: str) -> Int[np.ndarray, " chosen"]:

@@ -266,7 +266,6 @@ def _refused(name: str, why: str) -> Any:
     def method(self: AsTransformerLens, *args: Any, **options: Any) -> Any:
         raise InputError(f"cache.{name}: {why}")
 
-    method.__name__ = name
     method.__doc__ = f"Refused: {why}."
     return method
 
