@@ -107,11 +107,25 @@ def word(value: Any, what: str) -> str:
     """A text.
 
     Raises:
-        InputError: anything else.
+        InputError: anything else, or half of a character in it.
     """
     if not isinstance(value, str):
         raise InputError(f"{what}={shown(value)}: a text is wanted")
+    if not written(value):
+        raise InputError(
+            f"{what}={value!r:.60} holds half of a character (a lone surrogate), which no "
+            "tokenizer reads; take it out"
+        )
     return value
+
+
+def written(text: str) -> bool:
+    """Whether a text can be written down; half a character, as JSON may escape it, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def path(value: Any, what: str) -> str | Path:

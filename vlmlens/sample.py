@@ -9,7 +9,7 @@ from typing import ClassVar
 from PIL import Image
 
 from vlmlens.annotations import Checked
-from vlmlens.checks import shown, word
+from vlmlens.checks import shown, word, written
 from vlmlens.errors import ImageError, InputError
 from vlmlens.picture import Picture, fixed, name_of, open_picture
 
@@ -84,7 +84,7 @@ class Sample(Checked):
             raise InputError(f"{self.named()}: {shown(wrong[0])} is no text; write it as one")
         if any("\0" in text for text in said):
             raise InputError(f"{self.named()}: a text holds the character NUL; take it out")
-        if half := next((text for text in said if not _whole(text)), None):
+        if half := next((text for text in said if not written(text)), None):
             raise InputError(
                 f"{self.named()}: {half!r:.60} holds half of a character (a lone surrogate), which "
                 "no tokenizer reads; take it out"
@@ -167,15 +167,6 @@ def about(sample: Sample, place: str = "") -> Iterator[None]:
         files = ", ".join(map(name_of, sample.images))
         seen = f" with the image {files}" if files else ""
         raise InputError(f"{sample.named(place)}{seen}: {error}") from error
-
-
-def _whole(text: str) -> bool:
-    """Whether a text can be written down; half a character, as JSON may escape it, cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _trace(picture: Picture) -> str:

@@ -8,7 +8,7 @@ from accelerate.utils import align_module_device
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vlmlens.checks import shown, whole
+from vlmlens.checks import shown, whole, word
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.model.wiring.wired import Wired
 from vlmlens.tensors import dense
@@ -46,7 +46,7 @@ def _ids(vlm: Wired, tokens: Tokens) -> Int[Tensor, "*lead"]:
         tokenizer = getattr(vlm.processor, "tokenizer", None)
         if tokenizer is None:
             raise InputError("this model was opened without a tokenizer: pass token ids")
-        ids = tokenizer.encode(tokens, add_special_tokens=False)
+        ids = tokenizer.encode(word(tokens, "tokens"), add_special_tokens=False)
         if len(ids) != 1:
             raise InputError(f"{tokens!r} is {len(ids)} tokens, not one")
         (tokens,) = ids
