@@ -170,3 +170,22 @@ def test_misuse_is_refused(shapes, which, tmp_path):
         (tmp_path / "file").touch()
         with pytest.raises(DataError, match="it is a file"):
             recipe(shapes, tmp_path / "file")
+
+
+def test_a_pair_begins_with_the_runs_of_the_first_about_its_pictures(shapes, monkeypatch, which):
+    """And not with those of the pair before, which may not be at hand on another worker."""
+    kind, begun = KINDS[which], []
+    real = kind.runs
+
+    def noted(self, both, first):
+        made = real(self, both, first)
+        begun.append((both, first, made))
+        return made
+
+    monkeypatch.setattr(kind, "runs", noted)
+    RECIPES[which](shapes)
+    asked_of_one = [each for each in begun if each[0][0].id in ("circle", "square", "triangle")]
+    (_, nothing, runs), *others = asked_of_one
+    assert nothing is None
+    assert len(others) == 2
+    assert all(first is runs for _, first, _ in others)

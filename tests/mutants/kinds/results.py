@@ -44,7 +44,7 @@ RESULTS: tuple[Fault, ...] = (
         "self._runs(task.both, first)",
         "self._runs(task.both, self._made[-1][1])",
         (
-            "experiments/test_sweep_workers.py::test_a_map_that_was_broken_off_anywhere_is_the_one_that_was_not",
+            "experiments/test_sweep_workers.py::test_a_pair_begins_with_the_runs_of_the_first_about_its_pictures",
         ),
     ),
     Fault(
