@@ -14,7 +14,6 @@ from vlmlens.view import View as View  # where it is known from
 #: ``template`` is what the chat template writes around the messages: role tags and line ends.
 ROLES = ("bos", "system", "template", "user", "vision", "assistant", "pad")
 
-
 #: What a position can be of an image: nothing; a patch of it, or of a small copy of all of it;
 #: a learned token that ends a row; a learned token that stands for no place; a word of the
 #: template between rows, tiles or images.

@@ -308,6 +308,22 @@ def test_a_norm_is_found_out(kind):
     assert norm.centred == (kind is nn.LayerNorm)
 
 
+@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm, Gained])
+def test_a_norm_is_found_out_anew_once_it_is_another(kind):
+    """What was seen of a norm without gain says nothing; what takes its place is looked at."""
+    module, a = kind(8) if kind is Gained else kind(8, eps=1e-3), torch.randn(2, 8)
+    gain = next(module.parameters())
+    usual = gain.detach().clone()
+    with torch.no_grad():
+        gain.fill_(-1.0 if kind is Gained else 0.0)
+        Norm.of(module, a)
+        gain.copy_(usual)
+    assert Norm.of(module, a).centred == (kind is nn.LayerNorm)
+    module.forward = torch.tanh
+    with pytest.raises(UnsupportedModelError):
+        Norm.of(module, a)
+
+
 def test_what_is_no_norm_is_refused():
     class Squash(nn.Module):
         eps = 1e-6

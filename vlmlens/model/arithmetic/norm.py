@@ -10,8 +10,10 @@ from torch import Tensor
 
 from vlmlens.errors import UnsupportedModelError
 
-#: Norms that were taken apart before, and whether they take the mean off.
-CENTRED: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+#: Norms that were taken apart before: what computed them then, and whether they take the mean off.
+CENTRED: WeakKeyDictionary[Any, tuple[Any, bool]] = WeakKeyDictionary()
+#: The largest gain below which nobody can tell whether a mean is taken off.
+FAINT = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +66,13 @@ class Norm:
         with torch.no_grad():
             bias = module.forward(torch.zeros_like(signs))
             gain = (module.forward(signs) - bias) * signs * (1 + eps) ** 0.5
-        if module not in CENTRED:  # asked once: the answers are waited for on a GPU
-            CENTRED[module] = cls._centred(module, gain, bias, float(eps))
-        return cls(gain, bias, float(eps), CENTRED[module])
+        code = type(module), vars(module).get("forward"), eps
+        known, centred = CENTRED.get(module, (None, False))
+        if known != code:  # asked once, not in every pass: the answers are waited for on a GPU
+            centred = cls._centred(module, gain, bias, float(eps))
+            if gain.abs().max() > FAINT:
+                CENTRED[module] = code, centred
+        return cls(gain, bias, float(eps), centred)
 
     @classmethod
     def _centred(
