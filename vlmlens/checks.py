@@ -3,7 +3,7 @@
 import inspect
 import math
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from reprlib import Repr
 from typing import Any
@@ -103,15 +103,24 @@ def number(
     return given
 
 
+def name(value: Any, what: str) -> str:
+    """A name, such as a file's, which may hold bytes that are no text.
+
+    Raises:
+        InputError: anything else.
+    """
+    if not isinstance(value, str):
+        raise InputError(f"{what}={shown(value)}: a text is wanted")
+    return value
+
+
 def word(value: Any, what: str) -> str:
     """A text.
 
     Raises:
         InputError: anything else, or half of a character in it.
     """
-    if not isinstance(value, str):
-        raise InputError(f"{what}={shown(value)}: a text is wanted")
-    if not written(value):
+    if not written(name(value, what)):
         raise InputError(
             f"{what}={value!r:.60} holds half of a character (a lone surrogate), which no "
             "tokenizer reads; take it out"
@@ -148,15 +157,15 @@ def found_at(place: str | Path) -> str:
     return "folder" if stat.S_ISDIR(mode) else "file"
 
 
-def texts(value: Any, what: str) -> tuple[str, ...]:
-    """Texts, in a list or the like.
+def texts(value: Any, what: str, each: Callable[[Any, str], str] = word) -> tuple[str, ...]:
+    """Texts, in a list or the like; each a `word`, or a `name`.
 
     Raises:
         InputError: one text alone, whose letters they would be; or anything else.
     """
     if not isinstance(value, list | tuple):
         raise InputError(f"{what}={shown(value)}: a tuple of texts is wanted")
-    return tuple(word(each, what) for each in value)
+    return tuple(each(one, what) for one in value)
 
 
 def one_of(value: Any, what: str, known: Iterable[str], otherwise: str = "") -> str:

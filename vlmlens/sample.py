@@ -9,9 +9,9 @@ from typing import ClassVar
 from PIL import Image
 
 from vlmlens.annotations import Checked
-from vlmlens.checks import shown, word, written
+from vlmlens.checks import name, shown, written
 from vlmlens.errors import ImageError, InputError
-from vlmlens.picture import Picture, fixed, name_of, open_picture
+from vlmlens.picture import Picture, fixed, name_of, open_picture, printable
 
 __all__ = ["Picture", "Sample", "about", "open_picture", "with_answers_known"]
 
@@ -68,14 +68,15 @@ class Sample(Checked):
     form: str = field(default="", compare=False)
 
     def __post_init__(self):
-        for name in ("id", "source", "unit"):  # which messages name the sample by
-            word(getattr(self, name), name)
+        for part in ("id", "source", "unit"):  # which messages name the sample by
+            name(getattr(self, part), part)
+        object.__setattr__(self, "source", printable(self.source))
         object.__setattr__(self, "images", self._fixed())
-        for name in ("choices", "options", "references"):
-            given = getattr(self, name)
+        for part in ("choices", "options", "references"):
+            given = getattr(self, part)
             if not isinstance(given, list | tuple):
-                raise InputError(f"{self.named()}: {name} is {shown(given)}; pass a tuple of texts")
-            object.__setattr__(self, name, tuple(given))
+                raise InputError(f"{self.named()}: {part} is {shown(given)}; pass a tuple of texts")
+            object.__setattr__(self, part, tuple(given))
         object.__setattr__(self, "groups", self._grouped())
         said = [self.id, self.question, *self.choices, *self.options, *self.references]
         said += [self.category, *(text for pair in self.groups for text in pair)]

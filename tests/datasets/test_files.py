@@ -7,11 +7,12 @@ import sys
 import types
 
 import pytest
-from children import python
+from children import python, ran
 from PIL import Image, ImageFile
 
 from vlmlens.datasets import image_folder, left_out, load
 from vlmlens.errors import DataError, ImageError
+from vlmlens.evaluation import records
 
 RED = Image.new("RGB", (8, 6), "red")
 
@@ -225,6 +226,21 @@ def test_a_file_name_of_any_bytes_has_an_id_that_can_be_written(tmp_path):
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(ImageError, match=r"caf\\xe9\.png is empty"):
         image_folder(tmp_path)
+
+
+def test_a_table_in_a_folder_of_any_bytes_is_asked_and_its_results_are_written(tmp_path):
+    here = tmp_path / os.fsdecode(b"caf\xe9")
+    here.mkdir()
+    RED.save(here / "0.png")
+    (here / "asked.csv").write_text("question,answer,image\nWhat color is it?,red,0.png\n")
+    (sample,) = load(str(here / "asked.csv"))
+    assert sample.source.encode().endswith(rb"caf\xe9/asked.csv, line 2")
+    given = ["--data", here / "asked.csv", "--out", here / "out"]
+    ran(sys.executable, "-m", "vlmlens", "evaluate", "shapes-base", *given, errors="replace")
+    items, _ = records.read(here / "out")
+    assert set(items["data"]) == {
+        os.fsencode(here).decode("utf-8", "backslashreplace") + "/asked.csv"
+    }
 
 
 def test_a_folder_is_read_before_torch_is_imported(tmp_path):

@@ -59,7 +59,12 @@ def write(items: pd.DataFrame, settings: Mapping[str, Any], path: Path) -> Path:
     table = pa.Table.from_pandas(items, schema=SCHEMA, preserve_index=False)
     told = json.dumps(settings, default=str).encode()
     table = table.replace_schema_metadata({SETTINGS: told})
-    return whole(path, lambda part: pq.write_table(table, part))
+    return whole(path, lambda part: _written(table, part))
+
+
+def _written(table: pa.Table, path: Path) -> None:
+    with path.open("wb") as file:
+        pq.write_table(table, file)
 
 
 def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -75,7 +80,8 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     if not path.is_file():
         raise DataError(f"there is no {path}: name what `vlmlens evaluate --out` wrote")
     try:
-        table = pq.read_table(path)
+        with path.open("rb") as file:  # a path of bytes that are no text is not Arrow's to open
+            table = pq.read_table(file)
         told = (table.schema.metadata or {}).get(SETTINGS)
         if told is None:
             raise ValueError("it does not say what was asked, and how")

@@ -12,6 +12,7 @@ from vlmlens.datasets.benchmarks.benchmark import Submission
 from vlmlens.datasets.benchmarks.metrics import METRICS
 from vlmlens.draws import PICTURE
 from vlmlens.graders import GRADERS, Rule, rule_of
+from vlmlens.picture import printable
 from vlmlens.sample import Sample, with_answers_known
 
 
@@ -51,6 +52,7 @@ class Questions:
         if self.rule is not None:
             self.rule.refuse(samples)
         object.__setattr__(self, "samples", samples)
+        object.__setattr__(self, "name", printable(self.name))
         shared = (
             set.intersection(*({n for n, _ in s.groups} for s in samples)) if samples else set()
         )

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from vlmlens.annotations import Checked
-from vlmlens.checks import allowed, shown, texts, whole
+from vlmlens.checks import allowed, name, shown, texts, whole
 from vlmlens.errors import DataError, InputError
 from vlmlens.experiments.cell import Cell, among
 from vlmlens.experiments.done import Done, Part
@@ -84,9 +84,9 @@ class Experiment(Checked):
         }
         if not getattr(self.measure, "own", False):  # what the model itself said may be empty
             given["samples"] = tuple(with_answers_known(given["samples"]))
-        given["names"] = texts(self.names, "names") or named(given["samples"])
-        for name, value in given.items():
-            object.__setattr__(self, name, value)
+        given["names"] = texts(self.names, "names", name) or named(given["samples"])
+        for part, value in given.items():
+            object.__setattr__(self, part, value)
         if len(self.names) != len(self.samples):
             raise InputError(f"{len(self.samples)} samples and {len(self.names)} names: one each")
         if not isinstance(self.dimension, str) or self.dimension in (*TAKEN, ""):
