@@ -3,6 +3,7 @@
 from vlmlens.experiments.activations.harvested import Harvest
 from vlmlens.experiments.activations.harvesting import Harvesting
 from vlmlens.experiments.activations.running import harvest
+from vlmlens.experiments.activations.tuning import tune_lens
 from vlmlens.experiments.blind import Blank, Noise, blinded, control_table, controls
 from vlmlens.experiments.by_patch import linear_table, shown
 from vlmlens.experiments.cell import Cell
@@ -82,4 +83,5 @@ __all__ = [
     "shown",
     "summarise",
     "sweep",
+    "tune_lens",
 ]

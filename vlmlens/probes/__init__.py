@@ -30,6 +30,7 @@ from vlmlens.probes.seen import share_seen
 from vlmlens.probes.shares import attention_shares, paper_shares
 from vlmlens.probes.similarity import similarity_map
 from vlmlens.probes.sinks import sink_tokens
+from vlmlens.probes.tuned import TunedLens, lens_divergence, tuned_lens_needs
 
 #: Every measurement by its name.
 PROBES = {
@@ -51,6 +52,7 @@ PROBES = {
         hidden_norms,
         image_attention,
         integrated_gradients,
+        lens_divergence,
         linear_probe,
         logit_lens,
         modality_dominance,
@@ -73,6 +75,7 @@ PROBES = {
 
 __all__ = [
     "PROBES",
+    "TunedLens",
     "accuracy",
     "answer_flips",
     "answer_log_prob",
@@ -93,6 +96,7 @@ __all__ = [
     "image_attention",
     "integrated_gradients",
     "labels_in_boxes",
+    "lens_divergence",
     "lens_needs",
     "linear_probe",
     "logit_lens",
@@ -115,5 +119,6 @@ __all__ = [
     "similarity_map",
     "sink_tokens",
     "token_norms",
+    "tuned_lens_needs",
     "word_attention",
 ]

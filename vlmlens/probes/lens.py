@@ -1,6 +1,6 @@
 """Logit lens: which word each position would be, layer by layer, text and image alike."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from vlmlens.probes.labels import layer_numbers, samples
 from vlmlens.select import Positions
 
 POINTS = "blocks.*.hook_resid_post"
+#: From a residual stream to another of its shape.
+Translator = Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]]
 SOURCE = "nostalgebraist 2020, 'interpreting GPT: the logit lens'"
 
 
@@ -30,12 +32,14 @@ class Lens:
         best: how many words to keep of every position.
         targets: tokens whose log probability is kept beside them.
         chunk: positions that are read at once: a whole prompt's logits would not fit.
+        translator: what the stream is turned by before it is read, for a tuned lens.
     """
 
     model: HookedVLM
     best: int = 5
     targets: tuple[int, ...] = ()
     chunk: int = 256
+    translator: Translator | None = None
 
     def __call__(self, x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead kept"]:
         """Ids of the likeliest tokens, their log probabilities, and those of the targets."""
@@ -44,17 +48,24 @@ class Lens:
         return found.reshape(*x.shape[:-1], -1)
 
     def _read(self, x: Float[Tensor, "token d_model"]) -> Float[Tensor, "token kept"]:
-        hf, family = self.model.hf_model, self.model.family
-        # forward, not a call: a call would set off the hooks of others.
-        normed = hf.get_submodule(family.final_norm).forward(x)
-        logits = hf.get_submodule(family.lm_head).forward(normed).float()
-        cap = getattr(self.model.config.get_text_config(), "final_logit_softcapping", None)
-        if cap:
-            logits = torch.tanh(logits / cap) * cap
-        log_p = logits.log_softmax(-1)
+        log_p = log_probabilities(self.model, x if self.translator is None else self.translator(x))
         top, ids = log_p.topk(self.best, dim=-1)
         wanted = log_p[:, list(self.targets)]
         return torch.cat([ids.float(), top, wanted], dim=-1)
+
+
+def log_probabilities(
+    model: HookedVLM, x: Float[Tensor, "*lead d_model"]
+) -> Float[Tensor, "*lead vocab"]:
+    """What the next token would be, were a residual stream the one that leaves the last block."""
+    hf, family = model.hf_model, model.family
+    # forward, not a call: a call would set off the hooks of others.
+    normed = hf.get_submodule(family.final_norm).forward(x)
+    logits = hf.get_submodule(family.lm_head).forward(normed).float()
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    if cap:
+        logits = torch.tanh(logits / cap) * cap
+    return logits.log_softmax(-1)
 
 
 def lens_needs(
@@ -95,7 +106,7 @@ def lens_needs(
     return Save(points, rows, Lens(model, best, tuple(targets)))
 
 
-def logit_lens(run: Run, need: Save, tokenizer: Any = None) -> xr.Dataset:
+def logit_lens(run: Run, need: Save | Sequence[Save], tokenizer: Any = None) -> xr.Dataset:
     """Which words every position is nearest to, after every block.
 
         p[l] = softmax(unembed(final_norm(h[l])))
@@ -106,7 +117,7 @@ def logit_lens(run: Run, need: Save, tokenizer: Any = None) -> xr.Dataset:
 
     Args:
         run: a run that saved ``need``.
-        need: of ``lens_needs``, the same.
+        need: of ``lens_needs``, the same; or of ``tuned_lens_needs``, for a tuned lens.
         tokenizer: the model's, for ``word``.
 
     Returns:
@@ -131,13 +142,16 @@ def logit_lens(run: Run, need: Save, tokenizer: Any = None) -> xr.Dataset:
         >>> found.word.isel(sample=0, layer=-1, pos=0, rank=0).item()
         ' green'
     """
-    if not isinstance(need.reduce, Lens):
+    needs = [need] if isinstance(need, Save) else list(need)
+    if not needs or not all(isinstance(each.reduce, Lens) for each in needs):
         raise InputError("logit_lens reads what lens_needs(model) asked for: pass that very value")
-    best, targets = need.reduce.best, need.reduce.targets
-    found = run.saved.stack(need).transpose(0, 1).float().cpu().numpy()  # batch layer pos kept
+    lens: Any = needs[0].reduce
+    best, targets, rows = lens.best, lens.targets, needs[0].rows
+    stacks = torch.cat([run.saved.stack(each) for each in needs])
+    found = stacks.transpose(0, 1).float().cpu().numpy()  # batch layer pos kept
     pad = np.zeros((found.shape[0], 1, found.shape[2], 1), dtype=bool)
-    coords = samples(run.inputs) | {"layer": layer_numbers(run, need)}
-    if need.rows is None:
+    coords = samples(run.inputs) | {"layer": [n for e in needs for n in layer_numbers(run, e)]}
+    if rows is None:
         layouts = run.inputs.layouts
         pad = np.stack([layout.mask("pad") for layout in layouts])[:, None, :, None]
         coords["role"] = (("sample", "pos"), np.array([layout.roles for layout in layouts]))
