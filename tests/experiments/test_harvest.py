@@ -257,6 +257,7 @@ def test_the_page_on_activations(tmp_path, monkeypatch):
             exec(compile(block, "activations.md", "exec"), names)
     assert len(names["some"]["box"]) == 64
     assert names["rows"].shape == (1024, 128)
+    assert (names["nearer"]["low"][:-1] > 0).all()  # as the page says of the tuned lens
     point = "blocks.2.hook_resid_post"
     given = {"width": 128, "size": 512, "epochs": 1}
     alone = torch.cat(list(names["batches"]("acts", point, **given))).numpy()
