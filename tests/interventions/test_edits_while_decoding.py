@@ -56,7 +56,7 @@ EVERY = {
     "ZeroAblate": [edits.ZeroAblate("blocks.*.attn.hook_z", vl.Where(heads=1))],
 }
 #: These hold what a run of the prompt alone saved; their own tests say what they do.
-HOLDING_RUNS = {"MeanAblate", "PatchFrom", "ResampleAblate"}
+HOLDING_RUNS = {"MeanAblate", "PatchFrom", "PatchSubspace", "ResampleAblate"}
 
 
 def test_every_kind_is_here():

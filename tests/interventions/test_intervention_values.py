@@ -37,6 +37,7 @@ def one_of_each():
         edits.MovePositions(to="constant"),
         edits.NormalizeVision(kind="paper"),
         edits.PatchFrom(point="hook_embed", source=cache()),
+        edits.PatchSubspace(point="hook_embed", source=cache(), basis=torch.eye(3)[:, :2]),
         edits.PermuteVision(seed=3, among=~Region(rows=(0, 1))),
         edits.ResampleAblate(point="hook_embed", source=cache(), seed=1),
         edits.RotateRope(delta=0.5, planes=(0.0, 0.25)),
@@ -62,6 +63,9 @@ LABELS = {
     "MovePositions": "MovePositions(to='constant')",
     "NormalizeVision": "NormalizeVision(kind='paper')",
     "PatchFrom": f"PatchFrom(point='hook_embed', source={SAVED})",
+    "PatchSubspace": (
+        f"PatchSubspace(point='hook_embed', source={SAVED}, basis=Stored(3x2, 1360ae57))"
+    ),
     "PermuteVision": "PermuteVision(seed=3, among=~Region(rows=(0, 1)))",
     "ResampleAblate": f"ResampleAblate(point='hook_embed', source={SAVED}, seed=1)",
     "RotateRope": "RotateRope(planes=(0.0, 0.25), delta=0.5)",
@@ -71,7 +75,7 @@ LABELS = {
     "Steer": "Steer(point='hook_embed', vector=Stored(3, 192df049))",
     "ZeroAblate": "ZeroAblate(point='blocks.*.hook_mlp_out', layers=2)",
 }
-HOLDING_RUNS = ("MeanAblate", "PatchFrom", "ResampleAblate")
+HOLDING_RUNS = ("MeanAblate", "PatchFrom", "PatchSubspace", "ResampleAblate")
 
 
 def test_labels_say_what_differs_from_the_defaults():

@@ -4,6 +4,7 @@ from vlmlens.experiments.activations.harvested import Harvest
 from vlmlens.experiments.activations.harvesting import Harvesting
 from vlmlens.experiments.activations.running import harvest
 from vlmlens.experiments.activations.tuning import tune_lens
+from vlmlens.experiments.aligning import Alignment, align, interchange
 from vlmlens.experiments.blind import Blank, Noise, blinded, control_table, controls
 from vlmlens.experiments.by_patch import linear_table, shown
 from vlmlens.experiments.cell import Cell
@@ -39,6 +40,7 @@ from vlmlens.experiments.sweeps import sweep
 from vlmlens.store import Store
 
 __all__ = [
+    "Alignment",
     "Answering",
     "Blank",
     "Cell",
@@ -61,6 +63,7 @@ __all__ = [
     "SampleScore",
     "Shard",
     "Store",
+    "align",
     "blinded",
     "causal_effects",
     "claim",
@@ -73,6 +76,7 @@ __all__ = [
     "edges",
     "faithfulness",
     "harvest",
+    "interchange",
     "linear_table",
     "overlap",
     "path_patch",

@@ -17,6 +17,7 @@ from vlmlens.interventions.rope import AblateRope, RotateRope
 from vlmlens.interventions.scale import Scale
 from vlmlens.interventions.steer import Steer
 from vlmlens.interventions.stored import Stored, mean_activation
+from vlmlens.interventions.subspace import PatchSubspace
 
 INTERVENTIONS: dict[str, type[Intervention]] = {
     kind.__name__: kind
@@ -32,6 +33,7 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
         MovePositions,
         NormalizeVision,
         PatchFrom,
+        PatchSubspace,
         PermuteVision,
         ResampleAblate,
         RotateRope,
@@ -57,6 +59,7 @@ __all__ = [
     "MovePositions",
     "NormalizeVision",
     "PatchFrom",
+    "PatchSubspace",
     "PermuteVision",
     "ResampleAblate",
     "RotateRope",

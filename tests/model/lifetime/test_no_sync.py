@@ -87,6 +87,7 @@ def edits(vlm, inputs):
         "MovePositions": [{"shift": 2}],
         "NormalizeVision": [{"kind": kind} for kind in ("paper", "match_mean", "match_each")],
         "PatchFrom": [{"point": stream, "source": source, "where": vl.Where(positions="last")}],
+        "PatchSubspace": [{"point": stream, "source": source, "basis": torch.eye(wide)[:, :2]}],
         "PermuteVision": [{}, {"point": stream}, {"moves": "position ids"}],
         "ResampleAblate": [{"point": stream, "source": source, "where": IMAGE}],
         "RotateRope": [{"where": IMAGE}, {"of": "queries", "planes": (0.0, 0.5)}],
