@@ -1,35 +1,29 @@
 """Distributed alignment search: the subspace through which a variable acts, learned and tested."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Shaped
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from vlmlens.annotations import checked
 from vlmlens.cache import ActivationCache
 from vlmlens.checks import number, shown, whole
-from vlmlens.datasets import Pair
 from vlmlens.errors import InputError, NonFiniteError
-from vlmlens.experiments.given import as_batch, as_model
-from vlmlens.inputs import Inputs
-from vlmlens.interventions import PatchFrom, PatchSubspace, Site, Stored
-from vlmlens.interventions.subspace import swapped
+from vlmlens.experiments.counterfactuals import Asked, Counterfactual, Turning, cut
+from vlmlens.experiments.given import as_model
+from vlmlens.interventions import PatchSubspace, Stored
 from vlmlens.model import HookedVLM
-from vlmlens.probes.direct import tokens_of
 from vlmlens.probes.labels import samples
 from vlmlens.probes.statistics import mean_map
-from vlmlens.sample import Sample
 from vlmlens.select import Where
 
 SOURCE = "arXiv:2303.02536"
-#: Base, source, and what the base is to be answered with when the variable is the source's.
-Counterfactual = Pair | tuple[Sample, Sample, str]
 LAST = Where(positions="last")
 
 
@@ -140,7 +134,7 @@ def align(
     as_model(model)
     whole(epochs, "epochs", least=1)
     number(rate, "rate", above=0)
-    asked = [Asked.of(model, some, point, system) for some in _cut(pairs, batch)]
+    asked = [Asked.of(model, some, point, system) for some in cut(pairs, batch)]
     width = asked[0].source[point].shape[-1]
     whole(rank, "rank", least=1, most=width)
     drawn = torch.Generator().manual_seed(whole(seed, "seed", least=0))
@@ -215,13 +209,14 @@ def interchange(
     labels: dict[str, list[Any]] = {"sample": [], "picture": []}
     point = alignment.point
     with model.reuse():
-        for some in _cut(pairs, batch):
+        for some in cut(pairs, batch):
             own = Asked.of(model, some, point, system)
-            right, log_p = own.answered(model, alignment)
+            right, log_p = own.answered(model, [alignment.edit(own.source)])
             columns["correct"].append(right)
             columns["log_prob"].append(log_p)
-            columns["control"].append(np.mean([own.answered(model, c)[0] for c in chance], 0))
-            columns["none"].append(own.answered(model, None)[0])
+            by_chance = [own.answered(model, [c.edit(own.source)])[0] for c in chance]
+            columns["control"].append(np.mean(by_chance, 0))
+            columns["none"].append(own.answered(model, [])[0])
             told = samples(own.base)
             labels["sample"] += [str(name) for name in told["sample"]]
             labels["picture"] += list(told["picture"][1])
@@ -243,94 +238,3 @@ def interchange(
 def _with_interval(table: xr.Dataset, name: str, found: xr.Dataset) -> None:
     for end, own in (("", "mean"), ("_low", "low"), ("_high", "high")):
         table[f"{name}{end}"] = found[own].drop_attrs()
-
-
-@dataclass(frozen=True, eq=False)
-class Turning(PatchFrom):
-    """The interchange on a basis that is being learned."""
-
-    basis: Float[Tensor, "width rank"] | None = None
-
-    @classmethod
-    def of(
-        cls, point: str, where: Where, source: ActivationCache, basis: Float[Tensor, "width rank"]
-    ) -> "Turning":
-        """The edit, at the same positions of both runs."""
-        return cls(point, where, source, None, where.positions, basis)
-
-    def edit(self, x: Float[Tensor, "*axes"], site: Site) -> Float[Tensor, "*axes"]:
-        """The activation, with the other run's in the subspace."""
-        assert self.basis is not None
-        return swapped(x, super().edit(x, site), self.basis.to(x))
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """Some pairs, prepared.
-
-    Attributes:
-        base: the bases' inputs.
-        source: what the sources' run saved.
-        answers: the counterfactual answers' first tokens.
-    """
-
-    base: Inputs
-    source: ActivationCache
-    answers: Int[Tensor, " sample"]
-
-    @classmethod
-    def of(
-        cls,
-        model: HookedVLM,
-        some: Sequence[tuple[Sample, Sample, str]],
-        point: str,
-        system: str | None,
-    ) -> "Asked":
-        """Inputs, the sources' activations, the answers."""
-        base = model.inputs([pair[0] for pair in some], system=system)
-        other = model.inputs([pair[1] for pair in some], system=system)
-        names = model.matching(point)
-        if len(names) != 1:
-            raise InputError(f"point={point!r} are {len(names)} points: name one")
-        source = model.run(other, save=point, logits=False).saved
-        answers = tokens_of(model, base, [pair[2] for pair in some], "answers")
-        return cls(base, source, answers)
-
-    def log_prob(self, model: HookedVLM, edit: Any, grad: bool = False) -> Float[Tensor, " sample"]:
-        """The answers' log-probability under an edit."""
-        logits = model.run(self.base, edit, logits="last", grad=grad).logits[:, -1]
-        return logits.float().log_softmax(-1).gather(-1, self.answers[:, None])[:, 0]
-
-    def answered(
-        self, model: HookedVLM, alignment: Alignment | None
-    ) -> tuple[Float[np.ndarray, " sample"], Float[np.ndarray, " sample"]]:
-        """Whether the answer is the likeliest token, and its log-probability."""
-        edits = [] if alignment is None else [alignment.edit(self.source)]
-        logits = model.run(self.base, edits, logits="last").logits[:, -1].float()
-        found = logits.log_softmax(-1).gather(-1, self.answers[:, None])[:, 0]
-        right = (logits.argmax(-1) == self.answers).double()
-        return right.cpu().numpy(), found.double().cpu().numpy()
-
-
-def _cut(pairs: Sequence[Counterfactual], size: int) -> Iterator[list[tuple[Sample, Sample, str]]]:
-    """Pairs in batches, as base, source and answer.
-
-    Raises:
-        InputError: none, or something else.
-    """
-    made = []
-    for pair in pairs:
-        if isinstance(pair, Pair):
-            made.append((pair.clean, pair.corrupted, pair.corrupted.answer))
-        elif isinstance(pair, tuple) and len(pair) == 3:
-            made.append(pair)
-        else:
-            raise InputError(f"{shown(pair)}: (base, source, counterfactual answer) is wanted")
-        kinds = (Sample, Sample, str)
-        if not all(isinstance(x, kind) for x, kind in zip(made[-1], kinds, strict=True)):
-            raise InputError(f"{shown(pair)}: two samples and an answer's text are wanted")
-    if not made:
-        raise InputError("no pairs: give at least one")
-    step = as_batch(size)
-    for start in range(0, len(made), step):
-        yield made[start : start + step]
