@@ -28,10 +28,12 @@ from conftest import QUESTIONS, build, picture
 
 import vlmlens as vl
 from vlmlens.errors import DataError, InputError
-from vlmlens.experiments import Answering, Experiment, Measure, Shard, diagnose, sweep
+from vlmlens.experiments import Answering, Experiment, Measure, Shard, diagnose, kept, sweep
 from vlmlens.interventions import PermuteVision, Scale
+from vlmlens.store import late as late_listings
 from vlmlens.store import store as stores
 from vlmlens.store import upkeep
+from vlmlens.store.shards import NAMES
 
 FORK = multiprocessing.get_context("fork")
 EDITS = {"original": (), "seed 0": (PermuteVision(),)}
@@ -249,6 +251,107 @@ def test_a_run_goes_on_where_the_one_that_it_waits_for_is_killed(model, tmp_path
     assert upkeep.status(tmp_path / "cells").conditions.popitem()[1].done == 2
 
 
+# Disks of a network, and clocks.
+
+
+class Late:
+    """A folder's listing as of a while ago; what is gone is gone at once."""
+
+    def __init__(self, seconds):
+        self.seconds, self.seen, self.hidden = seconds, {}, 0
+
+    def glob(self, real):
+        def listed(folder, pattern):
+            for path in list(real(folder, pattern)):
+                age = time.monotonic() - self.seen.setdefault(str(path), time.monotonic())
+                if pattern == NAMES and age < self.seconds:
+                    self.hidden += 1
+                else:
+                    yield path
+
+        return listed
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """A renamed file is listed only later, as on a network's disk."""
+    listing = Late(0.3)
+    monkeypatch.setattr(Path, "glob", listing.glob(Path.glob))
+    monkeypatch.setattr(late_listings, "WAITS", (0.0, 0.1, 0.2, 0.4))
+    return listing
+
+
+def test_a_run_whose_own_files_are_listed_late_finds_them(model, tmp_path, at_once, late):
+    run = experiment(model, Slow(seconds=0.0))
+    xr.testing.assert_identical(run.run(tmp_path), run.run())
+    assert late.hidden
+    assert upkeep.status(tmp_path).conditions
+
+
+def test_files_of_another_that_are_listed_late_are_waited_for(model, tmp_path, late):
+    """Others put small files together just now: those are gone, the large one is not listed."""
+    run, put, real = experiment(model, Slow(seconds=0.0)), [], kept.settle
+    for i in range(2):
+        run.run(tmp_path, executor=Shard(i, 2))
+    time.sleep(late.seconds)
+
+    def after_others(store, meant):
+        shards = list(store.shards.values())
+        put.append(stores.put_into_one(shards))
+        real(store, meant)
+
+    late_before = late.hidden
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(kept, "settle", after_others)
+        found = run.run(tmp_path)
+    assert (len(put), late.hidden > late_before) == (1, True)
+    xr.testing.assert_identical(found, run.run())
+
+
+def test_a_shard_whose_neighbour_s_files_are_listed_late_loses_and_doubles_nothing(
+    model, tmp_path, at_once, late
+):
+    """It may compute some of them again: each is read once."""
+    log = tmp_path / "log"
+    run = experiment(model, Slow(log=str(log), seconds=0.0))
+    run.run(tmp_path / "cells", executor=Shard(0, 2))
+    xr.testing.assert_identical(run.run(tmp_path / "cells"), run.run())
+    time.sleep(late.seconds)
+    log.unlink()
+    xr.testing.assert_identical(run.run(tmp_path / "cells"), run.run())
+
+
+def test_a_clock_that_is_set_back_during_a_run_changes_nothing(
+    model, tmp_path, at_once, monkeypatch
+):
+    """By an hour with every look at it, and files are dated so: nothing is lost, or done twice."""
+    log, began, real = tmp_path / "log", time.time(), os.fsync
+    now = [began]
+
+    def earlier():
+        now[0] -= 3600.0
+        return now[0]
+
+    def dated(handle):
+        real(handle)
+        os.utime(handle, (earlier(), now[0]))
+
+    monkeypatch.setattr(time, "time", earlier)
+    monkeypatch.setattr(os, "fsync", dated)
+    events = []
+    run = experiment(model, Slow(log=str(log), seconds=0.0))
+    found = run.run(tmp_path / "cells", progress=events.append)
+    assert [event.done for event in events] == sorted(event.done for event in events)
+    log.unlink()
+    xr.testing.assert_identical(run.run(tmp_path / "cells"), found)
+    assert not log.exists()  # nothing was measured again
+    xr.testing.assert_identical(run.run(), found)
+    assert now[0] < began - 3600.0  # it was set back
+    status = upkeep.status(tmp_path / "cells")
+    assert not status.damaged
+    assert [count.left for count in status.conditions.values()] == [0, 0]
+
+
 # Changes under the folder.
 
 
@@ -365,6 +468,8 @@ def test_a_share_by_what_a_cluster_says():
     slurm = {f"SLURM_ARRAY_TASK_{k}": v for k, v in {"ID": "7", "MIN": "1", "STEP": "2"}.items()}
     assert Shard.of("auto", slurm | {"SLURM_ARRAY_TASK_COUNT": "5"}) == Shard(3, 5)
     assert Shard.of("auto", {"RANK": "0", "WORLD_SIZE": "2"}) == Shard(0, 2)
+    with pytest.raises(InputError, match="set both, or say i/n"):
+        Shard.of("auto", {"SLURM_ARRAY_TASK_ID": "1"})
     for said in ("4/4", "1", "-1/2", "auto", "a/b"):
         with pytest.raises(InputError):
             Shard.of(said, {})

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
 import pytest
@@ -20,8 +20,11 @@ from vlmlens.errors import InputError
 from vlmlens.experiments import (
     Answering,
     Cell,
+    Circuit,
     Experiment,
     OnRay,
+    edges,
+    faithfulness,
     harvest,
     path_patch,
     sweep,
@@ -140,10 +143,15 @@ def test_a_command_has_its_work_done_by_workers(tmp_path, workers, monkeypatch, 
     assert {(each.done % 4, each.left) for each in counts} == {(0, 0)}
 
 
-@pytest.mark.parametrize("which", ["sweep", "path_patch", "harvest"])
-def test_workers_sweep_patch_and_harvest_as_one_process(shapes, tmp_path, workers, which):
+RECIPES_OF_PAIRS = ["sweep", "path_patch", "edges", "faithfulness"]
+
+
+@pytest.mark.parametrize("which", [*RECIPES_OF_PAIRS, "harvest"])
+def test_workers_do_all_that_is_long_as_one_process(shapes, tmp_path, workers, which):
+    """And leave out the pair that does not align."""
     pairs = counterfactual_pairs(3, kind="swap")
     clean, other = [p.clean for p in pairs], [p.corrupted for p in pairs]
+    other[1] = replace(other[1], question="What is it?")
     given = {"normalized": False, "progress": False, "score": "log_prob"}
 
     def found(folder, executor=None):
@@ -152,11 +160,18 @@ def test_workers_sweep_patch_and_harvest_as_one_process(shapes, tmp_path, worker
             return sweep(shapes, clean, other, over="role", **given, **how)
         if which == "path_patch":
             return path_patch(shapes, clean, other, "L0H*", "logits", **given, **how)
+        twins = list(zip(clean, other, strict=True))
+        if which == "edges":
+            return edges(shapes, twins, steps=1, batch=2, **given, **how)
+        if which == "faithfulness":
+            circuit = Circuit([("image", "M0"), ("M0", "logits")])
+            return faithfulness(shapes, circuit, twins, batch=2, progress=False, **how)
         points = "blocks.*.hook_mlp_out"
         table = harvest(shapes, clean, points, batch=1, progress=False, **how).dataset()
         return table.load()
 
     alone = found(tmp_path / "one")
+    assert (other[1].id in alone.attrs.get("failures", "")) == (which != "harvest")
     xr.testing.assert_identical(found(tmp_path / "ray", workers), alone)
     xr.testing.assert_identical(found(tmp_path / "ray"), alone)
 

@@ -45,15 +45,13 @@ def with_words(effect: xr.DataArray, layout: TokenLayout) -> xr.DataArray:
     return effect.assign_coords({name: ("pos", each) for name, each in (words | marks).items()})
 
 
-def joined(tables: Sequence[xr.DataArray]) -> xr.DataArray:
-    """All samples in one array; places that one of them lacks are NaN there.
+def joined(tables: Sequence[xr.DataArray], names: Sequence[str | int]) -> xr.DataArray:
+    """All samples in one array, by their names; places that one of them lacks are NaN there.
 
     Raises:
         DataError: positions of prompts that differ in length.
     """
-    names = [str(table["sample"].values[0]) for table in tables]
-    if len(set(names)) < len(names):
-        tables = [table.assign_coords(sample=[number]) for number, table in enumerate(tables)]
+    tables = [each.assign_coords(sample=[name]) for each, name in zip(tables, names, strict=True)]
     if "pos" in tables[0].dims and len(tables) > 1:
         if len({table.sizes["pos"] for table in tables}) > 1:
             raise DataError(

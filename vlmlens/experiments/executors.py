@@ -110,9 +110,7 @@ class Shard(Local):
             return cls(int(found[1]), int(found[2]))
         told = os.environ if environment is None else environment
         if "SLURM_ARRAY_TASK_ID" in told:
-            first, step = (int(told.get(f"SLURM_ARRAY_TASK_{w}", d)) for w, d in _SLURM)
-            count = int(told["SLURM_ARRAY_TASK_COUNT"])
-            return cls((int(told["SLURM_ARRAY_TASK_ID"]) - first) // step, count)
+            return cls(*_slurm(told))
         if "RANK" in told and "WORLD_SIZE" in told:
             return cls(int(told["RANK"]), int(told["WORLD_SIZE"]))
         raise InputError(
@@ -181,7 +179,25 @@ class Skipping(Local):
 
 #: What ``executor=`` takes: None is ``Local()``.
 Executor: TypeAlias = Local | HasMap | None
-_SLURM = (("MIN", "0"), ("STEP", "1"))
+
+
+def _slurm(told: Mapping[str, str]) -> tuple[int, int]:
+    """Which task of a job array this is, from 0, and how many there are.
+
+    Raises:
+        InputError: the environment does not say how many.
+    """
+    task, count, first, step = (
+        told.get(f"SLURM_ARRAY_TASK_{what}", otherwise)
+        for what, otherwise in (("ID", ""), ("COUNT", ""), ("MIN", "0"), ("STEP", "1"))
+    )
+    try:
+        return (int(task) - int(first)) // int(step), int(count)
+    except ValueError as error:
+        raise InputError(
+            f"shard auto: SLURM_ARRAY_TASK_ID={task!r} and SLURM_ARRAY_TASK_COUNT={count!r} do not "
+            "say which task of how many this is; set both, or say i/n"
+        ) from error
 
 
 def as_executor(given: Any) -> Local:

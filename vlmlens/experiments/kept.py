@@ -3,8 +3,10 @@
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import xarray as xr
 from jaxtyping import Bool
 
@@ -20,6 +22,7 @@ from vlmlens.identity import keep, recall
 from vlmlens.interventions import Intervention
 from vlmlens.sample import Sample
 from vlmlens.store import Claims, Running, Shard, Store, accepts, like, note
+from vlmlens.store.late import settle
 
 LOG = logging.getLogger(__name__)
 
@@ -117,7 +120,6 @@ class Kept(Done):
             DataError: somebody took results away meanwhile.
         """
         self._write()
-        self._store.refresh()
         wanted = self._wanted
         if rows is not None:
             wanted = {label: self._known.by_condition(label, rows) for label in wanted}
@@ -126,6 +128,7 @@ class Kept(Done):
             for label, by_condition in wanted.items()
             for condition, some in by_condition.items()
         }
+        settle(self._store, self._there(wanted))
         found: dict[str, list[Part]] = {label: [] for label in self.interventions}
         for (label, condition), parts in self._store.read(asked).items():
             some = wanted[label][condition]
@@ -140,6 +143,15 @@ class Kept(Done):
                     f"{self._store.folder}: run again, and they are computed anew"
                 )
         return found
+
+    def _there(self, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, pa.Array]:
+        """By condition, the keys of samples that did not fail."""
+        lost = list(self.failing.errors)
+        return {
+            condition: self._known.keys(label, [r for r in rows if r not in lost] if lost else rows)
+            for label, by_condition in wanted.items()
+            for condition, rows in by_condition.items()
+        }
 
     def close(self) -> None:
         """Write what is not written yet, and let others have what is left."""

@@ -11,9 +11,10 @@ from vlmlens.annotations import checked
 from vlmlens.checks import shown, whole
 from vlmlens.errors import InputError
 from vlmlens.experiments.executors import Executor
+from vlmlens.experiments.experiment import MAX_FAILED
 from vlmlens.experiments.given import as_model
 from vlmlens.experiments.pairs.pieces import Both
-from vlmlens.experiments.pairs.running import as_pairs, over_pairs
+from vlmlens.experiments.pairs.running import How, as_pairs, over_maps
 from vlmlens.experiments.pairs.sweeping import Sweeping
 from vlmlens.experiments.pairs.swept import Swept
 from vlmlens.experiments.progress import Progress
@@ -46,6 +47,7 @@ def sweep(
     normalized: bool = True,
     system: str | None = None,
     folder: Path | str | None = None,
+    max_failed: int | float = MAX_FAILED,
     progress: Progress = True,
     allow_nonfinite: bool = False,
     executor: Executor = None,
@@ -95,6 +97,7 @@ def sweep(
         normalized: divide by what the whole corruption does; False for score units.
         system: a system prompt.
         folder: keeps what is done; called again, only what is missing is computed.
+        max_failed: how many pairs may fail, as in ``Experiment``; they are left out by name.
         progress: show a bar of cells, or lines where there is no terminal; or a function of
             ``Event``.
         allow_nonfinite: go on where activations or scores are NaN or infinite; otherwise such a
@@ -107,10 +110,12 @@ def sweep(
         (sample, layer) and what is swept over, ``"cell"`` as (``row``, ``column``); coordinates
         ``clean`` and ``corrupted`` (sample), the two runs' scores. Over samples,
         ``statistics.mean_map`` gives means with intervals.
+        Where pairs failed, the attribute ``failures`` lists them, as JSON.
 
     Raises:
         InputError: nothing to patch from, samples that do not align, pairs that score alike, units
             that the point does not have, answers that make no difference.
+        DataError: more than ``max_failed`` pairs failed.
         NonFiniteError: activations, or the score of a cell, that are NaN or infinite.
 
     Source:
@@ -154,7 +159,7 @@ def sweep(
         normalized,
         allow_nonfinite,
     )
-    return over_pairs(Sweeping(model, asked), pairs, folder, executor, progress)
+    return over_maps(Sweeping(model, asked), pairs, How(folder, executor, progress, max_failed))
 
 
 def answered(pairs: Sequence[Both], answers: Any) -> list[Both]:

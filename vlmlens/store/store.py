@@ -108,6 +108,11 @@ class Store:
     def refresh(self) -> list[Shard]:
         """Look for files that were not there before, and give those that others wrote."""
         there = {path.name: path for path in self.folder.glob(NAMES)}
+        for name in ({*self.shards} | self._mine) - set(
+            there
+        ):  # not listed, and there all the same
+            if (self.folder / name).exists():
+                there[name] = self.folder / name
         self.shards = {name: shard for name, shard in self.shards.items() if name in there}
         new = []
         for name in sorted(set(there) - set(self.shards)):
@@ -231,6 +236,7 @@ class Store:
         small.append(path)
         if len(small) >= TOGETHER and sum(each.stat().st_size for each in small) < LARGE:
             del self._written[form, level]
+            self._mine -= {each.name for each in small}
             self._own(form, level + 1, put_into_one(list(map(opened, small))))
 
     def _read(

@@ -41,8 +41,8 @@ RESULTS: tuple[Fault, ...] = (
     Fault(
         "a pair begins with the runs of whichever was computed last",
         "experiments/pairs/pieces.py",
-        "self._runs(task.both, first)",
-        "self._runs(task.both, self._made[-1][1])",
+        "self._of_own(both, None if isinstance(first, Exception) else first)",
+        "self._of_own(both, self._own[1] if self._own else first)",
         (
             "experiments/test_sweep_workers.py::test_a_pair_begins_with_the_runs_of_the_first_about_its_pictures",
         ),

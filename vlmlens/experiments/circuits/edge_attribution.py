@@ -1,24 +1,26 @@
 """Edge attribution: what each writer tells each reader, at each place, from gradients."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
-from jaxtyping import Bool, Float
-from torch import Tensor
-from tqdm.auto import tqdm
+from jaxtyping import Float, Shaped
 
 from vlmlens.annotations import checked
 from vlmlens.checks import one_of, whole
-from vlmlens.experiments.circuits.along import ALONG, Slopes, by_inputs, by_reader, moving
-from vlmlens.experiments.circuits.graph import Graph, Pairs, as_pairs, last
+from vlmlens.experiments.circuits.along import ALONG
+from vlmlens.experiments.circuits.attributing import Asked, Attributing
+from vlmlens.experiments.circuits.graph import Graph, Pairs, as_pairs
 from vlmlens.experiments.circuits.nodes import Names
-from vlmlens.experiments.circuits.places import REST, Places, as_places, split
-from vlmlens.experiments.circuits.twins import EMBED, Twins, merged, refuse_alike
-from vlmlens.experiments.circuits.writes import change, points_of
+from vlmlens.experiments.circuits.places import REST, Places, as_places
+from vlmlens.experiments.circuits.together import over_twins, pair_coords
+from vlmlens.experiments.executors import Executor
+from vlmlens.experiments.experiment import MAX_FAILED
 from vlmlens.experiments.given import as_batch, as_model
+from vlmlens.experiments.pairs.running import How
+from vlmlens.experiments.progress import Progress
 from vlmlens.experiments.scores import UNITS, Score
 from vlmlens.model import HookedVLM
 from vlmlens.model.reuse.entering import refuse_hooks
@@ -38,7 +40,10 @@ def edges(
     normalized: bool = True,
     batch: int = 1,
     system: str | None = None,
-    progress: bool = True,
+    folder: Path | str | None = None,
+    max_failed: int | float = MAX_FAILED,
+    progress: Progress = True,
+    executor: Executor = None,
 ) -> xr.DataArray:
     """What each writer tells each reader directly, at each place, to first order.
 
@@ -76,17 +81,23 @@ def edges(
         normalized: divide by what the whole corruption does; False for score units.
         batch: pairs that are run together.
         system: a system prompt.
-        progress: show a bar.
+        folder: keeps every pair's edges; called again, only what is missing is computed.
+        max_failed: how many pairs may fail, as in ``Experiment``; they are left out by name.
+        progress: show a bar of pairs, or lines where there is no terminal; or a function of
+            ``Event``.
+        executor: who computes, as in ``Experiment.run``: ``Shard(i, n)`` does every n-th batch.
 
     Returns:
         (sample, writer, reader), NaN where a writer comes after the reader or is elsewhere;
         coordinates ``clean`` and ``corrupted`` (sample), the two runs' scores. Logits are read at
         the last position. ``Circuit.top`` makes a circuit of it, ``statistics.mean_map`` means.
+        Where pairs failed, the attribute ``failures`` lists them, as JSON.
 
     Raises:
         InputError: names that mean no node, samples that do not align, pairs that score alike.
         UnsupportedModelError: a model whose stream is no sum of what nodes write.
         EmptySelectionError: a place that a sample does not have.
+        DataError: more than ``max_failed`` pairs failed.
         NonFiniteError: a score, or an edge, that is NaN or infinite.
 
     Source:
@@ -107,27 +118,15 @@ def edges(
     refuse_hooks(model)
     one_of(along, "along", ALONG)
     given, m = as_pairs(pairs), whole(steps, "steps", least=int(along == "reader"))
-    graph, where, size = Graph.of(model, writers, readers), as_places(places), as_batch(batch)
-    found, labels = [], []
-    bar = tqdm(total=len(given), desc="edges", disable=not progress)
-    with model.reuse(), bar:
-        for start in range(0, len(given), size):
-            some = given[start : start + size]
-            points = points_of([*graph.writers, *moving(model)])
-            points += [node.stream for node in graph.readers] if along == "reader" else []
-            twins = Twins.run(model, some, score, system, points)
-            labels.append(twins.labels(twins.ends()))
-            if normalized:
-                refuse_alike(labels[-1])
-            ways = by_reader if along == "reader" else by_inputs
-            found.append(_values(twins, graph, where, ways(twins, graph.readers, m)))
-            bar.update(len(some))
-    names = [*where, REST] if where else [""]
-    values = np.concatenate(found)
-    coords = merged(labels)
+    graph, where = Graph.of(model, writers, readers), as_places(places)
+    asked = Asked(graph, where, score, m, along, system, normalized)
+    how = How(folder, executor, progress, max_failed)
+    found = over_twins(Attributing(model, asked, as_batch(batch)), given, how)
+    values = found["edge"].values
     if normalized:
-        values /= np.subtract(coords["clean"][1], coords["corrupted"][1])[:, None, None, None]
-    table = _labelled(values, graph, names, coords).assign_coords(grouped=graph.grouped)
+        values = values / (found["clean"] - found["corrupted"]).values[:, None, None, None]
+    names = [*where, REST] if where else [""]
+    table = _labelled(values, graph, names, pair_coords(found)).assign_coords(grouped=graph.grouped)
     units = "1" if normalized else UNITS.get(str(score), "score")
     return table.assign_attrs(
         long_name="share of the answer restored" if normalized else "effect",
@@ -136,55 +135,15 @@ def edges(
         steps=m,
         along=along,
         places=repr(where),
+        **found.attrs,
     )
-
-
-def _values(
-    twins: Twins, graph: Graph, places: Mapping[str, Any], slopes: Iterator[Slopes]
-) -> Float[np.ndarray, "sample place writer reader"]:
-    """Every edge of every pair at every place, in units of the score; NaN where there is none."""
-    model, base = twins.model, twins.base
-    layouts = base.inputs.layouts
-    masks = np.stack(list(split(places, [pair[1] for pair in twins.pairs], layouts).values()))
-    there = graph.there(masks, layouts)
-    everywhere = torch.ones(masks.shape[1:], dtype=torch.bool)
-    device = base.saved[EMBED].device  # blocks may lie on several
-    written = torch.stack(
-        [
-            change(model, [node], twins.source.saved, base.saved, everywhere).to(device)
-            for node in graph.writers
-        ]
-    )
-    found = np.zeros(there.shape)
-    for read, grads, weight in slopes:
-        columns = [graph.readers.index(node) for node in read]
-        rows = int(graph.feeds[:, columns[0]].sum())  # those that write before come first
-        own = there[..., columns[0]].any(-1)
-        at = masks & last(layouts) if read[0].kind == "logits" else masks
-        for sample, place in np.argwhere(own):
-            here = torch.from_numpy(at[place, sample]).to(grads.device)
-            told = _flat(written[:rows, sample].to(grads.device), here)
-            heard = _flat(grads[:, sample], here)
-            sums = (told @ heard.T).double().cpu().numpy()
-            found[sample, place][np.ix_(range(rows), columns)] += weight * sums
-    twins.refuse_broken(found)
-    found[~there] = np.nan
-    return found
-
-
-def _flat(
-    x: Float[Tensor, "node pos d_model"], here: Bool[Tensor, " pos"]
-) -> Float[Tensor, "node term"]:
-    """What counts of several nodes, in single precision at least."""
-    kept = x[:, here].flatten(1)
-    return kept.float() if kept.element_size() < 4 else kept
 
 
 def _labelled(
     values: Float[np.ndarray, "sample place writer reader"],
     graph: Graph,
     places: Sequence[str],
-    coords: Mapping[str, tuple[str, list]],
+    coords: Mapping[str, tuple[str, Shaped[np.ndarray, " sample"]]],
 ) -> xr.DataArray:
     """A row for every writer at every place, a column for every reader; the logits have no place.
 

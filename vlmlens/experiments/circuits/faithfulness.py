@@ -1,13 +1,11 @@
 """Faithfulness: what is left of a model when only a circuit's edges carry the clean sample."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float
-from tqdm.auto import tqdm
 
 from vlmlens.annotations import checked
 from vlmlens.checks import shown
@@ -17,11 +15,15 @@ from vlmlens.errors import InputError
 from vlmlens.estimates import LEVEL, beware, ratio_interval
 from vlmlens.experiments.circuits.circuit import Circuit, as_circuits
 from vlmlens.experiments.circuits.graph import Graph, Pairs, as_pairs
-from vlmlens.experiments.circuits.kept import Keep, Kept
-from vlmlens.experiments.circuits.places import REST, Places, as_places, split
-from vlmlens.experiments.circuits.twins import Twins, merged
-from vlmlens.experiments.circuits.writes import points_of
+from vlmlens.experiments.circuits.holding import Asked, Holding
+from vlmlens.experiments.circuits.kept import Keep
+from vlmlens.experiments.circuits.places import REST, Places, as_places
+from vlmlens.experiments.circuits.together import over_twins, pair_coords
+from vlmlens.experiments.executors import Executor
+from vlmlens.experiments.experiment import MAX_FAILED
 from vlmlens.experiments.given import as_batch, as_model
+from vlmlens.experiments.pairs.running import How
+from vlmlens.experiments.progress import Progress
 from vlmlens.experiments.scores import UNITS, Score
 from vlmlens.model import HookedVLM
 from vlmlens.model.reuse.entering import refuse_hooks
@@ -39,7 +41,10 @@ def faithfulness(
     places: Places | None = None,
     batch: int = 1,
     system: str | None = None,
-    progress: bool = True,
+    folder: Path | str | None = None,
+    max_failed: int | float = MAX_FAILED,
+    progress: Progress = True,
+    executor: Executor = None,
 ) -> xr.Dataset:
     """How much of the answer a circuit restores alone, and how much everything but it does.
 
@@ -63,18 +68,24 @@ def faithfulness(
             their names are roles.
         batch: pairs that are run together.
         system: a system prompt.
-        progress: show a bar.
+        folder: keeps every pair's scores; called again, only what is missing is computed.
+        max_failed: how many pairs may fail, as in ``Experiment``; they are left out by name.
+        progress: show a bar of pairs, or lines where there is no terminal; or a function of
+            ``Event``.
+        executor: who computes, as in ``Experiment.run``: ``Shard(i, n)`` does every n-th batch.
 
     Returns:
         ``faithfulness`` and ``completeness`` (circuit) with ``..._low`` and ``..._high``, their
         95 % intervals (Fieller's, over pictures); ``score`` (kept, circuit, sample), ``kept`` being
         ``circuit`` and ``rest``. Coordinates ``edges`` (circuit), how many it has, ``clean`` and
         ``corrupted`` (sample).
+        Where pairs failed, the attribute ``failures`` lists them, as JSON.
 
     Raises:
         InputError: edges that this model does not have, circuits of other places, pairs that do not
             align.
         UnsupportedModelError: as ``edges``.
+        DataError: more than ``max_failed`` pairs failed.
         NonFiniteError: a score that is NaN or infinite.
 
     Source:
@@ -93,29 +104,22 @@ def faithfulness(
     refuse_hooks(model)
     graph, own, given = Graph.of(model), as_circuits(circuits), as_pairs(pairs)
     where = as_places(_places(own, places))
-    keeps = [_keep(graph, where, circuit) for circuit in own.values()]
-    runs = [keep for each in keeps for keep in (each, ~each)]
-    scores, labels, size = [], [], as_batch(batch)
-    bar = tqdm(total=len(given), desc="faithfulness", disable=not progress)
-    with model.reuse(), bar:
-        for start in range(0, len(given), size):
-            some = given[start : start + size]
-            found, own_labels = _scores(model, graph, some, score, system, where, runs)
-            scores.append(found)
-            labels.append(own_labels)
-            bar.update(len(some))
-    values = np.concatenate(scores, -1).reshape(len(own), 2, -1)
+    asked = Asked(
+        graph, where, tuple(_keep(graph, where, each) for each in own.values()), score, system
+    )
+    how = How(folder, executor, progress, max_failed)
+    found = over_twins(Holding(model, asked, as_batch(batch)), given, how)
     table = xr.Dataset(
-        {"score": (("kept", "circuit", "sample"), values.transpose(1, 0, 2))},
+        {"score": (("kept", "circuit", "sample"), found["score"].values.transpose(2, 1, 0))},
         coords={
             "kept": list(KEPT),
             "circuit": list(own),
             "edges": ("circuit", [len(circuit) for circuit in own.values()]),
-            **merged(labels),
+            **pair_coords(found),
         },
     )
     table["score"].attrs = {"long_name": "score", "units": UNITS.get(str(score), "score")}
-    return _shares(table)
+    return _shares(table).assign_attrs(found.attrs)
 
 
 def _places(circuits: Mapping[Any, Circuit], given: Places | None) -> Places:
@@ -155,28 +159,6 @@ def _keep(graph: Graph, places: Mapping[str, Any], circuit: Circuit) -> Keep:
             )
         keep[names.index(read_end(one).place), *at] = True
     return keep
-
-
-def _scores(
-    model: HookedVLM,
-    graph: Graph,
-    pairs: Sequence[Any],
-    score: str | Score,
-    system: str | None,
-    places: Mapping[str, Any],
-    keeps: Sequence[Keep],
-) -> tuple[Float[np.ndarray, "run sample"], dict[str, list]]:
-    """What some pairs score in every run."""
-    read = [node.stream for node in graph.readers]
-    twins = Twins.run(model, pairs, score, system, points_of(graph.writers), read)
-    labels = twins.labels(twins.ends())
-    layouts = twins.base.inputs.layouts
-    masks = np.stack(list(split(places, [pair[1] for pair in pairs], layouts).values()))
-    kept = Kept(graph, twins, torch.from_numpy(masks))
-    found = torch.stack([twins.scored(kept.logits(keep)) for keep in keeps])
-    values = found.double().cpu().numpy()
-    twins.refuse_broken(values.T)
-    return values, labels
 
 
 def _shares(table: xr.Dataset) -> xr.Dataset:

@@ -12,8 +12,9 @@ from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.experiments.circuits.nodes import Names, meant, readers, writers
 from vlmlens.experiments.circuits.paths import Asked, Pathing
 from vlmlens.experiments.executors import Executor
+from vlmlens.experiments.experiment import MAX_FAILED
 from vlmlens.experiments.given import as_model
-from vlmlens.experiments.pairs.running import as_pairs, over_pairs
+from vlmlens.experiments.pairs.running import How, as_pairs, over_maps
 from vlmlens.experiments.progress import Progress
 from vlmlens.experiments.scores import Score
 from vlmlens.model import HookedVLM
@@ -35,6 +36,7 @@ def path_patch(
     normalized: bool = True,
     system: str | None = None,
     folder: Path | str | None = None,
+    max_failed: int | float = MAX_FAILED,
     progress: Progress = True,
     executor: Executor = None,
 ) -> xr.DataArray:
@@ -70,6 +72,7 @@ def path_patch(
         normalized: divide by what the whole corruption does; False for score units.
         system: a system prompt.
         folder: keeps what is done; called again, only what is missing is computed.
+        max_failed: how many pairs may fail, as in ``Experiment``; they are left out by name.
         progress: show a bar of paths, as in ``sweep``.
         executor: who computes, as there.
 
@@ -77,12 +80,14 @@ def path_patch(
         (sample, sender, receiver), NaN where a sender comes after the receiver; coordinates
         ``clean`` and ``corrupted`` (sample), the two runs' scores. Over samples,
         ``statistics.mean_map`` gives means with intervals.
+        Where pairs failed, the attribute ``failures`` lists them, as JSON.
 
     Raises:
         InputError: names that mean no node, senders that feed no receiver, samples that do not
             align, pairs that score alike, a ``Where`` of more than positions.
         UnsupportedModelError: a model whose stream is no sum of what is written into it.
         EmptySelectionError: positions that a sample does not have.
+        DataError: more than ``max_failed`` pairs failed.
         NonFiniteError: activations, or a score, that are NaN or infinite.
 
     Source:
@@ -121,4 +126,4 @@ def path_patch(
         meant(receivers, readers(model), "receivers"),
         *(sent, received, score, system, normalized),
     )
-    return over_pairs(Pathing(model, asked), pairs, folder, executor, progress)
+    return over_maps(Pathing(model, asked), pairs, How(folder, executor, progress, max_failed))

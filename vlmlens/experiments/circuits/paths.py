@@ -14,7 +14,7 @@ from vlmlens.cache import ActivationCache
 from vlmlens.errors import InputError
 from vlmlens.experiments.circuits.nodes import Node, norm_of
 from vlmlens.experiments.circuits.writes import change, points_of
-from vlmlens.experiments.pairs.pieces import Both, PairWork, Plan
+from vlmlens.experiments.pairs.pieces import Both, CellWork, Plan
 from vlmlens.experiments.scores import UNITS, Score, score_of
 from vlmlens.identity import unit
 from vlmlens.interventions import PatchFrom
@@ -50,7 +50,7 @@ class Asked:
     normalized: bool
 
 
-class Pathing(PairWork):
+class Pathing(CellWork):
     """Pairs, and the paths that are patched in each.
 
     Args:
@@ -91,6 +91,10 @@ class Pathing(PairWork):
         """The same paths in every pair."""
         return Plan([sum(row in rows for row, _ in self._paths) for rows in self._pieces])
 
+    def restores(self, both: Both) -> bool:
+        """Whether effects are shares of what the corruption does."""
+        return self._asked.normalized
+
     def runs(self, both: Both, first: Any | None) -> tuple[Prefill, Prefill]:
         """The run to take from and the run to edit, with what nodes write and read there."""
         senders = [node for nodes in self._asked.senders.values() for node in nodes]
@@ -129,11 +133,7 @@ class Pathing(PairWork):
         return xr.Dataset({"score": ("cell", scores), "clean": top, "base": floor, "whole": whole})
 
     def labelled(self, both: Both, plan: Plan, tables: Sequence[xr.Dataset]) -> xr.DataArray:
-        """Every path's effect, by sender and receiver.
-
-        Raises:
-            InputError: the two runs score alike, and effects are to be shares of the difference.
-        """
+        """Every path's effect, by sender and receiver."""
         asked, (clean, corrupted) = self._asked, both
         edited = corrupted or clean
         top, floor = (float(tables[0][name]) for name in ("clean", "base"))
@@ -141,11 +141,6 @@ class Pathing(PairWork):
         scores = np.concatenate([table["score"].values for table in tables])
         values[tuple(np.transpose(self._paths))] = scores - floor
         if asked.normalized:
-            if np.isclose(top, floor, rtol=1e-4, atol=1e-5):
-                raise InputError(
-                    f"{clean.question!r}: the clean and the corrupted run score alike, {top:.4g}, "
-                    "so there is nothing to restore; normalized=False"
-                )
             values = values / (top - floor)
         return xr.DataArray(
             values[None],

@@ -8,9 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vlmlens.errors import InputError
 from vlmlens.experiments.scores import Score, score_of
-from vlmlens.identity import unit
 from vlmlens.interventions.stored import refuse_misaligned
 from vlmlens.model import HookedVLM, Run
 from vlmlens.model.reading.finite import broken
@@ -98,38 +96,3 @@ class Twins:
                     inputs = self.model.inputs([sample])
                     name = sample.id or sample.question
                     raise broken(self.model, name, inputs, (), "a score or its gradient is")
-
-    def labels(self, ends: Float[np.ndarray, "2 sample"]) -> dict[str, list]:
-        """What identifies each pair, by coordinate."""
-        corrupted = [pair[1] for pair in self.pairs]
-        return {
-            "sample": [sample.id or sample.question for sample in corrupted],
-            "clean": ends[0].tolist(),
-            "corrupted": ends[1].tolist(),
-            "question": [sample.question for sample in corrupted],
-            "picture": [unit(sample) for sample in corrupted],
-        }
-
-
-def refuse_alike(labels: dict[str, list]) -> None:
-    """Refuse pairs of which nothing is to be restored.
-
-    Raises:
-        InputError: names the question.
-    """
-    for question, top, floor in zip(
-        labels["question"], labels["clean"], labels["corrupted"], strict=True
-    ):
-        if np.isclose(top, floor, rtol=1e-4, atol=1e-5):
-            raise InputError(
-                f"{question!r}: the clean and the corrupted run score alike, {top:.4g}, so there "
-                "is nothing to restore; normalized=False"
-            )
-
-
-def merged(labels: Sequence[dict[str, list]]) -> dict[str, tuple[str, list]]:
-    """Labels of all batches as coordinates; samples are numbered where they are not told apart."""
-    found = {name: [one for own in labels for one in own[name]] for name in labels[0]}
-    if len(set(found["sample"])) < len(found["sample"]):
-        found["sample"] = list(range(len(found["sample"])))
-    return {name: ("sample", own) for name, own in found.items()}

@@ -11,9 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache
-from vlmlens.errors import InputError
 from vlmlens.experiments.effect_maps import effect_map, with_words
-from vlmlens.experiments.pairs.pieces import Both, PairWork, Plan
+from vlmlens.experiments.pairs.pieces import Both, CellWork, Plan
 from vlmlens.experiments.pairs.swept import Cell, Swept
 from vlmlens.experiments.readings import Reading, readings_of, units_of
 from vlmlens.identity import unit
@@ -53,7 +52,7 @@ class Runs:
     cells: Sequence[Cell]
 
 
-class Sweeping(PairWork):
+class Sweeping(CellWork):
     """A sweep's pairs.
 
     Args:
@@ -76,6 +75,11 @@ class Sweeping(PairWork):
         count = len(self._cells(inputs))
         starts = range(0, count, self.most)
         return Plan([min(self.most, count - start) for start in starts], inputs.layouts[0])
+
+    def restores(self, both: Both) -> bool:
+        """Whether effects are shares of what the corruption does."""
+        corrupts = both[1] is not None or bool(self._asked.corrupt)
+        return corrupts and self._asked.normalized
 
     def runs(self, both: Both, first: Runs | None) -> Runs:
         """The runs to take from and to edit, from what they share with the first pair's."""
@@ -158,22 +162,13 @@ class Sweeping(PairWork):
         return xr.Dataset({"score": ("cell", scores), "clean": top, "base": floor, "whole": whole})
 
     def labelled(self, both: Both, plan: Plan, tables: Sequence[xr.Dataset]) -> xr.DataArray:
-        """Every cell's effect, by layer and place.
-
-        Raises:
-            InputError: the two runs score alike, and effects are to be shares of the difference.
-        """
+        """Every cell's effect, by layer and place."""
         (clean, corrupted), layout, asked = both, plan.layout, self._asked
         assert layout is not None
-        restored = (corrupted is not None or bool(asked.corrupt)) and asked.normalized
+        restored = self.restores(both)
         top, floor = (float(tables[0][name]) for name in ("clean", "base"))
         values = np.concatenate([table["score"].values for table in tables]) - floor
         if restored:
-            if np.isclose(top, floor, rtol=1e-4, atol=1e-5):
-                raise InputError(
-                    f"{clean.question!r}: the clean and the corrupted run score alike, "
-                    f"{top:.4g}, so there is nothing to restore; normalized=False"
-                )
             values = values / (top - floor)
         hooks = self.model.hook_dict
         places = asked.places(self.model, self._inputs(both), layout)
