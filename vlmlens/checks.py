@@ -252,7 +252,8 @@ def allowed(limit: int | float, count: int) -> int:
     """
     number = plain(limit)
     proper = isinstance(number, int | float) and not isinstance(number, bool)
-    if not proper or not number >= 0 or (number >= 1 and number != int(number)):
+    proper = proper and math.isfinite(number) and number >= 0
+    if not proper or (number >= 1 and number != int(number)):
         raise InputError(
             f"max_failed={limit!r}: a share below 1, such as 0.1, or a whole number of samples"
         )

@@ -274,7 +274,8 @@ def test_likelihoods_are_kept_and_weighed_again(tmp_path):
 def test_what_cannot_be_asked_is_refused_before_a_model_is_opened(tmp_path):
     for more, told in (
         (["--conditions", "clean,permutated"], "no condition 'permutated'"),
-        (["--conditions", "pool"], "a number is wanted, such as pool:0.5"),
+        (["--conditions", "pool"], "a number is wanted, such as pool:8"),
+        (["--max-failed", "inf"], "a share below 1"),
         (["--score", "likelihood:per-word"], "likelihood:per-token"),
         (["--grader", "leter"], "did you mean letter"),
         (["--prompt", "paper"], "a way to ask a published set"),
@@ -290,6 +291,15 @@ def test_what_cannot_be_asked_is_refused_before_a_model_is_opened(tmp_path):
         words = ["evaluate", "no/such-model", "--data", "shapes-2d", "--out", tmp_path / "out"]
         code, said = run(*words, *more)
         assert code == 2 and told in said, said
+
+
+@pytest.mark.parametrize("wrong", ["shapes-bsae", "./nowhere", "a b/c"])
+def test_a_model_that_is_not_there_is_told_before_the_first_is_opened(tmp_path, wrong):
+    out = tmp_path / "out"
+    words = ["--data", "shapes-2d", "--samples", 6, "--conditions", "clean", "--out", out]
+    code, said = run("evaluate", "shapes-base", wrong, *words)
+    assert code == 2 and "no model" in said and "Loading weights" not in said, said
+    assert not out.exists()
 
 
 def folder_of(tmp_path, count, broken=()):

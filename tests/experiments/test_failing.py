@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import xarray as xr
+from as_users import as_users
 from conftest import QUESTIONS, build, picture
 
 import vlmlens as vl
 from vlmlens.checks import allowed
-from vlmlens.errors import DataError, ImageError, UnknownPointError
+from vlmlens.errors import DataError, ImageError, InputError, UnknownPointError
 from vlmlens.experiments import (
     Answering,
     Experiment,
@@ -111,6 +112,12 @@ def test_too_many_end_the_run_and_what_is_done_is_kept(model, tmp_path):
 )
 def test_the_limit_is_a_share_or_a_number(limit, count, most):
     assert allowed(limit, count) == most
+
+
+@pytest.mark.parametrize("limit", [np.inf, -np.inf, np.nan, -1, -0.1, 1.5, True, "5%", None, [1]])
+def test_a_limit_that_is_none_is_refused(limit):
+    with as_users(), pytest.raises(InputError, match=r"max_failed=.*a share below 1"):
+        allowed(limit, 10)
 
 
 def test_a_mistake_of_everybodys_is_itself(model):

@@ -69,3 +69,29 @@ def test_words_settle_nothing_where_no_letter_is_asked_for():
         text = f"{one}. The fork is {other}."
         assert grade(text, one, places) == (one == other)
         assert named(text, places) == {places.index(one), places.index(other)}
+
+
+#: A letter that the option's own words introduce. X is the letter, T the option's text.
+INTRODUCED = (
+    *("It is T, so the answer is X.", "It is T, which means that the answer is X."),
+    *("The cup is T, therefore I choose X", "It is to the T, making the answer (X)."),
+    *("The cup is T, so it must be option X.", "T, that is X", "It is T and therefore X is right."),
+    *("Since it is T, the answer is X.", "It is T, i.e. X.", "It is T, hence option X"),
+)
+
+
+@pytest.mark.parametrize("form", INTRODUCED)
+@pytest.mark.parametrize(
+    "texts", [("left", "right", "above"), ("3", "2", "1"), ("yes", "no", "some")]
+)
+def test_a_letter_that_its_own_words_introduce_is_the_answer(form, texts):
+    letters = tuple("ABC")
+    for gold, said in product(range(3), range(3)):
+        answer = form.replace("X", letters[said]).replace("T", texts[said])
+        lettered = Sample("q", answer=letters[gold], choices=letters, options=texts)
+        plain = Sample("q", answer=texts[gold], choices=texts)
+        other = form.replace("X", letters[said]).replace("T", texts[said - 1])
+        for sample in (lettered, plain):
+            assert GRADERS["letter"](answer, sample).score == (gold == said), answer
+        if texts[0] == "left":  # a letter and another option's words are two answers
+            assert GRADERS["letter"](other, plain).score == 0, other

@@ -198,3 +198,23 @@ def test_a_number_is_that_number_and_no_other():
     for text in ("", "none of them", "2 or 3", "between 2 and 3", "3.5", "-3", "1/3", "3 of 4"):
         assert rule("number", text, Sample("How many?", answer="3")).score == 0.0, text
     assert tried > 200
+
+
+@pytest.mark.parametrize(
+    ("said", "parsed"),
+    [
+        ("not 3", ""),
+        ("It is not 3.", ""),
+        ("not 4 but 3", "3"),
+        ("3, not 4", "3"),
+        ("It isn't 4, it's 3", "3"),
+        ("4 is wrong. 3", "3"),
+        ("I am not sure, 3", "3"),
+        ("neither 3 nor 4", ""),
+        ("No, 3", "3"),
+        ("3 or 4", ""),
+    ],
+)
+def test_a_number_that_is_denied_is_not_said(said, parsed):
+    graded = GRADERS["number"](said, Sample("How many?", answer="3"))
+    assert (graded.parsed, graded.score) == (parsed, parsed == "3")

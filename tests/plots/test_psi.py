@@ -71,6 +71,26 @@ def test_intervals_guessing_and_counts_may_be_absent():
     assert dots(fig)["PSI"].hovertext[0] == "overall<br>PSI: 50.0 %"
 
 
+@pytest.mark.parametrize("low", [-99.0, -101.0, -2500.0])
+@pytest.mark.parametrize("high", [60.0, 101.0, 900.0])
+@pytest.mark.parametrize("value", [50.0, -300.0])
+def test_a_long_interval_takes_no_room_from_the_others(low, high, value):
+    """Every estimate is on the axis; of intervals what lies within -100 and 100, then an arrow."""
+    long = table()
+    for name, x in (("psi", value), ("psi_low", low), ("psi_high", high)):
+        long[name][0] = x
+    fig = plots.psi(long)
+    left, right = fig.layout.xaxis2.range
+    assert left < min(value, 0) and max(value, 0) < right
+    assert right - left <= 1.1 * (max(100, value) - min(-100, value)) + 1e-9
+    arrows = dots(fig).get("PSI, 95 % interval goes on")
+    beyond = [edge for edge, on in ((left, low < left), (right, high > right)) if on]
+    assert beyond == ([] if arrows is None else list(arrows.x))
+    assert arrows is None or arrows.hovertext[0] == f"95 % interval [{low:.3g}, {high:.3g}]"
+    bar = next(t for t in fig.data if t.name == "PSI, 95 % interval")
+    assert bar.x[:2] == (low, high)
+
+
 def test_an_undefined_psi_leaves_its_row_empty():
     undefined = table()
     for name in ("psi", "psi_low", "psi_high"):

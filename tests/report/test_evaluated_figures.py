@@ -63,6 +63,19 @@ def test_every_condition_of_every_model_is_drawn_with_its_interval():
     assert list(fig.layout.yaxis.ticktext) == ["clean", "permuted"]
 
 
+@pytest.mark.parametrize("models", [("one",), ("one", "two")])
+def test_a_long_interval_of_psi_leaves_room_for_the_others(models):
+    found = made(models=models)
+    found.psi.loc[found.psi["member"] == "a", "psi_low"] = -2500.0
+    fig: Any = drawn.psi_by_category(found, "set")
+    axis = fig.layout.xaxis2 if len(models) == 1 else fig.layout.xaxis
+    arrows = [t for t in fig.data if t.name.endswith("interval goes on")]
+    assert -120 < axis.range[0] < -100 and axis.range[1] < 40
+    assert len(arrows) == len(models)
+    assert all(list(t.x) == [axis.range[0]] for t in arrows)
+    assert "2.5e+03" in arrows[0].hovertext[0]
+
+
 def test_models_keep_their_colours_and_the_first_is_what_others_are_held_against():
     found = made()
     both: Any = drawn.by_condition(found, "set", "accuracy")

@@ -123,8 +123,10 @@ def evaluate(
     asked = [_asked(d, samples, seed, question, prompt, columns, rule, max_failed) for d in data]
     err.print(f"{_counted(asked)}; opening {', '.join(models)}", markup=False, soft_wrap=True)
     # The data is known to be in order: only now does it pay to import torch.
-    from vlmlens import evaluation
+    from vlmlens import evaluation, zoo
 
+    for name in models:  # the last is opened when all before it are done: too late for a misprint
+        zoo.find(name)
     given: dict[str, Any] = {"conditions": conditions, "permutations": permutations, "seed": seed}
     given |= {"score": score, "max_new_tokens": max_new_tokens, "system": system}
     given |= {"batch": batch, "max_failed": max_failed, "folder": folder, "progress": progress}

@@ -9,7 +9,13 @@ from pathlib import Path
 from vlmlens.annotations import checked
 from vlmlens.datasets.benchmarks.benchmark import Prompt
 from vlmlens.datasets.reading import Base64, Columns, Row, as_mapping, rows
-from vlmlens.datasets.reading.cells import choices_of, options_of, pictures_of, text_of
+from vlmlens.datasets.reading.cells import (
+    UNKNOWN,
+    choices_of,
+    options_of,
+    pictures_of,
+    text_of,
+)
 from vlmlens.datasets.reading.columns import USUAL
 from vlmlens.errors import DataError
 from vlmlens.graders import right_choice
@@ -21,8 +27,6 @@ LETTERS = Prompt(
     "{question}\n{options}\nAnswer with the option's letter from the given choices directly.",
     answer="{letter}",
 )
-#: What programs write in the place of an answer that nobody knows.
-UNKNOWN = ("nan", "null", "<na>")
 #: A part of a split, as the hub names it.
 PART = re.compile(r"(.+)-\d{5}-of-(\d{5})\.parquet")
 #: So many rows that cannot be used are told; of more, how many there are.
@@ -106,7 +110,7 @@ class _Asked:
         self.cells: dict[tuple, str] = {}
         #: Pictures that stand in the table, by their rows' ids; and, by a sample's place, names of
         #: files that may be such an id.
-        self.held: dict[str, Picture] = {}
+        self.held: dict[str, tuple[Picture, ...]] = {}
         self.files: dict[int, str] = {}
 
     def add(self, row: Row, known: Columns, folder: Path) -> None:
@@ -139,7 +143,7 @@ class _Asked:
             raise DataError(f"{where} has the id {name!r} of {self.names[name]}; ids must differ")
         self.names[name] = where
         if isinstance(images[0], Base64):
-            self.held[name] = images[0]
+            self.held[name] = images
         elif file:
             self.files[len(self.found)] = file
         sample = Sample(question, images, answer or None, choices, category, name, where)
@@ -167,5 +171,5 @@ class _Asked:
             )
         for place, name in self.files.items():
             if name in self.held:
-                self.found[place] = replace(self.found[place], images=(self.held[name],))
+                self.found[place] = replace(self.found[place], images=self.held[name])
         return self.found

@@ -50,7 +50,7 @@ def _permuted(given: str) -> Condition:
 
 def _pooled(name: str, repeat: bool) -> Callable[[str], Condition]:
     def build(given: str) -> Condition:
-        size = _number(given, name)
+        size = _number(given, name, such="8")
         if size != int(size) or size < 1:
             raise InputError(f"{name}:{given}: the size of a grid is wanted, such as {name}:8")
         edit = CompressVision(rows=int(size), columns=int(size), repeat=repeat)
@@ -125,8 +125,8 @@ def _name(word: str, given: str) -> str:
     return f"{word}:{given}" if given else word
 
 
-def _number(given: str, name: str, default: float | None = None) -> float:
+def _number(given: str, name: str, default: float | None = None, such: str = "0.5") -> float:
     try:
         return default if not given and default is not None else float(given)
     except ValueError:
-        raise InputError(f"{name}:{given}: a number is wanted, such as {name}:0.5") from None
+        raise InputError(f"{name}:{given}: a number is wanted, such as {name}:{such}") from None

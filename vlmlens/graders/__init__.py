@@ -38,7 +38,7 @@ def rule_of(grader: Rule | str) -> Rule:
     Examples:
         >>> from vlmlens.graders import rule_of
         >>> rule_of("yes_no").label
-        'yes_no/4'
+        'yes_no/5'
     """
     if isinstance(grader, Rule):
         return grader

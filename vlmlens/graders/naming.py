@@ -147,7 +147,7 @@ def _meant(
     choices: Sequence[str],
 ) -> list[Mention]:
     """What is named and not denied; of choices that begin with letters, by these first."""
-    mentions = [m for m in _mentions(words, found, marked) if not _denied(words, m)]
+    mentions = [m for m in _mentions(words, found, marked) if not denied(words, m)]
     return settled(words, mentions) if begin_with_letters(choices) else mentions
 
 
@@ -215,7 +215,7 @@ def _said_of(words: Sequence[Word], mention: Mention) -> list[str]:
     return found
 
 
-def _denied(words: Sequence[Word], mention: Mention) -> bool:
+def denied(words: Sequence[Word], mention: Mention) -> bool:
     """Whether its clause takes it back: before it, or after it ("A is wrong")."""
     at = mention.start
     is_, *verdict = [*_said_of(words, mention), ""]
@@ -246,17 +246,20 @@ def _hedged(
     if len(option.text) == 1 and option.text[0][0] in "-0123456789":
         for at, word in rest:
             loose = word.spelled and word.text == "1"  # "two, the red one and ..."
-            if is_numeric(word.text) and not loose and not _denied(words, Mention(-1, at, at + 1)):
+            if is_numeric(word.text) and not loose and not denied(words, Mention(-1, at, at + 1)):
                 return True
     if option.text and option.text[0] in OPPOSITE:  # "Yes, a dog." lists nothing
         return False
     size = max(len(option.text), 1)
+    near = _neighbours(words, mention, inside, {m.start for m in mentions if m.lettered})
     if words[mention.start].text == option.letter.lower() != "":  # only letters are like a letter
-        return any(item and len("".join(item)) == 1 for item in _neighbours(words, mention, inside))
-    return any(0 < len(item) <= size for item in _neighbours(words, mention, inside))
+        return any(item and len("".join(item)) == 1 for item in near)
+    return any(0 < len(item) <= size for item in near)
 
 
-def _neighbours(words: Sequence[Word], mention: Mention, inside: set[int]) -> list[list[str]]:
+def _neighbours(
+    words: Sequence[Word], mention: Mention, inside: set[int], lettered: set[int]
+) -> list[list[str]]:
     """What is listed beside a mention: joined to it by a comma, or by "and"."""
     last = len(words)
     clause = words[mention.start].clause
@@ -269,7 +272,8 @@ def _neighbours(words: Sequence[Word], mention: Mention, inside: set[int]) -> li
             if words[end].text == "and" or end in inside:
                 break
             end += 1
-        items.append([w.text for w in words[at:end]])
+        if end not in lettered:  # "left, so the answer is A" lists nothing
+            items.append([w.text for w in words[at:end]])
     at = mention.start
     joined = at and words[at - 1].text == "and" and words[at - 1].clause == clause
     if joined or (at and words[at].comma and words[at - 1].clause == clause):

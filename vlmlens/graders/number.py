@@ -1,12 +1,19 @@
-"""The one number that is said."""
+"""The one number that is said, without those that are denied."""
 
+from vlmlens.graders.naming import denied
 from vlmlens.graders.rule import AMBIGUOUS, PARSED, UNPARSED, Graded, Rule
+from vlmlens.graders.settled import Mention
 from vlmlens.graders.words import is_number, is_numeric, plain, read, readable
 from vlmlens.sample import Sample
 
 
 def _number(said: str, sample: Sample) -> Graded:
-    found = {word.text for word in read(readable(said)) if is_numeric(word.text)}
+    words = read(readable(said))
+    found = {
+        word.text
+        for at, word in enumerate(words)
+        if is_numeric(word.text) and not denied(words, Mention(-1, at, at + 1))
+    }
     if len(found) != 1:
         return Graded(0.0, "", AMBIGUOUS if found else UNPARSED)
     (parsed,) = found
@@ -21,4 +28,4 @@ def _lacks(sample: Sample) -> str:
     return "" if numeric else f"knows numbers, and {sample.answer!r:.60} is right"
 
 
-NUMBER = Rule("number", 3, _number, lacks=_lacks)
+NUMBER = Rule("number", 4, _number, lacks=_lacks)

@@ -25,4 +25,4 @@ def _graded(said: str, sample: Sample) -> Graded:
     return Graded(max(0.0, 1 - abs(number - right) / abs(right)), found.parsed)
 
 
-SPATIAL_BENCH = Rule("spatial_bench", 1, _graded, "Cai et al. 2024, arXiv:2406.13642")
+SPATIAL_BENCH = Rule("spatial_bench", 2, _graded, "Cai et al. 2024, arXiv:2406.13642")

@@ -52,8 +52,13 @@ _MARKS = re.compile(r"</[A-Za-z]\w*>|<\|[^<>|]*\|>|\b(?:i\.e|e\.g)\.,?")
 #: Between a script that writes no spaces and letters or digits of ours.
 SCRIPTS = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _JOINED = re.compile(f"(?<=[{SCRIPTS}])(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])(?=[{SCRIPTS}])")
-#: What "no" stands before where it answers nothing.
-NO_ANSWER = re.compile(r"(?:idea|clue|doubt|way\s+(?:of|to))\b", re.IGNORECASE)
+#: What "no" stands before where it answers nothing: also where the model lacks the picture.
+NO_ANSWER = re.compile(
+    r"(?:idea|clue|doubt|answer|information|way\s+(?:of|to)|(?:image|picture|photo)s?\s+"
+    r"(?:(?:is|are|was|were|has|have|been)\s+){0,2}"
+    r"(?:given|provided|attached|uploaded|shared|available|included))\b|images?\s*(?:$|[.,;!\n])",
+    re.IGNORECASE,
+)
 #: "The one on the left" is no number.
 _POINTING = ("the", "this", "that", "which", "each", "every", "any", "another", "other")
 

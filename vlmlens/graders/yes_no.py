@@ -2,6 +2,7 @@
 
 import re
 
+from vlmlens.graders.absence import absent
 from vlmlens.graders.rule import AMBIGUOUS, PARSED, UNPARSED, Graded, Rule
 from vlmlens.graders.words import NO_ANSWER, plain, read, readable
 from vlmlens.sample import Sample
@@ -11,7 +12,12 @@ TRUE, FALSE = ("yes", "true"), ("no", "false")
 #: What takes a statement back, where neither yes nor no is said.
 _DENIES = re.compile(r"\b(?:no|not|never|none|cannot)\b|n['’]t\b")
 #: No that answers nothing, and no that is denied itself.
-_NO_ANSWER = re.compile(rf"\bno\s+{NO_ANSWER.pattern}", re.IGNORECASE)
+_NO_ANSWER = re.compile(rf"\bno\s+(?:{NO_ANSWER.pattern})", re.IGNORECASE)
+#: The number of something ("No. 5"), where nothing is counted ("No. 5 dogs are there").
+_NUMERO = re.compile(
+    r"\bno\. ?\d+(?:\.\d+)?(?=[.!\"'”’]*\s*$|,|\s+(?:is|was|has|on|in|at|of|and|or)\b)",
+    re.IGNORECASE,
+)
 _DENIED = re.compile(r"\bnot\s+(?:a\s+)?(?:no|false)\b")
 
 
@@ -24,13 +30,14 @@ def pope(said: str) -> str:
     return "no" if {"No", "no", "not"} & set(words) else "yes"
 
 
-def strict(said: str) -> tuple[str, str]:
+def strict(said: str, question: str = "") -> tuple[str, str]:
     """The answer, and its state: yes or no where one of them is said and the other is not.
 
     The first word decides where it is one of them ("Yes, it is not a cat"). Without either, an
-    answer is unparsed; with both, ambiguous.
+    answer is unparsed, unless it says that what is asked about is not there; with both,
+    ambiguous.
     """
-    said = _NO_ANSWER.sub(" ", readable(said))
+    said = _NUMERO.sub(" ", _NO_ANSWER.sub(" ", readable(said)))
     words = [word.text for word in read(said) if word.text.isalpha()]
     if not words:
         return "", UNPARSED
@@ -46,7 +53,9 @@ def strict(said: str) -> tuple[str, str]:
         return "yes", PARSED
     if no and not yes and not _DENIED.search(said.lower()):
         return "no", PARSED
-    return "", AMBIGUOUS if yes or no else UNPARSED
+    if yes or no:
+        return "", AMBIGUOUS
+    return ("no", PARSED) if absent(said, question) else ("", UNPARSED)
 
 
 def _wanted(sample: Sample) -> str:
@@ -63,12 +72,12 @@ def _lacks(sample: Sample) -> str:
 
 
 def _strict(said: str, sample: Sample) -> Graded:
-    return _graded(*strict(said), sample)
+    return _graded(*strict(said, sample.question), sample)
 
 
 def _pope(said: str, sample: Sample) -> Graded:
     return _graded(pope(said), PARSED, sample)
 
 
-YES_NO = Rule("yes_no", 4, _strict, lacks=_lacks)
+YES_NO = Rule("yes_no", 5, _strict, lacks=_lacks)
 POPE_OWN = Rule("pope", 2, _pope, "Li et al. 2023, arXiv:2305.10355", _lacks)

@@ -10,6 +10,7 @@ import xarray as xr
 
 from vlmlens import plots
 from vlmlens.evaluation import Evaluation
+from vlmlens.plots.figures.psi import LIMITS
 from vlmlens.report.forest import Point, forest
 
 #: Lines of a figure at most: relations of VSR are sixty, and in the table.
@@ -71,7 +72,7 @@ def psi_by_category(found: Evaluation, data: str) -> go.Figure | None:
         )
         for row in mine.to_dict("records")
     ]  # fmt: skip
-    return _forest(found, points, "PSI [%]", zero=True)
+    return _forest(found, points, "PSI [%]", limits=LIMITS, zero=True)
 
 
 def _forest(found: Evaluation, points: list[Point], axis: str, **options: Any) -> go.Figure | None:

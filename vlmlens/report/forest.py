@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from vlmlens.plots.bars import interval_bars
+from vlmlens.plots.bars import arrows, interval_bars, room_for
 from vlmlens.plots.theme import INK, MUTED, SYMBOLS, TEMPLATE, colour, plain
 
 LONGEST = 24
@@ -43,6 +43,7 @@ def forest(
     *,
     series: Sequence[str] = (),
     bounds: tuple[float, float] | None = None,
+    limits: tuple[float, float] = (-np.inf, np.inf),
     zero: bool = False,
 ) -> go.Figure:
     """A dot for each estimate, a soft bar for its interval, a short line for the level of chance.
@@ -53,6 +54,7 @@ def forest(
         series: all there are on the page, so that each has its colour in every figure; by default
             those of the points.
         bounds: of what is measured; by default room for every bar.
+        limits: beyond which an arrow stands for the rest of a bar.
         zero: a line where there is no difference.
 
     Examples:
@@ -64,13 +66,13 @@ def forest(
     lines, drawn = (list(dict.fromkeys(getattr(p, n) for p in points)) for n in ("line", "series"))
     step = min(0.26, 0.8 / len(drawn))
     legend = len(series or drawn) > 1
-    fig = go.Figure()
+    fig, room = go.Figure(), _room(points, bounds, limits)
     for number, name in enumerate(drawn):
         own = [point for point in points if point.series == name]
         shift = (number - (len(drawn) - 1) / 2) * step
         places = [lines.index(point.line) + shift for point in own]
         hue = list(series or drawn).index(name)
-        fig.add_traces(_drawn(own, places, hue, several=legend))
+        fig.add_traces(_drawn(own, places, hue, room, several=legend))
     if any(point.chance == point.chance for point in points):
         legend = True
         fig.add_trace(_chance(points, lines))
@@ -84,18 +86,24 @@ def forest(
         showgrid=False,
         ticks="",
     )
-    fig.update_xaxes(title_text=axis, range=_room(points, bounds))
+    fig.update_xaxes(title_text=axis, range=list(room))
     height = AROUND + len(lines) * (LINE + SERIES * (len(drawn) - 1))
     fig.update_layout(template=TEMPLATE, height=height, margin_t=52 if legend else 16, margin_b=44)
     return fig
 
 
 def _drawn(
-    points: Sequence[Point], places: Sequence[float], number: int, *, several: bool
+    points: Sequence[Point],
+    places: Sequence[float],
+    number: int,
+    room: tuple[float, float],
+    *,
+    several: bool,
 ) -> list[go.Scatter]:
     name, hue = points[0].series, colour("", number)
     known = [(p, at) for p, at in zip(points, places, strict=True) if p.low == p.low]
-    bars = interval_bars([(p.low, p.high, at) for p, at in known], hue, name)
+    ends = [(p.low, p.high, at) for p, at in known]
+    bars, longer = interval_bars(ends, hue, name), arrows(ends, room, hue, name)
     dots = go.Scatter(
         x=[p.value for p in points],
         y=list(places),
@@ -107,7 +115,7 @@ def _drawn(
         hovertext=[_hover(p) for p in points],
         hoverinfo="text",
     )
-    return [bars, dots]
+    return [bars, *longer, dots]
 
 
 def _chance(points: Sequence[Point], lines: Sequence[str]) -> go.Scatter:
@@ -132,14 +140,14 @@ def _hover(point: Point) -> str:
     return "<br>".join([*lines, *([plain(point.told)] if point.told else [])])
 
 
-def _room(points: Sequence[Point], bounds: tuple[float, float] | None) -> list[float]:
+def _room(
+    points: Sequence[Point], bounds: tuple[float, float] | None, limits: tuple[float, float]
+) -> tuple[float, float]:
     if bounds is not None:
         air = 0.02 * (bounds[1] - bounds[0])
-        return [bounds[0] - air, bounds[1] + air]
-    values = [x for p in points for x in (p.value, p.low, p.high) if np.isfinite(x)]
-    ends = min([0.0, *values]), max([0.0, *values])
-    air = 0.05 * (ends[1] - ends[0]) or 0.1
-    return [ends[0] - air, ends[1] + air]
+        return bounds[0] - air, bounds[1] + air
+    ends = [x for p in points for x in (p.low, p.high)]
+    return room_for([p.value for p in points], ends, limits, least=0.1)
 
 
 def _shortened(name: str) -> str:

@@ -11,7 +11,7 @@ from vlmlens.checks import found_at, shown
 from vlmlens.errors import InputError, UnknownModelError, UnsupportedModelError
 from vlmlens.picture import at_home
 
-__all__ = ["bundled", "load", "revision"]
+__all__ = ["bundled", "find", "load", "revision"]
 
 WEIGHTS = "weights"
 #: Endings of the files that a model is opened from: weights, settings, vocabularies, templates.
@@ -28,6 +28,34 @@ def bundled() -> dict[str, Path]:
     """
     home = Path(str(files("vlmlens.zoo"))) / WEIGHTS
     return {p.parent.name: p.parent for p in sorted(home.glob("*/config.json"))}
+
+
+def find(model: str | Path) -> str:
+    """Where a model is: its folder, or its id on the hub, which is not asked.
+
+    Raises:
+        UnknownModelError: no name, no folder and nothing like an id on the hub.
+        UnfetchedModelError: a model that ``vlmlens fetch`` brings, and has not brought yet.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> Path(vl.zoo.find("shapes-base")).name, vl.zoo.find("llava-hf/llava-1.5-7b-hf")
+        ('shapes-base', 'llava-hf/llava-1.5-7b-hf')
+    """
+    from vlmlens.zoo import smol
+
+    source, here = _folder(model), bundled()
+    if found_at(source) != "folder":
+        if _like_hub_id(str(model)):
+            return str(model)
+        raise UnknownModelError(
+            str(model),
+            [*here, *smol.NAMES],
+            "(bundled or fetched names); or give a folder, or a hub id such as owner/name",
+        )
+    if not (source / "config.json").is_file():
+        raise UnknownModelError(str(model), here, f"({source} is a folder without config.json)")
+    return str(source)
 
 
 def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any, Any]:
@@ -53,24 +81,14 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     from transformers import AutoConfig, PreTrainedConfig
 
     import vlmlens.zoo.variants  # noqa: F401  model types of our own
-    from vlmlens.zoo import smol
     from vlmlens.zoo.opening import original_llava
     from vlmlens.zoo.opening.whole import refuse_changed_bundle, refuse_unread
 
     _refuse_no_dtype(dtype)
     options.pop("output_loading_info", None)  # what it says is looked at here
-    here = bundled()
+    here, name = bundled(), find(model)
     source = _folder(model)
     is_folder = found_at(source) == "folder"
-    if not is_folder and not _like_hub_id(str(model)):
-        raise UnknownModelError(
-            str(model),
-            [*here, *smol.NAMES],
-            "(bundled or fetched names); or give a folder, or a hub id such as owner/name",
-        )
-    if is_folder and not (source / "config.json").is_file():
-        raise UnknownModelError(str(model), here, f"({source} is a folder without config.json)")
-    name = str(source) if is_folder else str(model)
     hub = {
         k: options[k]
         for k in ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code")

@@ -113,7 +113,7 @@ NUMBERS: tuple[Fault, ...] = (
     Fault(
         "what is denied is named",
         "graders/naming.py",
-        "mentions = [m for m in _mentions(words, found, marked) if not _denied(words, m)]",
+        "mentions = [m for m in _mentions(words, found, marked) if not denied(words, m)]",
         "mentions = _mentions(words, found, marked)",
         ("graders/test_grade.py::test_answers_are_graded_by_a_fixed_rule",),
     ),

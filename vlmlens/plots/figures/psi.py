@@ -6,10 +6,13 @@ import xarray as xr
 from plotly.subplots import make_subplots
 
 from vlmlens.plots.arrays import check_dims, check_variable, entries, percent
-from vlmlens.plots.bars import interval_bars
+from vlmlens.plots.bars import arrows, interval_bars, room_for
 from vlmlens.plots.theme import COLOURS, INK, MUTED, TEMPLATE, plain
 
 LONGEST_NAME = 28
+#: Per cent: what an interval of the index is drawn within. It has no lower end, and that of a few
+#: answers would leave no room for the others.
+LIMITS = (-100.0, 100.0)
 #: What each mark is: its name, its symbol, its colour.
 MARKS = {
     "accuracy": ("original order", "circle", COLOURS[0]),
@@ -28,7 +31,8 @@ def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
 
     A dot is the estimate, the soft bar behind it its 95 % interval, and a short vertical line
     the chance level. A PSI of 0 means that the order of the vision tokens does not
-    matter, 100 that shuffling them leaves no answer right; below 0, shuffling helps. Of a table
+    matter, 100 that shuffling them leaves no answer right; below 0, shuffling helps. An interval
+    of it that goes on below -100 or above 100 ends in an arrow. Of a table
     whose attribute ``reference`` is ``"own"`` (answers held against the model's own) the left
     shows the share of answers that shuffling keeps, and the right the share that it changes.
 
@@ -77,7 +81,9 @@ def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
     )
     left, right = (f"{name} [%]" for name in ("answers kept", "answers changed"))
     fig.update_xaxes(title_text=left if own else "accuracy [%]", range=[-2, 102], col=1)
-    fig.update_xaxes(title_text=right if own else "PSI [%]", range=points["psi"].room(), col=2)
+    fig.update_xaxes(
+        title_text=right if own else "PSI [%]", range=list(points["psi"].room()), col=2
+    )
     fig.update_layout(
         template=TEMPLATE,
         title_text=title and plain(title),
@@ -103,7 +109,9 @@ class _Points:
     def traces(self, names: list[str]) -> list[go.Scatter]:
         label, symbol, hue = self.mark
         known = [row for row in range(len(names)) if not np.isnan(self.low[row])]
-        bars = interval_bars([(self.low[row], self.high[row], row) for row in known], hue, label)
+        ends = [(self.low[row], self.high[row], row) for row in known]
+        bars = interval_bars(ends, hue, label)
+        longer = arrows(ends, self.room(), hue, label) if self.name == "psi" else []
         dots = go.Scatter(
             x=self.value,
             y=list(range(len(names))),
@@ -115,13 +123,11 @@ class _Points:
             hovertext=[self._hover(row, name) for row, name in enumerate(names)],
             hoverinfo="text",
         )
-        return [bars, dots]
+        return [bars, *longer, dots]
 
-    def room(self) -> list[float]:
-        """The range of an axis with 0, every dot and every bar on it, and some air."""
-        ends = [x for x in (0.0, *self.value, *self.low, *self.high) if np.isfinite(x)]
-        air = 0.05 * (max(ends) - min(ends)) or 1.0
-        return [min(ends) - air, max(ends) + air]
+    def room(self) -> tuple[float, float]:
+        """Where the axis of the index begins and ends."""
+        return room_for(self.value, [*self.low, *self.high], LIMITS)
 
     def _hover(self, row: int, category: str) -> str:
         lines = [plain(category), f"{self.mark[0]}: {self.value[row]:.1f} %"]
