@@ -10,7 +10,17 @@ __version__ = "0.3.0"
 moved.install()
 
 if TYPE_CHECKING:
-    from vlmlens import datasets, experiments, interventions, plots, positions, probes, report, zoo
+    from vlmlens import (
+        datasets,
+        experiments,
+        interop,
+        interventions,
+        plots,
+        positions,
+        probes,
+        report,
+        zoo,
+    )
     from vlmlens.cache import ActivationCache, Save
     from vlmlens.errors import VLMLensError
     from vlmlens.experiments import Experiment
@@ -41,6 +51,7 @@ _FROM = {
 _MODULES = (
     "datasets",
     "experiments",
+    "interop",
     "interventions",
     "plots",
     "positions",

@@ -85,6 +85,24 @@ SINGLE_POINTS = (
     Point("hook_logits", "batch pos vocab", "logits"),
 )
 
+#: What a dictionary that is spliced in offers, under the name of the point that it replaces, by
+#: SAELens's names; ``...`` stands for that point's axes but the last.
+DICTIONARY_POINTS = (
+    Point("hook_sae_input", "... d_in", "what the dictionary reads"),
+    Point("hook_sae_acts_post", "... d_sae", "how active each feature is"),
+    Point("hook_sae_recons", "... d_in", "what the features make"),
+    Point("hook_sae_error", "... d_in", "what they do not make of the activation"),
+    Point("hook_sae_output", "... d_in", "what goes on in the activation's place"),
+)
+#: What a name may also be called: features that only ``encode`` shows have no ``acts_pre``.
+_ALSO = {"hook_sae_acts": "hook_sae_acts_post"}
+
+
+def spelled(name: str) -> str:
+    """A point's own name, where it has a shorter one as well."""
+    head, dot, last = name.rpartition(".")
+    return f"{head}{dot}{_ALSO.get(last, last)}"
+
 
 def block_point(prefix: str, layer: int, point: Point) -> Point:
     """A block's point at one layer of the tower (``"vision."``) or the language model (``""``)."""

@@ -40,7 +40,8 @@ class Where(Checked):
         samples: rows of the batch, counted from 0; the images of those samples, where a point
             has images in place of samples.
         steps: decoding steps: ``"prefill"``, ``"decode"``, numbers, or a tuple of these.
-        neurons: hidden units of MLPs, counted from 0, at points that have those.
+        neurons: hidden units of MLPs, or features of a dictionary that is spliced in, counted from
+            0, at points that have those.
         patches: entries along a tower's own positions (``pos`` beside ``image``, where CLS comes
             first), or along ``patch``, in towers and at projectors; counted from 0.
 
@@ -201,7 +202,7 @@ _RULES = SETTLED | {kinds(Steps): as_steps}
 def _own_axis(asked: str, axes: list[str]) -> str:
     """The axis along which neurons or patches lie."""
     if asked == "neuron":
-        return "d_mlp"
+        return "d_sae" if "d_sae" in axes else "d_mlp"
     return "pos" if axes[0] == "image" and "patch" not in axes else "patch"
 
 

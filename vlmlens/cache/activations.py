@@ -17,6 +17,7 @@ from vlmlens.checks import shown, whole, word
 from vlmlens.errors import InputError, UnknownPointError
 from vlmlens.identity.tensors import as_bytes
 from vlmlens.layout import TokenLayout
+from vlmlens.points import spelled
 
 
 class ActivationCache(AsTransformerLens, Mapping[str, Tensor]):
@@ -30,6 +31,7 @@ class ActivationCache(AsTransformerLens, Mapping[str, Tensor]):
         model: which model in memory was run, as ``HookedVLM.instance``; empty where nobody said.
         ways: which rows of each point were kept, and what they were reduced by.
         cache_dict: the tensors.
+        dictionaries: whose features they are, by point, where a dictionary was spliced in.
         has_batch_dim: whether the tensors have their batch axis; see ``remove_batch_dim``.
 
     Examples:
@@ -60,11 +62,12 @@ class ActivationCache(AsTransformerLens, Mapping[str, Tensor]):
         self.ways = dict(ways or {})
         self.has_batch_dim = True
         self._ran = None if ran is None else weakref.ref(ran)
+        self.dictionaries: dict[str, Any] = {}
         self._digest = ""
 
     def __getstate__(self) -> dict[str, Any]:
         # The model stays where it is: elsewhere, what was saved is tensors.
-        return vars(self) | {"_ran": None}
+        return vars(self) | {"_ran": None, "dictionaries": {}}
 
     def like(
         self, tensors: dict[str, Shaped[Tensor, "..."]], axes: Mapping[str, tuple[str, ...]]
@@ -78,7 +81,7 @@ class ActivationCache(AsTransformerLens, Mapping[str, Tensor]):
         """
         ran = None if self._ran is None else self._ran()
         made = ActivationCache(tensors, dict(axes), self.layouts, self.model, ran=ran)
-        made.has_batch_dim = self.has_batch_dim
+        made.has_batch_dim, made.dictionaries = self.has_batch_dim, self.dictionaries
         return made
 
     @property
@@ -99,6 +102,7 @@ class ActivationCache(AsTransformerLens, Mapping[str, Tensor]):
             InputError: what is no name.
         """
         found = name if isinstance(name, str) else self._long_name(name)
+        found = found if found in self.cache_dict else spelled(found)
         if found not in self.cache_dict:
             raise UnknownPointError(found, self.cache_dict, "in what this run saved")
         return self.cache_dict[found]
@@ -124,7 +128,9 @@ class ActivationCache(AsTransformerLens, Mapping[str, Tensor]):
 
     def __contains__(self, name: object) -> bool:
         found = self._long_name(name) if isinstance(name, tuple) else name
-        return found in self.cache_dict
+        return found in self.cache_dict or (
+            isinstance(found, str) and spelled(found) in self.cache_dict
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.cache_dict)

@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 import torch
+from torch import nn
 
 from vlmlens import identity
 from vlmlens.errors import DataError
@@ -45,6 +46,14 @@ class Keys:
                 "does; take it off (reset_hooks(), or the handle's remove()), make it an "
                 "intervention, or run without a folder"
             )
+        for splice in model.splices:
+            if isinstance(splice.dictionary, nn.Module) and (
+                on := identity.hooks_on(splice.dictionary)
+            ):
+                raise DataError(
+                    f"a hook is on at {on} of {splice}: what it does to results cannot be told "
+                    "from what the dictionary does; take it off, or run without a folder"
+                )
         content = identity.Content(model.given_revision)
         bare = content.of((model, how, _numerics()))
         libraries = identity.decisive() | dict(sorted(content.libraries.items()))

@@ -42,6 +42,11 @@ class Sent(ABC, Generic[Task, Step]):
     def __call__(self, task: Task) -> list[Step]:
         """A task, all of it; threads of one process, which share its model, take turns."""
         with self._turn, self.model.reuse():
+            if any(not each.acts for each in self.model.spliced):
+                raise InputError(
+                    f"{self.model.splices[0]} is spliced in in another thread, and would not act "
+                    "in this one: run without an executor of threads"
+                )
             return list(self.steps(task))
 
     @property
@@ -55,6 +60,11 @@ class Sent(ABC, Generic[Task, Step]):
         return Keys(model, *self.how).base
 
     def __getstate__(self) -> dict[str, Any]:
+        if self._model is not None and self._model.splices:
+            raise InputError(
+                f"{self._model.splices[0]} is spliced in here, and other processes would open the "
+                "plain model: run in this process, without an executor"
+            )
         if not self._opening:
             raise InputError(
                 f"{self._model.name} was made in memory, and other processes open models by name: "

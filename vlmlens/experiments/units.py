@@ -56,7 +56,14 @@ PLACES: dict[str, Callable[[TokenLayout], Mapping[Label, Selection]]] = {
 SIDES = {"query": "queries", "key": "keys"}
 SIDED = [f"{side}{'' if place == 'pos' else '_' + place}" for side in SIDES for place in PLACES]
 #: What else ``over`` may name: parts of a point's own axes, or all of it.
-AXES = {"head": ("kv_head", "head"), "neuron": ("d_mlp",), "patch": ("patch", "pos")}
+AXES = {
+    "head": ("kv_head", "head"),
+    "neuron": ("d_mlp",),
+    "feature": ("d_sae",),
+    "patch": ("patch", "pos"),
+}
+#: What says in ``Where`` which of them.
+FIELDS = {"head": "heads", "neuron": "neurons", "feature": "neurons", "patch": "patches"}
 KINDS = (*PLACES, *SIDED, *AXES, "layer")
 
 
@@ -143,7 +150,7 @@ def _changes(
     if kind == "layer":
         return {(): lambda place: place}
     if kind in AXES:
-        field = f"{kind}es" if kind == "patch" else f"{kind}s"
+        field = FIELDS[kind]
         numbers = _numbers(kind, point, getattr(where, field), shape)
         return {
             (number,): lambda place, number=number: replace(place, **{field: number})

@@ -70,6 +70,7 @@ def module(given: nn.Module, content: Hasher) -> str:
     """A module of torch: its class, what it holds and its parts; a HookedVLM by what it wraps."""
     if "hf_model" in vars(given):  # a HookedVLM: what it wraps, and the processor
         held = vars(given)
+        splices: Any = getattr(given, "splices", ())
         added = {
             name: value
             for name, value in held.items()
@@ -82,6 +83,7 @@ def module(given: nn.Module, content: Hasher) -> str:
             content.of(given.attention),
             held["_revision"],
             *content.named(added.items()),
+            *map(content.of, splices),
         )
     state = {name: held for name, held in vars(given).items() if name not in MODULE_NOTES}
     by_row = content.by_row

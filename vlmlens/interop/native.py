@@ -15,7 +15,7 @@ import nnsight
 import torch
 from einops import rearrange
 
-from vlmlens.errors import UnknownPointError, UnreachedPointError
+from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
 
 # A server has no vlmlens: nnsight sends the source of what a trace uses of it.
 nnsight.register("vlmlens")
@@ -147,6 +147,11 @@ def places(vlm: Any) -> Places:
         >>> found.reasons["blocks.0.attn.hook_pattern"]
         "patterns exist only inside the server's attention kernel; ..."
     """
+    if vlm.splices:
+        raise InputError(
+            f"{vlm.splices[0]} is in this process only, and a server would run the plain model: "
+            "find the places before it is spliced in"
+        )
     paths = {module: path for path, module in vlm.hf_model.named_modules()}
     table, reasons = {}, dict(vlm.absent)
     for name, point in vlm.hook_dict.items():

@@ -24,7 +24,7 @@ from vlmlens.model.doors.given import as_inputs, prepared
 from vlmlens.model.lifetime.journal import Journal, in_turn
 from vlmlens.model.passes.edits import add_edits, refuse_idle, refuse_unreached
 from vlmlens.model.passes.saves import in_the_graph
-from vlmlens.model.passes.watching import new_level, refuse_recomputing
+from vlmlens.model.passes.watching import new_level, refuse_recomputing, seated
 from vlmlens.model.sequence.fitting import check_fit
 
 with naming_extra("vlmlens.interop.nnsight"):
@@ -167,7 +167,7 @@ class TracedVLM(NNsight):
         if not isinstance(fn, Pass):
             return super().interleave(fn, *args, **kwargs)
         vlm = self._vlm
-        with new_level(vlm) as level:
+        with new_level(vlm) as level, seated(vlm, fn.inputs.layouts):
             refuse_idle(fn.interventions, steps=1)
             check_fit(vlm.config, fn.inputs)
             watched, sights = add_edits(vlm, fn.inputs, fn.interventions, level)

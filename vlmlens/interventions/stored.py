@@ -133,6 +133,13 @@ def refuse_other_model(cache: ActivationCache, site: Site) -> None:
             "run this one, or, to go from model to model on purpose, pass "
             "ActivationCache(dict(saved), saved.axes, saved.layouts)"
         )
+    if site.name in cache.dictionaries and site.model is not None:
+        now = [each.dictionary for each in site.model.splices if site.name.startswith(each.point)]
+        if all(cache.dictionaries[site.name] is not each for each in now):
+            raise InputError(
+                f"what was saved for {site.name} are features of another dictionary than what is "
+                "spliced in now: save them with this one"
+            )
 
 
 def refuse_misaligned(

@@ -12,8 +12,10 @@ from vlmlens.model.reuse.prefill import Prefill
 from vlmlens.model.reuse.resume import Resumed
 from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.model.wiring.rotary import Rope, rotate, unrotate
+from vlmlens.model.wiring.spliced import Dictionary, Splice
 
 __all__ = [
+    "Dictionary",
     "Generation",
     "HookedVLM",
     "Inputs",
@@ -25,6 +27,7 @@ __all__ = [
     "Rope",
     "Run",
     "Settings",
+    "Splice",
     "WiredPoint",
     "in_batches",
     "rotate",

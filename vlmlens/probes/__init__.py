@@ -16,6 +16,7 @@ from vlmlens.probes.divergence import output_divergence
 from vlmlens.probes.dose import dose_response
 from vlmlens.probes.embedding import embedding_norms, quartiles, token_norms
 from vlmlens.probes.entropy import attention_entropy
+from vlmlens.probes.features import marking_features
 from vlmlens.probes.flipped import answer_flips
 from vlmlens.probes.lens import lens_needs, logit_lens, on_image
 from vlmlens.probes.linear import labels_in_boxes, linear_probe
@@ -55,6 +56,7 @@ PROBES = {
         lens_divergence,
         linear_probe,
         logit_lens,
+        marking_features,
         modality_dominance,
         norm_ratio,
         object_overlap,
@@ -101,6 +103,7 @@ __all__ = [
     "linear_probe",
     "logit_lens",
     "looks_needs",
+    "marking_features",
     "modality_dominance",
     "norm_ratio",
     "object_overlap",

@@ -58,6 +58,7 @@ def attribution_patching(
     *,
     score: Score = answer_score,
     save: Sequence[str | Save] = (),
+    by_channel: bool = False,
 ) -> xr.DataArray:
     """What patching each activation of one run into another would do, to first order.
 
@@ -76,10 +77,12 @@ def attribution_patching(
         point: a point, or one point of every layer.
         score: what is to change; by default the log probability of the corrupted inputs' answer.
         save: what else the score reads of ``run.saved``.
+        by_channel: keep the sum's terms: each neuron's, or each feature's of a dictionary that is
+            spliced in.
 
     Returns:
-        (sample, layer, pos) and the point's other axes but the last; without ``layer`` for a
-        point that exists once. In the score's units; 0 where nothing would change.
+        (sample, layer, pos) and the point's other axes but the last (with it, by channel); without
+        ``layer`` for a point that exists once. In the score's units; 0 where nothing would change.
 
     Raises:
         InputError: inputs that do not align, or a point without positions.
@@ -104,9 +107,10 @@ def attribution_patching(
         refuse_misaligned(source, run.inputs.layouts, name, run.saved[name])
     grads = torch.autograd.grad(score(run).sum(), [lever.leaves[name] for name in names])
     parts = [
-        (_wide(source[name] - run.saved[name].detach()) * _wide(grad)).sum(-1)
+        _wide(source[name] - run.saved[name].detach()) * _wide(grad)
         for name, grad in zip(names, grads, strict=True)
     ]
+    parts = parts if by_channel else [part.sum(-1) for part in parts]
     return _labelled(parts, names, run, "attribution", "arXiv:2310.10348")
 
 
@@ -271,11 +275,10 @@ def _labelled(
     parts: list[Float[Tensor, "sample ..."]], names: list[str], run: Run, name: str, source: str
 ) -> xr.DataArray:
     """One array of the points' values, sample first."""
-    axes = run.saved.axes[names[0]]
-    dims = ("sample", *axes[1:-1])
+    own = run.saved.axes[names[0]][1 : parts[0].ndim]
     layered = "blocks." in names[0]
-    values = torch.stack([part.cpu() for part in parts], dim=1) if layered else parts[0]
-    dims = ("sample", "layer", *axes[1:-1]) if layered else dims
+    values = torch.stack([part.cpu() for part in parts], dim=1) if layered else parts[0].cpu()
+    dims = ("sample", "layer", *own) if layered else ("sample", *own)
     found = array(values, dims, run.inputs, name, name.replace("_", " "), "score", source)
     if layered:
         layers = [int(n.split("blocks.")[1].split(".")[0]) for n in names]

@@ -86,14 +86,14 @@ def linear_probe(
     from sklearn.preprocessing import StandardScaler
 
     runs = [runs] if isinstance(runs, Run) else list(runs)
-    y, sample, kept = _tokens(runs, labels)
-    units = _units(runs)
+    y, sample, kept = tokens_of(runs, labels)
+    units = units_of(runs)
     picture = np.unique(together(units, apart=False), return_inverse=True)[1][sample]
     if len(np.unique(picture)) < 2 or len(np.unique(y)) < 2:
         raise InputError(FEW)
     pipeline = make_pipeline(StandardScaler(), classifier or RidgeClassifier())
     split = GroupKFold(min(folds, len(np.unique(picture))), shuffle=True, random_state=seed)
-    shuffled = _dealt_out(y, np.unique(units, return_inverse=True)[1][sample], seed)
+    shuffled = dealt_out(y, np.unique(units, return_inverse=True)[1][sample], seed)
     layers = layer_numbers(runs[0], need)
     right = np.full((len(units), len(layers)), np.nan)
     control, majority = np.zeros(len(layers)), 0.0
@@ -162,7 +162,7 @@ def labels_in_boxes(layout: TokenLayout, boxes: Mapping[str, Box], *, image: int
     return ["" if count != 1 else str(name) for name, count in zip(names, taken, strict=True)]
 
 
-def _dealt_out(
+def dealt_out(
     y: Shaped[np.ndarray, " token"], picture: Int[np.ndarray, " token"], seed: int
 ) -> Shaped[np.ndarray, " token"]:
     """The control's labels: each picture's own, shuffled among its tokens."""
@@ -194,7 +194,7 @@ def _right(
     return hits, chance, common
 
 
-def _tokens(
+def tokens_of(
     runs: Sequence[Run], labels: str | Sequence[Sequence[str]]
 ) -> tuple[Shaped[np.ndarray, " kept"], Int[np.ndarray, " kept"], Bool[np.ndarray, " token"]]:
     """Every kept token's label and sample, and which of all vision tokens are kept."""
@@ -220,7 +220,7 @@ def _tokens(
     return y[kept], sample[kept], kept
 
 
-def _units(runs: Sequence[Run]) -> list[str]:
+def units_of(runs: Sequence[Run]) -> list[str]:
     """What each sample of all runs shows; of raw tensors, itself."""
     units: list[str] = []
     for run in runs:

@@ -18,7 +18,7 @@ from vlmlens.model.lifetime.journal import in_turn
 from vlmlens.model.passes.edits import refuse_unreached
 from vlmlens.model.passes.run import Run
 from vlmlens.model.passes.stopping import before_block
-from vlmlens.model.passes.watching import as_watched
+from vlmlens.model.passes.watching import as_watched, seated
 from vlmlens.model.sequence.fitting import check_fit
 
 #: What TransformerLens's models take, and what to do here.
@@ -79,7 +79,7 @@ class AsTransformerLens(Tools):
         _refuse_loss(return_type)
         vlm: Any = self
         check_fit(vlm.config, inputs)
-        with as_watched(vlm):
+        with as_watched(vlm), seated(vlm, inputs.layouts):
             if stop_at_layer is not None:
                 with before_block(vlm, self._block(stop_at_layer)) as stream:
                     self.hf_model(**inputs.tensors, use_cache=False)

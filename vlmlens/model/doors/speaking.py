@@ -9,12 +9,12 @@ from vlmlens.annotations import checked
 from vlmlens.checks import one_of, shown, whole, word
 from vlmlens.errors import InputError
 from vlmlens.model.doors import texts
-from vlmlens.model.doors.contexts import Contexts
 from vlmlens.model.doors.settings import Settings, settings
+from vlmlens.model.doors.splicing import Splicing
 from vlmlens.model.doors.texts import Ids
 
 
-class Speaking(Contexts):
+class Speaking(Splicing):
     """How ``HookedVLM`` turns texts into tokens and back; see there."""
 
     @property

@@ -26,7 +26,8 @@ from vlmlens.model.wiring.implementation import Implementations
 from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.model.wiring.recognise import recognise
 from vlmlens.model.wiring.rotary import Rope
-from vlmlens.points import matching
+from vlmlens.model.wiring.spliced import Splice, Spliced
+from vlmlens.points import matching, spelled
 
 
 class Wrapped(AsModule):
@@ -65,6 +66,7 @@ class Wrapped(AsModule):
         self.layers = config.get_text_config().num_hidden_layers
         self._closed = False
         self.shared: Reuse | None = None
+        self.spliced: tuple[Spliced, ...] = ()
         self._warned_of_crops = False
         #: What it has from the beginning; what users add counts in what identifies a result.
         self._first_names = frozenset({*vars(self), "_first_names", "_give_back"})
@@ -106,12 +108,18 @@ class Wrapped(AsModule):
             vlmlens.errors.UnknownPointError: ... did you mean blocks.0.attn.hook_pattern...
         """
         asked = [patterns] if isinstance(patterns, str) else list(patterns)
+        asked = list(map(spelled, asked)) if self.spliced else asked
         for name in asked:
             if name in self.absent:
                 raise UnknownPointError(name, self.hook_dict, f"({self.absent[name]})")
         if len(asked) == 1 and asked[0] in self.hook_dict:  # what a sweep asks for every cell
             return asked
         return matching(asked, list(self.hook_dict))
+
+    @property
+    def splices(self) -> tuple[Splice, ...]:
+        """What is spliced in now."""
+        return tuple(each.splice for each in self.spliced)
 
     @property
     def device(self) -> torch.device:
@@ -203,7 +211,8 @@ class Wrapped(AsModule):
         if hooked := [name for name, point in self.hook_dict.items() if point.watched]:
             raise InputError(
                 f"hooks are on at {', '.join(hooked[:3])}{' ...' * (len(hooked) > 3)}, which a "
-                "copy would not have: model.reset_hooks() takes them off"
+                "copy would not have: model.reset_hooks(), or the end of `with model.splice(...)`, "
+                "takes them off"
             )
         model = copy.deepcopy(self.hf_model, memo)
         return type(self)(model, self.processor, self.name or "", self._revision)

@@ -16,7 +16,7 @@ from vlmlens.model.lifetime.level import Level
 from vlmlens.model.passes.edits import add_edits, refuse_unreached
 from vlmlens.model.passes.saves import Keeping, row_index
 from vlmlens.model.passes.stopping import last_of
-from vlmlens.model.passes.watching import as_watched, new_level, refuse_recomputing
+from vlmlens.model.passes.watching import as_watched, new_level, refuse_recomputing, seated
 from vlmlens.model.sequence.fitting import check_fit
 from vlmlens.model.wiring.wired import Wired
 from vlmlens.positions import Positions
@@ -60,6 +60,7 @@ def one_pass(
         if interventions or saves:
             refuse_recomputing(vlm)
         stack.enter_context(as_watched(vlm))
+        stack.enter_context(seated(vlm, inputs.layouts, step))
         edited, sights = add_edits(vlm, inputs, interventions, level, step)
         watched += edited
         stack.enter_context(keeping.of(saves, level))

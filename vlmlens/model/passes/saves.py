@@ -16,6 +16,7 @@ from vlmlens.inputs import Inputs
 from vlmlens.model.lifetime.level import Level
 from vlmlens.model.wiring.attention import RowRequest, ask_rows, withdraw
 from vlmlens.model.wiring.point import WiredPoint
+from vlmlens.model.wiring.spliced import dictionaries
 from vlmlens.model.wiring.wired import Wired
 from vlmlens.positions import Positions, chosen
 from vlmlens.tensors import onto
@@ -55,7 +56,9 @@ class Keeping:
         kept = self._kept
         found = {name: kept[name] for name in self._vlm.hook_dict if name in kept} if kept else {}
         layouts, instance = self._inputs.layouts, self._vlm.instance
-        return ActivationCache(found, self.axes, layouts, instance, self._ways, self._vlm)
+        made = ActivationCache(found, self.axes, layouts, instance, self._ways, self._vlm)
+        made.dictionaries = dictionaries(self._vlm.spliced)
+        return made
 
     def _add(self, name: str, item: Save, level: Level, stack: ExitStack) -> None:
         point, way = self._vlm.hook_dict[name], (item.rows, item.reduce)

@@ -1,11 +1,12 @@
 """A pass that is watched: its context of hooks, compiled code, gradients."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 from vlmlens.errors import InputError
+from vlmlens.layout import TokenLayout
 from vlmlens.model.lifetime.compiled import uncompiled
 from vlmlens.model.lifetime.level import Level
 from vlmlens.model.wiring.wired import Wired
@@ -24,6 +25,19 @@ def as_watched(vlm: Wired) -> AbstractContextManager[None]:
         return nullcontext()
     refuse_recomputing(vlm)
     return uncompiled(vlm.hf_model)
+
+
+@contextmanager
+def seated(vlm: Wired, layouts: Sequence[TokenLayout], step: int = 0) -> Iterator[None]:
+    """Tell the dictionaries that are spliced in what the positions of the passes inside are."""
+    before = [(each, each.seat) for each in vlm.spliced]
+    try:
+        for each, _ in before:
+            each.seat = (layouts, step)
+        yield
+    finally:
+        for each, seat in before:
+            each.seat = seat
 
 
 def refuse_recomputing(vlm: Wired) -> None:

@@ -28,7 +28,7 @@ def refuse_hooks(vlm: Wired) -> None:
     Raises:
         InputError: says where they are.
     """
-    if hooked := [name for name, point in vlm.hook_dict.items() if point.watched]:
+    if hooked := [name for name, point in vlm.hook_dict.items() if point.hooked]:
         raise InputError(
             f"hooks are on at {', '.join(hooked[:3])}{' ...' * (len(hooked) > 3)}: a pass that "
             "others start from is a clean one; model.reset_hooks() takes them off"

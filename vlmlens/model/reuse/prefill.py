@@ -18,9 +18,10 @@ from vlmlens.inputs import Inputs
 from vlmlens.model.decoding.generate import empty_cache
 from vlmlens.model.decoding.prefix import KeysValues, prefix_cache
 from vlmlens.model.passes.edits import see
-from vlmlens.model.passes.watching import new_level
+from vlmlens.model.passes.watching import new_level, seated
 from vlmlens.model.reuse.entering import before, blocks_of, handed_to, refuse_hooks
 from vlmlens.model.sequence.fitting import check_fit
+from vlmlens.model.wiring.spliced import Splice, dictionaries
 from vlmlens.model.wiring.wired import Wired
 from vlmlens.versions import CACHE_NAMES, cache_argument
 
@@ -42,6 +43,7 @@ class Prefill:
         saved: the activations that were asked for, of every position.
         model: which model in memory was run, as ``HookedVLM.instance``.
         edited: whether what entered block 0 was edited, so that no other prefill starts from it.
+        splices: the dictionaries that were spliced in.
 
     Examples:
         >>> prefill = model.prefill(model.inputs(sample))
@@ -60,6 +62,7 @@ class Prefill:
     saved: ActivationCache = field(default_factory=lambda: ActivationCache({}, {}))
     model: str = ""
     edited: bool = False
+    splices: tuple[Splice, ...] = ()
 
     @property
     def masks(self) -> list[Shaped[Tensor, "1 1 _query _key"]]:
@@ -117,7 +120,8 @@ def prefill(
     last = torch.full((1,), inputs.tensors["input_ids"].shape[1] - 1, device=vlm.device)
     cache: Any = empty_cache(vlm.config.get_text_config())
     tensors = dict(inputs.tensors)
-    stream, given, saved, output = _watched(vlm, tensors, cache, last, save, entering)
+    with seated(vlm, inputs.layouts):
+        stream, given, saved, output = _watched(vlm, tensors, cache, last, save, entering)
     usual = all(type(layer) is DynamicLayer for layer in cache.layers)
     return Prefill(
         inputs,
@@ -130,6 +134,7 @@ def prefill(
         saved=as_cache(vlm, saved, inputs),
         model=vlm.instance,
         edited=entering is not None,
+        splices=tuple(each.splice for each in vlm.spliced),
     )
 
 
@@ -144,6 +149,14 @@ def refuse_others(vlm: Wired, prefill: Prefill) -> None:
             f"this prefill is of another model than {vlm.name} as it is open here: make one with "
             "model.prefill(inputs)"
         )
+    now = [each.splice for each in vlm.spliced]
+    if len(now) != len(prefill.splices) or any(
+        one is not other for one, other in zip(now, prefill.splices, strict=True)
+    ):
+        raise InputError(
+            f"this prefill was made with {list(prefill.splices) or 'nothing'} spliced in, and now "
+            f"it is {now or 'nothing'}: make one with model.prefill(inputs)"
+        )
 
 
 def _continue(
@@ -155,7 +168,8 @@ def _continue(
     newest = {name: inputs.tensors[name][..., shared:] for name in ("input_ids", "position_ids")}
     tensors = newest | {"attention_mask": inputs.tensors["attention_mask"]}
     last = torch.full((1,), newest["input_ids"].shape[1] - 1, device=vlm.device)
-    stream, given, saved, output = _watched(vlm, tensors, cache, last, save)
+    with seated(vlm, inputs.layouts):
+        stream, given, saved, output = _watched(vlm, tensors, cache, last, save)
     pairs = zip(after.keys, (layer.newest for layer in cache.layers), strict=True)
     return replace(
         after,
@@ -215,9 +229,10 @@ def as_cache(
     vlm: Wired, saved: dict[str, Shaped[Tensor, "..."]], inputs: Inputs
 ) -> ActivationCache:
     """What was saved, with its axes."""
-    return ActivationCache(
-        saved, {name: vlm.hook_dict[name].axes for name in saved}, inputs.layouts, vlm.instance
-    )
+    axes = {name: vlm.hook_dict[name].axes for name in saved}
+    made = ActivationCache(saved, axes, inputs.layouts, vlm.instance)
+    made.dictionaries = dictionaries(vlm.spliced)
+    return made
 
 
 def can_share(vlm: Wired, after: Prefill, save: Sequence[str]) -> bool:

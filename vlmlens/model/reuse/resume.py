@@ -27,7 +27,7 @@ from vlmlens.model.passes.edits import (
 )
 from vlmlens.model.passes.runs import Runs
 from vlmlens.model.passes.visibility import MASK, Sight, sight_of
-from vlmlens.model.passes.watching import new_level
+from vlmlens.model.passes.watching import new_level, seated
 from vlmlens.model.reuse.batching import in_batches
 from vlmlens.model.reuse.cone import Cone, as_whole, cone, layer_of, newest, settled
 from vlmlens.model.reuse.entering import before, blocks_of, refuse_hooks
@@ -205,6 +205,7 @@ def _one_pass(
             vlm.hook_dict[name].add_own(hook, level)
         fired = {name: vlm.hook_dict[name].fired for name in points}
         stack.enter_context(spliced(vlm, prefill, position))
+        stack.enter_context(seated(vlm, prefill.inputs.layouts))
         kept = onto(at, vlm.device) - position
         output = vlm.hf_model(
             **text_inputs(prefill, position), use_cache=False, logits_to_keep=kept

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 from einops import parse_shape, rearrange
@@ -17,27 +17,11 @@ from vlmlens.families import Tap
 from vlmlens.interventions.own import made_of, refuse_unlike
 from vlmlens.model.lifetime.board import Board
 from vlmlens.model.lifetime.level import Level
+from vlmlens.model.wiring.line import Line, Taker, after
 from vlmlens.points import Point
 
 #: What is computed beside the pass, and takes its place only once it is edited.
 BESIDE = ("reads", "scale", "mask", "scores", "pattern", "heads")
-
-
-@runtime_checkable
-class Line(Protocol):
-    """What a point needs of the wire that it hangs on."""
-
-    board: Board
-    points: list["WiredPoint"]
-
-    @property
-    def module(self) -> nn.Module:
-        """The transformers module."""
-        ...
-
-    def refresh(self) -> None:
-        """Have torch call where, and only where, some point has hooks."""
-        ...
 
 
 class WiredPoint(HookPoint):
@@ -51,6 +35,7 @@ class WiredPoint(HookPoint):
         sizes: how long its head axes are.
         norms: the norm before its module, at what heads read; empty elsewhere.
         fired: how often a pass reached it since it was last set to 0.
+        taken: what is spliced in here.
 
     Examples:
         >>> model.hook_dict["blocks.0.attn.hook_pattern"]
@@ -80,6 +65,7 @@ class WiredPoint(HookPoint):
         self.layout = tap.layout
         self.sizes = {axis: size for axis, size in sizes.items() if axis in self.axes}
         self._level: Level | None = None
+        self.taken: list[Taker] = []
 
     def add_hook(
         self,
@@ -183,7 +169,7 @@ class WiredPoint(HookPoint):
         with self._wire.board.lock:
             for hooks in self._torch_hooks:
                 hooks.clear()
-            self.fwd_hooks, self.bwd_hooks = [], []
+            self.fwd_hooks, self.bwd_hooks, self.taken = [], [], []
             self._wire.refresh()
 
     def release(self, level: Level) -> None:
@@ -206,15 +192,30 @@ class WiredPoint(HookPoint):
         return self.sizes[axis]
 
     @property
-    def watched(self) -> bool:
+    def board(self) -> Board:
+        """What it shares with the model's other points."""
+        return self._wire.board
+
+    def refresh(self) -> None:
+        """Have the pass come by where, and only where, somebody watches."""
+        with self._wire.board.lock:
+            self._wire.refresh()
+
+    @property
+    def hooked(self) -> bool:
         """Whether any hook is on."""
-        forward = self._forward_hooks or self._forward_pre_hooks
-        return bool(forward or self._backward_hooks or self._backward_pre_hooks)
+        return any(self._torch_hooks)
+
+    @property
+    def watched(self) -> bool:
+        """Whether any hook is on, or anything is spliced in."""
+        return self.hooked or bool(self.taken)
 
     @property
     def acts(self) -> bool:
-        """Whether any hook acts now and in this thread."""
-        return any(_acts(hook) for hooks in self._torch_hooks for hook in list(hooks.values()))
+        """Whether anything of this acts now and in this thread."""
+        hooks = (hook for hooks in self._torch_hooks for hook in list(hooks.values()))
+        return any(map(_acts, hooks)) or any(each.acts for each in self.taken)
 
     @property
     def _torch_hooks(self) -> tuple[dict[int, Any], ...]:
@@ -273,13 +274,13 @@ class WiredPoint(HookPoint):
             # Angles, or a model whose weights are frozen: torch would not call the hooks.
             native = native.detach().clone().requires_grad_()
         if self.layout is None:
-            return self(native)
+            return after(self, self.taken, self(native))
         theirs, _, ours = self.layout.partition(" -> ")
         ours, axes, sizes = ours or " ".join(self.axes), " ".join(self.axes), dict(self.sizes)
         if ours != axes:  # several axes become one, which has to be cut again
             sizes |= parse_shape(native, re.sub(r"\b1\b", "_", theirs))
         seen = rearrange(native, f"{theirs} -> {ours}", **sizes)
-        changed = self(seen)
+        changed = after(self, self.taken, self(seen))
         if changed is seen:
             return native
         return rearrange(changed, f"{ours} -> {theirs}", **sizes)

@@ -12,6 +12,7 @@ from vlmlens.model.lifetime.level import Level
 from vlmlens.model.wiring.implementation import Implementations
 from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.model.wiring.rotary import Rope
+from vlmlens.model.wiring.spliced import Spliced
 
 
 @runtime_checkable
@@ -38,6 +39,7 @@ class Wired(Protocol):
         journal: what is on it for a while, and whose turn it is.
         implementations: how attention is computed.
         shared: what its passes share while ``reuse`` lasts; None otherwise.
+        spliced: the dictionaries that are on it now.
     """
 
     hf_model: Any
@@ -49,6 +51,7 @@ class Wired(Protocol):
     layers: int
     journal: Journal
     implementations: Implementations
+    spliced: tuple[Spliced, ...]
 
     @property
     def name(self) -> Any:
