@@ -18,7 +18,7 @@ def main(
     out: Path = typer.Option(...),
     name: str = "shapes-base",
     point: str = "blocks.2.hook_resid_post",
-    samples: int = 3000,
+    samples: int = 1500,
     d_sae: int = Recipe.d_sae,
     k: int = Recipe.k,
     steps: int = Recipe.steps,

@@ -36,7 +36,7 @@ class Recipe:
 
     d_sae: int = 512
     k: int = 16
-    steps: int = 4000
+    steps: int = 1500
     size: int = 2048
     rate: float = 1e-3
     dead: int = 100
