@@ -21,6 +21,7 @@ from vlmlens.experiments.executors import Local, Shard
 from vlmlens.experiments.experiment import Experiment
 from vlmlens.experiments.files import read
 from vlmlens.experiments.folder import claim
+from vlmlens.experiments.function_vectors import FunctionVector, function_vector
 from vlmlens.experiments.looking import Looking
 from vlmlens.experiments.measures import (
     Answering,
@@ -51,6 +52,7 @@ __all__ = [
     "Diagnosis",
     "Event",
     "Experiment",
+    "FunctionVector",
     "Harvest",
     "Harvesting",
     "Local",
@@ -75,6 +77,7 @@ __all__ = [
     "dose_effects",
     "edges",
     "faithfulness",
+    "function_vector",
     "harvest",
     "interchange",
     "linear_table",

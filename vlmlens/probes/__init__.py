@@ -9,7 +9,9 @@ from vlmlens.probes.attribution import (
     integrated_gradients,
     patch_map,
 )
+from vlmlens.probes.by_head import head_probe
 from vlmlens.probes.cmb import cross_modality_balance, modality_dominance, paper_balance
+from vlmlens.probes.contribution import attention_contribution
 from vlmlens.probes.correctness import accuracy, answer_log_prob, answers
 from vlmlens.probes.direct import direct_attribution
 from vlmlens.probes.divergence import output_divergence
@@ -20,6 +22,7 @@ from vlmlens.probes.features import marking_features
 from vlmlens.probes.flipped import answer_flips
 from vlmlens.probes.lens import lens_needs, logit_lens, on_image
 from vlmlens.probes.linear import labels_in_boxes, linear_probe
+from vlmlens.probes.localization import box_overlap, localization_heads, localization_map
 from vlmlens.probes.norms import hidden_norms, norm_ratio
 from vlmlens.probes.overlap import object_overlap
 from vlmlens.probes.psi import position_sensitivity_index
@@ -41,6 +44,7 @@ PROBES = {
         answer_flips,
         answer_log_prob,
         answer_recited,
+        attention_contribution,
         attention_entropy,
         attention_rows,
         attention_shares,
@@ -50,11 +54,14 @@ PROBES = {
         dose_response,
         embedding_norms,
         head_atlas,
+        head_probe,
         hidden_norms,
         image_attention,
         integrated_gradients,
         lens_divergence,
         linear_probe,
+        localization_heads,
+        localization_map,
         logit_lens,
         marking_features,
         modality_dominance,
@@ -84,16 +91,19 @@ __all__ = [
     "answer_recited",
     "answer_score",
     "answers",
+    "attention_contribution",
     "attention_entropy",
     "attention_rows",
     "attention_shares",
     "attribution_patching",
+    "box_overlap",
     "cross_modality_balance",
     "direct_attribution",
     "dose_response",
     "embedding_norms",
     "grade",
     "head_atlas",
+    "head_probe",
     "hidden_norms",
     "image_attention",
     "integrated_gradients",
@@ -101,6 +111,8 @@ __all__ = [
     "lens_divergence",
     "lens_needs",
     "linear_probe",
+    "localization_heads",
+    "localization_map",
     "logit_lens",
     "looks_needs",
     "marking_features",

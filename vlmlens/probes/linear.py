@@ -103,12 +103,12 @@ def linear_probe(
         hits, chance, common = _right(pipeline, x, y, shuffled, parts)
         for number in np.unique(sample):
             right[number, column] = hits[sample == number].mean()
-        control[column] = _by_sample(chance, sample)
-        majority = _by_sample(common, sample)
+        control[column] = by_sample(chance, sample)
+        majority = by_sample(common, sample)
     coords = {"layer": layers, "picture": ("sample", units)}
     each = xr.DataArray(right, coords, ("sample", "layer"))
     found = mean_map(each, shares=True)
-    low, high = _interval(each, len(y) / len(np.unique(sample)))
+    low, high = over_pictures(each, len(y) / len(np.unique(sample)))
     made = xr.Dataset(
         {
             "accuracy": found["mean"],
@@ -237,7 +237,7 @@ def _features(runs: Sequence[Run], need: Save, column: int) -> Float[np.ndarray,
     return np.concatenate(found)
 
 
-def _interval(
+def over_pictures(
     each: xr.DataArray, tokens: float
 ) -> tuple[Float[np.ndarray, " layer"], Float[np.ndarray, " layer"]]:
     """95 % of each layer's accuracy, over pictures, whose accuracies are of so many tokens each."""
@@ -248,5 +248,6 @@ def _interval(
     return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
 
 
-def _by_sample(hits: Float[np.ndarray, " token"], sample: Int[np.ndarray, " token"]) -> float:
+def by_sample(hits: Float[np.ndarray, " token"], sample: Int[np.ndarray, " token"]) -> float:
+    """The mean of samples' means."""
     return float(np.mean([hits[sample == number].mean() for number in np.unique(sample)]))
