@@ -272,6 +272,15 @@ class Late:
         return listed
 
 
+@dataclass(frozen=True)
+class Quick(Measure):
+    """A number, by code that does not know of folders, which are patched below."""
+
+    def __call__(self, model, samples, interventions):
+        numbers = [int(s.id[1:]) + 1000 * len(interventions) for s in samples]
+        return xr.Dataset({"x": ("sample", np.array(numbers))})
+
+
 @pytest.fixture
 def late(monkeypatch):
     """A renamed file is listed only later, as on a network's disk."""
@@ -282,6 +291,7 @@ def late(monkeypatch):
 
 
 def test_a_run_whose_own_files_are_listed_late_finds_them(model, tmp_path, at_once, late):
+    late.seconds = 3600.0
     run = experiment(model, Slow(seconds=0.0))
     xr.testing.assert_identical(run.run(tmp_path), run.run())
     assert late.hidden
@@ -290,10 +300,10 @@ def test_a_run_whose_own_files_are_listed_late_finds_them(model, tmp_path, at_on
 
 def test_files_of_another_that_are_listed_late_are_waited_for(model, tmp_path, late):
     """Others put small files together just now: those are gone, the large one is not listed."""
-    run, put, real = experiment(model, Slow(seconds=0.0)), [], kept.settle
+    run, put, events, real = experiment(model, Quick()), [], [], kept.settle
     for i in range(2):
         run.run(tmp_path, executor=Shard(i, 2))
-    time.sleep(late.seconds)
+    late.seen = {str(path): -late.seconds for path in tmp_path.iterdir()}  # listed by now
 
     def after_others(store, meant):
         shards = list(store.shards.values())
@@ -303,8 +313,9 @@ def test_files_of_another_that_are_listed_late_are_waited_for(model, tmp_path, l
     late_before = late.hidden
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(kept, "settle", after_others)
-        found = run.run(tmp_path)
+        found = run.run(tmp_path, progress=events.append)
     assert (len(put), late.hidden > late_before) == (1, True)
+    assert [event.kind for event in events] == ["started", "finished"]  # nothing was left to do
     xr.testing.assert_identical(found, run.run())
 
 
@@ -312,12 +323,10 @@ def test_a_shard_whose_neighbour_s_files_are_listed_late_loses_and_doubles_nothi
     model, tmp_path, at_once, late
 ):
     """It may compute some of them again: each is read once."""
-    log = tmp_path / "log"
-    run = experiment(model, Slow(log=str(log), seconds=0.0))
+    run = experiment(model, Quick())
     run.run(tmp_path / "cells", executor=Shard(0, 2))
     xr.testing.assert_identical(run.run(tmp_path / "cells"), run.run())
     time.sleep(late.seconds)
-    log.unlink()
     xr.testing.assert_identical(run.run(tmp_path / "cells"), run.run())
 
 

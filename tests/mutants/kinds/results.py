@@ -48,6 +48,27 @@ RESULTS: tuple[Fault, ...] = (
         ),
     ),
     Fault(
+        "a pair that fails takes those of its batch along",
+        "experiments/pairs/pieces.py",
+        "yield from self.steps(replace(task, pairs={number: both}))",
+        "yield Cells(task, number, error=error)",
+        ("experiments/test_failing_pairs.py::test_a_pair_that_fails_is_left_out_by_name[edges]",),
+    ),
+    Fault(
+        "files that are not listed are gone",
+        "store/store.py",
+        "if (self.folder / name).exists():",
+        "if False:",
+        ("experiments/test_faults.py::test_a_run_whose_own_files_are_listed_late_finds_them",),
+    ),
+    Fault(
+        "files of others that are listed late are not waited for",
+        "store/late.py",
+        "if all(store.has(condition, keys).all() for condition, keys in meant.items()):",
+        "if True:",
+        ("experiments/test_faults.py::test_files_of_another_that_are_listed_late_are_waited_for",),
+    ),
+    Fault(
         "what failed before moves others into other batches",
         "experiments/executors.py",
         "cut = self.inner.batches(count, batch)",
