@@ -7,6 +7,9 @@ from functools import cache as remembered
 from inspect import signature
 from typing import Any
 
+from jaxtyping import Int
+from torch import Tensor
+
 from vlmlens.errors import InputError, UnsupportedModelError
 
 #: What a forward calls the keys and values of earlier positions, the newest name first.
@@ -47,3 +50,21 @@ def one_cache(**named: Any) -> Any:
     if len({id(each) for each in given.values()}) > 1:
         raise InputError(f"{' and '.join(given)} are one thing under two names: pass one of them")
     return next(iter(given.values()), None)
+
+
+@remembered
+def keeps_logits(kind: type) -> bool:
+    """Whether a class's forward computes logits at the positions that are asked for only."""
+    return "logits_to_keep" in signature(kind.forward).parameters
+
+
+def logits_at(module: Any, kept: Int[Tensor, " kept"], **given: Any) -> Any:
+    """A pass's output, whose logits are those of some positions.
+
+    A forward that knows no ``logits_to_keep`` computes all, and takes the word without a sound.
+    """
+    if keeps_logits(type(module)):
+        return module(**given, logits_to_keep=kept)
+    output = module(**given)
+    output.logits = output.logits[:, kept]
+    return output

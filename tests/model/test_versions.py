@@ -36,6 +36,15 @@ class Older(LlavaForConditionalGeneration):
         return super().forward(*args, **{own: past_key_values}, **kwargs)
 
 
+class Whole(LlavaForConditionalGeneration):
+    """A forward that computes all logits, whichever are asked for, and takes the word for it."""
+
+    def forward(self, *args, past_key_values=None, **kwargs):
+        kwargs.pop("logits_to_keep", None)
+        own = cache_name(LlavaForConditionalGeneration)
+        return super().forward(*args, **{own: past_key_values}, **kwargs)
+
+
 def test_the_name_is_read_off_the_forward():
     assert cache_name(Newer) == "cache"
     assert cache_name(Older) == "past_key_values"
@@ -57,7 +66,7 @@ def test_one_thing_under_two_names():
         one_cache(cache=first, past_key_values=second)
 
 
-@pytest.mark.parametrize("kind", [Newer, Older])
+@pytest.mark.parametrize("kind", [Newer, Older, Whole])
 def test_whatever_a_model_calls_it(kind):
     """Decoding, scoring, a prefill, another after it, and resuming: the numbers of whole passes."""
     usual, processor = build("llava")
@@ -76,6 +85,8 @@ def test_whatever_a_model_calls_it(kind):
         at = torch.from_numpy(roles.nonzero()[0])
         log_p = said[0].log_softmax(-1)[at - 1, ids[at]].sum()
         assert_close(told.scores.log_probs[0, 0], log_p, like=said)
+        some = model.run(inputs, logits="last").logits
+        assert_close(some, model.run(inputs).logits[:, -1:])
         edit = Scale("blocks.2.hook_resid_pre", vl.Where(positions="last"), by=0.5)
         longer = model.inputs([picture(0)], [QUESTIONS[0] + " And left of it?"])
         first = model.prefill(inputs)

@@ -7,24 +7,26 @@
 from vlmlens.families.aya_vision import AYA_VISION
 from vlmlens.families.blocks import BLOCKS, block_table
 from vlmlens.families.cohere2_vision import COHERE2_VISION
-from vlmlens.families.deepseek_vl import DEEPSEEK_VL, JANUS
+from vlmlens.families.deepseek_vl import DEEPSEEK_VL, DEEPSEEK_VL_HYBRID, JANUS
+from vlmlens.families.ernie4_5_vl_moe import ERNIE4_5_VL_MOE
 from vlmlens.families.family import Block, Family, Pictures, Stage, Tap, layer_types
 from vlmlens.families.gemma3 import GEMMA3
 from vlmlens.families.gemma4 import GEMMA4
-from vlmlens.families.glm4v import GLM4V
+from vlmlens.families.glm4v import GLM4V, GLM4V_MOE, GLM46V, GLM_OCR
 from vlmlens.families.idefics3 import IDEFICS3, SMOLVLM
-from vlmlens.families.internvl import INTERNVL
+from vlmlens.families.internvl import INTERNVL, QIANFAN_OCR
 from vlmlens.families.lfm2_vl import LFM2_VL
 from vlmlens.families.llama4 import LLAMA4
 from vlmlens.families.llava import LLAVA
-from vlmlens.families.llava_next import LLAVA_NEXT
+from vlmlens.families.llava_next import LLAVA_NEXT, LLAVA_NEXT_VIDEO
 from vlmlens.families.llava_onevision import LLAVA_ONEVISION
-from vlmlens.families.mistral3 import MISTRAL3
+from vlmlens.families.mistral3 import LIGHTON_OCR, MISTRAL3
 from vlmlens.families.ovis2 import OVIS2
+from vlmlens.families.paddleocr_vl import PADDLEOCR_VL, VIDEO_LLAMA_3
 from vlmlens.families.paligemma import PALIGEMMA
 from vlmlens.families.qwen2_5_vl import QWEN2_5_VL
 from vlmlens.families.qwen2_vl import QWEN2_VL
-from vlmlens.families.qwen3_5 import QWEN3_5
+from vlmlens.families.qwen3_5 import QWEN3_5, QWEN3_5_MOE
 from vlmlens.families.qwen3_vl import QWEN3_VL, QWEN3_VL_MOE
 from vlmlens.families.vipllava import VIPLLAVA
 from vlmlens.families.vlmlens_llava import VLMLENS_LLAVA, VLMLENS_LLAVA_GRID
@@ -35,6 +37,7 @@ FAMILIES: dict[str, Family] = {
     for family in (
         LLAVA,
         LLAVA_NEXT,
+        LLAVA_NEXT_VIDEO,
         LLAVA_ONEVISION,
         VIPLLAVA,
         QWEN2_VL,
@@ -42,18 +45,28 @@ FAMILIES: dict[str, Family] = {
         QWEN3_VL,
         QWEN3_VL_MOE,
         QWEN3_5,
+        QWEN3_5_MOE,
         GEMMA3,
         GEMMA4,
         PALIGEMMA,
         IDEFICS3,
         SMOLVLM,
         MISTRAL3,
+        LIGHTON_OCR,
         INTERNVL,
+        QIANFAN_OCR,
         AYA_VISION,
         COHERE2_VISION,
         GLM4V,
+        GLM46V,
+        GLM4V_MOE,
+        GLM_OCR,
+        ERNIE4_5_VL_MOE,
         OVIS2,
+        PADDLEOCR_VL,
+        VIDEO_LLAMA_3,
         DEEPSEEK_VL,
+        DEEPSEEK_VL_HYBRID,
         JANUS,
         LFM2_VL,
         LLAMA4,

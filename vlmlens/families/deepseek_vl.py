@@ -26,13 +26,14 @@ def padded(size: tuple[int, int], side: int, least: int) -> Box:
 
 def _views(pictures: Pictures) -> list[tuple[View, ...]]:
     pixels = pictures.tensors["pixel_values"].shape[-1]
+    finest = pictures.tensors.get("high_res_pixel_values", pictures.tensors["pixel_values"])
     patch = pictures.config.vision_config.patch_size
     side, share = pixels // patch, pixels // patch * patch / pixels
     least = getattr(pictures.processor, "min_size", 1)
-    return [
-        (View(side, side, None if size is None else first(padded(size, pixels, least), share)),)
-        for size in pictures.sizes
+    boxes = [
+        None if size is None else padded(size, finest.shape[-1], least) for size in pictures.sizes
     ]
+    return [(View(side, side, first(box, share)),) for box in boxes]
 
 
 DEEPSEEK_VL = Family(
@@ -43,3 +44,6 @@ DEEPSEEK_VL = Family(
 )
 #: Its image tokens for drawing, and their tower, are not watched.
 JANUS = replace(DEEPSEEK_VL, model_type="janus")
+#: A second tower, SAM's, sees the same square with more pixels; it is not watched, and what it
+#: makes enters the projector beside what ``projector.hook_in`` shows.
+DEEPSEEK_VL_HYBRID = replace(DEEPSEEK_VL, model_type="deepseek_vl_hybrid")

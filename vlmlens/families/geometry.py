@@ -57,8 +57,8 @@ def blank(size: tuple[int, int]) -> Image.Image:
     return Image.new("RGB", size)
 
 
-def first(box: Box | None, share: float) -> Box | None:
-    """The first part of a box's width, and of its height.
+def first(box: Box | None, share: float, down: float | None = None) -> Box | None:
+    """The first part of a box's width, and of its height: ``down``, or as much.
 
     A tower cuts its pixels into whole patches from the left and the top: the 27 patches of
     14 pixels that a picture of 384 pixels holds are the first 378 / 384 of it.
@@ -66,7 +66,8 @@ def first(box: Box | None, share: float) -> Box | None:
     if box is None:
         return None
     left, top, right, bottom = box
-    return left, top, left + share * (right - left), top + share * (bottom - top)
+    down = share if down is None else down
+    return left, top, left + share * (right - left), top + down * (bottom - top)
 
 
 def tiles(box: Box | None, rows: int, columns: int, share: float = 1.0) -> list[Box | None]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from vlmlens.families.family import Family, Pictures
@@ -67,3 +68,4 @@ def _views(pictures: Pictures) -> list[tuple[View, ...]]:
 INTERNVL = Family(
     model_type="internvl", views=_views, vision_layers="model.vision_tower.encoder.layer"
 )
+QIANFAN_OCR = replace(INTERNVL, model_type="qianfan_ocr", vision_layers="model.vision_tower.layers")

@@ -41,6 +41,7 @@ QWEN3_BLOCK: Block = LLAMA_BLOCK | NORMED
 # Every token has several small MLPs of its own.
 NO_UNITS = "a token goes to some experts only, whose hidden units no module shows"
 EXPERTS: Block = dict.fromkeys(("mlp.hook_pre", "mlp.hook_pre_linear", "mlp.hook_post"), NO_UNITS)
+LLAMA_EXPERTS: Block = LLAMA_BLOCK | EXPERTS
 QWEN3_EXPERTS: Block = QWEN3_BLOCK | EXPERTS
 
 # Sublayers norm what they write, so the stream gets the norm's output.
@@ -71,6 +72,7 @@ QWEN3_5_LINEAR: Block = {
     name: RECURRENT if name.startswith("attn.") or name in READERS else tap
     for name, tap in QWEN3_BLOCK.items()
 } | {"hook_attn_out": Tap("linear_attn", "out")}
+QWEN3_5_LINEAR_EXPERTS: Block = QWEN3_5_LINEAR | EXPERTS
 LLAMA4_BLOCK: Block = LLAMA_BLOCK | {
     "mlp.hook_in": Tap("feed_forward", "in"),
     "mlp.hook_pre": Tap("feed_forward.gate_proj", "out"),

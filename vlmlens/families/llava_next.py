@@ -1,7 +1,7 @@
 """LLaVA-NeXT: a small copy of the image, then the image in tiles, with a newline after each row."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from vlmlens.families.family import Family, Pictures
@@ -118,3 +118,4 @@ def _views(pictures: Pictures) -> list[tuple[View, ...]]:
 
 
 LLAVA_NEXT = Family(model_type="llava_next", views=_views, vision_used=deepest_selected)
+LLAVA_NEXT_VIDEO = replace(LLAVA_NEXT, model_type="llava_next_video")

@@ -1,7 +1,12 @@
-"""Mistral Small 3.1: Pixtral's tower, which packs images of any size into one row; 2 x 2 merged."""
+"""Pixtral's tower, which packs images of any size into one row; 2 x 2 patches are merged.
+
+Mistral Small 3.1 has it, and LightOnOCR.
+"""
+
+from dataclasses import replace
 
 from vlmlens.families.family import Family, Pictures, Tap
-from vlmlens.families.geometry import whole
+from vlmlens.families.geometry import first, whole
 from vlmlens.view import View
 
 
@@ -9,22 +14,36 @@ def _views(pictures: Pictures) -> list[tuple[View, ...]]:
     config = pictures.config
     unit = config.vision_config.patch_size * config.spatial_merge_size
     sizes = pictures.tensors["image_sizes"].tolist()  # of the resized images: height, width
-    return [
-        (View(height // unit, width // unit, whole(size)),)
-        for (height, width), size in zip(sizes, pictures.sizes, strict=True)
-    ]
+    found: list[tuple[View, ...]] = []
+    for (height, width), size in zip(sizes, pictures.sizes, strict=True):
+        rows, columns = height // unit, width // unit  # an odd patch is not merged, and dropped
+        seen = first(whole(size), columns * unit / width, rows * unit / height)
+        found.append((View(rows, columns, seen),))
+    return found
 
 
-LAYERS = "model.vision_tower.transformer.layers"
+def _points(tower: str, projector: str) -> dict[str, Tap | str]:
+    """Points that exist once, where the tower packs all images into one row of patches."""
+    first = f"{tower}.transformer.layers.0"
+    return {
+        "vision.hook_embed": Tap(first, "in", "1 patch d_model", "patch d_model"),
+        "projector.hook_in": Tap(projector, "in", axes="patch d_model"),
+        "projector.hook_out": Tap(projector, "out", axes="patch d_model"),
+    }
+
 
 MISTRAL3 = Family(
     model_type="mistral3",
     views=_views,
-    vision_layers=LAYERS,
+    vision_layers="model.vision_tower.transformer.layers",
     vision_rotary="model.vision_tower.patch_positional_embedding",
-    points={
-        "vision.hook_embed": Tap(f"{LAYERS}.0", "in", "1 patch d_model", "patch d_model"),
-        "projector.hook_in": Tap("model.multi_modal_projector", "in", axes="patch d_model"),
-        "projector.hook_out": Tap("model.multi_modal_projector", "out", axes="patch d_model"),
-    },
+    points=_points("model.vision_tower", "model.multi_modal_projector"),
+)
+LIGHTON_OCR = replace(
+    MISTRAL3,
+    model_type="lighton_ocr",
+    vision_layers="model.vision_encoder.transformer.layers",
+    projector="model.vision_projection",
+    vision_rotary="model.vision_encoder.patch_positional_embedding",
+    points=_points("model.vision_encoder", "model.vision_projection"),
 )

@@ -8,3 +8,4 @@ from dataclasses import replace
 from vlmlens.families.qwen2_vl import QWEN2_VL
 
 QWEN3_5 = replace(QWEN2_VL, model_type="qwen3_5")
+QWEN3_5_MOE = replace(QWEN2_VL, model_type="qwen3_5_moe")

@@ -187,6 +187,30 @@ GATED_VISION_BLOCK: Block = QWEN_VISION_BLOCK | {
     "mlp.hook_post": Tap("mlp.down_proj", "in", axes="patch d_mlp"),
 }
 
+# GLM-OCR's norms queries and keys before RoPE.
+GLM_OCR_VISION_BLOCK: Block = GATED_VISION_BLOCK | {
+    "attn.hook_q": Tap("attn.q_norm", "out", axes=HEADS),
+    "attn.hook_k": Tap("attn.k_norm", "out", axes=KV_HEADS),
+}
+
+# SigLIP's modules, with axial RoPE and all images in one row.
+PACKED_CLIP_BLOCK: Block = QWEN_VISION_BLOCK | {
+    **norm_before("attention", "layer_norm1", "patch"),
+    **readers("layer_norm1", *SELF_ATTN, "patch"),
+    "attn.hook_q": Tap("self_attn.q_proj", "out", "patch (head d_head)", HEADS),
+    "attn.hook_k": Tap("self_attn.k_proj", "out", "patch (kv_head d_head)", KV_HEADS),
+    "attn.hook_cos": Tap("self_attn", "cos", axes="patch trig"),
+    "attn.hook_sin": Tap("self_attn", "sin", axes="patch trig"),
+    "attn.hook_rot_q": Tap("self_attn", "query", "1 head patch d_head", HEADS, pieces=True),
+    "attn.hook_rot_k": Tap("self_attn", "key", "1 kv_head patch d_head", KV_HEADS, pieces=True),
+    "attn.hook_v": Tap("self_attn", "value", "1 kv_head patch d_head", KV_HEADS, pieces=True),
+    "attn.hook_z": Tap("self_attn.out_proj", "in", "patch (head d_head)", HEADS),
+    "attn.hook_result": Tap("self_attn.out_proj", "heads", axes="patch head d_model"),
+    "hook_attn_out": Tap("self_attn.out_proj", "out", axes=STREAM),
+    "hook_resid_mid": Tap("layer_norm2", "stream", axes=STREAM),
+    **norm_before("MLP", "layer_norm2", "patch"),
+}
+
 PIXTRAL_BLOCK: Block = {
     "hook_resid_pre": Tap("", "in", "1 patch d_model", STREAM),
     **norm_before("attention", "attention_norm", "1 patch"),

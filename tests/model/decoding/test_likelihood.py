@@ -16,7 +16,7 @@ pytestmark = pytest.mark.versions
 
 ANSWERS = (["red", "no"], ["yes", "the blue star"])
 #: Layers that remember something else than keys and values.
-HYBRID = ("qwen3_5", "lfm2_vl")
+HYBRID = ("qwen3_5", "qwen3_5_moe", "lfm2_vl")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ MORE = ("blocks.*.attn.*", "blocks.*.mlp.hook_p*")
 
 #: Families whose stream is no sum of points: a per-layer embedding and a scale; layers that
 #: convolve or attend linearly, whose writes are no points.
-NO_SUM = ("gemma4", "gemma4/experts", "lfm2_vl", "qwen3_5")
+NO_SUM = ("gemma4", "gemma4/experts", "lfm2_vl", "qwen3_5", "qwen3_5_moe")
 
 
 @pytest.mark.parametrize("name", NO_SUM)

@@ -109,6 +109,14 @@ REAL: dict[str, tuple[str, Tiny]] = {
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
     ),
+    "LLaVA-NeXT-Video, CLIP 336/14": _real(
+        "llava_next_video",
+        _tower(336, 14),
+        _crop(336) | {"image_grid_pinpoints": NEXT},
+        {"patch_size": 14},
+        image_grid_pinpoints=NEXT,
+        vision_feature_layer=-1,
+    ),
     "LLaVA-OneVision, SigLIP 384/14": _real(
         "llava_onevision",
         _tower(384, 14),
@@ -132,7 +140,22 @@ REAL: dict[str, tuple[str, Tiny]] = {
     "Qwen3.5, 16 x 2": _real(
         "qwen3_5", {"patch_size": 16, "num_position_embeddings": 2304}, QWEN | {"patch_size": 16}
     ),
+    "Qwen3.5 of experts, 16 x 2": _real(
+        "qwen3_5_moe",
+        {"patch_size": 16, "num_position_embeddings": 2304},
+        QWEN | {"patch_size": 16},
+    ),
     "GLM-4.1V, 14 x 2": _real("glm4v", _tower(336, 14), QWEN | {"patch_size": 14}),
+    "GLM-4.5V, 14 x 2": _real("glm4v_moe", _tower(336, 14), QWEN | {"patch_size": 14}),
+    "GLM-4.6V, 14 x 2": _real("glm46v", _tower(336, 14), QWEN | {"patch_size": 14}),
+    "GLM-OCR, 14 x 2": _real("glm_ocr", _tower(336, 14), QWEN | {"patch_size": 14}),
+    "ERNIE 4.5 VL, 14 x 2": _real("ernie4_5_vl_moe", {"patch_size": 14}, QWEN | {"patch_size": 14}),
+    "PaddleOCR-VL, SigLIP 384/14 x 2": _real(
+        "paddleocr_vl", _tower(384, 14), QWEN | {"patch_size": 14}
+    ),
+    "VideoLLaMA3, SigLIP 14 x 2": _real(
+        "video_llama_3", {"patch_size": 14}, QWEN | {"patch_size": 14}
+    ),
     "Gemma 3, SigLIP 896/14": _real(
         "gemma3",
         _tower(896, 14),
@@ -180,6 +203,18 @@ REAL: dict[str, tuple[str, Tiny]] = {
         {"size": {"longest_edge": 1540}, "patch_size": 14},
         {"patch_size": 14},
     ),
+    "LightOnOCR, Pixtral 14 x 2": _real(
+        "lighton_ocr",
+        _tower(1540, 14),
+        {"size": {"longest_edge": 1540}, "patch_size": 14},
+        {"patch_size": 14},
+    ),
+    "Qianfan-OCR, 448/14": _real(
+        "qianfan_ocr",
+        {"image_size": [448, 448], "patch_size": [14, 14]},
+        _both(448) | {"max_patches": 12},
+        {"image_seq_length": 256},
+    ),
     "InternVL3, 448/14": _real(
         "internvl",
         {"image_size": [448, 448], "patch_size": [14, 14]},
@@ -204,6 +239,14 @@ REAL: dict[str, tuple[str, Tiny]] = {
         _tower(384, 16),
         _both(384) | {"min_size": 14},
         {"num_image_tokens": 576},
+    ),
+    "DeepSeek-VL 7B, SigLIP 384/16 and SAM 1024/16": _real(
+        "deepseek_vl_hybrid",
+        _tower(384, 16),
+        _both(384) | {"min_size": 14, "high_res_size": {"height": 1024, "width": 1024}},
+        {"num_image_tokens": 576},
+        high_res_vision_config=TINY["deepseek_vl_hybrid"].config["high_res_vision_config"]
+        | _tower(1024, 16),
     ),
     "Janus, 384/16": _real(
         "janus", _tower(384, 16), _both(384) | {"min_size": 14}, {"num_image_tokens": 576}
@@ -263,11 +306,13 @@ def linear(model: Any, family: Any) -> Any:
     for path in (family.vision_layers, family.lm_layers):
         for parameter in model.get_submodule(path).parameters():
             nn.init.zeros_(parameter)
+    second = "model.high_res_vision"  # a further tower, which is left out
     tower = family.vision_layers + "."
     for name, parameter in model.named_parameters():
         if not name.startswith((tower, family.lm_layers)):
             fan = parameter[0].numel() if parameter.ndim > 1 else 1
-            value = 1 / fan if parameter.ndim > 1 and "position" not in name else 0.0
+            mean = parameter.ndim > 1 and "position" not in name and not name.startswith(second)
+            value = 1 / fan if mean else 0.0
             nn.init.constant_(parameter, value)
     for name, module in model.named_modules():
         kind = type(module)
@@ -289,7 +334,7 @@ def linear(model: Any, family: Any) -> Any:
 
 #: Where what comes out of a nonlinearity is multiplied with something.
 GATES = {
-    "glm4v": "merger.act_fn",
+    **dict.fromkeys(("glm4v", "glm46v", "glm4v_moe", "glm_ocr"), "merger.act_fn"),
     "aya_vision": "multi_modal_projector.act",
     "cohere2_vision": "multi_modal_projector.act",
 }

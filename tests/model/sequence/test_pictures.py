@@ -67,7 +67,9 @@ def files(tmp_path_factory):
 
 def plain(vlm, image):
     """What transformers' own processor makes of an image that nobody converted."""
-    text = getattr(vlm.processor, "image_token", "<image>") + "What?"
+    names = ("image_placeholder_token", "image_token")
+    place = next((getattr(vlm.processor, n) for n in names if hasattr(vlm.processor, n)), "<image>")
+    text = place + "What?"
     return vlm.processor(text=[text], images=[[image]], return_tensors="pt")["pixel_values"]
 
 

@@ -97,9 +97,11 @@ def sizes_for(vlm):
         sizes.remove((3, 4000))  # 336 x 448,000 pixels on the way
     if vlm.config.model_type == "mistral3":
         sizes.remove((17, 23))  # one token, with which transformers' own forward fails
-    if vlm.config.model_type.startswith(("qwen", "glm")):
+    if vlm.config.model_type == "lighton_ocr":
+        sizes.remove((3, 4000))  # one patch wide: none is merged, and torch refuses it
+    if vlm.config.model_type.startswith(("qwen", "glm", "ernie", "paddle", "video_llama")):
         sizes.remove((3, 4000))  # refused by their processors
-    if vlm.config.model_type in ("deepseek_vl", "janus"):
+    if vlm.config.model_type in ("deepseek_vl", "deepseek_vl_hybrid", "janus"):
         sizes.remove((3, 4000))  # narrower than a patch: every token holds padding, too
     return sizes
 
@@ -107,6 +109,8 @@ def sizes_for(vlm):
 def looks_where_it_says(vlm, ends, pictures, cell=0.05):
     """Every token's place on ramps, against the middle of its box, but for a part of a cell."""
     black, white = ends
+    if vlm.config.model_type == "deepseek_vl_hybrid":
+        cell = 0.1  # it is padded before it is made small, which blurs the padding into its edges
     layout, found = brightness(vlm, [ramp(size) for size in pictures])
     places = (found - black) / (white - black)
     for image, size in enumerate(pictures):

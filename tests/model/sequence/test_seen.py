@@ -29,13 +29,16 @@ def covered(layout, size, fine=4):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_share_seen_is_that_of_the_patches_boxes(every_vlm, size):
-    layout = every_vlm.inputs([picture(0, size)], ["What?"]).layouts[0]
+    given = every_vlm.inputs([picture(0, size)], ["What?"])
+    layout = given.layouts[0]
     assert layout.seen() == pytest.approx(covered(layout, size).mean(), abs=0.03)
     crops = every_vlm.config.model_type in ("llava", "vipllava")
     crops = crops and every_vlm.processor.image_processor.do_center_crop
     # 32 pixels hold three patches of ten: a strip on two sides is left over.
     least = (30 / 32) ** 2 if every_vlm.name == "llava/siglip-qwen2" else 0.99
     whole = min(size) / max(size) if crops else 1.0
+    if every_vlm.name == "lighton_ocr":  # patches are merged two by two, and an odd one is dropped
+        least = np.prod([n // 8 * 8 / n for n in given.tensors["image_sizes"][0].tolist()])
     assert least * whole - 0.03 <= layout.seen() <= whole + 0.03
 
 

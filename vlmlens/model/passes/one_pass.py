@@ -21,7 +21,7 @@ from vlmlens.model.sequence.fitting import check_fit
 from vlmlens.model.wiring.wired import Wired
 from vlmlens.positions import Positions
 from vlmlens.tensors import onto
-from vlmlens.versions import cache_argument
+from vlmlens.versions import cache_argument, logits_at
 
 
 def one_pass(
@@ -95,5 +95,5 @@ def _logits(
         )
     rows = onto(row_index(inputs, wanted, given["input_ids"].shape[1]), vlm.device)
     kept, own = rows.unique(return_inverse=True)
-    made = vlm.hf_model(**given, logits_to_keep=kept).logits
+    made = logits_at(vlm.hf_model, kept, **given).logits
     return made.gather(1, own[..., None].expand(-1, -1, made.shape[-1]))

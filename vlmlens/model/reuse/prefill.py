@@ -23,7 +23,7 @@ from vlmlens.model.reuse.entering import before, blocks_of, handed_to, refuse_ho
 from vlmlens.model.sequence.fitting import check_fit
 from vlmlens.model.wiring.spliced import Splice, dictionaries
 from vlmlens.model.wiring.wired import Wired
-from vlmlens.versions import CACHE_NAMES, cache_argument
+from vlmlens.versions import CACHE_NAMES, cache_argument, logits_at
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,9 +217,8 @@ def _watched(
             vlm.hook_dict[name].add_own(note, level)
         stack.enter_context(torch.no_grad())
         shown = tensors if vlm.shared is None else vlm.shared.stand_in(vlm, tensors)
-        output = vlm.hf_model(
-            **shown, **cache_argument(vlm.hf_model, cache), use_cache=True, logits_to_keep=last
-        )
+        shown = dict(shown) | cache_argument(vlm.hf_model, cache) | {"use_cache": True}
+        output = logits_at(vlm.hf_model, last, **shown)
     for name in ("inputs_embeds", *CACHE_NAMES, "logits_to_keep"):
         given.pop(name, None)
     return stream, given, saved, output

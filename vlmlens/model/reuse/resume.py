@@ -36,6 +36,7 @@ from vlmlens.model.reuse.splice import skipped, spliced, text_inputs
 from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.positions import Positions, chosen
 from vlmlens.tensors import onto
+from vlmlens.versions import logits_at
 
 #: Where batches begin to be tried: positions that the rows of one pass compute, and keys that they
 #: look at, all together. More of either fills memory and no longer saves time.
@@ -207,9 +208,7 @@ def _one_pass(
         stack.enter_context(spliced(vlm, prefill, position))
         stack.enter_context(seated(vlm, prefill.inputs.layouts))
         kept = onto(at, vlm.device) - position
-        output = vlm.hf_model(
-            **text_inputs(prefill, position), use_cache=False, logits_to_keep=kept
-        )
+        output = logits_at(vlm.hf_model, kept, **text_inputs(prefill, position), use_cache=False)
         refuse_unreached(vlm, watched, fired, prefill.inputs.tensors)
     for _, sight, _ in looks:
         sight.refuse()

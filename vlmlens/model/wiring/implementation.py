@@ -22,10 +22,11 @@ class Implementations:
     def __init__(self, model: Any, journal: Journal):
         self._model, self._journal = model, journal
         self._closed = False
-        # A copy of a model that is watched took our names along.
+        # A copy of a model that is watched took our names along; a part may attend in no such way.
         self.found = {
             key: config._attn_implementation.removeprefix(PREFIX)
             for key, config in _configs(model).items()
+            if config._attn_implementation is not None
         }
 
     @property

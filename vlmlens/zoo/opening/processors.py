@@ -13,8 +13,12 @@ from typing import Any
 from vlmlens.errors import UnsupportedModelError
 from vlmlens.extras import naming_extra
 
-#: Processor classes of model types that transformers does not know.
-OWN = {"vlmlens_llava": "LlavaProcessor", "vlmlens_llava_grid": "LlavaProcessor"}
+#: Processor classes of model types that transformers' list lacks.
+OWN = {
+    "vlmlens_llava": "LlavaProcessor",
+    "vlmlens_llava_grid": "LlavaProcessor",
+    "glm_ocr": "Glm46VProcessor",
+}
 
 
 def open_processor(name: str, model_type: str, **hub: Any) -> Any:
@@ -52,8 +56,9 @@ def stills(model_type: str) -> Any:
 
     class NoVideos(ProcessorMixin):
         def __init__(self, *parts: Any, **named: Any):
+            named |= dict(zip(whole.get_attributes(), parts, strict=False))
             named.pop("video_processor", None)
-            super().__init__(*parts, **named)
+            super().__init__(**named)
 
     class Stills(whole, NoVideos):
         video_processor = SimpleNamespace(num_frames=None, fps=None)  # SmolVLM reads these

@@ -1,7 +1,14 @@
-"""A tiny internvl."""
+"""Tiny models of internvl and its kin."""
 
 from vlmlens.zoo.tiny.parts import square, text, tower
 from vlmlens.zoo.tiny.tiny import Tiny
+
+PIXELS = ("GotOcr2ImageProcessorPil", square(32) | {"crop_to_patches": True, "max_patches": 4})
+TOKENS = {
+    "start_image_token": "<img>",
+    "end_image_token": "</img>",
+    "context_image_token": "<IMG_CONTEXT>",
+}
 
 TINY: dict[str, Tiny] = {
     "internvl": Tiny(
@@ -10,18 +17,22 @@ TINY: dict[str, Tiny] = {
             | {"use_qk_norm": True},
             "text_config": text("qwen2"),
         },
-        pixels=(
-            "GotOcr2ImageProcessorPil",
-            square(32) | {"crop_to_patches": True, "max_patches": 4},
-        ),
+        pixels=PIXELS,
         image="<IMG_CONTEXT>",
         processor={"image_seq_length": 4},
-        tokens={
-            "start_image_token": "<img>",
-            "end_image_token": "</img>",
-            "context_image_token": "<IMG_CONTEXT>",
-            "video_token": "<video>",
-        },
+        tokens=TOKENS | {"video_token": "<video>"},
         ids={"image_token_id": "<IMG_CONTEXT>"},
+    ),
+    "qianfan_ocr": Tiny(
+        config={
+            "vision_config": tower("qianfan_ocr_vision", image_size=[32, 32], patch_size=[8, 8]),
+            "text_config": text("qwen3", head_dim=8),
+        },
+        pixels=PIXELS,
+        processor={"image_seq_length": 4},
+        tokens=TOKENS,
+        plain=("<image>",),
+        ids={"image_token_id": "<IMG_CONTEXT>"},
+        seed=1,
     ),
 }
