@@ -61,11 +61,18 @@ def stills(model_type: str) -> Any:
             super().__init__(**named)
 
     class Stills(whole, NoVideos):
-        video_processor = SimpleNamespace(num_frames=None, fps=None)  # SmolVLM reads these
+        # What SmolVLM and ERNIE 4.5 VL read of it.
+        video_processor = SimpleNamespace(num_frames=None, fps=None, font="")
 
         @classmethod
         def get_attributes(cls) -> list[str]:
             return [name for name in whole.get_attributes() if name != "video_processor"]
+
+        @classmethod
+        def from_args_and_dict(cls, args: Any, *rest: Any, **named: Any) -> Any:
+            parts = dict(zip(cls.get_attributes(), args, strict=False))
+            placed = [parts.get(name) for name in whole.get_attributes()]
+            return super().from_args_and_dict(placed, *rest, **named)
 
     Stills.__name__ = whole.__name__  # what is saved names transformers' own class
     if signature(whole.__init__).parameters["video_processor"].default is Parameter.empty:

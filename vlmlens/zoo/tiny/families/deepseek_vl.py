@@ -1,27 +1,12 @@
-"""Tiny models of deepseek_vl, with one tower and with two."""
+"""A tiny deepseek_vl."""
 
-from vlmlens.zoo.tiny.parts import SIGLIP, square, text, tower
+from vlmlens.zoo.tiny.parts import SIGLIP, square, text
 from vlmlens.zoo.tiny.tiny import Tiny
 
 TINY: dict[str, Tiny] = {
     "deepseek_vl": Tiny(
         config={"vision_config": SIGLIP, "text_config": text("llama")},
         pixels=("DeepseekVLImageProcessorPil", square(32) | {"min_size": 8}),
-        processor={"num_image_tokens": 16},
-    ),
-    "deepseek_vl_hybrid": Tiny(
-        config={
-            "vision_config": SIGLIP,
-            "high_res_vision_config": tower(
-                "sam_vision_model", image_size=64, patch_size=8, output_channels=8
-            )
-            | {"mlp_dim": 40, "window_size": 4, "global_attn_indexes": [1]},
-            "text_config": text("llama"),
-        },
-        pixels=(
-            "DeepseekVLHybridImageProcessorPil",
-            square(32) | {"min_size": 8, "high_res_size": {"height": 64, "width": 64}},
-        ),
         processor={"num_image_tokens": 16},
     ),
 }

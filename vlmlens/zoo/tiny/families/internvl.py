@@ -1,4 +1,4 @@
-"""Tiny models of internvl and its kin."""
+"""A tiny internvl."""
 
 from vlmlens.zoo.tiny.parts import square, text, tower
 from vlmlens.zoo.tiny.tiny import Tiny
@@ -22,17 +22,5 @@ TINY: dict[str, Tiny] = {
         processor={"image_seq_length": 4},
         tokens=TOKENS | {"video_token": "<video>"},
         ids={"image_token_id": "<IMG_CONTEXT>"},
-    ),
-    "qianfan_ocr": Tiny(
-        config={
-            "vision_config": tower("qianfan_ocr_vision", image_size=[32, 32], patch_size=[8, 8]),
-            "text_config": text("qwen3", head_dim=8),
-        },
-        pixels=PIXELS,
-        processor={"image_seq_length": 4},
-        tokens=TOKENS,
-        plain=("<image>",),
-        ids={"image_token_id": "<IMG_CONTEXT>"},
-        seed=1,
     ),
 }

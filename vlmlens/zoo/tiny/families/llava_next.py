@@ -1,4 +1,4 @@
-"""Tiny models of llava_next and its kin for videos, which takes pictures as well."""
+"""A tiny llava_next."""
 
 from vlmlens.zoo.tiny.parts import CLIP, CLIP_PIXELS, PINPOINTS, WITH_CLS, text
 from vlmlens.zoo.tiny.tiny import Tiny
@@ -12,16 +12,5 @@ TINY: dict[str, Tiny] = {
         },
         pixels=("LlavaNextImageProcessorPil", CLIP_PIXELS | {"image_grid_pinpoints": PINPOINTS}),
         processor=WITH_CLS,
-    ),
-    "llava_next_video": Tiny(
-        config={
-            "vision_config": CLIP,
-            "text_config": text("llama"),
-            "image_grid_pinpoints": PINPOINTS,
-        },
-        pixels=("LlavaNextImageProcessorPil", CLIP_PIXELS | {"image_grid_pinpoints": PINPOINTS}),
-        processor=WITH_CLS,
-        plain=("<video>",),
-        ids={"image_token_id": "<image>", "video_token_id": "<video>"},
     ),
 }

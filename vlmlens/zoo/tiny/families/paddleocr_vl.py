@@ -1,4 +1,4 @@
-"""Tiny models of paddleocr_vl and video_llama_3."""
+"""A tiny paddleocr_vl."""
 
 from vlmlens.zoo.tiny.parts import text, tower
 from vlmlens.zoo.tiny.qwen_parts import QWEN_IDS, QWEN_PLAIN, QWEN_TEXT, QWEN_TOKENS
@@ -19,16 +19,5 @@ TINY: dict[str, Tiny] = {
         tokens=QWEN_TOKENS,
         plain=QWEN_PLAIN,
         ids=QWEN_IDS,
-    ),
-    "video_llama_3": Tiny(
-        config={
-            "vision_config": tower("video_llama_3_vision", patch_size=4),
-            "text_config": text("qwen2"),
-        },
-        pixels=("VideoLlama3ImageProcessorPil", SIZES | {"merge_size": 2}),
-        image=IMAGE,
-        tokens=QWEN_TOKENS,
-        plain=QWEN_PLAIN,
-        ids={"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"},
     ),
 }

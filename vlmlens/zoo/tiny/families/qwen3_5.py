@@ -1,6 +1,5 @@
-"""Tiny models of qwen3_5, dense and of experts."""
+"""A tiny qwen3_5."""
 
-from vlmlens.zoo.tiny.families.qwen3_vl_moe import EXPERTS
 from vlmlens.zoo.tiny.qwen_parts import QWEN3_TOWER, QWEN_TEXT, qwen
 from vlmlens.zoo.tiny.tiny import Tiny
 
@@ -19,7 +18,4 @@ TOWER = {name: size for name, size in QWEN3_TOWER.items() if name != "deepstack_
 
 TINY: dict[str, Tiny] = {
     "qwen3_5": qwen("qwen3_5", LINEAR, **TOWER),
-    "qwen3_5_moe": qwen(
-        "qwen3_5_moe", LINEAR | EXPERTS | {"shared_expert_intermediate_size": 24}, **TOWER
-    ),
 }
