@@ -204,6 +204,20 @@ def circuit(model):
     return plots.circuit(chosen.among(found), title="What tells left from right")
 
 
+def feature(model):
+    dictionary = vl.interop.sae.load("shapes-base")
+    samples = shapes_2d(48)
+    acts = f"{dictionary.point}.hook_sae_acts_post"
+    with model.splice(dictionary.point, dictionary):
+        run = model.run(model.inputs(samples), save=acts)
+    return plots.feature(
+        samples,
+        probes.most_active(run, acts, 165),
+        probes.most_active(run, acts, 165, positions="user", count=6),
+        probes.direction_words(model, dictionary.W_dec[165], 6),
+    )
+
+
 FIGURES: dict[str, Callable[..., go.Figure]] = {
     "heads": heads,
     "shares": shares,
@@ -220,6 +234,7 @@ FIGURES: dict[str, Callable[..., go.Figure]] = {
     "sweep": sweep,
     "paths": paths,
     "circuit": circuit,
+    "feature": feature,
 }
 
 

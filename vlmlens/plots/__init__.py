@@ -12,6 +12,7 @@ from vlmlens.plots.figures.atlas import atlas
 from vlmlens.plots.figures.circuit import circuit
 from vlmlens.plots.figures.depth import depth
 from vlmlens.plots.figures.dose import dose
+from vlmlens.plots.figures.feature import feature
 from vlmlens.plots.figures.heads import heads
 from vlmlens.plots.figures.lens import lens
 from vlmlens.plots.figures.norms import norms
@@ -35,6 +36,7 @@ PLOTS = {
     "depth": depth,
     "dose": dose,
     "explorer": explorer,
+    "feature": feature,
     "heads": heads,
     "lens": lens,
     "norms": norms,
@@ -58,6 +60,7 @@ __all__ = [
     "dose",
     "explorer",
     "export",
+    "feature",
     "folded",
     "heads",
     "lens",

@@ -1,6 +1,7 @@
 """One measurement per file: functions from a run to labelled numbers."""
 
 from vlmlens.graders import grade
+from vlmlens.probes.active import direction_words, most_active
 from vlmlens.probes.atlas import head_atlas, looks_needs, patch_looks
 from vlmlens.probes.attention_maps import image_attention, word_attention
 from vlmlens.probes.attribution import (
@@ -51,6 +52,7 @@ PROBES = {
         attribution_patching,
         cross_modality_balance,
         direct_attribution,
+        direction_words,
         dose_response,
         embedding_norms,
         head_atlas,
@@ -65,6 +67,7 @@ PROBES = {
         logit_lens,
         marking_features,
         modality_dominance,
+        most_active,
         norm_ratio,
         object_overlap,
         output_divergence,
@@ -99,6 +102,7 @@ __all__ = [
     "box_overlap",
     "cross_modality_balance",
     "direct_attribution",
+    "direction_words",
     "dose_response",
     "embedding_norms",
     "grade",
@@ -117,6 +121,7 @@ __all__ = [
     "looks_needs",
     "marking_features",
     "modality_dominance",
+    "most_active",
     "norm_ratio",
     "object_overlap",
     "on_image",
