@@ -186,7 +186,9 @@ def packed(
         for table in tables:
             writer.write_table(table, row_group_size=max(len(table), 1))
         writer.add_key_value_metadata({META: text})
-    return sink.getvalue()
+    made = sink.getvalue()
+    pa.default_memory_pool().release_unused()  # Arrow keeps what it wrote with, for the next time
+    return made
 
 
 def said_by(file: pq.ParquetFile, path: Path) -> dict[str, Any]:
