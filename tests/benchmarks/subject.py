@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 import vlmlens as vl
+from vlmlens.gpu import subject
 from vlmlens.zoo.tiny import made
-from vlmlens.zoo.tiny.tiny import Tiny
 
 CHOICES = ("red", "blue", "left", "right")
 
@@ -47,38 +47,16 @@ class Subject:
 
     @classmethod
     def of(cls, size: Size) -> "Subject":
-        side = 14 * size.grid
-        tower = {
-            "model_type": "clip_vision_model",
-            "hidden_size": size.vision_width,
-            "intermediate_size": 4 * size.vision_width,
-            "num_hidden_layers": size.vision_layers,
-            "num_attention_heads": max(size.vision_width // 64, 1),
-            "image_size": side,
-            "patch_size": 14,
-        }
-        text = {
-            "model_type": "llama",
-            "hidden_size": size.width,
-            "intermediate_size": 11 * size.width // 4 // 32 * 32,  # Llama's 8/3, rounded
-            "num_hidden_layers": size.layers,
-            "num_attention_heads": size.heads,
-            "num_key_value_heads": size.heads,
-            "max_position_embeddings": 2048,
-        }
-        tiny = Tiny(
-            config={"vision_config": tower, "text_config": text},
-            pixels=(
-                "CLIPImageProcessorPil",
-                {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}},
-            ),
-            processor={
-                "patch_size": 14,
-                "vision_feature_select_strategy": "default",
-                "num_additional_image_tokens": 1,
-            },
+        built = subject.Size(
+            size.width,
+            11 * size.width // 4 // 32 * 32,  # Llama's 8/3, rounded
+            size.layers,
+            size.heads,
+            size.vision_width,
+            size.vision_layers,
+            size.grid,
         )
-        return cls(size, *made(tiny, "llava"))
+        return cls(size, *made(built.tiny, "llava"))
 
     def question(self, seed: int = 0, start: str = "") -> vl.Sample:
         """A picture and as many words as it takes; ``start`` tells two questions apart."""
