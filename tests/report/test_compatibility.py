@@ -5,6 +5,7 @@ import json
 import pytest
 
 from vlmlens.report.compatibility import page
+from vlmlens.zoo.opening.unwired import UNWIRED
 
 KINDS = ("hook_resid_pre", "attn.hook_q")
 RECURRENT = "this layer keeps a running state"
@@ -143,3 +144,9 @@ def test_every_version_has_its_laws_and_the_first_one_its_points(made):
     assert table(text, "transformers 5.0, torch 2.0")["llava"] == ["0", "2e-07"]
     assert table(text, "transformers 6.0, torch 2.0")["llava"] == ["**5e-01 missed**", "0"]
     assert "**dead**" not in text
+
+
+def test_what_cannot_be_wired_is_listed_with_its_reason(made):
+    text = made([audit("llava", held())])
+    for name, why in UNWIRED.items():
+        assert f"| {name} | {why} |" in text

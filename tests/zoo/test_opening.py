@@ -10,11 +10,15 @@ import torch
 from conftest import EVERY, build, picture
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import MllamaConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 import vlmlens as vl
 from vlmlens import zoo
 from vlmlens.errors import FetchError, InputError, UnfetchedModelError, UnsupportedModelError
+from vlmlens.families import FAMILIES
 from vlmlens.zoo import smol
+from vlmlens.zoo.opening.unwired import UNWIRED
 from vlmlens.zoo.opening.whole import HASHES, sha256, write_hashes
 from vlmlens.zoo.smol import wheels
 
@@ -194,6 +198,28 @@ def test_an_adapter_around_a_model_says_what_to_open():
         vl.HookedVLM(adapted, processor)
     vl.HookedVLM(adapted.base_model.model, processor).close()
     vl.HookedVLM(adapted.merge_and_unload(), processor).close()
+
+
+# What cannot be wired.
+
+
+@pytest.mark.parametrize("kind", sorted(UNWIRED))
+def test_what_cannot_be_wired_says_why(kind):
+    """In memory and by name, before any weight is read; and it is a family of transformers."""
+    assert kind in list(CONFIG_MAPPING.keys())
+    assert kind not in FAMILIES
+    model, processor = build("llava")
+    model.config.model_type = kind
+    with pytest.raises(UnsupportedModelError) as said:
+        vl.HookedVLM(model, processor)
+    assert UNWIRED[kind] in str(said.value)
+    assert kind in str(said.value)
+
+
+def test_a_checkpoint_that_cannot_be_wired_is_refused_by_its_configuration_alone(tmp_path):
+    MllamaConfig().save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModelError, match="cross-attention of its own layers"):
+        opened(tmp_path)
 
 
 # What is bundled, and what is fetched.

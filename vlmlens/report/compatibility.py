@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vlmlens.zoo.opening.unwired import UNWIRED
+
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 HEAD = """\
 # Compatibility
@@ -35,6 +37,13 @@ POINTS = """\
 Kinds of points in the vision tower and in the language model; `●` is there in every layer, is
 reached by a pass, and an edit of it moves the logits; `◐` is there in some layers; a number
 is a reason below.
+
+"""
+NOT_WIRED = """\
+## What cannot be wired
+
+Other families of transformers, and why they are refused. What is in neither table is recognised
+by the names of its parts where that can be: `vlmlens check MODEL` says how well.
 
 """
 
@@ -62,6 +71,8 @@ def page(files: Sequence[Path]) -> str:
     for part in ("vision.blocks", "blocks"):
         title = "In the vision tower" if part == "vision.blocks" else "In the language model"
         text += f"### {title}\n\n" + _points(runs[0], part, notes) + "\n"
+    text += NOT_WIRED + "| family | why |\n|---|---|\n"
+    text += "".join(f"| {name} | {why} |\n" for name, why in sorted(UNWIRED.items())) + "\n"
     text += "## Reasons\n\n"
     return text + "".join(f"{number}. {note}\n" for number, note in enumerate(notes, 1))
 

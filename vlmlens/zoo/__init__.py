@@ -10,6 +10,7 @@ from xxhash import xxh3_128
 from vlmlens.checks import found_at, shown
 from vlmlens.errors import InputError, UnknownModelError, UnsupportedModelError
 from vlmlens.picture import at_home
+from vlmlens.zoo.opening.unwired import refuse_unwired
 
 __all__ = ["bundled", "find", "load", "revision"]
 
@@ -152,6 +153,7 @@ def _refuse_no_vlm(model: str | Path, config: Any, own_code: bool) -> None:
     """Refuse what transformers does not open as image-text-to-text, unless its own code does."""
     from transformers import AutoModelForImageTextToText
 
+    refuse_unwired(str(model), config.model_type)
     known = type(config) in AutoModelForImageTextToText._model_mapping
     opens_itself = "AutoModelForImageTextToText" in (getattr(config, "auto_map", None) or {})
     if not known and not (own_code and opens_itself):

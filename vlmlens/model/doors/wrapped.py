@@ -28,6 +28,7 @@ from vlmlens.model.wiring.recognise import recognise
 from vlmlens.model.wiring.rotary import Rope
 from vlmlens.model.wiring.spliced import Splice, Spliced
 from vlmlens.points import matching, spelled
+from vlmlens.zoo.opening.unwired import refuse_unwired
 
 
 class Wrapped(AsModule):
@@ -45,6 +46,7 @@ class Wrapped(AsModule):
             raise InputError(
                 f"{shown(hf_model)} is no transformers model; from_pretrained(name) opens one"
             )
+        refuse_unwired(type(hf_model).__name__, config.model_type)
         if getattr(config, "vision_config", None) is None:
             raise UnsupportedModelError(
                 f"{type(hf_model).__name__} ({config.model_type}) is no vision-language model: its "

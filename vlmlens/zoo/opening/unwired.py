@@ -1,0 +1,59 @@
+"""Architectures of transformers that cannot be wired as they are, and why."""
+
+from collections.abc import Mapping
+
+from vlmlens.errors import UnsupportedModelError
+
+TIMM = "its tower is one of timm's, whose blocks have other parts in every checkpoint"
+QUERIES = (
+    "learned queries read the image, and what enters the prompt is theirs: no token has a place on "
+    "the picture"
+)
+CROSS = (
+    "its language model reads the image by cross-attention of its own layers: no position of the "
+    "sequence is the image's"
+)
+CODES = "pictures enter as words of a codebook: there is neither a tower of blocks nor a projector"
+ENCODER = "its image and its text meet in an encoder-decoder, not in one sequence"
+PIXELS = "pixels enter the language model as they are: there is no tower"
+
+#: model_type -> why there is no family of it. What is neither here nor a family may be recognised.
+UNWIRED: Mapping[str, str] = {
+    "fast_vlm": TIMM,
+    "gemma3n": TIMM,
+    "perception_lm": TIMM,
+    "blip-2": QUERIES,
+    "instructblip": QUERIES,
+    "instructblipvideo": QUERIES,
+    "kosmos-2": QUERIES,
+    "kosmos-2.5": QUERIES,
+    "mllama": CROSS,
+    "idefics": CROSS,
+    "blip": CROSS,
+    "chameleon": CODES,
+    "emu3": CODES,
+    "florence2": ENCODER,
+    "t5gemma2": ENCODER,
+    "pix2struct": ENCODER,
+    "udop": ENCODER,
+    "vision-encoder-decoder": ENCODER,
+    "pp_formulanet": ENCODER,
+    "fuyu": PIXELS,
+    "gemma4_unified": PIXELS,
+    "diffusion_gemma": "it writes a block of tokens at once, in steps: there is no next token",
+    "evolla": "it reads proteins, not pictures",
+    "pi0": "it answers with movements of a robot, not with words",
+}
+
+
+def refuse_unwired(name: str, model_type: str) -> None:
+    """Refuse an architecture that cannot be wired.
+
+    Raises:
+        UnsupportedModelError: says why.
+    """
+    if why := UNWIRED.get(model_type):
+        raise UnsupportedModelError(
+            f"{name} is a {model_type!r} model, and these cannot be looked into: {why} "
+            "(docs/compatibility.md lists the families that can)"
+        )
