@@ -148,7 +148,9 @@ class Kept(Done):
         """By condition, the keys of samples that did not fail."""
         lost = list(self.failing.errors)
         return {
-            condition: self._known.keys(label, [r for r in rows if r not in lost] if lost else rows)
+            condition: self._known.keys(
+                label, [int(r) for r in rows if r not in lost] if lost else rows
+            )
             for label, by_condition in wanted.items()
             for condition, rows in by_condition.items()
         }

@@ -22,11 +22,10 @@ class Implementations:
     def __init__(self, model: Any, journal: Journal):
         self._model, self._journal = model, journal
         self._closed = False
-        # A copy of a model that is watched took our names along; a part may attend in no such way.
+        # A copy of a model that is watched took our names along.
         self.found = {
             key: config._attn_implementation.removeprefix(PREFIX)
             for key, config in _configs(model).items()
-            if config._attn_implementation is not None
         }
 
     @property
@@ -77,6 +76,11 @@ class Implementations:
 
 
 def _configs(model: Any) -> dict[str, Any]:
+    """The configurations of the model and of the parts that have points, by their keys.
+
+    Others stay as they are: SAM's tower, say, knows no implementations but its own.
+    """
     config: Any = model.config
+    own = (config.get_text_config(), config.vision_config)
     parts = {key: getattr(config, key) for key in config.sub_configs}
-    return {"": config} | {key: part for key, part in parts.items() if part is not None}
+    return {"": config} | {k: part for k, part in parts.items() if any(part is o for o in own)}
