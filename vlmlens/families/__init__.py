@@ -8,7 +8,6 @@ from vlmlens.families.aya_vision import AYA_VISION
 from vlmlens.families.blocks import BLOCKS, block_table
 from vlmlens.families.cohere2_vision import COHERE2_VISION
 from vlmlens.families.deepseek_vl import DEEPSEEK_VL, DEEPSEEK_VL_HYBRID, JANUS
-from vlmlens.families.ernie4_5_vl_moe import ERNIE4_5_VL_MOE
 from vlmlens.families.family import Block, Family, Pictures, Stage, Tap, layer_types
 from vlmlens.families.gemma3 import GEMMA3
 from vlmlens.families.gemma4 import GEMMA4
@@ -61,7 +60,6 @@ FAMILIES: dict[str, Family] = {
         GLM46V,
         GLM4V_MOE,
         GLM_OCR,
-        ERNIE4_5_VL_MOE,
         OVIS2,
         PADDLEOCR_VL,
         VIDEO_LLAMA_3,

@@ -148,8 +148,6 @@ class Family:
         blocks: point tables of stacks that ``blocks.py`` lacks, by ``model_type``.
         per_token: inputs with a number for every token -> (an image token's, a generated one's);
             every other token of a prompt has 0.
-        around_image: such inputs, in which tokens beside an image have its number, too -> the
-            configuration's fields that say which.
         per_sample: inputs whose first axis counts samples, not images.
         positions: (model, tensors) -> position ids.
         raster: whether the projector's tokens come in the order of the sequence.
@@ -182,7 +180,6 @@ class Family:
     lm_kinds: Callable[[Any], Sequence[str]] = layer_types
     blocks: Mapping[str, Block] = field(default_factory=dict)
     per_token: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    around_image: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     per_sample: tuple[str, ...] = ()
     positions: Callable[[Any, Mapping[str, Any]], Any] = count
     raster: bool = True

@@ -149,7 +149,6 @@ REAL: dict[str, tuple[str, Tiny]] = {
     "GLM-4.5V, 14 x 2": _real("glm4v_moe", _tower(336, 14), QWEN | {"patch_size": 14}),
     "GLM-4.6V, 14 x 2": _real("glm46v", _tower(336, 14), QWEN | {"patch_size": 14}),
     "GLM-OCR, 14 x 2": _real("glm_ocr", _tower(336, 14), QWEN | {"patch_size": 14}),
-    "ERNIE 4.5 VL, 14 x 2": _real("ernie4_5_vl_moe", {"patch_size": 14}, QWEN | {"patch_size": 14}),
     "PaddleOCR-VL, SigLIP 384/14 x 2": _real(
         "paddleocr_vl", _tower(384, 14), QWEN | {"patch_size": 14}
     ),

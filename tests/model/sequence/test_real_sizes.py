@@ -99,7 +99,7 @@ def sizes_for(vlm):
         sizes.remove((17, 23))  # one token, with which transformers' own forward fails
     if vlm.config.model_type == "lighton_ocr":
         sizes.remove((3, 4000))  # one patch wide: none is merged, and torch refuses it
-    if vlm.config.model_type.startswith(("qwen", "glm", "ernie", "paddle", "video_llama")):
+    if vlm.config.model_type.startswith(("qwen", "glm", "paddle", "video_llama")):
         sizes.remove((3, 4000))  # refused by their processors
     if vlm.config.model_type in ("deepseek_vl", "deepseek_vl_hybrid", "janus"):
         sizes.remove((3, 4000))  # narrower than a patch: every token holds padding, too

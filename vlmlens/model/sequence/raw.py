@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Int, Shaped
-from torch import Tensor, isin
+from torch import Tensor
 
 from vlmlens.checks import plain, shown, whole, wholes, word
 from vlmlens.errors import InputError
@@ -68,10 +68,8 @@ def from_tensors(
             layout = replace(layout, spelled=tuple(spelled(ids, texts, decode)))
         layouts.append(layout)
     tensors = {"input_ids": input_ids, "attention_mask": mask} | dict(images)
-    for name, (number, _) in family.per_token.items():
-        around = [getattr(config, field) for field in family.around_image.get(name, ())]
-        marked = is_image | isin(input_ids, input_ids.new_tensor(around))
-        tensors[name] = marked.to(input_ids.dtype) * number
+    for name in family.per_token:
+        tensors[name] = is_image.to(input_ids.dtype) * family.per_token[name][0]
     tensors = to_device(tensors, model)
     tensors["position_ids"] = family.positions(model, tensors)
     numbers = generated_numbers(family)

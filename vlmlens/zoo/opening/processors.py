@@ -61,8 +61,8 @@ def stills(model_type: str) -> Any:
             super().__init__(**named)
 
     class Stills(whole, NoVideos):
-        # What SmolVLM and ERNIE 4.5 VL read of it.
-        video_processor = SimpleNamespace(num_frames=None, fps=None, font="")
+        # What SmolVLM reads of it.
+        video_processor = SimpleNamespace(num_frames=None, fps=None)
 
         @classmethod
         def get_attributes(cls) -> list[str]:
