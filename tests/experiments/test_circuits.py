@@ -80,7 +80,7 @@ class ByHand(Plain):
             self.hear[reader].add(writer)
         self.at = self.masks(corrupted)
         self.grouped = circuit.grouped
-        _, self.z, _, self.mlps = self.recorded(corrupted)
+        self.begin(corrupted)
         ends = [self.entering(each, self.blocks[0]) for each in (clean, corrupted)]
         self.outer = {"image": (ends[0] - ends[1]) * self.at["seen"]}
         self.outer["text"] = (ends[0] - ends[1]) * ~self.at["seen"]
@@ -92,6 +92,11 @@ class ByHand(Plain):
         norm = self.hf.get_submodule(self.family.final_norm)
         stream = self.entering(corrupted, norm)
         return self.ending(corrupted, stream + self.told("logits", len(self.blocks), 0))
+
+    def begin(self, corrupted):
+        """What heads and MLPs write where nothing is heard of the clean sample."""
+        _, self.z, _, mlps = self.recorded(corrupted)
+        self.wrote = [self.after_mlp(block, mlps[at]) for at, block in enumerate(self.blocks)]
 
     def masks(self, inputs):
         (layout,) = inputs.layouts
@@ -129,7 +134,7 @@ class ByHand(Plain):
                     z[..., own] = self.now_z[at][..., own]
                 total = total + self.write(block, z) - self.write(block, self.z[at])
             if f"M{at}" in heard:
-                total = total + self.now_mlp[at] - self.after_mlp(block, self.mlps[at])
+                total = total + self.now_mlp[at] - self.wrote[at]
         return total
 
     def write(self, block, z):

@@ -98,4 +98,27 @@ CIRCUITS: tuple[Fault, ...] = (
         'heads[layer, "kv"] = rng.permutation(many).tolist()',
         ("experiments/test_circuits.py::test_heads_that_change_names_share_what_has_no_head",),
     ),
+    Fault(
+        "a mean is position by position where prompts differ",
+        "experiments/circuits/means.py",
+        "if stretch != self.like:",
+        "if False:",
+        (
+            "experiments/test_means.py::test_stretches_that_differ_share_one_mean_and_others_have_one_each_by_hand",
+        ),
+    ),
+    Fault(
+        "means of heads whose sum is normed are not normed",
+        "experiments/circuits/means.py",
+        "made[stream] = made[stream] + moved.to(made[stream])",
+        "made[stream] = made[stream] + 0 * moved.to(made[stream])",
+        ("experiments/test_means.py::test_a_circuits_run_among_means_is_that_of_a_slow_reference",),
+    ),
+    Fault(
+        "shares among means are counted from the corrupted run",
+        "experiments/circuits/faithfulness.py",
+        'floor = table["none"] if "none" in table.coords else table["corrupted"]',
+        'floor = table["corrupted"]',
+        ("experiments/test_means.py::test_pairs_run_together_have_the_means_of_those_run_alone",),
+    ),
 )

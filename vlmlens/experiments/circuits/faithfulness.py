@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import xarray as xr
 
 from vlmlens.annotations import checked
-from vlmlens.checks import shown
+from vlmlens.checks import one_of, shown
 from vlmlens.draws import by_scene, units_of
 from vlmlens.ends import read_end
 from vlmlens.errors import InputError
@@ -21,14 +21,16 @@ from vlmlens.experiments.circuits.places import REST, Places, as_places
 from vlmlens.experiments.circuits.together import over_twins, pair_coords
 from vlmlens.experiments.executors import Executor
 from vlmlens.experiments.experiment import MAX_FAILED
-from vlmlens.experiments.given import as_batch, as_model
+from vlmlens.experiments.given import as_batch, as_model, as_samples
 from vlmlens.experiments.pairs.running import How
 from vlmlens.experiments.progress import Progress
 from vlmlens.experiments.scores import UNITS, Score
 from vlmlens.model import HookedVLM
 from vlmlens.model.reuse.entering import refuse_hooks
+from vlmlens.sample import Sample
 
 KEPT = ("circuit", "rest")
+OTHERS = ("corrupted", "mean")
 
 
 @checked
@@ -38,6 +40,8 @@ def faithfulness(
     pairs: Pairs,
     score: str | Score = "logit_difference",
     *,
+    others: Literal["corrupted", "mean"] = "corrupted",
+    means_of: Sequence[Sample] | None = None,
     places: Places | None = None,
     batch: int = 1,
     system: str | None = None,
@@ -58,12 +62,20 @@ def faithfulness(
     where s_rest is that of the run that keeps all edges but the circuit's. All edges have 1 in
     both, none have 0; either may be below 0 or above 1.
 
+    With ``others="mean"``, every other edge carries the writer's mean over samples in place of
+    what it carried in the corrupted run, and s_corrupted is s_none, of the run that keeps no edge:
+    there every node writes its mean. The mean is position by position where a stretch of one
+    role is as long in all samples, and looks at the same cells of the image; where it is not,
+    positions have no counterparts, and all positions of the stretch share one mean.
+
     Args:
         model: an open model.
         circuits: one, several (a curve: ``[Circuit.top(found, n) for n in (10, 20, 50)]``), or
             several by name.
         pairs: as ``edges`` takes them; others than those that the circuit was found on say more.
         score: as ``edges`` takes it.
+        others: what all other edges carry: ``"corrupted"``, or ``"mean"``.
+        means_of: samples that the mean is over; by default the corrupted ones of all ``pairs``.
         places: the places that circuits are split by, as ``edges`` was given them; by default
             their names are roles.
         batch: pairs that are run together.
@@ -78,12 +90,12 @@ def faithfulness(
         ``faithfulness`` and ``completeness`` (circuit) with ``..._low`` and ``..._high``, their
         95 % intervals (Fieller's, over pictures); ``score`` (kept, circuit, sample), ``kept`` being
         ``circuit`` and ``rest``. Coordinates ``edges`` (circuit), how many it has, ``clean`` and
-        ``corrupted`` (sample).
+        ``corrupted`` (sample); of means also ``none`` (sample), the score of no edge.
         Where pairs failed, the attribute ``failures`` lists them, as JSON.
 
     Raises:
         InputError: edges that this model does not have, circuits of other places, pairs that do not
-            align.
+            align, means over prompts that are built otherwise.
         UnsupportedModelError: as ``edges``.
         DataError: more than ``max_failed`` pairs failed.
         NonFiniteError: a score that is NaN or infinite.
@@ -104,9 +116,8 @@ def faithfulness(
     refuse_hooks(model)
     graph, own, given = Graph.of(model), as_circuits(circuits), as_pairs(pairs)
     where = as_places(_places(own, places))
-    asked = Asked(
-        graph, where, tuple(_keep(graph, where, each) for each in own.values()), score, system
-    )
+    keeps = tuple(_keep(graph, where, each) for each in own.values())
+    asked = Asked(graph, where, keeps, score, system, _averaged(others, means_of, given))
     how = How(folder, executor, progress, max_failed)
     found = over_twins(Holding(model, asked, as_batch(batch)), given, how)
     table = xr.Dataset(
@@ -116,10 +127,26 @@ def faithfulness(
             "circuit": list(own),
             "edges": ("circuit", [len(circuit) for circuit in own.values()]),
             **pair_coords(found),
+            **({"none": ("sample", found["none"].values)} if "none" in found else {}),
         },
     )
     table["score"].attrs = {"long_name": "score", "units": UNITS.get(str(score), "score")}
     return _shares(table).assign_attrs(found.attrs)
+
+
+def _averaged(
+    others: str, given: Sequence[Sample] | None, pairs: Sequence[tuple[Sample, Sample]]
+) -> tuple[Sample, ...] | None:
+    """The samples that means are over, if any are.
+
+    Raises:
+        InputError: samples, and no mean.
+    """
+    if one_of(others, "others", OTHERS) == "mean":
+        return as_samples([pair[1] for pair in pairs] if given is None else given, "means_of")
+    if given is not None:
+        raise InputError("means_of= says what a mean is over: pass others='mean' as well")
+    return None
 
 
 def _places(circuits: Mapping[Any, Circuit], given: Places | None) -> Places:
@@ -163,9 +190,10 @@ def _keep(graph: Graph, places: Mapping[str, Any], circuit: Circuit) -> Keep:
 
 def _shares(table: xr.Dataset) -> xr.Dataset:
     """Faithfulness and completeness with their intervals, over pictures."""
-    gained = (table["score"] - table["corrupted"]).stack(cell=("kept", "circuit"))
+    floor = table["none"] if "none" in table.coords else table["corrupted"]
+    gained = (table["score"] - floor).stack(cell=("kept", "circuit"))
     gained = gained.transpose("sample", "cell").reset_index("cell", drop=True)
-    span = (table["clean"] - table["corrupted"]).expand_dims(cell=gained.sizes["cell"])
+    span = (table["clean"] - floor).expand_dims(cell=gained.sizes["cell"])
     pictures = {"picture": ("sample", table["picture"].values)}
     x, counts = by_scene(gained.drop_vars("picture", errors="ignore").assign_coords(pictures))
     y, _ = by_scene(span.transpose("sample", "cell").assign_coords(pictures))

@@ -1,7 +1,7 @@
 """What some pairs score when a circuit alone carries the clean sample, or all but it does."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,15 @@ import xarray as xr
 
 from vlmlens.experiments.circuits.graph import Graph
 from vlmlens.experiments.circuits.kept import Keep, Kept
+from vlmlens.experiments.circuits.means import Means
 from vlmlens.experiments.circuits.places import split
 from vlmlens.experiments.circuits.together import TwinWork
 from vlmlens.experiments.circuits.twins import Twins
 from vlmlens.experiments.circuits.writes import points_of
 from vlmlens.experiments.pairs.pieces import Piece
 from vlmlens.experiments.scores import Score
-from vlmlens.model import HookedVLM
+from vlmlens.model import HookedVLM, Run
+from vlmlens.sample import Sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,7 @@ class Asked:
         keeps: every circuit's edges.
         score: a number of logits, or its name.
         system: a system prompt.
+        means_of: the samples over whose mean all other edges are; None for the corrupted run.
     """
 
     graph: Graph
@@ -36,6 +39,7 @@ class Asked:
     keeps: tuple[Keep, ...]
     score: str | Score
     system: str | None
+    means_of: tuple[Sample, ...] | None = None
 
 
 class Holding(TwinWork):
@@ -52,12 +56,17 @@ class Holding(TwinWork):
     def __init__(self, model: HookedVLM, asked: Asked, batch: int):
         super().__init__(model, batch)
         self._asked = asked
+        self._means: Means | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_means": None}
 
     @property
     def how(self) -> tuple[Any, ...]:
         """Everything that decides over a score."""
         a = self._asked
-        return "faithfulness", a.graph, tuple(a.places.items()), a.keeps, a.score, a.system
+        own = "faithfulness", a.graph, tuple(a.places.items()), a.keeps, a.score, a.system
+        return own if a.means_of is None else (*own, "mean", a.means_of)
 
     def tables(self, piece: Piece) -> Sequence[xr.Dataset]:
         """What every pair scores in every circuit alone, and in all but it."""
@@ -66,8 +75,24 @@ class Holding(TwinWork):
         twins = Twins.run(self.model, pairs, a.score, a.system, points_of(a.graph.writers), read)
         ends, layouts = twins.ends(), twins.base.inputs.layouts
         masks = np.stack(list(split(a.places, [pair[1] for pair in pairs], layouts).values()))
+        if a.means_of is not None:
+            twins = replace(twins, base=self._averaged(twins.base))
         kept = Kept(a.graph, twins, torch.from_numpy(masks))
-        runs = [twins.scored(kept.logits(keep)) for own in a.keeps for keep in (own, ~own)]
+        keeps = [keep for own in a.keeps for keep in (own, ~own)]
+        runs = [twins.scored(kept.logits(keep)) for keep in keeps]
         found = torch.stack(runs, -1).double().cpu().numpy()
         twins.refuse_broken(found)
-        return self.parted("score", ("circuit", "kept"), found.reshape(len(pairs), -1, 2), ends)
+        found = found.reshape(len(pairs), -1, 2)
+        tables = self.parted("score", ("circuit", "kept"), found, ends)
+        if a.means_of is not None:
+            nothing = twins.scored(kept.logits(torch.zeros_like(keeps[0]))).double().cpu().numpy()
+            twins.refuse_broken(nothing[:, None])
+            tables = [t.assign(none=float(s)) for t, s in zip(tables, nothing, strict=True)]
+        return tables
+
+    def _averaged(self, base: Run) -> Run:
+        """A run in whose place every node writes its mean."""
+        a = self._asked
+        assert a.means_of is not None
+        self._means = self._means or Means(self.model, a.graph, a.means_of, a.system)
+        return replace(base, saved=self._means.over(base.saved, [None] * len(base.inputs)))
