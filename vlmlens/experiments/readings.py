@@ -1,24 +1,30 @@
 """Readings: what a score reads of a pass, at which positions, after which answer."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vlmlens.checks import one_of, shown
 from vlmlens.errors import InputError
 from vlmlens.experiments.scores import SCORES, UNITS, Score, other_answer, score_of
+from vlmlens.interventions import Intervention
 from vlmlens.layout import TokenLayout
-from vlmlens.model import HookedVLM
-from vlmlens.positions import At, Positions, as_selection
+from vlmlens.model import HookedVLM, Inputs, Prefill
+from vlmlens.positions import Positions, Selection, as_selection
 from vlmlens.sample import Sample
 
 Logits: TypeAlias = Float[Tensor, "cell row vocab"]
 Scored: TypeAlias = Float[Tensor, " cell"]
+#: A clean sample, and its counterpart, if it has one.
+Both: TypeAlias = tuple[Sample, Sample | None]
+#: The answer that is to be ahead, and the other one; for all samples, or one such pair each.
+Answers: TypeAlias = tuple[str, str] | Sequence[tuple[str, str]]
 #: From a cell's logits and the clean run's (row vocab) to a number a cell.
 Measured: TypeAlias = Callable[[Logits, Float[Tensor, "row vocab"]], Scored]
 
@@ -57,6 +63,14 @@ class SampleScore:
         as_selection(self.positions)
 
 
+@dataclass(frozen=True, repr=False)
+class Telling(Selection):
+    """The positions whose logits say what the answer is: those before its tokens."""
+
+    def mask(self, layout: TokenLayout) -> Bool[np.ndarray, " pos"]:
+        return np.append(layout.mask("assistant")[1:], False)
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
     """One pass that a score reads.
@@ -72,6 +86,19 @@ class Reading:
     positions: Positions
     measure: Measured
     weight: float = 1.0
+
+    def inputs(self, model: HookedVLM, samples: Sequence[Sample], system: str | None) -> Inputs:
+        """Samples, with what is said after each prompt, if anything is."""
+        answers = None if self.answer is None else [self.answer] * len(samples)
+        return model.inputs(samples, system=system, answers=answers)
+
+    def rows(
+        self, model: HookedVLM, run: Prefill, edits: Sequence[Intervention] = ()
+    ) -> Float[Tensor, "row vocab"]:
+        """Logits of one sample's run, perhaps an edited one, at the positions that are read."""
+        if not edits and self.answer is None and self.positions == "last":
+            return run.logits
+        return model.resume(run, [list(edits)], self.positions).logits[0]
 
 
 #: Scores by name: those of the last position, of whole answers, and of the whole distribution.
@@ -118,6 +145,35 @@ def readings_of(
     return [Reading(None, "last", lambda logits, _: last(logits[:, -1]))]
 
 
+def answered(pairs: Sequence[Both], answers: Any) -> list[Both]:
+    """Pairs with the answers that were given, if any were.
+
+    Raises:
+        InputError: no two answers, or not one pair of them each.
+    """
+    if answers is None:
+        return list(pairs)
+    single = isinstance(answers, tuple | list) and all(isinstance(a, str) for a in answers)
+    each = [answers] * len(pairs) if single else answers
+    if not isinstance(each, tuple | list) or len(each) != len(pairs):
+        raise InputError(
+            f"answers={shown(answers)}: a right and a wrong one are wanted, or one such pair for "
+            f"each of {len(pairs)} samples"
+        )
+    made = []
+    for (clean, corrupted), said in zip(pairs, each, strict=True):
+        if not (
+            isinstance(said, tuple | list)
+            and len(said) == 2
+            and all(isinstance(text, str) for text in said)
+        ):
+            raise InputError(f"answers: {shown(said)} is no pair of a right and a wrong answer")
+        right, wrong = said
+        one = replace(clean, answer=right, choices=(right, wrong))
+        made.append((one, None if corrupted is None else replace(corrupted, answer=wrong)))
+    return made
+
+
 def units_of(score: AnyScore) -> str:
     """What a score is measured in."""
     if isinstance(score, SampleScore):
@@ -136,8 +192,7 @@ def _answer(
     inputs = model.inputs([clean], system=system, answers=[said.answer])
     at = inputs.layouts[0].positions("assistant")
     ids = inputs.tensors["input_ids"][0, torch.as_tensor(at)]
-    before = At(tuple(int(each) - 1 for each in at))
-    return Reading(said.answer, before, partial(_log_prob, ids), weight)
+    return Reading(said.answer, Telling(), partial(_log_prob, ids), weight)
 
 
 def _log_prob(ids: Int[Tensor, " row"], logits: Logits, clean: Any) -> Scored:

@@ -1,9 +1,7 @@
 """Sweeps: one small edit after another, each at the price of what it can change."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import xarray as xr
 
@@ -13,20 +11,16 @@ from vlmlens.errors import InputError
 from vlmlens.experiments.executors import Executor
 from vlmlens.experiments.experiment import MAX_FAILED
 from vlmlens.experiments.given import as_model
-from vlmlens.experiments.pairs.pieces import Both
 from vlmlens.experiments.pairs.running import How, as_pairs, over_maps
 from vlmlens.experiments.pairs.sweeping import Sweeping
 from vlmlens.experiments.pairs.swept import Swept
 from vlmlens.experiments.progress import Progress
-from vlmlens.experiments.readings import AnyScore
+from vlmlens.experiments.readings import Answers, AnyScore, answered
 from vlmlens.experiments.units import Over, as_over, is_placed
 from vlmlens.interventions import Intervention, as_edits
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
 from vlmlens.select import Where
-
-#: The answer that is to be ahead, and the other one; for all samples, or one such pair each.
-Answers = tuple[str, str] | Sequence[tuple[str, str]]
 
 
 @checked
@@ -160,35 +154,6 @@ def sweep(
         allow_nonfinite,
     )
     return over_maps(Sweeping(model, asked), pairs, How(folder, executor, progress, max_failed))
-
-
-def answered(pairs: Sequence[Both], answers: Any) -> list[Both]:
-    """Pairs with the answers that were given, if any were.
-
-    Raises:
-        InputError: no two answers, or not one pair of them each.
-    """
-    if answers is None:
-        return list(pairs)
-    single = isinstance(answers, tuple | list) and all(isinstance(a, str) for a in answers)
-    each = [answers] * len(pairs) if single else answers
-    if not isinstance(each, tuple | list) or len(each) != len(pairs):
-        raise InputError(
-            f"answers={shown(answers)}: a right and a wrong one are wanted, or one such pair for "
-            f"each of {len(pairs)} samples"
-        )
-    made = []
-    for (clean, corrupted), said in zip(pairs, each, strict=True):
-        if not (
-            isinstance(said, tuple | list)
-            and len(said) == 2
-            and all(isinstance(text, str) for text in said)
-        ):
-            raise InputError(f"answers: {shown(said)} is no pair of a right and a wrong answer")
-        right, wrong = said
-        one = replace(clean, answer=right, choices=(right, wrong))
-        made.append((one, None if corrupted is None else replace(corrupted, answer=wrong)))
-    return made
 
 
 def _refuse_ways(

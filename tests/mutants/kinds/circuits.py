@@ -36,7 +36,7 @@ CIRCUITS: tuple[Fault, ...] = (
     Fault(
         "logits are read at every position",
         "experiments/circuits/graph.py",
-        'ends = {"logits": masks & last(layouts)}',
+        'ends = {"logits": masks & read}',
         "ends = {}",
         ("experiments/test_edges.py::test_places_cut_an_edge_into_parts_that_sum_to_it",),
     ),
@@ -120,5 +120,41 @@ CIRCUITS: tuple[Fault, ...] = (
         'floor = table["none"] if "none" in table.coords else table["corrupted"]',
         'floor = table["corrupted"]',
         ("experiments/test_means.py::test_pairs_run_together_have_the_means_of_those_run_alone",),
+    ),
+    Fault(
+        "the second answer counts for the first one",
+        "experiments/circuits/attributing.py",
+        "found = found + twins.weight * own",
+        "found = found + own",
+        (
+            "experiments/test_scores_of_circuits.py::test_ends_are_transformers_own_and_everything_makes_up_the_way_between",
+        ),
+    ),
+    Fault(
+        "an answer's own positions are in no place",
+        "experiments/circuits/twins.py",
+        "found[-1] = free & ~found[:-1].any(0)",
+        "pass",
+        (
+            "experiments/test_scores_of_circuits.py::test_pairs_with_answers_of_several_lengths_are_run_together_as_alone",
+        ),
+    ),
+    Fault(
+        "beside an answer, places are counted anew",
+        "experiments/circuits/paths.py",
+        "prompt = None if reading.answer is None else layout",
+        "prompt = None",
+        (
+            "experiments/test_scores_of_circuits.py::test_a_path_at_places_of_the_prompt_is_the_same_beside_an_answer",
+        ),
+    ),
+    Fault(
+        "an answer's tokens are read where they stand",
+        "experiments/readings.py",
+        'return np.append(layout.mask("assistant")[1:], False)',
+        'return layout.mask("assistant")',
+        (
+            "experiments/test_scores_of_circuits.py::test_ends_are_transformers_own_and_everything_makes_up_the_way_between",
+        ),
     ),
 )

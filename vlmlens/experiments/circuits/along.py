@@ -25,7 +25,7 @@ def by_inputs(twins: Twins, readers: Sequence[Node], steps: int) -> Iterator[Slo
     """Everything that comes in moves; no step: it stays where it is in the corrupted run."""
     for share in _shares(steps) or [0.0]:
         edits = _along(twins, share)
-        for read, grads in gradients(twins.model, twins.base.inputs, edits, twins.scored, readers):
+        for read, grads in gradients(twins, edits, readers):
             yield read, grads, 1 / max(1, steps)
 
 
@@ -43,9 +43,7 @@ def by_reader(twins: Twins, readers: Sequence[Node], steps: int) -> Iterator[Slo
                 with torch.no_grad():
                     by = norm.forward(base + moved) - norm.forward(base)
             edits = [Shift(node.point, where, by=by)]
-            for read, grads in gradients(
-                twins.model, twins.base.inputs, edits, twins.scored, [node], moved
-            ):
+            for read, grads in gradients(twins, edits, [node], moved):
                 yield read, grads, 1 / steps
 
 

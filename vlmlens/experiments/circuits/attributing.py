@@ -11,13 +11,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vlmlens.experiments.circuits.along import Slopes, by_inputs, by_reader, moving
-from vlmlens.experiments.circuits.graph import Graph, last
-from vlmlens.experiments.circuits.places import split
+from vlmlens.experiments.circuits.graph import Graph
 from vlmlens.experiments.circuits.together import TwinWork
 from vlmlens.experiments.circuits.twins import EMBED, Twins
 from vlmlens.experiments.circuits.writes import change, points_of
 from vlmlens.experiments.pairs.pieces import Both, Piece
-from vlmlens.experiments.scores import Score
+from vlmlens.experiments.readings import AnyScore
 from vlmlens.model import HookedVLM
 
 
@@ -27,7 +26,7 @@ class Asked:
 
     graph: Graph
     places: Mapping[str, Any]
-    score: str | Score
+    score: AnyScore
     steps: int
     along: str
     system: str | None
@@ -65,11 +64,15 @@ class Attributing(TwinWork):
         a, readers = self._asked, self._asked.graph.readers
         points = points_of([*a.graph.writers, *moving(self.model)])
         points += [node.stream for node in readers] if a.along == "reader" else []
-        twins = Twins.run(self.model, self.twins(piece), a.score, a.system, points)
-        ends = twins.ends()
         ways = by_reader if a.along == "reader" else by_inputs
-        found = _values(twins, a.graph, a.places, ways(twins, readers, a.steps))
-        return self.parted("edge", ("place", "writer", "reader"), found, ends)
+        found, ends = 0.0, 0.0
+        for twins in Twins.several(self.model, self.twins(piece), a.score, a.system, points):
+            ends = ends + twins.weight * twins.ends()
+            own = _values(twins, a.graph, a.places, ways(twins, readers, a.steps))
+            found = found + twins.weight * own
+        return self.parted(
+            "edge", ("place", "writer", "reader"), np.asarray(found), np.asarray(ends)
+        )
 
 
 def _values(
@@ -78,8 +81,8 @@ def _values(
     """Every edge of every pair at every place, in units of the score; NaN where there is none."""
     model, base = twins.model, twins.base
     layouts = base.inputs.layouts
-    masks = np.stack(list(split(places, [pair[1] for pair in twins.pairs], layouts).values()))
-    there = graph.there(masks, layouts)
+    masks, read = twins.masks(places), twins.read
+    there = graph.there(masks, layouts, read)
     everywhere = torch.ones(masks.shape[1:], dtype=torch.bool)
     device = base.saved[EMBED].device  # blocks may lie on several
     written = torch.stack(
@@ -89,11 +92,11 @@ def _values(
         ]
     )
     found = np.zeros(there.shape)
-    for read, grads, weight in slopes:
-        columns = [graph.readers.index(node) for node in read]
+    for nodes, grads, weight in slopes:
+        columns = [graph.readers.index(node) for node in nodes]
         rows = int(graph.feeds[:, columns[0]].sum())  # those that write before come first
         own = there[..., columns[0]].any(-1)
-        at = masks & last(layouts) if read[0].kind == "logits" else masks
+        at = masks & read if nodes[0].kind == "logits" else masks
         for sample, place in np.argwhere(own):
             here = torch.from_numpy(at[place, sample]).to(grads.device)
             told = _flat(written[:rows, sample].to(grads.device), here)

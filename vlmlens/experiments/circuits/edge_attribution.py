@@ -21,7 +21,7 @@ from vlmlens.experiments.experiment import MAX_FAILED
 from vlmlens.experiments.given import as_batch, as_model
 from vlmlens.experiments.pairs.running import How
 from vlmlens.experiments.progress import Progress
-from vlmlens.experiments.scores import UNITS, Score
+from vlmlens.experiments.readings import Answers, AnyScore, units_of
 from vlmlens.model import HookedVLM
 from vlmlens.model.reuse.entering import refuse_hooks
 
@@ -30,8 +30,9 @@ from vlmlens.model.reuse.entering import refuse_hooks
 def edges(
     model: HookedVLM,
     pairs: Pairs,
-    score: str | Score = "logit_difference",
+    score: AnyScore = "logit_difference",
     *,
+    answers: Answers | None = None,
     steps: int = 8,
     along: str = "inputs",
     places: Places = (),
@@ -48,7 +49,7 @@ def edges(
     """What each writer tells each reader directly, at each place, to first order.
 
     With w what a writer adds to the residual stream at position p, x_r the stream that a reader
-    reads there, s the score of the last position's logits,
+    reads there, s the score of the last position's logits (or of others, as it reads them),
 
         edge = sum over the place's p of (w_clean - w_corrupted) . d s / d x_r
 
@@ -64,8 +65,12 @@ def edges(
     Args:
         model: an open model.
         pairs: samples that align, (clean, corrupted), such as ``datasets.counterfactual_pairs``.
-        score: ``"logit_difference"`` of the two answers' first tokens, ``"log_prob"`` of the clean
-            one's, or a function from logits (cell vocab) to numbers (cell), with a gradient.
+        score: as ``sweep`` takes it: ``"logit_difference"`` of the two answers' first tokens,
+            ``"log_prob"`` of the clean one's; ``"answer_log_prob"`` and ``"answer_difference"``, of
+            all their tokens; ``"kl"``, from the clean run's distribution to the cell's; a function
+            from the last position's logits (cell vocab) to numbers (cell), or a ``SampleScore``. A
+            function has to have a gradient.
+        answers: the right and the wrong answer, for all pairs, or one such pair each.
         steps: m; 0 takes the gradient in the corrupted run alone.
         along: what moves on the way: ``"inputs"``, or ``"reader"``, each reader's stream by itself,
             all else as in the corrupted run. Then all edges into a reader sum to what reading the
@@ -89,12 +94,14 @@ def edges(
 
     Returns:
         (sample, writer, reader), NaN where a writer comes after the reader or is elsewhere;
-        coordinates ``clean`` and ``corrupted`` (sample), the two runs' scores. Logits are read at
-        the last position. ``Circuit.top`` makes a circuit of it, ``statistics.mean_map`` means.
+        coordinates ``clean`` and ``corrupted`` (sample), the two runs' scores. Logits are read
+        where the score reads them; an answer that is said is in the place ``"rest"``.
+        ``Circuit.top`` makes a circuit of it, ``statistics.mean_map`` means.
         Where pairs failed, the attribute ``failures`` lists them, as JSON.
 
     Raises:
-        InputError: names that mean no node, samples that do not align, pairs that score alike.
+        InputError: names that mean no node, samples that do not align, pairs that score alike, a
+            score without a gradient.
         UnsupportedModelError: a model whose stream is no sum of what nodes write.
         EmptySelectionError: a place that a sample does not have.
         DataError: more than ``max_failed`` pairs failed.
@@ -117,7 +124,7 @@ def edges(
     as_model(model)
     refuse_hooks(model)
     one_of(along, "along", ALONG)
-    given, m = as_pairs(pairs), whole(steps, "steps", least=int(along == "reader"))
+    given, m = as_pairs(pairs, answers), whole(steps, "steps", least=int(along == "reader"))
     graph, where = Graph.of(model, writers, readers), as_places(places)
     asked = Asked(graph, where, score, m, along, system, normalized)
     how = How(folder, executor, progress, max_failed)
@@ -127,7 +134,7 @@ def edges(
         values = values / (found["clean"] - found["corrupted"]).values[:, None, None, None]
     names = [*where, REST] if where else [""]
     table = _labelled(values, graph, names, pair_coords(found)).assign_coords(grouped=graph.grouped)
-    units = "1" if normalized else UNITS.get(str(score), "score")
+    units = "1" if normalized else units_of(score)
     return table.assign_attrs(
         long_name="share of the answer restored" if normalized else "effect",
         units=units,

@@ -24,7 +24,8 @@ from vlmlens.experiments.experiment import MAX_FAILED
 from vlmlens.experiments.given import as_batch, as_model, as_samples
 from vlmlens.experiments.pairs.running import How
 from vlmlens.experiments.progress import Progress
-from vlmlens.experiments.scores import UNITS, Score
+from vlmlens.experiments.readings import Answers, AnyScore
+from vlmlens.experiments.readings import units_of as measured_in
 from vlmlens.model import HookedVLM
 from vlmlens.model.reuse.entering import refuse_hooks
 from vlmlens.sample import Sample
@@ -38,8 +39,9 @@ def faithfulness(
     model: HookedVLM,
     circuits: Circuit | Sequence[Circuit] | Mapping[str, Circuit],
     pairs: Pairs,
-    score: str | Score = "logit_difference",
+    score: AnyScore = "logit_difference",
     *,
+    answers: Answers | None = None,
     others: Literal["corrupted", "mean"] = "corrupted",
     means_of: Sequence[Sample] | None = None,
     places: Places | None = None,
@@ -73,7 +75,8 @@ def faithfulness(
         circuits: one, several (a curve: ``[Circuit.top(found, n) for n in (10, 20, 50)]``), or
             several by name.
         pairs: as ``edges`` takes them; others than those that the circuit was found on say more.
-        score: as ``edges`` takes it.
+        score: as ``sweep`` takes it.
+        answers: the right and the wrong answer, for all pairs, or one such pair each.
         others: what all other edges carry: ``"corrupted"``, or ``"mean"``.
         means_of: samples that the mean is over; by default the corrupted ones of all ``pairs``.
         places: the places that circuits are split by, as ``edges`` was given them; by default
@@ -114,7 +117,7 @@ def faithfulness(
     """
     as_model(model)
     refuse_hooks(model)
-    graph, own, given = Graph.of(model), as_circuits(circuits), as_pairs(pairs)
+    graph, own, given = Graph.of(model), as_circuits(circuits), as_pairs(pairs, answers)
     where = as_places(_places(own, places))
     keeps = tuple(_keep(graph, where, each) for each in own.values())
     asked = Asked(graph, where, keeps, score, system, _averaged(others, means_of, given))
@@ -130,7 +133,7 @@ def faithfulness(
             **({"none": ("sample", found["none"].values)} if "none" in found else {}),
         },
     )
-    table["score"].attrs = {"long_name": "score", "units": UNITS.get(str(score), "score")}
+    table["score"].attrs = {"long_name": "score", "units": measured_in(score)}
     return _shares(table).assign_attrs(found.attrs)
 
 

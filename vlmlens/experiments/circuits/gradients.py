@@ -11,13 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vlmlens.experiments.circuits.nodes import Node, norm_of
-from vlmlens.inputs import Inputs
+from vlmlens.experiments.circuits.twins import Twins
 from vlmlens.interventions import Intervention, Site
 from vlmlens.model import HookedVLM
 from vlmlens.model.reuse.entering import before, made_by
-
-#: From the last position's logits to a number a sample.
-Scored = Callable[[Float[Tensor, "batch vocab"]], Float[Tensor, " batch"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +29,8 @@ class Shift(Intervention):
 
 
 def gradients(
-    model: HookedVLM,
-    inputs: Inputs,
+    twins: Twins,
     edits: Sequence[Intervention],
-    score: Scored,
     readers: Sequence[Node],
     moved: Float[Tensor, "batch pos d_model"] | None = None,
 ) -> Iterator[tuple[list[Node], Float[Tensor, "node batch pos d_model"]]]:
@@ -46,14 +41,16 @@ def gradients(
     block's readers are held at once.
 
     Args:
-        model: the open model.
-        inputs: of the pass.
+        twins: pairs, whose corrupted run this is, and how they score.
         edits: what moves it along the way.
-        score: of the last position's logits.
         readers: the nodes, in the order of a pass.
         moved: what the edits add to the stream that they read, and to nobody else's.
+
+    Raises:
+        InputError: a score without a gradient.
     """
-    streams, grads = _pass(model, inputs, edits, score, readers)
+    model = twins.model
+    streams, grads = _pass(twins, edits, readers)
     if moved is not None:
         streams = {name: stream + moved.to(stream) for name, stream in streams.items()}
     for _, group in groupby(readers, lambda node: (node.step, node.kind, node.side)):
@@ -72,14 +69,10 @@ def gradients(
 
 
 def _pass(
-    model: HookedVLM,
-    inputs: Inputs,
-    edits: Sequence[Intervention],
-    score: Scored,
-    readers: Sequence[Node],
+    twins: Twins, edits: Sequence[Intervention], readers: Sequence[Node]
 ) -> tuple[dict[str, Float[Tensor, "..."]], dict[str, Float[Tensor, "..."]]]:
     """The streams before norms, and the gradients at points: of a head's, at the projection."""
-    seen: dict[nn.Module, Tensor] = {}
+    model, seen = twins.model, dict[nn.Module, Tensor]()
     places = {node.point: _place(model, node) for node in readers}
     heads = {node.point for node in readers if node.kind == "head"}
     early = list(dict.fromkeys(n.stream for n in readers if n.kind == "head" or n.parallel))
@@ -88,9 +81,10 @@ def _pass(
             stack.enter_context(made_by(model, module, partial(seen.__setitem__, module)))
         for module in {place for point, place in places.items() if point not in heads}:
             stack.enter_context(before(model, module, partial(_enter, seen, module)))
-        run = model.run(inputs, edits, early, logits="last", grad=True)
+        inputs = twins.base.inputs
+        run = model.run(inputs, edits, early, logits=twins.wanted, grad=True)
     with torch.enable_grad():
-        total = score(run.logits[:, -1]).sum()
+        total = twins.slope(run.logits)
     modules = list(dict.fromkeys(places.values()))
     made = torch.autograd.grad(total, [seen[module] for module in modules])
     by_module = dict(zip(modules, made, strict=True))

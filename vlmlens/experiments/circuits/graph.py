@@ -12,17 +12,17 @@ from vlmlens.datasets import Pair
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.experiments.circuits.nodes import Names, Node, meant, readers, writers
 from vlmlens.experiments.given import as_samples
+from vlmlens.experiments.readings import answered
 from vlmlens.layout import TokenLayout
 from vlmlens.model import HookedVLM
-from vlmlens.positions import chosen
 from vlmlens.sample import Sample
 
 #: What users hand over: pairs of samples that differ by one edit.
 Pairs: TypeAlias = Pair | Sequence[Pair | tuple[Sample, Sample]]
 
 
-def as_pairs(given: Any) -> list[tuple[Sample, Sample]]:
-    """Clean and corrupted samples, of pairs or of tuples.
+def as_pairs(given: Any, answers: Any = None) -> list[tuple[Sample, Sample]]:
+    """Clean and corrupted samples, of pairs or of tuples, with the answers that were given.
 
     Raises:
         InputError: what is neither.
@@ -38,7 +38,8 @@ def as_pairs(given: Any) -> list[tuple[Sample, Sample]]:
             raise InputError(f"pairs hold {shown(one)}: {_WANTED}")
         found.append(two)
     clean, corrupted = (as_samples([pair[side] for pair in found], "pairs") for side in (0, 1))
-    return list(zip(clean, corrupted, strict=True))
+    made = answered(list(zip(clean, corrupted, strict=True)), answers)
+    return [(one, other) for one, other in made if other is not None]
 
 
 _WANTED = "a list of (clean, corrupted) samples is wanted, or of what counterfactual_pairs draws"
@@ -96,21 +97,19 @@ class Graph:
         return np.array([[one.feeds(other) for other in self.readers] for one in self.writers])
 
     def there(
-        self, masks: Bool[np.ndarray, "place sample pos"], layouts: Sequence[TokenLayout]
+        self,
+        masks: Bool[np.ndarray, "place sample pos"],
+        layouts: Sequence[TokenLayout],
+        read: Bool[np.ndarray, "sample pos"],
     ) -> Bool[np.ndarray, "sample place writer reader"]:
         """Which edges a sample has at a place: both ends stand there, and one comes before."""
         seen = np.stack([layout.mask("vision") for layout in layouts])
         parts = {"image": masks & seen, "deepstack": masks & seen, "text": masks & ~seen}
         writes = [parts.get(node.kind, masks).any(-1) for node in self.writers]
-        ends = {"logits": masks & last(layouts)}
+        ends = {"logits": masks & read}
         reads = [ends.get(node.kind, masks).any(-1) for node in self.readers]
         sides = [np.stack(own, -1).transpose(1, 0, 2) for own in (writes, reads)]
         return sides[0][..., :, None] & sides[1][..., None, :] & self.feeds
-
-
-def last(layouts: Sequence[TokenLayout]) -> Bool[np.ndarray, "sample pos"]:
-    """Every sample's last position, which its answer is read from."""
-    return np.stack([chosen(layout, "last") for layout in layouts])
 
 
 def _some(names: Names, there: Sequence[Node], what: str) -> tuple[Node, ...]:

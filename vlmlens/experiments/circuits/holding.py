@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from jaxtyping import Float
 
 from vlmlens.experiments.circuits.graph import Graph
 from vlmlens.experiments.circuits.kept import Keep, Kept
 from vlmlens.experiments.circuits.means import Means
-from vlmlens.experiments.circuits.places import split
 from vlmlens.experiments.circuits.together import TwinWork
 from vlmlens.experiments.circuits.twins import Twins
 from vlmlens.experiments.circuits.writes import points_of
 from vlmlens.experiments.pairs.pieces import Piece
-from vlmlens.experiments.scores import Score
+from vlmlens.experiments.readings import AnyScore
 from vlmlens.model import HookedVLM, Run
 from vlmlens.sample import Sample
 
@@ -37,7 +37,7 @@ class Asked:
     graph: Graph
     places: Mapping[str, Any]
     keeps: tuple[Keep, ...]
-    score: str | Score
+    score: AnyScore
     system: str | None
     means_of: tuple[Sample, ...] | None = None
 
@@ -72,27 +72,37 @@ class Holding(TwinWork):
         """What every pair scores in every circuit alone, and in all but it."""
         a, pairs = self._asked, self.twins(piece)
         read = [node.stream for node in a.graph.readers]
-        twins = Twins.run(self.model, pairs, a.score, a.system, points_of(a.graph.writers), read)
-        ends, layouts = twins.ends(), twins.base.inputs.layouts
-        masks = np.stack(list(split(a.places, [pair[1] for pair in pairs], layouts).values()))
-        if a.means_of is not None:
-            twins = replace(twins, base=self._averaged(twins.base))
-        kept = Kept(a.graph, twins, torch.from_numpy(masks))
-        keeps = [keep for own in a.keeps for keep in (own, ~own)]
-        runs = [twins.scored(kept.logits(keep)) for keep in keeps]
-        found = torch.stack(runs, -1).double().cpu().numpy()
-        twins.refuse_broken(found)
-        found = found.reshape(len(pairs), -1, 2)
-        tables = self.parted("score", ("circuit", "kept"), found, ends)
-        if a.means_of is not None:
-            nothing = twins.scored(kept.logits(torch.zeros_like(keeps[0]))).double().cpu().numpy()
-            twins.refuse_broken(nothing[:, None])
-            tables = [t.assign(none=float(s)) for t, s in zip(tables, nothing, strict=True)]
-        return tables
+        points = points_of(a.graph.writers)
+        found, ends, nothing = 0.0, 0.0, 0.0
+        for twins in Twins.several(self.model, pairs, a.score, a.system, points, read):
+            ends = ends + twins.weight * twins.ends()
+            own = self._scores(twins)
+            twins.refuse_broken(own)
+            found, nothing = found + twins.weight * own[:, 1:], nothing + twins.weight * own[:, 0]
+        values = np.asarray(found).reshape(len(pairs), -1, 2)
+        tables = self.parted("score", ("circuit", "kept"), values, np.asarray(ends))
+        if a.means_of is None:
+            return tables
+        none = np.asarray(nothing).tolist()
+        return [table.assign(none=score) for table, score in zip(tables, none, strict=True)]
 
-    def _averaged(self, base: Run) -> Run:
+    def _scores(self, twins: Twins) -> Float[np.ndarray, "sample run"]:
+        """What one reading makes of no edge, and of each circuit and all but it."""
+        a, masks = self._asked, torch.from_numpy(twins.masks(self._asked.places))
+        if a.means_of is not None:
+            twins = replace(twins, base=self._averaged(twins))
+        kept = Kept(a.graph, twins, masks)
+        keeps = [keep for own in a.keeps for keep in (own, ~own)]
+        nothing = torch.zeros_like(keeps[0])
+        none = twins.base.logits if a.means_of is None else kept.logits(nothing)
+        with torch.no_grad():
+            runs = [twins.scored(none), *(twins.scored(kept.logits(keep)) for keep in keeps)]
+        return torch.stack(runs, -1).double().cpu().numpy()
+
+    def _averaged(self, twins: Twins) -> Run:
         """A run in whose place every node writes its mean."""
         a = self._asked
         assert a.means_of is not None
         self._means = self._means or Means(self.model, a.graph, a.means_of, a.system)
-        return replace(base, saved=self._means.over(base.saved, [None] * len(base.inputs)))
+        answers = [reading.answer for reading in twins.readings]
+        return replace(twins.base, saved=self._means.over(twins.base.saved, answers))

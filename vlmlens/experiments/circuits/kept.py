@@ -48,8 +48,8 @@ class Kept:
             if node.kind in OUTSIDE:
                 self._told[row] = self._change([node], twins.source.saved)
 
-    def logits(self, keep: Keep) -> Float[Tensor, "batch vocab"]:
-        """The last position's logits with some edges kept."""
+    def logits(self, keep: Keep) -> Float[Tensor, "batch row vocab"]:
+        """The logits that are read, with some edges kept."""
         model, hooks = self.twins.model, []
         self._together.clear()
         inner = [node for node in self.graph.writers if node.kind not in OUTSIDE]
@@ -58,7 +58,7 @@ class Kept:
         for point in dict.fromkeys(node.point for node in self.graph.readers):
             hooks.append((point, partial(self._read, keep=keep)))
         with torch.no_grad(), model.hooks(hooks):
-            return model.run(self.twins.source.inputs, logits="last").logits[:, -1]
+            return model.run(self.twins.source.inputs, logits=self.twins.wanted).logits
 
     def _write(self, x: Float[Tensor, "..."], hook: Any) -> None:
         """Note what was written."""

@@ -16,7 +16,7 @@ from vlmlens.experiments.experiment import MAX_FAILED
 from vlmlens.experiments.given import as_model
 from vlmlens.experiments.pairs.running import How, as_pairs, over_maps
 from vlmlens.experiments.progress import Progress
-from vlmlens.experiments.scores import Score
+from vlmlens.experiments.readings import Answers, AnyScore, answered
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
 from vlmlens.select import Where
@@ -32,7 +32,8 @@ def path_patch(
     *,
     sent: Where = Where(),
     received: Where = Where(),
-    score: str | Score = "logit_difference",
+    score: AnyScore = "logit_difference",
+    answers: Answers | None = None,
     normalized: bool = True,
     system: str | None = None,
     folder: Path | str | None = None,
@@ -67,8 +68,11 @@ def path_patch(
             values count key-value heads), ``"M2"``, ``"logits"``; patterns and lists likewise.
         sent: the positions at which senders write what they wrote in the clean run.
         received: the positions at which receivers read it: ``Where(positions="vision")``.
-        score: ``"logit_difference"`` of the two answers' first tokens, ``"log_prob"`` of the clean
-            one's, or a function from logits (cell vocab) to numbers (cell).
+        score: as ``sweep`` takes it: ``"logit_difference"`` of the two answers' first tokens,
+            ``"log_prob"`` of the clean one's; ``"answer_log_prob"`` and ``"answer_difference"``, of
+            all their tokens; ``"kl"``, from the clean run's distribution to the cell's; a function
+            from the last position's logits (cell vocab) to numbers (cell), or a ``SampleScore``.
+        answers: the right and the wrong answer, for all samples, or one such pair each.
         normalized: divide by what the whole corruption does; False for score units.
         system: a system prompt.
         folder: keeps what is done; called again, only what is missing is computed.
@@ -111,7 +115,7 @@ def path_patch(
         (1, 1, 1)
     """
     as_model(model)
-    pairs = as_pairs(clean, corrupted)
+    pairs = answered(as_pairs(clean, corrupted), answers)
     for what, where in (("sent", sent), ("received", received)):
         if not isinstance(where, Where) or replace(where, positions=None) != Where():
             raise InputError(f"{what}={shown(where)}: Where(positions=...) and no more is wanted")

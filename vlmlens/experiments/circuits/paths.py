@@ -15,14 +15,17 @@ from vlmlens.errors import InputError
 from vlmlens.experiments.circuits.nodes import Node, norm_of
 from vlmlens.experiments.circuits.writes import change, points_of
 from vlmlens.experiments.pairs.pieces import Both, CellWork, Plan
-from vlmlens.experiments.scores import UNITS, Score, score_of
+from vlmlens.experiments.pairs.swept import settled
+from vlmlens.experiments.readings import AnyScore, Reading, readings_of, units_of
 from vlmlens.identity import unit
 from vlmlens.interventions import PatchFrom
 from vlmlens.interventions.stored import refuse_misaligned
+from vlmlens.layout import TokenLayout
 from vlmlens.model import HookedVLM, Prefill
 from vlmlens.model.reading.finite import broken, watching
 from vlmlens.select import Where
 
+_BROKEN = "the score of its last position is"
 #: Paths of one sender that are resumed together.
 CHUNK = 64
 
@@ -45,9 +48,30 @@ class Asked:
     receivers: Mapping[str, tuple[Node, ...]]
     sent: Where
     received: Where
-    score: str | Score
+    score: AnyScore
     system: str | None
     normalized: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """The runs that one reading compares.
+
+    Attributes:
+        reading: what is read.
+        source: the run to take from.
+        base: the run to edit.
+        sent: where senders write what they wrote in the clean run, answer or none.
+        received: where receivers read it.
+        logits: of the clean and of the corrupted run, at the positions that are read.
+    """
+
+    reading: Reading
+    source: Prefill
+    base: Prefill
+    sent: Where
+    received: Where
+    logits: tuple[Float[Tensor, "row vocab"], Float[Tensor, "row vocab"]]
 
 
 class Pathing(CellWork):
@@ -95,8 +119,14 @@ class Pathing(CellWork):
         """Whether effects are shares of what the corruption does."""
         return self._asked.normalized
 
-    def runs(self, both: Both, first: Any | None) -> tuple[Prefill, Prefill]:
-        """The run to take from and the run to edit, with what nodes write and read there."""
+    def runs(self, both: Both, first: Any | None) -> Sequence[Side]:
+        """The runs to take from and to edit, with what nodes write and read, for each reading."""
+        assert both[1] is not None
+        (layout,) = self.model.inputs([both[1]], system=self._asked.system).layouts
+        readings = readings_of(self._asked.score, self.model, *both, self._asked.system, layout)
+        return [self._side(both, reading, layout) for reading in readings]
+
+    def _side(self, both: Both, reading: Reading, layout: TokenLayout) -> Side:
         senders = [node for nodes in self._asked.senders.values() for node in nodes]
         receivers = [node for nodes in self._asked.receivers.values() for node in nodes]
         written = points_of(senders)
@@ -104,32 +134,40 @@ class Pathing(CellWork):
         runs = []
         for sample, points in zip(both, (written, [*written, *read]), strict=True):
             assert sample is not None
-            given = self.model.inputs([sample], system=self._asked.system)
+            given = reading.inputs(self.model, [sample], self._asked.system)
             with watching(self.model) as seen:
                 runs.append(self.model.prefill(given, list(dict.fromkeys(points))))
             if seen.broken:
                 name = sample.id or sample.question
-                raise broken(self.model, name, given, (), "the score of its last position is")
+                raise broken(self.model, name, given, (), _BROKEN)
         source, base = runs
         refuse_misaligned(source.saved, base.inputs.layouts, written[0], base.saved[written[0]])
-        return source, base
+        prompt = None if reading.answer is None else layout
+        sent, received = (
+            settled(where, prompt) for where in (self._asked.sent, self._asked.received)
+        )
+        logits = reading.rows(self.model, source), reading.rows(self.model, base)
+        return Side(reading, source, base, sent, received, logits)
 
-    def cells(self, both: Both, runs: tuple[Prefill, Prefill], number: int) -> xr.Dataset:
+    def cells(self, both: Both, runs: Sequence[Side], number: int) -> xr.Dataset:
         """The scores of some senders' paths, and of the two runs."""
-        source, base = runs
-        score = score_of(self._asked.score, self.model, *both, self._asked.system)
-        found, whole = [], 0
-        with torch.no_grad():
-            top, floor = float(score(source.logits)), float(score(base.logits))
-            for edits in self._edits(source, base, self._pieces[number]):
-                resumed = self.model.resume(base, edits, unseen=True)
-                found.append(score(resumed.logits[:, -1]).float().cpu().numpy())
-                whole += len(resumed.whole)
-        scores = np.concatenate(found)
-        if not np.isfinite([top, floor, *scores]).all():
-            name = both[0].id or both[0].question
-            said = "the score of its last position is"
-            raise broken(self.model, name, base.inputs, (), said)
+        scores, ends, whole = 0.0, np.zeros(2), 0
+        for side in runs:
+            found, measure, clean = [], side.reading.measure, side.logits[0]
+            with torch.no_grad():
+                own = np.array([float(measure(rows[None], clean)) for rows in side.logits])
+                for edits in self._edits(side, self._pieces[number]):
+                    resumed = self.model.resume(
+                        side.base, edits, side.reading.positions, unseen=True
+                    )
+                    found.append(measure(resumed.logits, clean).float().cpu().numpy())
+                    whole += len(resumed.whole)
+            if not np.isfinite([*own, *np.concatenate(found)]).all():
+                name = both[0].id or both[0].question
+                raise broken(self.model, name, side.base.inputs, (), _BROKEN)
+            scores = scores + side.reading.weight * np.concatenate(found)
+            ends = ends + side.reading.weight * own
+        top, floor = ends.tolist()
         return xr.Dataset({"score": ("cell", scores), "clean": top, "base": floor, "whole": whole})
 
     def labelled(self, both: Both, plan: Plan, tables: Sequence[xr.Dataset]) -> xr.DataArray:
@@ -157,7 +195,7 @@ class Pathing(CellWork):
             name="effect",
             attrs={
                 "long_name": "share of the answer restored" if asked.normalized else "effect",
-                "units": "1" if asked.normalized else UNITS.get(str(asked.score), "score"),
+                "units": "1" if asked.normalized else units_of(asked.score),
                 "source": "arXiv:2304.05969",
                 "sent": repr(asked.sent),
                 "received": repr(asked.received),
@@ -179,10 +217,9 @@ class Pathing(CellWork):
                 count += own
         return pieces
 
-    def _edits(
-        self, source: Prefill, base: Prefill, rows: Sequence[int]
-    ) -> Iterator[list[list[PatchFrom]]]:
+    def _edits(self, side: Side, rows: Sequence[int]) -> Iterator[list[list[PatchFrom]]]:
         """The edits of some senders' paths, some paths of one sender at a time."""
+        source, base = side.source, side.base
         for row in rows:
             senders = list(self._asked.senders.values())[row]
             moved: dict[tuple[Node, ...], Tensor] = {}
@@ -195,19 +232,19 @@ class Pathing(CellWork):
                     for reader in receivers:
                         before = tuple(node for node in senders if node.feeds(reader))
                         if before and before not in moved:
-                            mask = self._where(base)
+                            mask = _mask(side.sent, base)
                             moved[before] = change(
                                 self.model, before, source.saved, base.saved, mask
                             )
                         if before:
-                            chunk[-1].append(self._reading(base, reader, moved[before]))
+                            chunk[-1].append(self._reading(side, reader, moved[before]))
                 yield chunk
 
     def _reading(
-        self, base: Prefill, reader: Node, moved: Float[Tensor, "batch pos d_model"]
+        self, side: Side, reader: Node, moved: Float[Tensor, "batch pos d_model"]
     ) -> PatchFrom:
         """A receiver that reads a changed stream."""
-        saved, heads = base.saved, reader.kind == "head"
+        saved, heads = side.base.saved, reader.kind == "head"
         stream = saved[reader.point]
         patched = saved[reader.stream] + moved
         if reader.parallel:  # it reads what a norm makes, which attention reads as well
@@ -215,7 +252,7 @@ class Pathing(CellWork):
                 patched = norm_of(self.model, reader).forward(patched)
         return PatchFrom(
             point=reader.point,
-            where=replace(self._asked.received, heads=reader.head if heads else None),
+            where=replace(side.received, heads=reader.head if heads else None),
             source=ActivationCache(
                 {reader.point: patched[:, :, None].expand_as(stream) if heads else patched},
                 {reader.point: saved.axes[reader.point]},
@@ -224,8 +261,10 @@ class Pathing(CellWork):
             ),
         )
 
-    def _where(self, base: Prefill) -> Bool[Tensor, "batch pos"]:
-        layouts = base.inputs.layouts
-        shape = (len(layouts), len(layouts[0]))
-        mask = self._asked.sent.mask(("batch", "pos"), shape, layouts)
-        return torch.ones(shape, dtype=torch.bool) if mask is None else mask
+
+def _mask(where: Where, base: Prefill) -> Bool[Tensor, "batch pos"]:
+    """The positions that are meant; all, where none are named."""
+    layouts = base.inputs.layouts
+    shape = (len(layouts), len(layouts[0]))
+    mask = where.mask(("batch", "pos"), shape, layouts)
+    return torch.ones(shape, dtype=torch.bool) if mask is None else mask

@@ -4,20 +4,18 @@ import traceback
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import xarray as xr
 
 from vlmlens.errors import InputError
 from vlmlens.experiments.failing import EVERYBODYS
+from vlmlens.experiments.readings import Both
 from vlmlens.experiments.sent import Sent
 from vlmlens.layout import TokenLayout
 from vlmlens.model import HookedVLM
-from vlmlens.sample import Sample
 
-#: A clean sample, and its counterpart, if it has one.
-Both: TypeAlias = tuple[Sample, Sample | None]
 Made = TypeVar("Made")
 
 

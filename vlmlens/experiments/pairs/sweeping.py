@@ -102,21 +102,21 @@ class Sweeping(CellWork):
         names = asked.names(model) if asked.edit is None else []
         points = list(dict.fromkeys(map(asked.taken, names)))
         with watching(model) as seen:
-            given = self._said(clean, reading)
+            given = reading.inputs(model, [clean], asked.system)
             source, taken = self._source(given, points, near)
             self._refuse(seen.broken, clean, given)
             if corrupted is not None:
-                given = self._said(corrupted, reading)
+                given = reading.inputs(model, [corrupted], asked.system)
                 base = model.prefill(given, after=_nearest([*near, source], given))
             elif asked.within:
                 base = model.prefill(given, interventions=asked.corruption(said))
             else:
                 base = source
         self._refuse(seen.broken, corrupted or clean, given)
-        top = self._rows(source, (), reading)
-        floor = top if base is source else self._rows(base, (), reading)
+        top = reading.rows(model, source)
+        floor = top if base is source else reading.rows(model, base)
         if asked.corrupt and not asked.within:
-            floor = self._rows(base, asked.corruption(said), reading)
+            floor = reading.rows(model, base, asked.corruption(said))
         return Side(reading, source, base, taken, (top, floor))
 
     def _source(
@@ -131,12 +131,6 @@ class Sweeping(CellWork):
         after = _nearest([each for each in near if set(points) <= set(each.saved)], given)
         run = model.prefill(given, list(points), after=after)
         return run, run.saved
-
-    def _rows(self, run: Prefill, edits: Sequence[Any], reading: Reading) -> Rows:
-        """Logits of a run at the positions that are read."""
-        if not edits and reading.answer is None and reading.positions == "last":
-            return run.logits
-        return self.model.resume(run, [list(edits)], reading.positions).logits[0]
 
     def cells(self, both: Both, runs: Runs, number: int) -> xr.Dataset:
         """The scores of a piece's cells, and of the two runs."""
@@ -201,11 +195,6 @@ class Sweeping(CellWork):
         """Of the sample that is edited."""
         clean, corrupted = both
         return self.model.inputs([corrupted or clean], system=self._asked.system)
-
-    def _said(self, sample: Sample, reading: Reading) -> Inputs:
-        """A sample with what is said after its prompt, if anything is."""
-        answers = None if reading.answer is None else [reading.answer]
-        return self.model.inputs([sample], system=self._asked.system, answers=answers)
 
     def _cells(self, inputs: Inputs) -> list[Cell]:
         places = self._asked.places(self.model, inputs, inputs.layouts[0])
