@@ -7,7 +7,7 @@ STAMP = $(VENV)/.installed
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
 
-.PHONY: demo test machine versions plain bench bench-scale coverage gpu mutants smol browser gallery \
+.PHONY: demo test machine notebooks every versions plain bench bench-scale coverage gpu mutants smol browser gallery \
 	study docs check format \
 	compatibility transformers clean
 
@@ -15,18 +15,27 @@ demo: $(STAMP)
 	$(BIN)/vlmlens diagnose shapes-base --data shapes-2d --out results/demo
 
 # Every law, on models of a few kinds where all of them would take long: what is marked `slow` is
-# left to `make machine`.
+# left to `make machine` and `make every`.
 test: $(STAMP)
-	$(PYTEST) -p no:randomly -m "not slow"
+	$(PYTEST) -p no:randomly -m "not slow and not notebooks"
 
 # The same numbers on another machine: other vector instructions, threads, kernels and order. Two
 # of the settings in tests/machines.py, chosen by TURN. Where numbers come from (the model, edits,
-# probes) and the examples of docstrings, with what is marked `slow`: these checks on every family.
+# probes) and the examples of docstrings; and of what is marked `slow`, anywhere, one share in eight
+# by turns: after eight days all of it was tried. SHARES=1 tries all of it at once.
 TURN ?= $(shell date +%j)
+SHARES ?= 8
 machine: $(STAMP)
 	eval "$$($(BIN)/python tests/machines.py $(TURN))" && \
-		$(PYTEST) $${ORDER:--p no:randomly} tests/model tests/interventions tests/probes \
-		tests/test_docstrings.py
+		$(PYTEST) $${ORDER:--p no:randomly} -m "numbers or slow" --share $(TURN)/$(SHARES)
+
+# Every notebook, from its first cell to its last.
+notebooks: $(STAMP)
+	$(PYTEST) -p no:randomly -m notebooks tests/test_examples.py
+
+# Everything, once: some 40 minutes.
+every: $(STAMP)
+	$(PYTEST) -p no:randomly
 
 # The tests that are marked so, under the oldest transformers that is declared and under the newest
 # that pip resolves today.

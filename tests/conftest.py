@@ -4,6 +4,7 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -22,8 +23,8 @@ settings.register_profile("models", max_examples=8, deadline=None, derandomize=T
 settings.load_profile("models")
 
 TESTS = Path(__file__).parent
-#: What `make machine` runs, and with it what is slow.
-MACHINE = ("model", "interventions", "probes", "test_docstrings.py")
+#: Where numbers come from, and the examples of docstrings: what `make machine` runs.
+NUMBERS = ("model", "interventions", "probes", "test_docstrings.py")
 #: Every tiny model there is: the contract is held to all of them.
 EVERY = tuple(TINY)
 #: Models of different kinds, for what has to hold on more than LLaVA: fixed grids; grouped heads
@@ -32,9 +33,20 @@ EVERY = tuple(TINY)
 KINDS = ("llava", "llava/siglip-qwen2", "qwen2_5_vl", "gemma3")
 
 
-def by_turns(names):
-    """Names of models to try a law on: those of KINDS always, the others where slow tests run."""
-    return [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in names]
+#: For laws of sums over what is written into the stream: what a deep tower adds, and blocks whose
+#: MLP reads beside attention, as well.
+SUMMING = (*KINDS, "qwen3_vl", "aya_vision")
+UNLIKE = ("llava/siglip-qwen2", "gemma3", "qwen3_vl", "aya_vision")
+
+
+def by_turns(values, always=KINDS):
+    """What to try a law on, models as a rule: some always, the others where slow tests run."""
+    return [
+        value
+        if value in always
+        else pytest.param(*(value if type(value) is tuple else (value,)), marks=pytest.mark.slow)
+        for value in values
+    ]
 
 
 QUESTIONS = ("What color is the circle?", "Is the red square left of the blue star?")
@@ -63,17 +75,36 @@ def cannot_run(name: str) -> str:
     return ""
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    parser.addoption("--share", default="0/1", help="i/n: of what is slow, one share of n, in turn")
+
+
+def share_of(item) -> int:
+    """Which share a test is of: those of a model together, others as they fall."""
+    given = getattr(item, "callspec", None)
+    for value in given.params.values() if given else ():
+        if isinstance(value, str) and value in EVERY:
+            return EVERY.index(value)
+    return crc32(item.nodeid.encode())
+
+
+def pytest_collection_modifyitems(config, items):
     # A test is called the same in every process, or several could not share the work.
     addressed = [item.nodeid for item in items if " at 0x" in item.nodeid]
     assert not addressed, addressed
     for item in items:
-        if item.get_closest_marker("slow"):  # or no stage would run it
-            assert item.path.relative_to(TESTS).parts[0] in MACHINE, item.nodeid
+        if item.path.relative_to(TESTS).parts[0] in NUMBERS:
+            item.add_marker("numbers")
         given = getattr(item, "callspec", None)
         for name in set(BROKEN_UPSTREAM) & {str(v) for v in given.params.values()} if given else ():
             if reason := cannot_run(name):
                 item.add_marker(pytest.mark.skip(reason=reason))
+    turn, shares = map(int, config.getoption("share").split("/"))
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if left := [item for item in slow if share_of(item) % shares != turn % shares]:
+        config.hook.pytest_deselected(items=left)
+        left = set(left)
+        items[:] = [item for item in items if item not in left]
 
 
 @pytest.fixture(scope="session", params=["llava", "llava/siglip-qwen2"])

@@ -177,6 +177,7 @@ def test_a_diagnosis_is_written_printed_and_resumed(saved, tmp_path, vlmlens_say
         xr.testing.assert_equal(xr.load_dataset(out / f"{name}.nc"), before)
 
 
+@pytest.mark.slow
 def test_all_of_it_is_written_and_printed(saved, tmp_path, vlmlens_says):
     out = tmp_path / "all"
     words = ("diagnose", saved, "--all", "--samples", 6, "--out", out, *SMALL)

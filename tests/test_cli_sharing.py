@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import picture
+from conftest import by_turns, picture
 
 from vlmlens.cli.workers import executor_of
 from vlmlens.experiments import OnRay, Shard
@@ -16,7 +16,7 @@ COMMANDS = {
 }
 
 
-@pytest.fixture(params=COMMANDS)
+@pytest.fixture(params=by_turns(COMMANDS, ["evaluate"]))
 def command(request, saved):
     return [str(word).format(model=saved) for word in COMMANDS[request.param]]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, build
+from conftest import TINY, build, by_turns
 
 import vlmlens as vl
 
@@ -69,7 +69,7 @@ def eight_by_eight(name, monkeypatch):
     return build(f"{name}/8x8")
 
 
-@pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "gemma3"])
+@pytest.mark.parametrize("name", by_turns(["llava", "qwen2_5_vl", "gemma3"], ["qwen2_5_vl"]))
 def test_the_page_runs_on_models_of_other_kinds(name, monkeypatch):
     head, rest = sections()
     with vl.HookedVLM(*eight_by_eight(name, monkeypatch)) as model:

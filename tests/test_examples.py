@@ -11,8 +11,6 @@ import pytest
 from children import ran
 from nbclient import NotebookClient
 
-pytestmark = pytest.mark.versions
-
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -51,6 +49,7 @@ def test_there_are_some():
     assert NOTEBOOKS
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
 def test_an_example_runs_and_is_short(path, told):
     assert len(path.read_text().splitlines()) < 30
@@ -59,6 +58,7 @@ def test_an_example_runs_and_is_short(path, told):
     assert out.strip()
 
 
+@pytest.mark.notebooks
 @pytest.mark.filterwarnings("default")  # what Jupyter's own libraries warn of is theirs
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
 def test_a_notebook_runs_and_is_committed_without_outputs(path, monkeypatch):

@@ -112,6 +112,7 @@ def test_other_imports_that_fail_keep_their_own_words():
         raise ImportError("something else is missing")
 
 
+@pytest.mark.slow
 def test_a_model_opens_without_what_only_probes_and_servers_need():
     """wandb is transformer_lens's own requirement, and is not imported either."""
     code = """

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import by_turns
 
 from vlmlens import probes
 from vlmlens.datasets import shapes_2d
@@ -38,8 +39,8 @@ def asked(model, samples, **options):
     return permutation_test(model, samples, permutations=1, progress=False, **options)
 
 
-@pytest.mark.parametrize("which", [(0,), (5,), (1, 2), (0, 1, 2, 3, 4)])
-@pytest.mark.parametrize("batch", [1, 4, 32])
+@pytest.mark.parametrize("which", by_turns([[0], [5], [1, 2], [0, 1, 2, 3, 4]], [[1, 2]]))
+@pytest.mark.parametrize("batch", by_turns([1, 4, 32], [4]))
 def test_some_missing_answers_change_nothing_of_the_others(shapes, which, batch):
     whole, some = (asked(shapes, data, batch=batch) for data in (SAMPLES, lacking(*which)))
     rest = [n for n in range(len(SAMPLES)) if n not in which]
@@ -61,7 +62,7 @@ def test_some_missing_answers_change_nothing_of_the_others(shapes, which, batch)
     assert flips.sel(category="overall").equals(alone.sel(category="overall"))
 
 
-@pytest.mark.parametrize("scoring", ["greedy", "likelihood"])
+@pytest.mark.parametrize("scoring", by_turns(["greedy", "likelihood"], ["greedy"]))
 @pytest.mark.parametrize("empty", ["", " ", "\n\t"])
 def test_an_empty_answer_is_a_missing_one(shapes, empty, scoring):
     blank = [replace(s, answer=empty) if n == 2 else s for n, s in enumerate(SAMPLES)]
@@ -126,6 +127,7 @@ def test_what_cannot_be_is_refused(shapes):
         asked(shapes, SAMPLES, reference="own", scoring="likelihood")
 
 
+@pytest.mark.slow
 def test_likelihood_leaves_out_by_name_as_well(shapes):
     found = asked(shapes, lacking(3), scoring="likelihood")
     assert json.loads(found.attrs["unanswered"]) == [SAMPLES[3].id]
@@ -139,6 +141,7 @@ def test_a_diagnosis_counts_the_graded(shapes, tmp_path):
     assert found.results["cmb"].notnull().all()
 
 
+@pytest.mark.slow
 def test_everything_is_measured_with_an_answer_missing(shapes):
     found = diagnose_all(shapes, lacking(2), permutations=1, progress=False)
     assert found.tables["controls"]["n"].sel(category="overall").values.tolist() == [5.0] * 4

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from as_users import as_users
 from closeness import assert_apart, assert_close
-from conftest import EVERY, KINDS, build, picture
+from conftest import EVERY, SUMMING, UNLIKE, build, by_turns, picture
 from plain import Plain
 
 import vlmlens as vl
@@ -24,7 +24,7 @@ def scored(logits):
     return logits[:, 7] - logits[:, 11]
 
 
-@pytest.fixture(scope="module", params=[*KINDS, "qwen3_vl", "aya_vision"])
+@pytest.fixture(scope="module", params=by_turns(SUMMING, UNLIKE))
 def vlm(request):
     with vl.HookedVLM(*build(request.param), name=request.param) as model:
         yield model
@@ -183,7 +183,7 @@ def test_a_circuits_run_is_that_of_a_slow_reference(vlm, pair, places):
     assert_apart(expected[0], expected[1])
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", by_turns(EVERY))
 def test_all_edges_are_the_model_and_none_are_the_corrupted_run(name, pair):
     with vl.HookedVLM(*build(name), name=name) as vlm:
         if "stream" in vlm.family.unlike or name == "lfm2_vl":
@@ -386,6 +386,7 @@ def test_heads_that_change_names_share_what_has_no_head(grouped):
     xr.testing.assert_identical(moved, again)
 
 
+@pytest.mark.slow
 def test_circuits_of_halves_of_the_pairs_share_heads(shapes):
     """docs/circuits.md states these numbers, and how much less the other null has them share."""
     pairs = vl.datasets.counterfactual_pairs(32, kind="swap")

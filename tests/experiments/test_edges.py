@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from as_users import as_users
 from closeness import assert_apart, assert_close
-from conftest import EVERY, KINDS, build, picture
+from conftest import EVERY, SUMMING, UNLIKE, build, by_turns, picture
 from plain import Plain
 from scipy.stats import spearmanr
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,7 +25,7 @@ def scored(logits):
     return logits[:, 7] - logits[:, 11]
 
 
-@pytest.fixture(scope="module", params=[*KINDS, "qwen3_vl", "aya_vision"])
+@pytest.fixture(scope="module", params=by_turns(SUMMING, UNLIKE))
 def vlm(request):
     with vl.HookedVLM(*build(request.param), name=request.param) as model:
         yield model
@@ -96,7 +96,7 @@ def test_an_edge_is_that_of_a_slow_reference(vlm, pair, side, steps):
     assert side != "v" or abs(expected) > 1e-7  # something was told
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", by_turns(EVERY))
 def test_all_edges_out_of_what_comes_in_sum_to_the_whole_effect(name, pair):
     """Completeness of the integrated form: to within 1 % of what the edges are together."""
     with vl.HookedVLM(*build(name), name=name) as vlm:
@@ -122,7 +122,7 @@ REFUSED = ("gemma4", "gemma4/experts", "lfm2_vl")
 ADDING = [name for name in EVERY if name not in (*NORMED, *REFUSED)]
 
 
-@pytest.mark.parametrize("name", ADDING)
+@pytest.mark.parametrize("name", by_turns(ADDING))
 def test_all_edges_into_the_logits_sum_to_the_whole_effect_where_the_logits_move(name, pair):
     """Completeness of the other way: to within 1 % of what the edges are together."""
     with vl.HookedVLM(*build(name), name=name) as vlm:
@@ -154,6 +154,7 @@ def test_edges_into_a_reader_sum_to_what_it_does_by_itself(name, pair):
             assert own.sum().item() == pytest.approx(expected, rel=0.02, abs=slack), label
 
 
+@pytest.mark.slow
 def test_the_sums_of_shapes_base_are_those_that_the_page_states(shapes, swaps):
     table = edges(shapes, swaps, steps=16, progress=False)
     into = table.sel(reader="logits").sum("writer")
@@ -196,6 +197,7 @@ def correlations(vlm, pairs, score, ways):
     return found
 
 
+@pytest.mark.slow
 def test_edges_rank_as_exact_patching_does(shapes, swaps):
     """All 532 edges of shapes-base, means of four pairs; docs/circuits.md states these numbers."""
     pairs = [(p.clean, p.corrupted) for p in swaps]

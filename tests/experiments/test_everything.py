@@ -95,6 +95,7 @@ def test_results_agree_with_the_probes_they_come_from(llava, found):
         assert lens[row].item() == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_it_is_written_and_goes_on_where_it_stopped(llava, found, folder, monkeypatch):
     paths = experiments.save(found, folder)
     for name, table in found.tables.items():

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from as_users import as_users
 from closeness import assert_close
+from conftest import by_turns
 
 import vlmlens as vl
 from vlmlens.datasets import counterfactual_pairs
@@ -79,7 +80,7 @@ def bad(good, tmp_path):
     return pairs
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=by_turns(KINDS, ["sweep", "edges"]))
 def which(request, monkeypatch):
     """Pieces so small that every pair has several."""
     monkeypatch.setattr(KINDS[request.param], "most", 7)

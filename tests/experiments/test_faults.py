@@ -24,7 +24,7 @@ import torch
 import xarray as xr
 from as_users import as_users
 from children import HOME, dies_with_its_parent, ended, until
-from conftest import QUESTIONS, build, picture
+from conftest import QUESTIONS, build, by_turns, picture
 
 import vlmlens as vl
 from vlmlens.errors import DataError, InputError
@@ -139,7 +139,10 @@ def test_twenty_kills_lose_nothing_and_double_nothing(model, tmp_path, at_once):
     assert not found.damaged
 
 
-@pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+STOPPED = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+@pytest.mark.parametrize(("sign", "status"), by_turns(STOPPED, STOPPED[:1]))
 def test_a_command_that_is_stopped_says_so_and_goes_on_later(tmp_path, sign, status):
     words = ["diagnose", "--samples", "400", "--batch", "2", "--quiet", "--out"]
     command = [sys.executable, "-c", "from vlmlens import cli; cli.run()", *words]

@@ -115,6 +115,7 @@ with vl.HookedVLM.from_pretrained("shapes-base") as model:
 """
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_loses_nothing_and_doubles_nothing(tmp_path):
     environment = os.environ | {"PYTHONPATH": HOME}
     words = [sys.executable, "-c", CODE]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import KINDS, picture
+from conftest import KINDS, by_turns, picture
 
 import vlmlens as vl
 from vlmlens import plots, probes
@@ -36,7 +36,9 @@ def asked(order=(0, 1, 2)):
     return [vl.Sample("Where?", (picture(n, SIZES[n]),), answer="a", id=str(n)) for n in order]
 
 
-@pytest.mark.parametrize("name", (*KINDS, "llava_next", "smolvlm"))
+@pytest.mark.parametrize(
+    "name", by_turns((*KINDS, "llava_next", "smolvlm"), ("qwen2_5_vl", "llava_next"))
+)
 @pytest.mark.parametrize("measure", [MAPS, Words()], ids=["maps", "words"])
 def test_batches_and_folders_make_the_same_maps(name, measure, tmp_path):
     with vl.HookedVLM(*build(name)) as vlm:

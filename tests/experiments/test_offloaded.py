@@ -6,6 +6,7 @@ import pytest
 import torch
 import xarray as xr
 from accelerate import cpu_offload
+from conftest import by_turns
 
 import vlmlens as vl
 from vlmlens import cli
@@ -51,7 +52,7 @@ def test_weights_on_the_cpu_that_are_computed_with_elsewhere(saved, table):
         xr.testing.assert_identical(found(model), table)
 
 
-@pytest.mark.parametrize("way", ["auto", "sequential"])
+@pytest.mark.parametrize("way", by_turns(["auto", "sequential"], ["auto"]))
 def test_a_command_that_spreads_its_model(saved, table, tmp_path, monkeypatch, way):
     words = ["diagnose", str(saved), "--samples", "4", "--permutations", "2", "--batch", "2"]
     words += ["--max-new-tokens", "2", "--quiet", "--out", str(tmp_path), "--device-map", way]

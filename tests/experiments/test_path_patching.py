@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from as_users import as_users
 from closeness import assert_close
-from conftest import EVERY, KINDS, build, picture
+from conftest import EVERY, SUMMING, UNLIKE, build, by_turns, picture
 from plain import Plain
 
 import vlmlens as vl
@@ -20,7 +20,7 @@ def scored(logits):
     return logits[:, 7] - logits[:, 11]
 
 
-@pytest.fixture(scope="module", params=[*KINDS, "qwen3_vl", "aya_vision"])
+@pytest.fixture(scope="module", params=by_turns(SUMMING, UNLIKE))
 def vlm(request):
     with vl.HookedVLM(*build(request.param), name=request.param) as model:
         yield model
@@ -78,7 +78,7 @@ def test_a_path_of_some_positions_is_that_of_a_slow_reference(vlm, pair):
     assert_close(effect, (scored(patched) - scored(base)).item(), like=base)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", by_turns(EVERY))
 def test_all_writers_together_restore_the_clean_answer(name, pair):
     """The stream is the sum of what is written: the logits then read the clean run's."""
     with vl.HookedVLM(*build(name), name=name) as vlm:

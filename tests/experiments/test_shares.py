@@ -42,6 +42,7 @@ class Stumbling(Looking):
         return super().__call__(model, samples, interventions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", ["gold", "own"])
 def test_shares_in_which_samples_fail_are_the_tables_of_one_process(
     shapes, tmp_path, monkeypatch, reference
@@ -86,6 +87,7 @@ def test_a_share_of_an_evaluation_is_of_its_own_samples(shapes, tmp_path):
     assert part.items["answer"].notna().all()
 
 
+@pytest.mark.slow
 def test_shares_of_every_measurement(shapes, tmp_path, monkeypatch):
     """The last run, which reads them, computes no cell, and makes the tables of one process.
 

@@ -4,6 +4,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pytest
+from conftest import by_turns
 import xarray as xr
 from as_users import as_users
 
@@ -53,7 +54,7 @@ def shapes():
         yield opened
 
 
-@pytest.fixture(params=RECIPES)
+@pytest.fixture(params=by_turns(RECIPES, ["sweep"]))
 def which(request, monkeypatch):
     """Pieces so small that every pair has several."""
     monkeypatch.setattr(KINDS[request.param], "most", 7)

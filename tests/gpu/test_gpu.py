@@ -27,6 +27,7 @@ def small(monkeypatch):
     monkeypatch.setattr(command, "laws", lambda *given: laws.laws(*given, SMALL))
 
 
+@pytest.mark.slow
 def test_a_trial_is_kept_and_shown(small, tmp_path, capsys):
     shown = tmp_path / "page.md"
     given = ["--device", "cpu", "--quick", "--rounds", "2", "--out", str(tmp_path)]

@@ -3,6 +3,7 @@
 from itertools import product
 
 import pytest
+from conftest import by_turns
 
 from vlmlens.graders import GRADERS, grade, named
 from vlmlens.sample import Sample
@@ -36,7 +37,7 @@ def said_of(form, place, other):
     return text.replace("\0", LETTERS[place])
 
 
-@pytest.mark.parametrize("form", ["{}", "({})"])
+@pytest.mark.parametrize("form", by_turns(["{}", "({})"], ["{}"]))
 def test_what_explains_a_letter_is_no_other_answer(form):
     tried = 0
     for said, place, other in product(EXPLAINED, range(5), range(5)):

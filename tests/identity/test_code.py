@@ -351,6 +351,7 @@ def test_what_only_an_address_tells_apart_is_refused(given):
         value(partial(len, Holding(given)))
 
 
+@pytest.mark.slow
 def test_the_same_in_every_process(tmp_path):
     code = HEAD + textwrap.dedent(
         """

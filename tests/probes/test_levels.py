@@ -6,6 +6,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import by_turns
 
 from tests.benchmarks.coverage import (
     PICTURES,
@@ -28,8 +29,8 @@ def measured(once, sets):
     return {name: share for name, share in found.items() if name != SETS}
 
 
-@pytest.mark.parametrize("n", [10, 20])
-@pytest.mark.parametrize("shape", ["exponential", "lognormal"])
+@pytest.mark.parametrize("n", by_turns([10, 20], [10]))
+@pytest.mark.parametrize("shape", by_turns(["exponential", "lognormal"], ["lognormal"]))
 def test_skewed_maps_in_which_nothing_differs_hold_no_finding(shape, n):
     """Flipped signs would find something in a third of them, or more."""
     found = measured(mapped(lambda rng: SHAPES[shape](rng, (n, 32))), 50)
@@ -44,13 +45,14 @@ def saturated(rng, n):
     return many[rng.choice(len(many), n)] - many.mean(0)
 
 
-@pytest.mark.parametrize("n", [10, 20, 50])
+@pytest.mark.parametrize("n", by_turns([10, 20, 50], [10]))
 def test_saturated_shares_in_which_nothing_differs_hold_no_finding(n):
     found = measured(mapped(lambda rng: saturated(rng, n)), 40)
     assert found["mean, max"] <= 0.12 and found["mean, fdr"] <= 0.12
     assert n == 50 or found["exchange, max"] >= 0.3
 
 
+@pytest.mark.slow
 def test_pictures_asked_several_times_are_no_more_data():
     def draw(rng):
         own = np.repeat(np.arange(10), 4)
@@ -70,12 +72,12 @@ def test_real_effects_are_still_found():
     assert found >= 17
 
 
-@pytest.mark.parametrize(
-    ("name", "n", "least"),
-    [("normal", 5, 0.94), ("normal", 20, 0.94), ("exponential", 5, 0.92)]
-    + [("exponential", n, 0.935) for n in (10, 12, 20, 60)]
-    + [("lognormal", 10, 0.905), ("lognormal", 40, 0.93)],
-)
+MEANS = [("normal", 5, 0.94), ("lognormal", 10, 0.905), ("exponential", 5, 0.92)]
+MORE_MEANS = [("normal", 20, 0.94), ("lognormal", 40, 0.93)]
+MORE_MEANS += [("exponential", n, 0.935) for n in (10, 12, 20, 60)]
+
+
+@pytest.mark.parametrize(("name", "n", "least"), by_turns(MEANS + MORE_MEANS, MEANS))
 def test_intervals_of_means_cover(name, n, least):
     draw = mean_covered(lambda rng: SHAPES[name](rng, (n, 40)), 0.0)
     assert least <= measured(draw, 50)["mean_map"] <= 0.985
@@ -88,20 +90,21 @@ def test_intervals_of_shares_cover(share, n):
     assert measured(draw, 50)["mean_map"] >= 0.92
 
 
-@pytest.mark.parametrize("label", ["12 questions", "10 pictures x 4", "10 pictures of 1 to 12"])
+@pytest.mark.parametrize("label", by_turns(PICTURES, ["10 pictures of 1 to 12"]))
 def test_intervals_of_psi_and_accuracy_cover(label):
     found = measured(psi_covered(PICTURES[label], 0.9, 0.7), 150)
     assert all(share >= 0.91 for share in found.values()), found
     assert found["psi"] <= 0.99
 
 
+@pytest.mark.slow
 def test_intervals_of_psi_near_its_ceiling_cover():
     """Few shuffled answers are right, in pictures of unequal size: Fieller's alone holds .87."""
     found = measured(psi_covered(PICTURES["10 pictures of 1 to 12"], 0.95, 0.05), 80)
     assert found["psi"] >= 0.95 and found["psi_corrected"] >= 0.95, found
 
 
-@pytest.mark.parametrize("shuffles", [1, 5])
+@pytest.mark.parametrize("shuffles", by_turns([1, 5], [1]))
 def test_the_p_of_psi_is_small_as_often_as_it_says(shuffles):
     assert measured(exchanged([4] * 10, shuffles), 100)["p of PSI"] <= 0.12
 

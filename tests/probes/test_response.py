@@ -37,6 +37,7 @@ def test_the_slope_is_that_of_a_line_through_everything():
     assert found["trend_p"].item() == pytest.approx(2 * page)
 
 
+@pytest.mark.slow
 def test_a_trend_allows_for_ties_and_pictures():
     """Equal responses are equal ranks; samples of one picture change order together."""
     rng = np.random.default_rng(0)

@@ -92,6 +92,7 @@ def test_both_models_are_asked_the_questions_of_a_card(found, monkeypatch, capsy
     assert "overall, 4 questions\n" in said and "only 4 samples" in said
 
 
+@pytest.mark.slow
 def test_differences_hold_their_level_where_questions_share_pictures():
     """Ten questions a picture. Drawn alone, they pass for ten times as much.
 

@@ -121,6 +121,7 @@ def runs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @loader_warns
 def test_a_staged_run_that_was_cut_off_ends_where_a_whole_one_does(runs, tmp_path, monkeypatch):
     job = Job("both", seed=1)

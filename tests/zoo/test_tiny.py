@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 from closeness import assert_close
-from conftest import EVERY, QUESTIONS, build, picture
+from conftest import EVERY, QUESTIONS, build, by_turns, picture
 
 import vlmlens as vl
 from vlmlens.errors import UnknownModelError, UnsupportedModelError
@@ -33,7 +33,7 @@ def test_a_processor_that_needs_torchvision_says_so(name, tmp_path):
         vl.HookedVLM.from_pretrained(str(tmp_path))
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY if name not in STAND_INS])
+@pytest.mark.parametrize("name", by_turns(name for name in EVERY if name not in STAND_INS))
 def test_a_saved_model_opens_and_says_the_same(name, tmp_path):
     model, processor = build(name)
     with vl.HookedVLM(model, processor) as vlm:

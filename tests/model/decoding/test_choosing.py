@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import KINDS, QUESTIONS, build, picture
+from conftest import KINDS, QUESTIONS, build, by_turns, picture
 
 import vlmlens as vl
 from vlmlens.errors import InputError
@@ -211,7 +211,7 @@ def test_numbers_of_numpy_and_torch_are_numbers(vlm, asked):
         vlm.generate(asked, max_new_tokens=8, min_new_tokens=9)
 
 
-@pytest.mark.parametrize("name", [n for n in TINY if n not in KINDS])
+@pytest.mark.parametrize("name", by_turns(n for n in TINY if n not in KINDS))
 def test_every_other_family_once(name):
     with vl.HookedVLM(*build(name)) as vlm:
         asked = vlm.inputs([picture(0), picture(1)], list(QUESTIONS))

@@ -4,7 +4,7 @@ import logging
 import warnings
 
 import pytest
-from conftest import QUESTIONS, build, picture
+from conftest import QUESTIONS, build, by_turns, picture
 from transformers.utils import logging as theirs
 
 import vlmlens as vl
@@ -67,7 +67,7 @@ def use(model):
     model.audit(inputs)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", by_turns(SETTINGS, [*SETTINGS][:3]))
 def test_whatever_a_checkpoint_is_set_to(said, name):
     with vl.HookedVLM(*build("llava")) as model:
         settings = model.hf_model.generation_config
@@ -84,6 +84,7 @@ def test_every_family(said, every_vlm):
     assert said() == []
 
 
+@pytest.mark.slow
 def test_what_an_audit_shows_itself_is_no_users_picture(caplog):
     with vl.HookedVLM.from_pretrained("shapes-base") as model:
         model.audit()

@@ -328,6 +328,7 @@ def test_image_tensors_that_lack_something_or_are_too_many(every_vlm):
             every_vlm.inputs_from(shown)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.environ.get("ATEN_CPU_CAPABILITY") == "default",
     reason="torch compiles flex attention for vector instructions only",

@@ -40,6 +40,7 @@ def ask(model):
     return model.inputs([picture(0), picture(1)], list(QUESTIONS))
 
 
+@pytest.mark.slow
 def test_nobody_watches_and_compiled_code_runs(both):
     plain, compiled, runs = both
     logits = compiled.run(ask(compiled)).logits

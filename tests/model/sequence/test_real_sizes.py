@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, build
+from conftest import TINY, build, by_turns
 from PIL import Image
 from real_sizes import REAL, linear
 
@@ -83,7 +83,18 @@ def uncut(boxes):
     return (sides > 0.98 * sides.max(0)).all(1)
 
 
-@pytest.fixture(scope="module", params=list(REAL))
+#: Of every way to cut a picture one: a fixed grid, canvases of tiles, tiles on a square, packed
+#: patches, one large square. The others by turns.
+WAYS = (
+    "LLaVA-1.5, CLIP 336/14",
+    "LLaVA-NeXT, CLIP 336/14",
+    "SmolVLM 500M, 512/16, scale 4",
+    "Qwen2.5-VL, 14 x 2",
+    "Gemma 3, SigLIP 896/14",
+)
+
+
+@pytest.fixture(scope="module", params=by_turns(REAL, WAYS))
 def real(request):
     family, tiny = REAL[request.param]
     with vl.HookedVLM(*made(tiny, family)) as vlm:

@@ -8,7 +8,7 @@ import re
 
 import pytest
 import torch
-from conftest import QUESTIONS, build, picture
+from conftest import QUESTIONS, build, by_turns, picture
 
 import vlmlens as vl
 from vlmlens.cache import Save
@@ -73,7 +73,7 @@ def every_inputs(every_vlm):
     return every_vlm.inputs([picture(0)], [QUESTIONS[0]])
 
 
-@pytest.fixture(scope="module", params=["qwen2_5_vl", "gemma3"])
+@pytest.fixture(scope="module", params=by_turns(["qwen2_5_vl", "gemma3"], ["qwen2_5_vl"]))
 def two_vlm(request):
     """A tower passed in pieces, three axes of RoPE; norms on both sides, two RoPE tables."""
     with vl.HookedVLM(*build(request.param), name=request.param) as model:
