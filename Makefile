@@ -21,10 +21,10 @@ test: $(STAMP)
 
 # The same numbers on another machine: other vector instructions, threads, kernels and order. Two
 # of the settings in tests/machines.py, chosen by TURN. Where numbers come from (the model, edits,
-# probes) and the examples of docstrings; and of what is marked `slow`, anywhere, one share in eight
-# by turns: after eight days all of it was tried. SHARES=1 tries all of it at once.
+# probes) and the examples of docstrings; and of what is marked `slow`, anywhere, one share in five
+# by turns: after five days all of it was tried. SHARES=1 tries all of it at once.
 TURN ?= $(shell date +%j)
-SHARES ?= 8
+SHARES ?= 5
 machine: $(STAMP)
 	eval "$$($(BIN)/python tests/machines.py $(TURN))" && \
 		$(PYTEST) $${ORDER:--p no:randomly} -m "numbers or slow" --share $(TURN)/$(SHARES)

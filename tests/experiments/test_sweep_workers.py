@@ -4,9 +4,9 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pytest
-from conftest import by_turns
 import xarray as xr
 from as_users import as_users
+from conftest import by_turns
 
 import vlmlens as vl
 from vlmlens.datasets import counterfactual_pairs, shapes_2d
