@@ -53,6 +53,14 @@ def rays():
     return found
 
 
+def computes(process):
+    """Whether it is there; one that has ended is, until whoever took it over has read its end."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.fixture(scope="module")
 def shapes():
     with vl.HookedVLM.from_pretrained("shapes-base") as opened:
@@ -68,10 +76,11 @@ def workers():
     assert left, "they were there"
     vars(executor).clear()
     ray.shutdown()
-    _, still = psutil.wait_procs(left, timeout=20)
-    for process in still:
-        process.kill()
-    assert not still, f"left behind: {still}"
+    try:
+        until(lambda: not any(map(computes, left)), "Ray's processes are gone", limit=60)
+    finally:
+        for process in filter(computes, left):
+            process.kill()
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
