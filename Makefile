@@ -20,9 +20,9 @@ test: $(STAMP)
 	$(PYTEST) -p no:randomly -m "not slow and not notebooks"
 
 # The same numbers on another machine: other vector instructions, threads, kernels and order. Two
-# of the settings in tests/machines.py, chosen by TURN. Where numbers come from (the model, edits,
-# probes) and the examples of docstrings; and of what is marked `slow`, anywhere, one share in five
-# by turns: after five days all of it was tried. SHARES=1 tries all of it at once.
+# of the settings in tests/machines.py, chosen by TURN. Of the tests of numbers (model, edits,
+# probes, docstrings' examples) and of what is marked `slow` one share in five, by turns: after five
+# days all of it was tried. SHARES=1 tries all of it at once.
 TURN ?= $(shell date +%j)
 SHARES ?= 5
 machine: $(STAMP)
@@ -118,11 +118,10 @@ check: $(STAMP)
 # The page of families, measured under the pinned transformers, the oldest and the newest. A family
 # that one of them cannot run is told on the page and is no reason to stop.
 compatibility: transformers
-	$(BIN)/vlmlens check --tiny all --json $(AUDITS)/pinned.json
-	for each in oldest newest; do \
-		PYTHONPATH=$(CURDIR)/$(AUDITS)/$$each $(BIN)/vlmlens check --tiny all \
-			--json $(AUDITS)/$$each.json || echo "$$each: not every family holds"; \
-	done
+	export OMP_NUM_THREADS=1; for each in oldest newest; do \
+		{ PYTHONPATH=$(CURDIR)/$(AUDITS)/$$each $(BIN)/vlmlens check --tiny all \
+			--json $(AUDITS)/$$each.json || echo "$$each: not every family holds"; } & \
+	done; $(BIN)/vlmlens check --tiny all --json $(AUDITS)/pinned.json; held=$$?; wait; exit $$held
 	$(BIN)/python -m vlmlens.report.compatibility $(AUDITS)/pinned.json $(AUDITS)/oldest.json \
 		$(AUDITS)/newest.json > docs/compatibility.md
 

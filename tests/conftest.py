@@ -76,7 +76,7 @@ def cannot_run(name: str) -> str:
 
 
 def pytest_addoption(parser):
-    parser.addoption("--share", default="0/1", help="i/n: of what is slow, one share of n, in turn")
+    parser.addoption("--share", default="0/1", help="i/n: one share in n of the tests, in turn")
 
 
 def share_of(item) -> int:
@@ -100,8 +100,7 @@ def pytest_collection_modifyitems(config, items):
             if reason := cannot_run(name):
                 item.add_marker(pytest.mark.skip(reason=reason))
     turn, shares = map(int, config.getoption("share").split("/"))
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if left := [item for item in slow if share_of(item) % shares != turn % shares]:
+    if left := [item for item in items if share_of(item) % shares != turn % shares]:
         config.hook.pytest_deselected(items=left)
         gone = set(map(id, left))
         items[:] = [item for item in items if id(item) not in gone]

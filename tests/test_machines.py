@@ -29,22 +29,20 @@ def test_every_setting_has_its_turn_with_both_neighbours(most):
 
 
 @pytest.mark.parametrize("most", LEVELS)
-def test_every_share_of_what_is_slow_meets_every_setting(most):
+def test_every_share_meets_every_setting(most):
     makefile = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
     (shares,) = re.findall(r"^SHARES \?= (\d+)$", makefile, re.MULTILINE)
     assert math.gcd(int(shares), len(possible(most))) == 1
 
 
-def test_shares_of_what_is_slow_are_all_of_it_and_leave_out_nothing_else():
+def test_shares_are_all_there_is_and_keep_a_models_tests_together():
     def item(number):
         name = conftest.EVERY[number % len(conftest.EVERY)]
         params = [{"name": name}, {"vlm": name, "n": 3}, {"n": number}, {}][number % 4]
-        slow = number % 3 == 0
         return SimpleNamespace(
             nodeid=f"tests/test_some.py::test_it[{number}]",
             path=conftest.TESTS / "test_some.py",
             callspec=SimpleNamespace(params=params),
-            get_closest_marker=lambda name: slow if name == "slow" else None,
         )
 
     def chosen(share, items):
@@ -55,21 +53,14 @@ def test_shares_of_what_is_slow_are_all_of_it_and_leave_out_nothing_else():
         conftest.pytest_collection_modifyitems(config, kept)
         assert [each for each in items if each in kept] == kept  # in their order
         assert {id(each) for each in kept + left} == {id(each) for each in items}
-        return [each.nodeid for each in kept]
+        return kept
 
     items = [item(number) for number in range(240)]
-    slow = [each.nodeid for each in items if each.get_closest_marker("slow")]
-    usual = [each.nodeid for each in items if not each.get_closest_marker("slow")]
-    assert chosen("0/1", items) == [each.nodeid for each in items]
+    assert chosen("0/1", items) == items
     shares = [chosen(f"{turn}/5", items) for turn in range(331, 336)]
-    assert all([name for name in share if name in usual] == usual for share in shares)
-    assert sorted(name for share in shares for name in share if name in slow) == sorted(slow)
-    # Of no size zero, and a model's tests together.
+    names = [each.nodeid for share in shares for each in share]
+    assert sorted(names) == sorted(each.nodeid for each in items)
     for model in conftest.EVERY:
-        own = {
-            each.nodeid
-            for each in items
-            if model in each.callspec.params.values() and each.nodeid in slow
-        }
-        assert sum(bool(own & set(share)) for share in shares) <= 1
-    assert all(set(share) & set(slow) for share in shares)
+        counts = [sum(model in each.callspec.params.values() for each in share) for share in shares]
+        assert sum(count > 0 for count in counts) <= 1
+    assert min(map(len, shares)) > len(items) / 10
