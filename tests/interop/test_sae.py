@@ -68,7 +68,7 @@ def test_where_it_was_trained_is_known():
         ("standard", {"architecture": "matching_pursuit"}, "matching_pursuit"),
         ("standard", {"normalize_activations": "layer_norm"}, "layer_norm"),
         ("standard", {"normalize_activations": "expected_average_only_in"}, "average_only_in"),
-        ("standard", {"reshape_activations": "hook_z"}, "hook_z"),
+        ("standard", {"reshape_activations": "hook_q"}, "hook_q"),
         ("standard", {"activation_fn_str": "tanh"}, "activation_fn_str"),
         ("standard", {"rescale_acts_by_decoder_norm": True}, "of topk"),
         ("standard", {"d_sae": 17}, "17"),

@@ -407,7 +407,7 @@ def test_names_that_are_not_there(model, sae):
 MISUSE = [
     ((POINT, lambda x: x), {}, "no dictionary"),
     ((POINT, Random(64)), {}, "64"),
-    (("blocks.1.attn.hook_z", Random(32)), {}, "one row of channels"),
+    (("blocks.1.attn.hook_k", Random(32)), {}, "one row of channels"),
     (("blocks.1.attn.hook_pattern", Random(32)), {}, "one row of channels"),
     (("blocks.1.hook_q_input", Random(128)), {}, "one row of channels"),
     (("hook_logits", Random(418)), {}, "one row of channels"),

@@ -157,4 +157,20 @@ CIRCUITS: tuple[Fault, ...] = (
             "experiments/test_scores_of_circuits.py::test_ends_are_transformers_own_and_everything_makes_up_the_way_between",
         ),
     ),
+    Fault(
+        "where a dictionary of heads acts is said of channels",
+        "model/wiring/spliced.py",
+        "mask = as_rows(mask.expand(x.shape), self._host.axes)",
+        "mask = mask[..., 0]",
+        ("model/doors/test_splice_heads.py::test_heads_of_a_tower_and_one_head_alone",),
+    ),
+    Fault(
+        "a dictionary that flattens heads itself is given them flat",
+        "model/wiring/dictionaries.py",
+        'return bool(getattr(dictionary, "hook_z_reshaping_mode", False))',
+        "return False",
+        (
+            "model/doors/test_splice_heads.py::test_heads_side_by_side_are_what_a_torch_hook_would_do",
+        ),
+    ),
 )

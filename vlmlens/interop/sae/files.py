@@ -17,8 +17,9 @@ from vlmlens.interop.sae.dictionary import SAE, Settings, shapes
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 #: Models whose dictionary comes with the package.
 BUNDLED = ("shapes-base",)
-#: What a configuration may hold, by SAELens's names; of the first, one setting is computed here.
-_ONLY = {"normalize_activations": "none", "reshape_activations": "none"}
+#: What a configuration may hold, by SAELens's names; of the first, only some settings are computed
+#: here. Heads of hook_z are put side by side where a dictionary is spliced in.
+_ONLY = {"normalize_activations": ("none",), "reshape_activations": ("none", "hook_z")}
 _READ = ("architecture", "d_in", "d_sae", "d_out", "k", "apply_b_dec_to_input")
 _KNOWN = (*_READ, *_ONLY, "rescale_acts_by_decoder_norm", "dtype", "device", "metadata")
 
@@ -93,7 +94,10 @@ def save(sae: SAE, folder: Path | str, *, dtype: torch.dtype | None = None, **to
         "apply_b_dec_to_input": own.centred,
         "dtype": str(used).removeprefix("torch."),
         "device": "cpu",
-        **_ONLY,
+        "normalize_activations": "none",
+        "reshape_activations": "hook_z"
+        if str(metadata["hook_name"]).endswith("hook_z")
+        else "none",
         "metadata": metadata,
     }
     if own.architecture == "topk":
@@ -122,7 +126,7 @@ def settings_of(told: Mapping[str, Any]) -> Settings:
     if missing := sorted({"architecture", "d_in", "d_sae"} - set(told)):
         raise InputError(f"{CONFIG} does not say {', '.join(missing)}")
     for name, only in _ONLY.items():
-        if told.get(name, only) != only:
+        if told.get(name, only[0]) not in only:
             raise InputError(
                 f"{CONFIG} says {name}={told[name]!r}, which is not computed here: open the "
                 "dictionary with SAELens, and splice its object in"

@@ -11,12 +11,13 @@ from vlmlens.checks import flag, shown, word
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import within_block
 from vlmlens.model.doors.contexts import Contexts
+from vlmlens.model.wiring.dictionaries import ROW, decoded, encoded, row_axes
 from vlmlens.model.wiring.point import WiredPoint
-from vlmlens.model.wiring.spliced import Splice, Spliced, decoded, encoded
+from vlmlens.model.wiring.spliced import Splice, Spliced
 from vlmlens.select import Where
 
 #: Axes along which a dictionary's rows may lie.
-CHANNELS = ("d_model", "d_mlp")
+CHANNELS = ("d_model", "d_mlp", ROW)
 
 
 class Splicing(Contexts):
@@ -44,7 +45,9 @@ class Splicing(Contexts):
         features make goes on alone. Gradients pass through both.
 
         Args:
-            point: whose activation is replaced: one row of channels a position.
+            point: whose activation is replaced: one row of channels a position. Of ``hook_z`` a row
+                is all heads' channels, one head after another, as SAELens's attention SAEs have
+                it; the dictionary's points then have the axis ``d_heads``.
             dictionary: has ``encode`` and ``decode``: an SAE of SAELens, ``interop.sae.load(...)``,
                 a module of one's own. It stays on its own device and in its own dtype.
             error: whether to add what the features do not make.
@@ -89,12 +92,16 @@ class Splicing(Contexts):
                 "activations; vlmlens.interop.sae.load(...) reads one from a folder"
             )
         for point in (host, source):
-            if point.axes[-1] not in CHANNELS or "head" in str(point.axes[:-1]):
+            axes = row_axes(point.axes)
+            if axes[-1] not in CHANNELS or "head" in str(axes[:-1]):
                 raise InputError(
                     f"{point.name} has the axes {' '.join(point.axes)}: a dictionary reads and "
-                    "writes one row of channels a position, as at blocks.*.hook_resid_post"
+                    "writes one row of channels a position, as at blocks.*.hook_resid_post or "
+                    "blocks.*.attn.hook_z"
                 )
-        if source.axes[:-1] != host.axes[:-1] or _after(self.hook_dict, source, host):
+        if row_axes(source.axes)[:-1] != row_axes(host.axes)[:-1] or _after(
+            self.hook_dict, source, host
+        ):
             raise InputError(
                 f"reads={source.name!r} has no row for each of {host.name} before that is reached: "
                 "a transcoder reads before it writes, mlp.hook_in and then hook_mlp_out"

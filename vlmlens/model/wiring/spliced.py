@@ -14,6 +14,7 @@ from vlmlens.families import Tap
 from vlmlens.layout import TokenLayout
 from vlmlens.model.lifetime.board import Board
 from vlmlens.model.lifetime.level import Level
+from vlmlens.model.wiring.dictionaries import as_rows, decoded, encoded, row_axes
 from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.points import DICTIONARY_POINTS, Point
 from vlmlens.select import Where
@@ -97,7 +98,7 @@ class Spliced:
         self.points: dict[str, WiredPoint] = {}
         for point in DICTIONARY_POINTS:
             if splice.error or point.name != "hook_sae_error":
-                axes = (source if point.name == "hook_sae_input" else host).axes
+                axes = row_axes((source if point.name == "hook_sae_input" else host).axes)
                 own = point.axes.replace("...", " ".join(axes[:-1])).replace("d_in", axes[-1])
                 name = f"{host.point.name}.{point.name}"
                 self.points[point.name] = WiredPoint(
@@ -131,9 +132,11 @@ class Spliced:
         if point is not self._host:
             self._read = x
             return x
-        source = x if self._source is self._host else self._read
-        assert source is not None  # the source comes first in every pass
-        self._read = None
+        whole, x = x, as_rows(x, self._host.axes)
+        source = x
+        if self._source is not self._host:
+            assert self._read is not None  # the source comes first in every pass
+            source, self._read = as_rows(self._read, self._source.axes), None
         given = self._at("hook_sae_input", source)
         acts = self._encoded(given)
         kept = self._at("hook_sae_acts_post", acts)
@@ -145,12 +148,12 @@ class Spliced:
         if self.splice.error:
             left = x - recons
             out = x + (made - recons) + (self._at("hook_sae_error", left) - left)
-        if (mask := self._mask(x)) is not None:
+        if (mask := self._mask(whole)) is not None:
             _refuse_outside(
                 f"{self.splice.point}.hook_sae_acts_post", self.splice, mask, acts, kept
             )
             out = torch.where(mask, out, x)
-        return self._at("hook_sae_output", out)
+        return self._at("hook_sae_output", out).reshape(whole.shape)
 
     def _at(self, name: str, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return self.points[name].carry(x)
@@ -173,8 +176,11 @@ class Spliced:
             )
         layouts, step = self.seat
         if not where.has_step(step):
-            return torch.zeros([1] * x.ndim, dtype=torch.bool, device=x.device)
+            rows = as_rows(x, self._host.axes)
+            return torch.zeros([1] * rows.ndim, dtype=torch.bool, device=x.device)
         mask = where.mask(self._host.axes, x.shape, layouts)
+        if mask is not None and row_axes(self._host.axes) != self._host.axes:
+            mask = as_rows(mask.expand(x.shape), self._host.axes)
         return None if mask is None else onto(mask, x.device)
 
 
@@ -201,72 +207,6 @@ class _Line:
 def dictionaries(spliced: Sequence[Spliced]) -> dict[str, Any]:
     """Whose features each point of features holds."""
     return {str(each.points["hook_sae_acts_post"].name): each.splice.dictionary for each in spliced}
-
-
-def width_of(dictionary: Any) -> int | None:
-    """How many numbers a dictionary says that it reads; None where it does not say."""
-    for holder in (getattr(dictionary, "cfg", None), dictionary):
-        if isinstance(size := getattr(holder, "d_in", None), int):
-            return size
-    shape = getattr(getattr(dictionary, "W_enc", None), "shape", ())
-    return int(shape[0]) if len(shape) == 2 else None
-
-
-def encoded(
-    dictionary: Any, x: Float[Tensor, "... d_in"], point: str
-) -> Float[Tensor, "... d_sae"]:
-    """The features of activations, in the dictionary's own dtype.
-
-    Raises:
-        InputError: rows of another width, or something else than rows of features.
-    """
-    width = width_of(dictionary)
-    if width is not None and width != x.shape[-1]:
-        raise InputError(
-            f"{shown(dictionary)} reads rows of {width} numbers, and {point} has rows of "
-            f"{x.shape[-1]}: it was trained at another point, or on another model"
-        )
-    dtype = dtype_of(dictionary)
-    try:
-        acts = dictionary.encode(x if dtype is None else x.to(dtype))
-    except RuntimeError as error:
-        raise InputError(
-            f"{shown(dictionary)} cannot encode {point}, rows of {x.shape[-1]} numbers in "
-            f"{x.dtype} on {x.device}: {error}"
-        ) from error
-    if not isinstance(acts, Tensor) or acts.shape[:-1] != x.shape[:-1] or acts.is_sparse:
-        raise InputError(
-            f"{shown(dictionary)}.encode made {shown(acts)} of {point}, {tuple(x.shape)}: a dense "
-            "tensor with one row of features for each row is wanted"
-        )
-    return acts
-
-
-def decoded(
-    dictionary: Any, acts: Float[Tensor, "... d_sae"], shape: Sequence[int], point: str
-) -> Float[Tensor, "... d_out"]:
-    """What features make.
-
-    Raises:
-        InputError: rows of another width than the activation's.
-    """
-    made = dictionary.decode(acts)
-    if not isinstance(made, Tensor) or made.shape != torch.Size(shape):
-        width = made.shape[-1] if isinstance(made, Tensor) and made.ndim else shown(made)
-        raise InputError(
-            f"{shown(dictionary)} writes rows of {width} numbers, and {point} has rows of "
-            f"{shape[-1]}: a transcoder is spliced in where it writes, with reads= where it reads"
-        )
-    return made
-
-
-def dtype_of(dictionary: Any) -> torch.dtype | None:
-    """The dtype that a dictionary computes in; None where it has no weights to say."""
-    if isinstance(dictionary, nn.Module):
-        held = [*dictionary.parameters(), *dictionary.buffers()]
-    else:
-        held = [x for x in getattr(dictionary, "__dict__", {}).values() if isinstance(x, Tensor)]
-    return next((x.dtype for x in held if x.is_floating_point()), None)
 
 
 def _refuse_outside(
