@@ -6,6 +6,8 @@ STAMP = $(VENV)/.installed
 # Tests share the machine: one thread each, this many at once, the tests of a file together.
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
+# `make test` checks annotations as it runs, which takes a third of its time; once is enough.
+UNTYPED = -o addopts="-ra --strict-markers --strict-config"
 
 .PHONY: demo test machine notebooks every versions plain bench bench-scale coverage gpu mutants smol browser gallery \
 	study docs check format \
@@ -27,7 +29,7 @@ TURN ?= $(shell date +%j)
 SHARES ?= 5
 machine: $(STAMP)
 	eval "$$($(BIN)/python tests/machines.py $(TURN))" && \
-		$(PYTEST) $${ORDER:--p no:randomly} -m "numbers or slow" --share $(TURN)/$(SHARES)
+		$(PYTEST) $(UNTYPED) $${ORDER:--p no:randomly} -m "numbers or slow" --share $(TURN)/$(SHARES)
 
 # Every notebook, from its first cell to its last.
 notebooks: $(STAMP)
@@ -41,7 +43,7 @@ every: $(STAMP)
 # that pip resolves today.
 versions: transformers
 	for each in oldest newest; do \
-		PYTHONPATH=$(CURDIR)/$(AUDITS)/$$each $(PYTEST) -p no:randomly -m versions || exit 1; \
+		PYTHONPATH=$(CURDIR)/$(AUDITS)/$$each $(PYTEST) $(UNTYPED) -p no:randomly -m versions || exit 1; \
 	done
 
 # The demo and the examples as users have them: pip's own choice of every version, no constraints.
