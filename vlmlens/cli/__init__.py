@@ -7,11 +7,12 @@ from vlmlens.cli.diagnosing import diagnose
 from vlmlens.cli.evaluating import evaluate, grade
 from vlmlens.cli.fetching import fetch, models
 from vlmlens.cli.harvesting import harvest
+from vlmlens.cli.planning import plan
 from vlmlens.cli.storing import export, gc, merge, status
 from vlmlens.cli.terminal import app, stopping
 
 for _command in (
-    *(diagnose, evaluate, grade, harvest, models, fetch, check, families),
+    *(diagnose, evaluate, grade, harvest, models, fetch, check, families, plan),
     *(status, merge, gc, export),
 ):
     app.command()(_command)

@@ -13,6 +13,8 @@ def _views(pictures: Pictures) -> list[tuple[View, ...]]:
     unit = config.vision_config.patch_size * config.scale_factor
     side = pixels // unit
     share = side * unit / pixels
+    if pictures.tensors["pixel_values"].shape[:2].numel() == len(pictures.sizes):  # none is cut
+        return [(View(side, side, first(whole(size), share)),) for size in pictures.sizes]
     found: list[tuple[View, ...]] = []
     for size in pictures.originals():
         # How many tiles is not among the tensors; a blank image is cut in the same way.

@@ -12,12 +12,14 @@ from vlmlens.errors import InputError, UnknownModelError, UnsupportedModelError
 from vlmlens.picture import at_home
 from vlmlens.zoo.opening.unwired import refuse_unwired
 
-__all__ = ["bundled", "find", "load", "revision"]
+__all__ = ["bundled", "configuration", "find", "load", "revision"]
 
 WEIGHTS = "weights"
 #: Endings of the files that a model is opened from: weights, settings, vocabularies, templates.
 PARTS = (".json", ".safetensors", ".bin", ".jinja", ".txt", ".model", ".tiktoken", ".py", ".jsonl")
 PIECE = 2**24
+#: Options that say where the hub's files are, and which.
+HUB = ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code")
 
 
 def bundled() -> dict[str, Path]:
@@ -79,10 +81,6 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
         >>> type(hf_model).__name__, type(processor).__name__
         ('LlavaForConditionalGeneration', 'LlavaProcessor')
     """
-    from transformers import AutoConfig, PreTrainedConfig
-
-    import vlmlens.zoo.variants  # noqa: F401  model types of our own
-    from vlmlens.zoo.opening import original_llava
     from vlmlens.zoo.opening.whole import refuse_changed_bundle, refuse_unread
 
     _refuse_no_dtype(dtype)
@@ -90,32 +88,41 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     here, name = bundled(), find(model)
     source = _folder(model)
     is_folder = found_at(source) == "folder"
-    hub = {
-        k: options[k]
-        for k in ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code")
-        if k in options
-    }
-    try:
-        settings, _ = PreTrainedConfig.get_config_dict(name, **hub)
-        if original_llava.is_original(settings):
-            return _original(source if is_folder else None, name, dtype, options, hub)
-        config = AutoConfig.from_pretrained(name, **hub)
-    except (OSError, ValueError) as error:
-        if is_folder:
-            raise UnsupportedModelError(f"{model} does not open as a model: {error}") from error
-        raise UnknownModelError(
-            str(model), here, "(bundled); the hub does not know it, or cannot be reached from here"
-        ) from error
-    except (AttributeError, TypeError, KeyError) as error:
-        raise UnsupportedModelError(
-            f"{model} does not open as a model: its config.json is no configuration ({error})"
-        ) from error
+    hub = {key: options[key] for key in HUB if key in options}
+    config = _configured(model, name, hub)
+    if config is None:
+        return _original(source if is_folder else None, name, dtype, options, hub)
     _refuse_no_vlm(model, config, bool(options.get("trust_remote_code")))
     if source in here.values():
         refuse_changed_bundle(source)
     if is_folder:
         refuse_unread(source)
     return _weights(model, name, dtype, options), _processor(model, name, config.model_type, hub)
+
+
+def configuration(model: str | Path, **hub: Any) -> Any:
+    """The configuration of a model, of which nothing else has to be there.
+
+    Args:
+        model: as in ``load``.
+        hub: ``revision``, ``token``, ``cache_dir``, ``local_files_only``, ``trust_remote_code``.
+
+    Raises:
+        UnknownModelError: no such model, or the hub is out of reach.
+        UnsupportedModelError: no configuration of a vision-language model.
+
+    Examples:
+        >>> vl.zoo.configuration("shapes-base").text_config.num_hidden_layers
+        4
+    """
+    found = _configured(model, find(model), hub)
+    if found is None:
+        raise UnsupportedModelError(
+            f"{model} is in the layout of LLaVA's own code, whose configuration alone does not say "
+            "how large its vocabulary and tower are"
+        )
+    _refuse_no_vlm(model, found, bool(hub.get("trust_remote_code")))
+    return found
 
 
 def revision(model: str, opened: Any) -> str:
@@ -138,6 +145,32 @@ def revision(model: str, opened: Any) -> str:
                 while piece := file.read(PIECE):
                     made.update(piece)
     return made.hexdigest()[:16]
+
+
+def _configured(model: str | Path, name: str, hub: dict[str, Any]) -> Any:
+    """A configuration; None for one of LLaVA's own code."""
+    from transformers import AutoConfig, PreTrainedConfig
+
+    import vlmlens.zoo.variants  # noqa: F401  model types of our own
+    from vlmlens.zoo.opening import original_llava
+
+    try:
+        settings, _ = PreTrainedConfig.get_config_dict(name, **hub)
+        if original_llava.is_original(settings):
+            return None
+        return AutoConfig.from_pretrained(name, **hub)
+    except (OSError, ValueError) as error:
+        if found_at(_folder(model)) == "folder":
+            raise UnsupportedModelError(f"{model} does not open as a model: {error}") from error
+        raise UnknownModelError(
+            str(model),
+            bundled(),
+            "(bundled); the hub does not know it, or cannot be reached from here",
+        ) from error
+    except (AttributeError, TypeError, KeyError) as error:
+        raise UnsupportedModelError(
+            f"{model} does not open as a model: its config.json is no configuration ({error})"
+        ) from error
 
 
 def _refuse_no_dtype(dtype: Any) -> None:
