@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
@@ -112,7 +113,7 @@ class Scale(TorchDispatchMode):
             self.add(formula(*args, **kwargs, out_val=made))
         return made
 
-    def _hold(self, tensor: Tensor) -> None:
+    def _hold(self, tensor: Shaped[Tensor, "..."]) -> None:
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self.held:
