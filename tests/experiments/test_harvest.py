@@ -88,6 +88,12 @@ def test_only_the_rows_that_are_asked_for(shapes, tmp_path):
     half = kept(shapes, tmp_path / "half", rows="vision", dtype="float16").dataset()
     assert half[POINT].dtype == np.float16
     np.testing.assert_array_equal(half[POINT].values, some[POINT].values.astype("f2"))
+    brief = kept(shapes, tmp_path / "brief", rows="vision", dtype="bfloat16")
+    rounded = torch.from_numpy(some[POINT].values).bfloat16().float()
+    assert brief.dataset()[POINT].dtype == np.float32
+    assert torch.equal(torch.from_numpy(brief.dataset()[POINT].values), rounded)
+    (rows,) = brief.tensors(POINT, size=len(brief), seed=None)
+    assert torch.equal(rows, rounded)
     cut = kept(shapes, tmp_path / "cut", edits=[ZeroAblate(POINT)])
     assert not cut.dataset()[POINT].values.any()
 
@@ -218,7 +224,7 @@ def test_a_damaged_file_is_named(in_files):
         ({"points": "blocks.*.attn.hook_pattern"}, "has a row for every position"),
         ({"points": "vision.blocks.0.hook_resid_post"}, "has a row for every position"),
         ({"points": ()}, "name some"),
-        ({"dtype": "bfloat16"}, "float16"),
+        ({"dtype": "float64"}, "bfloat16"),
         ({"edits": "none"}, "intervention"),
         ({"rows": "voice"}, "voice"),
     ],
@@ -231,7 +237,7 @@ def test_what_cannot_be_harvested_is_refused(shapes, tmp_path, options, message)
 
 def test_values_that_float16_does_not_hold_are_refused(shapes, tmp_path):
     loud = vl.interventions.Scale(POINT, by=1e7)
-    with pytest.raises(InputError, match=r"beyond float16: dtype='float32'"):
+    with pytest.raises(InputError, match=r"beyond float16: dtype=.bfloat16."):
         kept(shapes, tmp_path, dtype="float16", edits=[loud])
 
 

@@ -31,7 +31,7 @@ Rows = Annotated[
     str | None,
     typer.Option(help="Positions that are kept: vision, user, last, ...; by default all."),
 ]
-Kept = Annotated[str, typer.Option("--keep-as", help="float16 or float32.")]
+Kept = Annotated[str, typer.Option("--keep-as", help="float16, bfloat16 or float32.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the data set.")]
 
 

@@ -17,7 +17,7 @@ from xarray.core import indexing
 
 from vlmlens.checks import one_of
 from vlmlens.errors import DataError, InputError
-from vlmlens.experiments.activations.harvesting import COUNT
+from vlmlens.experiments.activations.harvesting import BITS, COUNT, numbers
 from vlmlens.experiments.activations.tokens import Tokens
 from vlmlens.experiments.given import as_folder
 from vlmlens.store.shards import CONDITION, KEY, NAMES, SAMPLE, checked, said_by
@@ -102,7 +102,8 @@ class Harvest:
         names = xr.Variable("token", indexing.LazilyIndexedArray(_Lazy(self, SAMPLE, (), "U")))
         variables: dict[str, xr.Variable] = {}
         for name, told in self._told.items():
-            lazy = _Lazy(self, name, tuple(told["shape"]), told["dtype"])
+            dtype = "float32" if BITS in told["attrs"] else told["dtype"]
+            lazy = _Lazy(self, name, tuple(told["shape"]), dtype)
             dims = ("token", *told["dims"][2:])
             variables[name] = xr.Variable(dims, indexing.LazilyIndexedArray(lazy))
         marks = {name: variables.pop(name) for name in list(variables) if name not in self.points}
@@ -174,6 +175,7 @@ class Harvest:
         if told["dtype"] == "U":
             return np.array(flat.to_pylist(), str), offsets
         values = flat.to_numpy(zero_copy_only=False).astype(told["dtype"], copy=False)
+        values = numbers(values, told["attrs"].get(BITS))
         return values.reshape(-1, *told["shape"]), offsets
 
     def _condition(self, label: str | None) -> str:

@@ -19,7 +19,9 @@ from vlmlens.positions import Positions, chosen
 from vlmlens.sample import Sample
 from vlmlens.store import RAGGED
 
-DTYPES = ("float16", "float32")
+DTYPES = ("float16", "bfloat16", "float32")
+#: An attribute: whose bits a column of whole numbers holds. numpy and Parquet know no bfloat16.
+BITS = "bits"
 #: How many tokens a sample has, which the other columns are as long as.
 COUNT = "tokens"
 
@@ -31,7 +33,8 @@ class Harvesting(Measure):
     Attributes:
         points: names or patterns of points with one row a position: ``"blocks.*.hook_resid_post"``.
         rows: positions that are kept, such as ``"vision"``; None: all of the prompt.
-        dtype: of what is kept, ``"float16"`` or ``"float32"``.
+        dtype: of what is kept, ``"float16"``, ``"bfloat16"`` (its bits, as uint16: the upper half
+            of a float32) or ``"float32"``.
 
     Raises:
         InputError: no points, another dtype.
@@ -75,7 +78,8 @@ class Harvesting(Measure):
         for name in names:
             kept = [self._kept(name, x[own]) for x, own in zip(saved[name], at, strict=True)]
             dims = ("sample", "token", *saved.axes[name][2:])
-            table[name] = (dims, _padded(kept, most), {RAGGED: COUNT})
+            bits = {BITS: self.dtype} if self.dtype == "bfloat16" else {}
+            table[name] = (dims, _padded(kept, most), {RAGGED: COUNT} | bits)
         return table
 
     def _names(self, model: HookedVLM) -> list[str]:
@@ -100,8 +104,20 @@ class Harvesting(Measure):
         made = x.detach().to("cpu", wanted)
         if bool(made.isinf().any()) and not bool(x.isinf().any()):
             most = x.float().abs().max().item()
-            raise InputError(f"{name} has values up to {most:.4g}, beyond float16: dtype='float32'")
+            raise InputError(
+                f"{name} has values up to {most:.4g}, beyond {self.dtype}: dtype='bfloat16' holds "
+                "those that a model in bfloat16 makes, dtype='float32' all"
+            )
+        if made.dtype == torch.bfloat16:
+            return made.view(torch.int16).numpy().view(np.uint16)
         return made.numpy()
+
+
+def numbers(values: Shaped[np.ndarray, "..."], bits: str | None) -> Shaped[np.ndarray, "..."]:
+    """What is kept, as numbers: bfloat16 as float32, which holds every one of it."""
+    if bits is None:
+        return values
+    return (values.astype(np.uint32) << 16).view(np.float32)
 
 
 def _padded(parts: Sequence[Shaped[np.ndarray, "..."]], most: int) -> Shaped[np.ndarray, "..."]:

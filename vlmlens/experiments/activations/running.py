@@ -44,7 +44,8 @@ def harvest(
             ``"blocks.*.hook_resid_post"``.
         folder: where; ``Harvest(folder)`` reads it, and so does anything that reads Parquet.
         rows: positions that are kept, such as ``"vision"`` or ``"last"``; None: the whole prompt.
-        dtype: of what is kept, ``"float16"`` or ``"float32"``.
+        dtype: of what is kept: ``"float16"``, ``"float32"``, or ``"bfloat16"``, which is read back
+            as float32, bit for bit what a model in bfloat16 made.
         edits: interventions that are on meanwhile.
         system: a system prompt.
         batch: samples a pass.
@@ -59,7 +60,7 @@ def harvest(
         What the folder holds.
 
     Raises:
-        InputError: points without positions, another dtype, values that float16 does not hold.
+        InputError: points without positions, another dtype, values that it does not hold.
         DataError: a folder that cannot be written into; too many samples failed.
 
     Examples:
