@@ -173,4 +173,25 @@ CIRCUITS: tuple[Fault, ...] = (
             "model/doors/test_splice_heads.py::test_heads_side_by_side_are_what_a_torch_hook_would_do",
         ),
     ),
+    Fault(
+        "features are said to mark a label of another feature",
+        "plots/interactive/features.py",
+        'own := np.flatnonzero(marks["feature"].values == number)',
+        'own := np.flatnonzero(marks["feature"].values >= number)',
+        ("plots/test_features_page.py::test_the_index_says_what_was_measured",),
+    ),
+    Fault(
+        "crops lie a patch too high",
+        "plots/crops.py",
+        'crop.paste(picture.convert("RGB"), (-round(x), -round(y)))',
+        'crop.paste(picture.convert("RGB"), (-round(x), -round(top)))',
+        ("plots/test_features_page.py::test_every_crop_holds_its_own_region_in_the_outline",),
+    ),
+    Fault(
+        "bfloat16 is read as the lower half of a float32",
+        "experiments/activations/harvesting.py",
+        "values.astype(np.uint32) << 16",
+        "values.astype(np.uint32)",
+        ("experiments/test_harvest.py::test_only_the_rows_that_are_asked_for",),
+    ),
 )

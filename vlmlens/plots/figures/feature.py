@@ -6,21 +6,17 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
-from PIL import Image
 from plotly.subplots import make_subplots
 
-from vlmlens.errors import InputError
-from vlmlens.layout import EDGES
 from vlmlens.palette import COLOURS
 from vlmlens.plots.arrays import check_dims
+from vlmlens.plots.crops import around
 from vlmlens.plots.picture import data_uri
-from vlmlens.plots.theme import GRID, INK, TEMPLATE, plain
+from vlmlens.plots.theme import INK, TEMPLATE, plain
 from vlmlens.sample import Sample
 
 #: Crops in a row, and rows of them at most.
 ACROSS, DOWN = 6, 2
-#: How much of the picture stands around a region, in its own widths.
-AROUND = 1.5
 #: Pixels of a crop's side.
 SIDE = 160
 
@@ -125,26 +121,8 @@ def _crop(
     fig: go.Figure, samples: Sequence[Sample], one: xr.Dataset, row: int, column: int
 ) -> None:
     """A region and what lies around it, outlined."""
-    number, image = int(one["sample"]), int(one["image"])
-    if number >= len(samples) or image >= len(samples[number].images or ()):
-        raise InputError(
-            f"a region is of picture {image} of sample {number}, and there are {len(samples)} "
-            "samples here: pass those that were run, in order"
-        )
-    left, top, right, bottom = (float(one[edge]) for edge in EDGES)
-    if np.isnan(left):
-        raise InputError(
-            "a region has no box: pass what probes.most_active gives with positions='vision'"
-        )
-    picture = samples[number].pictures()[image]
-    side = max(right - left, bottom - top) * (1 + 2 * AROUND)
-    across, down = (left + right) / 2, (top + bottom) / 2
-    box = (across - side / 2, down - side / 2, across + side / 2, down + side / 2)
-    crop = Image.new("RGB", (round(side), round(side)), GRID)  # beyond the picture there is nothing
-    crop.paste(picture.convert("RGB"), (-round(box[0]), -round(box[1])))
-    crop = crop.resize((SIDE, SIDE), Image.Resampling.NEAREST if side < SIDE else None)
+    crop, (left, top, right, bottom) = around(samples, one, SIDE)
     at: Any = fig.get_subplot(row, column)
-    scale = SIDE / side
     place = {
         "xref": at.xaxis.plotly_name.replace("axis", ""),
         "yref": at.yaxis.plotly_name.replace("axis", ""),
@@ -162,10 +140,10 @@ def _crop(
     for colour, width in (("white", 5), (INK, 2)):  # seen on dark and on light
         fig.add_shape(
             type="rect",
-            x0=(left - box[0]) * scale,
-            x1=(right - box[0]) * scale,
-            y0=(top - box[1]) * scale,
-            y1=(bottom - box[1]) * scale,
+            x0=left,
+            x1=right,
+            y0=top,
+            y1=bottom,
             line={"color": colour, "width": width},
             **place,
         )
