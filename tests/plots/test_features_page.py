@@ -52,7 +52,7 @@ def test_the_index_says_what_was_measured(made, tmp_path):
         assert row[1] == f"{float(table.density):.2%}"
         own = marks.isel(label=np.flatnonzero(marks.feature == number))
         if own.sizes["label"]:
-            best = own.isel(label=int(own.auroc.argmax()))
+            best = own.isel(label=int(own.auroc.values.argmax()))
             assert row[3:5] == [best.label.item(), f"{float(best.auroc):.2f}"]
         else:
             assert row[3:5] == ["", ""]
