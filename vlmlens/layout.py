@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from vlmlens.checks import whole
 from vlmlens.errors import EmptySelectionError, InputError, UnknownRoleError
 from vlmlens.view import View as View  # where it is known from
+from vlmlens.view import covered
 
 #: Every role that a position can play.
 #: ``template`` is what the chat template writes around the messages: role tags and line ends.
@@ -173,6 +174,26 @@ class TokenLayout:
             )
         return int(self.row[here].max()) + 1, int(self.column[here].max()) + 1
 
+    def shown(self, image: int = 0) -> tuple[float, float, float, float]:
+        """The rectangle around all that an original image's patches look at: what a crop leaves.
+
+        Returns:
+            Left, top, right and bottom, in pixels of the original.
+
+        Raises:
+            EmptySelectionError: the sample holds no such image.
+            InputError: the original's size is unknown.
+
+        Examples:
+            >>> from PIL import Image
+            >>> wide = Image.new("RGB", (96, 64), "red")  # of which a square crop leaves the middle
+            >>> model.inputs(wide, "What is this?").layouts[0].shown()
+            (16.0, 0.0, 80.0, 64.0)
+        """
+        boxes, size = self._boxes(image)
+        low, high = boxes[:, :2].min(0).clip(min=0), boxes[:, 2:].max(0).clip(max=size)
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
     def seen(self, image: int = 0) -> float:
         """Share of an original image's pixels that at least one of its patches looks at.
 
@@ -187,25 +208,18 @@ class TokenLayout:
             >>> model.inputs(sample).layouts[0].seen()  # a square picture: nothing is cropped
             1.0
         """
-        here = self.vision(image)
-        if not len(here):
+        boxes, size = self._boxes(image)
+        return min(covered(boxes) / (size[0] * size[1]), 1.0)
+
+    def _boxes(self, image: int) -> tuple[Float[np.ndarray, "patch 4"], tuple[int, int]]:
+        """What an image's patches look at, and the original's size."""
+        boxes, image = self.box[self.vision(image)], whole(image, "image")
+        if not len(boxes):
             raise EmptySelectionError(f"no image {image}: this sample holds {self.images}")
-        image = whole(image, "image")
         size = self.sizes[image] if 0 <= image < len(self.sizes) else None
-        boxes = self.box[here]
         if size is None or np.isnan(boxes).any():
             raise InputError("the original image's size is unknown: pass images, not pixel_values")
-        xs, ys = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
-        covered = np.zeros((len(ys) - 1, len(xs) - 1), dtype=bool)
-        ends = zip(
-            *(np.searchsorted(xs, boxes[:, at]) for at in (0, 2)),
-            *(np.searchsorted(ys, boxes[:, at]) for at in (1, 3)),
-            strict=True,
-        )
-        for left, right, top, bottom in ends:
-            covered[top:bottom, left:right] = True
-        area = float((np.diff(ys)[:, None] * np.diff(xs) * covered).sum())
-        return min(area / (size[0] * size[1]), 1.0)
+        return boxes, size
 
     def within(self, box: Iterable[int | float], image: int = 0) -> Int[np.ndarray, " chosen"]:
         """The vision tokens whose pixels overlap a box of the original image.

@@ -53,6 +53,20 @@ class View:
         return boxes.reshape(-1, 4)
 
 
+def covered(boxes: Float[np.ndarray, "box 4"]) -> float:
+    """The area of all boxes together, what several of them cover counted once."""
+    xs, ys = np.unique(boxes[:, [0, 2]]), np.unique(boxes[:, [1, 3]])
+    inside = np.zeros((len(ys) - 1, len(xs) - 1), dtype=bool)
+    ends = zip(
+        *(np.searchsorted(xs, boxes[:, at]) for at in (0, 2)),
+        *(np.searchsorted(ys, boxes[:, at]) for at in (1, 3)),
+        strict=True,
+    )
+    for left, right, top, bottom in ends:
+        inside[top:bottom, left:right] = True
+    return float((np.diff(ys)[:, None] * np.diff(xs) * inside).sum())
+
+
 def _parts(start: float, end: float, parts: int) -> list[tuple[float, float]]:
     """Both edges of each of so many equal parts of a length."""
     edges = np.linspace(start, end, parts + 1)

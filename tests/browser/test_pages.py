@@ -6,7 +6,10 @@ import xarray as xr
 from report.test_evaluated_figures import made
 
 from vlmlens import plots
-from vlmlens.report import build, compare
+from vlmlens.report import Thumbnail, build, compare
+
+#: A picture of one pixel.
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 
 HOSTILE = "</script><script>document.title='obeyed'</script><img src=x onerror=alert(2)>"
 
@@ -65,6 +68,34 @@ def test_a_report_draws_every_figure_and_obeys_no_data(opened, shot, tmp_path, w
     assert page.locator("body img").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     shot(page, f"report-{width}")
+
+
+def test_answers_are_chosen_by_what_became_of_them_and_by_category(opened, shot, tmp_path):
+    found = results()
+    one = Thumbnail(f"data:image/png;base64,{DOT}", part=(25.0, 0.0, 50.0, 100.0))
+    shown = {str(n): (one,) for n in range(24)}
+    page = opened(build(found, table(), tmp_path / "report.html", shown), width=1240)
+    cards, bar = page.locator("#samples .card"), page.locator("#samples .choose")
+    correct = found["correct"].values
+    correct[2, 0] = 0
+    turned = (correct[:, 0] == 1) & (correct[:, 1:] == 0).any(1)
+    assert cards.count() == 24 == page.locator("#samples .part").count()
+
+    def visible():
+        return page.locator("#samples .card:visible").count()
+
+    assert visible() == 24
+    bar.get_by_role("button", name="right, but wrong when shuffled").click()
+    assert visible() == turned.sum()
+    bar.get_by_role("combobox").select_option("color")
+    assert visible() == turned[::2].sum()
+    bar.get_by_role("button", name="wrong in order").press("Enter")  # by the keyboard
+    assert visible() == (correct[::2, 0] == 0).sum()
+    assert bar.locator("[aria-pressed=true]").text_content().startswith("wrong in order")
+    bar.get_by_role("button", name="all 24").click()
+    bar.get_by_role("combobox").select_option(HOSTILE)
+    assert visible() == 12
+    shot(page, "answers")
 
 
 def test_pointing_at_a_figure_tells_its_interval(opened, tmp_path):

@@ -11,7 +11,9 @@ from vlmlens.plots.theme import (
     COLOURS,
     ON_DARK,
     ROLE_COLOURS,
+    TITLE_WIDTH,
     colour,
+    colour_bar,
     diverging_scale,
     faded,
     log_axis,
@@ -124,3 +126,11 @@ def test_a_logarithmic_axis_counts_by_one_two_five():
 def test_a_logarithmic_axis_refuses_what_it_would_silently_leave_out():
     with pytest.raises(InputError, match="no place for -1"):
         log_axis([go.Scatter(y=[1.0, -1.0])])
+
+
+def test_the_title_of_a_bar_is_no_longer_than_the_bar():
+    long = "change of alpha_V when all other keys are rotated [fraction]"
+    (title,) = (colour_bar(long)["title"]["text"],)
+    assert title.replace("<br>", " ") == long
+    assert max(map(len, title.split("<br>"))) <= TITLE_WIDTH
+    assert colour_bar("probability")["title"]["text"] == "probability"

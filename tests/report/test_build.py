@@ -1,13 +1,18 @@
+import base64
 import json
 import re
 from html.parser import HTMLParser
+from io import BytesIO
 
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import picture
+from PIL import Image
 
 from vlmlens.errors import InputError
-from vlmlens.report import build
+from vlmlens.report import Thumbnail, build, pictures
+from vlmlens.sample import Sample
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 FIGURES = ["psi", "cmb", "lift", "alpha_v", "delta_g_v", "delta_alpha_v", "norms"]
@@ -73,8 +78,54 @@ def test_the_table_holds_the_numbers(page, results, table):
 
 def test_the_first_samples_are_shown_with_and_without_order(page, results, table):
     text = page(results, table).text
-    assert "0 color What is 0? red ✓ red ✗ blue 1 color What is 1? red ✓ red ✓ red" in text
-    assert "What is 3?" in text
+    assert "What is 0? right red in order ✓ red shuffled ✗ blue ×2 0 · color" in text
+    assert "What is 1? right red in order ✓ red shuffled ✓ red, ✗ blue 1 · color" in text
+    assert "right, but wrong when shuffled: 3" in text and "wrong in order" not in text
+
+
+def test_pictures_stand_with_their_answers_and_show_what_the_model_was_shown(tmp_path, results):
+    shown = {
+        "0": (Thumbnail("data:image/png;base64,AAAA", "a<b>.png", (25.0, 0.0, 50.0, 100.0)),),
+        "2": (Thumbnail("data:image/png;base64,BBBB"), Thumbnail("data:image/png;base64,CCCC")),
+    }
+    page = Page(build(results, None, tmp_path / "report.html", shown).read_text(encoding="utf-8"))
+    found = [attrs for tag, attrs in page.found if tag == "img"]
+    assert [attrs["src"][-4:] for attrs in found] == ["AAAA", "BBBB", "CCCC"]
+    assert found[0]["title"] == "a<b>.png" and found[0]["alt"] == "picture of 0"
+    parts = [attrs["style"] for tag, attrs in page.found if attrs.get("class") == "part"]
+    assert parts == ["left:25.00%;top:0.00%;width:50.00%;height:100.00%"]
+    assert "cut away before the model sees it" in page.text
+    bare = Page(build(results, None, tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert not bare.count("img") and "cut away" not in bare.text
+    kinds = [attrs["data-is"].split() for tag, attrs in page.found if tag == "article"]
+    assert kinds == [["turned"], ["turned"], ["turned"], []]
+
+
+def test_thumbnails_are_small_and_of_pictures_that_are_there(vlm, tmp_path):
+    noise = picture(0, (400, 200))
+    noise.save(tmp_path / "noise.png")
+    samples = [
+        Sample("What?", (Image.new("RGB", (96, 64), "red"),), id="wide"),
+        Sample("What?", (str(tmp_path / "gone.png"),), id="gone"),
+        Sample("What?", (picture(1), str(tmp_path / "noise.png"))),
+        Sample("What?", (), id="text"),
+    ]
+    found = pictures(samples, lambda sample: vlm.inputs(sample).layouts[0])
+    assert list(found) == ["wide", "2", "text"] and found["text"] == ()
+    ((wide,), (_, large)) = found["wide"], found["2"]
+    assert large.name == "noise.png" and large.url.startswith("data:image/jpeg;base64,")
+    decoded = Image.open(BytesIO(base64.b64decode(large.url.partition(",")[2])))
+    assert decoded.size == (168, 84)
+    assert wide.url.startswith("data:image/png") and Image.open(
+        BytesIO(base64.b64decode(wide.url.partition(",")[2]))
+    ).getpixel((0, 0)) == (255, 0, 0)
+    seen = vlm.inputs(samples[0]).layouts[0].seen(0)
+    if seen < 0.99:
+        assert wide.part is not None
+        assert wide.part[2] * wide.part[3] / 1e4 == pytest.approx(seen, abs=0.02)
+    else:
+        assert wide.part is None
+    assert list(pictures(samples, lambda sample: vlm.inputs(sample).layouts[0], most=1)) == ["wide"]
 
 
 def test_the_absolute_value_is_taken_before_the_mean(tmp_path, results):

@@ -157,10 +157,13 @@ def diagnose(
         with opened(model, options) as vlm:
             accepting(folder, accept_versions)
             found = _way(everything, allow_nonfinite)(vlm, asked, folder=folder, **how)
-    if shard:
-        return _say_share(found, shard, folder, as_json)
+            if shard:
+                return _say_share(found, shard, folder, as_json)
+            from vlmlens import report
+
+            shown = report.pictures(asked, lambda each: vlm.inputs(each, system=system).layouts[0])
     found.results.attrs |= {"data": data} | ({"left_out": _listed(left)} if left else {})
-    _say(found, folder, everything, as_json)
+    _say(found, folder, shown, everything, as_json)
     return name_failures(_failures(found), f"{len(asked)} samples", "number")
 
 
@@ -255,7 +258,7 @@ def asked_of(
     return asked, left
 
 
-def _say(found: "Diagnosis", folder: Path, everything: bool, as_json: bool) -> None:
+def _say(found: "Diagnosis", folder: Path, shown: Any, everything: bool, as_json: bool) -> None:
     """Print what was found, keep it, and say where."""
     from vlmlens import experiments, report
     from vlmlens.report.summary import on_crops
@@ -270,7 +273,7 @@ def _say(found: "Diagnosis", folder: Path, everything: bool, as_json: bool) -> N
         if everything:
             out.print(tables.averages_table(found))
     paths = experiments.save(found, folder)
-    page = report.build(found.results, found.psi, folder / "report.html")
+    page = report.build(found.results, found.psi, folder / "report.html", shown)
     if as_json:
         count, told = found.results.sizes["sample"], {"report": page, "tables": [*paths.values()]}
         say("finished", what="diagnose", samples=count, failures=_failures(found), **told)

@@ -6,7 +6,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from vlmlens.plots.arrays import entries, estimate
-from vlmlens.plots.theme import COLOUR_BAR, SEQUENTIAL, diverging_scale, plain
+from vlmlens.plots.theme import SEQUENTIAL, colour_bar, diverging_scale, plain
 
 #: Below this a corrected p has a dot.
 ALPHA = 0.05
@@ -58,7 +58,7 @@ def coloured(
 
 def colour_axis(mean: Float[np.ndarray, "..."], midpoint: float | None, name: str) -> dict:
     """The scale of a map: one direction, or two hues around a value that is neutral."""
-    bar = COLOUR_BAR | {"title": {"text": name, "side": "right"}}
+    bar = colour_bar(name)
     if midpoint is None or np.isnan(mean).all():
         return {"colorscale": SEQUENTIAL, "colorbar": bar}
     low, high = min(float(np.nanmin(mean)), midpoint), max(float(np.nanmax(mean)), midpoint)

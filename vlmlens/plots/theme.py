@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterable, Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,14 @@ COLOUR_BAR = {
     "exponentformat": "power",
     "tickfont": {"size": 11, "color": MUTED},
 }
+#: Letters a line of its title: a bar is as high as its figure, and none is lower than so many.
+TITLE_WIDTH = 26
+
+
+def colour_bar(title: str) -> dict[str, Any]:
+    """A bar of colours with its title beside it, in lines that are no longer than the bar."""
+    text = "<br>".join(wrap(title, TITLE_WIDTH, break_long_words=False))
+    return COLOUR_BAR | {"title": {"text": text, "side": "right"}}
 
 
 #: What each colour of a light figure becomes on a dark ground.

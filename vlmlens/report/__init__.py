@@ -3,5 +3,6 @@
 from vlmlens.report.evaluated import compare
 from vlmlens.report.page import build
 from vlmlens.report.stores import from_store
+from vlmlens.report.thumbnails import Thumbnail, pictures
 
-__all__ = ["build", "compare", "from_store"]
+__all__ = ["Thumbnail", "build", "compare", "from_store", "pictures"]

@@ -1,8 +1,6 @@
 """The page of ``vlmlens evaluate``: models side by side, and the pictures whose answers turned."""
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,12 @@ from vlmlens.errors import ImageError
 from vlmlens.evaluation import Evaluation, Questions, flips
 from vlmlens.report import drawn
 from vlmlens.report.page import embedded, environment, write_whole
+from vlmlens.report.thumbnails import thumbnails
 from vlmlens.report.written import Estimate
 from vlmlens.sample import Sample
 
-#: Pictures a set, model and condition; the longer side of each.
-MOST, SIDE = 8, 168
+#: Pictures a set, model and condition.
+MOST = 8
 #: Settings that the page tells.
 TOLD = ("permutations", "scoring", "max_new_tokens", "seed")
 
@@ -185,15 +184,7 @@ def _flipped(
 
 def _thumbnails(sample: Sample | None) -> list[str]:
     """A sample's pictures as data URLs, small; none where they cannot be opened any more."""
-    if sample is None:
-        return []
-    made = []
     try:
-        for image in sample.pictures():
-            image.thumbnail((SIDE, SIDE))
-            data = BytesIO()
-            image.save(data, "PNG")
-            made.append(f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}")
+        return [] if sample is None else thumbnails(sample)
     except ImageError:  # the item's own row tells of its answers all the same
         return []
-    return made

@@ -12,7 +12,7 @@ from vlmlens.report.written import Estimate, over_samples
 
 #: What the page's own sections are about, and what belongs to them.
 CLAIMED = {"cmb", "cmb_uniform", "alpha_v", "delta_g_v", "delta_alpha_v", "eq11_residual"}
-CLAIMED |= {"hidden_norm", "seen", "correct", "log_prob", "category", "chance"}
+CLAIMED |= {"identity_residual", "hidden_norm", "seen", "correct", "log_prob", "category", "chance"}
 #: Dimensions that make rows of a table, the first that is there.
 ROWS = ("intervention", "permutation", "model", "dose", "delta", "part", "role", "step")
 AXES = frozenset(("sample", "layer", "head", "depth", "row", "column", *ROWS))

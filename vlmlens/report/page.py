@@ -3,10 +3,10 @@
 import json
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
 import xarray as xr
@@ -16,10 +16,10 @@ from plotly.offline import get_plotlyjs
 
 from vlmlens import plots
 from vlmlens.errors import InputError
-from vlmlens.report import summary, written
+from vlmlens.report import answered, summary, written
 from vlmlens.report.others import CLAIMED, others
+from vlmlens.report.thumbnails import Thumbnail
 
-SHOWN_SAMPLES = 12
 #: The only button is the one that saves the picture; dragging is left to the page's own scrolling.
 CONFIG = {
     "responsive": True,
@@ -28,7 +28,12 @@ CONFIG = {
 }
 
 
-def build(results: xr.Dataset, psi: xr.Dataset | None, path: Path) -> Path:
+def build(
+    results: xr.Dataset,
+    psi: xr.Dataset | None,
+    path: Path,
+    pictures: Mapping[str, Sequence[Thumbnail]] | None = None,
+) -> Path:
     """Write the report of ``vlmlens diagnose``: figures, tables and how they came about.
 
     The page holds everything it needs, plotly.js included, and its own policy forbids it to load
@@ -39,6 +44,8 @@ def build(results: xr.Dataset, psi: xr.Dataset | None, path: Path) -> Path:
         results: what ``diagnose`` measured; every variable may be absent, and its section with it.
         psi: the table of accuracies and PSI by category, or None where there were no answers.
         path: of the page; folders are made, a page already there is replaced.
+        pictures: the samples' pictures, by name (``report.pictures``); without them answers are
+            shown without.
 
     Returns:
         The path.
@@ -71,7 +78,7 @@ def build(results: xr.Dataset, psi: xr.Dataset | None, path: Path) -> Path:
             asked=summary.asked(results),
             unanswered=_names(results.attrs.get("unanswered")),
             psi_rows=[] if psi is None else _psi_rows(psi),
-            gallery=_gallery(results),
+            cards=answered.cards(results, pictures),
             eq11=_equation_11(results),
             others=_others(results, psi),
             settings=_settings(results),
@@ -148,27 +155,6 @@ def _psi_rows(table: xr.Dataset) -> list[dict]:
     return rows
 
 
-def _gallery(results: xr.Dataset) -> list[dict]:
-    """The first samples: the question, the right answer, and the answers in order and shuffled."""
-    if "answer" not in results or "question" not in results:
-        return []
-    rows = []
-    for index in range(min(SHOWN_SAMPLES, results.sizes["sample"])):
-        one = results.isel(sample=index)
-        said = []
-        for place in range(min(2, results.sizes["permutation"])):
-            right = float(one["correct"][place]) if "correct" in one else np.nan
-            said.append({"text": _word(one["answer"].values[place]), "right": right})
-        asked = {
-            name: _word(one[name].item()) if name in one.coords or name in one else ""
-            for name in ("category", "question", "gold")
-        }
-        graded = any(each["right"] == each["right"] for each in said)  # NaN where nobody knows
-        sample = _word(one["sample"].item()) if "sample" in results.coords else str(index)
-        rows.append(asked | {"said": said, "graded": graded, "sample": sample})
-    return rows
-
-
 def _others(results: xr.Dataset, psi: xr.Dataset | None) -> list[dict]:
     """What the page has no words for; figures are numbered, since names come from data."""
     # Answers are the PSI section's, where there is one.
@@ -192,17 +178,15 @@ def _settings(results: xr.Dataset) -> dict[str, str]:
 
 
 def _equation_11(results: xr.Dataset) -> dict | None:
+    """By how much the paper's first-order formula is off, and the exact form, which is a check."""
     if not {"eq11_residual", "delta_alpha_v"} <= set(results):
         return None
+    exact = results.get("identity_residual")
     return {
         "residual": written.over_samples(abs(results["eq11_residual"])),
         "change": written.over_samples(abs(results["delta_alpha_v"])),
+        "rounding": None if exact is None else f"{float(abs(exact).max()):.0e}",
     }
-
-
-def _word(value: object) -> str:
-    """Text as it is; nothing for what is missing, which files hold as NaN or None."""
-    return "" if value is None or value != value else str(value)
 
 
 def _listed(text: object) -> list[dict]:

@@ -7,7 +7,7 @@ from jaxtyping import Float, Shaped
 
 from vlmlens.errors import InputError
 from vlmlens.plots.arrays import check_dims, entries, title_of
-from vlmlens.plots.theme import COLOUR_BAR, EMPTY, SEQUENTIAL, TEMPLATE, plain, ticks
+from vlmlens.plots.theme import EMPTY, SEQUENTIAL, TEMPLATE, colour_bar, plain, ticks
 
 SCALES = ("head", "shared")
 #: Cells that get a text of their own to point at; more would make the page heavy and slow.
@@ -52,7 +52,7 @@ def atlas(values: xr.DataArray, *, scale: str = "head", title: str | None = None
         hoverongaps=False,
         zmin=0,
         colorscale=SEQUENTIAL,
-        colorbar=COLOUR_BAR | {"title": {"text": bar, "side": "right"}},
+        colorbar=colour_bar(bar),
     )
     if cells.size <= MOST_TEXTS:
         texts = _mosaic(_texts(cells, layers, heads), "")

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from vlmlens.picture import Picture, open_picture
 from vlmlens.plots.arrays import check_dims, check_variable, entries
 from vlmlens.plots.picture import edges, laid_under, within_picture
-from vlmlens.plots.theme import COLOUR_BAR, INK, SEQUENTIAL, TEMPLATE, plain
+from vlmlens.plots.theme import INK, SEQUENTIAL, TEMPLATE, colour_bar, plain
 
 LONGEST_TOKEN = 9
 
@@ -85,7 +85,7 @@ def _cells(
         hoverinfo="text",
         opacity=0.7,
         colorscale=SEQUENTIAL,
-        colorbar=COLOUR_BAR | {"title": {"text": "probability", "side": "right"}},
+        colorbar=colour_bar("probability"),
     )
 
 

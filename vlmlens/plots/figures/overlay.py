@@ -7,7 +7,7 @@ import xarray as xr
 from vlmlens.picture import Picture, open_picture
 from vlmlens.plots.arrays import check_dims, entries, title_of
 from vlmlens.plots.picture import edges, laid_under, within_picture
-from vlmlens.plots.theme import COLOUR_BAR, SEQUENTIAL, TEMPLATE, plain, veiled, veiled_around
+from vlmlens.plots.theme import SEQUENTIAL, TEMPLATE, colour_bar, plain, veiled, veiled_around
 
 
 def overlay(
@@ -64,7 +64,7 @@ def overlay(
         hoverongaps=False,
         opacity=0.85,
         colorscale=veiled(SEQUENTIAL),
-        colorbar=COLOUR_BAR | {"title": {"text": title_of(values), "side": "right"}},
+        colorbar=colour_bar(title_of(values)),
     )
     if midpoint is not None and not np.isnan(grid.values).all():
         low = min(float(np.nanmin(grid.values)), midpoint)

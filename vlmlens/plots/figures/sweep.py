@@ -10,10 +10,10 @@ from vlmlens.errors import InputError
 from vlmlens.plots.arrays import check_dims, entries, title_of
 from vlmlens.plots.picture import folded
 from vlmlens.plots.theme import (
-    COLOUR_BAR,
     EMPTY,
     SEQUENTIAL,
     TEMPLATE,
+    colour_bar,
     diverging_scale,
     plain,
     ticks,
@@ -82,7 +82,7 @@ def sweep(
     if midpoint is not None:
         low, high = min(low, midpoint), max(high, midpoint)
         scale = {"colorscale": diverging_scale(low, high, midpoint), "cmin": low, "cmax": high}
-    bar = COLOUR_BAR | {"title": {"text": title_of(effect), "side": "right"}}
+    bar = colour_bar(title_of(effect))
     fig.update_layout(
         template=TEMPLATE,
         coloraxis=scale | {"colorbar": bar},
