@@ -72,12 +72,13 @@ def test_a_report_draws_every_figure_and_obeys_no_data(opened, shot, tmp_path, w
 
 def test_answers_are_chosen_by_what_became_of_them_and_by_category(opened, shot, tmp_path):
     found = results()
+    correct = found["correct"].values.copy()
+    correct[2, 0] = 0
+    found["correct"] = ("sample", "permutation"), correct
     one = Thumbnail(f"data:image/png;base64,{DOT}", part=(25.0, 0.0, 50.0, 100.0))
     shown = {str(n): (one,) for n in range(24)}
     page = opened(build(found, table(), tmp_path / "report.html", shown), width=1240)
     cards, bar = page.locator("#samples .card"), page.locator("#samples .choose")
-    correct = found["correct"].values
-    correct[2, 0] = 0
     turned = (correct[:, 0] == 1) & (correct[:, 1:] == 0).any(1)
     assert cards.count() == 24 == page.locator("#samples .part").count()
 
