@@ -6,7 +6,7 @@
     │   ├── UnknownRoleError          a role of a position
     │   ├── UnknownKeywordError       a keyword that a function does not take
     │   ├── UnknownPartError          a part, a weight or a setting of a model
-    │   └── UnknownModelError         a model: no bundled name, no folder, no reachable hub id
+    │   └── UnknownModelError         a model: no bundled name, no folder, no hub id
     ├── UnsupportedModelError     a model that is no vision-language model, or of unknown parts
     ├── UnreachedPointError       a point that this pass never reaches
     ├── EmptySelectionError       a selection that holds nothing, here

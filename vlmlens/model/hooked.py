@@ -84,7 +84,8 @@ class HookedVLM(Running):
             options: passed on to transformers, such as ``device_map="auto"`` or ``revision``.
 
         Raises:
-            UnknownModelError: no such model, or the hub is out of reach.
+            UnknownModelError: no such model.
+            UnreachableError: the hub is out of reach, or does not give it to this user.
             UnsupportedModelError: a model that sees no images, or whose parts are not recognised.
             InputError: a device or dtype that is not there.
 

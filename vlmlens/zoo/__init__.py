@@ -10,6 +10,7 @@ from xxhash import xxh3_128
 from vlmlens.checks import found_at, shown
 from vlmlens.errors import InputError, UnknownModelError, UnsupportedModelError
 from vlmlens.picture import at_home
+from vlmlens.zoo.opening.hub import pinned, telling
 from vlmlens.zoo.opening.unwired import refuse_unwired
 
 __all__ = ["bundled", "configuration", "find", "load", "revision"]
@@ -71,7 +72,8 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
         options: passed on to ``from_pretrained``.
 
     Raises:
-        UnknownModelError: none of these, or the hub is out of reach.
+        UnknownModelError: none of these, and nothing that the hub knows.
+        UnreachableError: the hub is out of reach, or does not give it to this user.
         UnfetchedModelError: a model that ``vlmlens fetch`` brings, and has not brought yet.
         UnsupportedModelError: a model that transformers does not open as image-text-to-text.
         InputError: a dtype that does not exist.
@@ -89,6 +91,9 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     source = _folder(model)
     is_folder = found_at(source) == "folder"
     hub = {key: options[key] for key in HUB if key in options}
+    if not is_folder:
+        options |= (pin := _pinned(model, name, hub))
+        hub |= pin
     config = _configured(model, name, hub)
     if config is None:
         return _original(source if is_folder else None, name, dtype, options, hub)
@@ -97,7 +102,9 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
         refuse_changed_bundle(source)
     if is_folder:
         refuse_unread(source)
-    return _weights(model, name, dtype, options), _processor(model, name, config.model_type, hub)
+    opened = _weights(model, name, dtype, options)
+    opened.config._commit_hash = None if is_folder else hub["revision"]
+    return opened, _processor(model, name, config.model_type, hub)
 
 
 def configuration(model: str | Path, **hub: Any) -> Any:
@@ -108,7 +115,8 @@ def configuration(model: str | Path, **hub: Any) -> Any:
         hub: ``revision``, ``token``, ``cache_dir``, ``local_files_only``, ``trust_remote_code``.
 
     Raises:
-        UnknownModelError: no such model, or the hub is out of reach.
+        UnknownModelError: no such model.
+        UnreachableError: the hub is out of reach, or does not give it to this user.
         UnsupportedModelError: no configuration of a vision-language model.
 
     Examples:
@@ -147,6 +155,15 @@ def revision(model: str, opened: Any) -> str:
     return made.hexdigest()[:16]
 
 
+def _pinned(model: str | Path, name: str, hub: dict[str, Any]) -> dict[str, str]:
+    """The option that pins a hub's model to the commit that it is now."""
+    try:
+        with telling(str(model), bundled(), **hub):
+            return {"revision": pinned(name, **hub)}
+    except (OSError, ValueError) as error:
+        raise UnsupportedModelError(f"{model} does not open as a model: {error}") from error
+
+
 def _configured(model: str | Path, name: str, hub: dict[str, Any]) -> Any:
     """A configuration; None for one of LLaVA's own code."""
     from transformers import AutoConfig, PreTrainedConfig
@@ -155,18 +172,13 @@ def _configured(model: str | Path, name: str, hub: dict[str, Any]) -> Any:
     from vlmlens.zoo.opening import original_llava
 
     try:
-        settings, _ = PreTrainedConfig.get_config_dict(name, **hub)
-        if original_llava.is_original(settings):
-            return None
-        return AutoConfig.from_pretrained(name, **hub)
+        with telling(str(model), bundled(), **hub):
+            settings, _ = PreTrainedConfig.get_config_dict(name, **hub)
+            if original_llava.is_original(settings):
+                return None
+            return AutoConfig.from_pretrained(name, **hub)
     except (OSError, ValueError) as error:
-        if found_at(_folder(model)) == "folder":
-            raise UnsupportedModelError(f"{model} does not open as a model: {error}") from error
-        raise UnknownModelError(
-            str(model),
-            bundled(),
-            "(bundled); the hub does not know it, or cannot be reached from here",
-        ) from error
+        raise UnsupportedModelError(f"{model} does not open as a model: {error}") from error
     except (AttributeError, TypeError, KeyError) as error:
         raise UnsupportedModelError(
             f"{model} does not open as a model: its config.json is no configuration ({error})"
@@ -205,9 +217,10 @@ def _weights(model: str | Path, name: str, dtype: Any, options: dict[str, Any]) 
     from vlmlens.zoo.opening.whole import refuse_half
 
     try:
-        made: Any = AutoModelForImageTextToText.from_pretrained(
-            name, dtype=dtype, output_loading_info=True, **options
-        )
+        with telling(str(model), bundled(), **options):
+            made: Any = AutoModelForImageTextToText.from_pretrained(
+                name, dtype=dtype, output_loading_info=True, **options
+            )
         opened, report = made
     except (OSError, SafetensorError) as error:
         raise UnsupportedModelError(f"{model} has no weights that open: {error}") from error
@@ -228,7 +241,8 @@ def _processor(model: str | Path, name: str, model_type: str, hub: dict[str, Any
     from vlmlens.zoo.opening.processors import open_processor
 
     try:
-        return open_processor(name, model_type, **hub)
+        with telling(str(model), bundled(), **hub):
+            return open_processor(name, model_type, **hub)
     except (OSError, ValueError, ImportError, TypeError, AttributeError, KeyError) as error:
         raise UnsupportedModelError(
             f"{model} has weights but no processor that opens ({error}); save one beside them, or "
@@ -247,7 +261,8 @@ def _original(folder: Path | None, name: str, dtype: Any, options: dict, hub: di
     if folder is not None:
         return original_llava.load(folder, dtype=dtype, hub=reach, **own)
     wanted = ["*.json", "*.safetensors", "*.bin", "tokenizer.model"]
-    fetched = Path(snapshot_download(name, allow_patterns=wanted, **hub))
+    with telling(name, bundled(), **hub):
+        fetched = Path(snapshot_download(name, allow_patterns=wanted, **hub))
     opened, processor = original_llava.load(fetched, dtype=dtype, hub=reach, **own)
     opened.config._commit_hash = fetched.name  # the hub keeps a snapshot under its commit
     return opened, processor

@@ -16,6 +16,7 @@ from vlmlens.errors import (
     ClosedModelError,
     InputError,
     UnknownModelError,
+    UnreachableError,
     UnsupportedModelError,
 )
 from vlmlens.families import BLOCKS
@@ -285,7 +286,7 @@ def test_a_dtype_by_name_or_by_value(saved):
 def test_names_that_lead_nowhere(tmp_path):
     with pytest.raises(UnknownModelError, match=r"give a folder, or a hub id"):
         opened("shapes-bse")
-    with pytest.raises(UnknownModelError, match="cannot be reached"):
+    with pytest.raises(UnreachableError, match="the hub is not to be asked"):
         opened("nobody/nothing", local_files_only=True)
     with pytest.raises(UnknownModelError, match=r"folder without config\.json"):
         opened(tmp_path)
