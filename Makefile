@@ -11,7 +11,7 @@ UNTYPED = -o addopts="-ra --strict-markers --strict-config"
 
 .PHONY: demo test machine notebooks every versions plain bench bench-scale coverage gpu mutants smol browser gallery \
 	study docs check format \
-	compatibility transformers clean
+	compatibility transformers release clean
 
 demo: $(STAMP)
 	$(BIN)/vlmlens diagnose shapes-base --data shapes-2d --out results/demo
@@ -59,6 +59,22 @@ plain:
 		echo $$each; bin/python -W error::FutureWarning $$each >/dev/null || exit 1; \
 	done
 	rm -rf $(PLAIN)
+
+# What would be published: built, checked, installed alone into an empty environment, and tried there.
+RELEASE = $(VENV)-release
+release:
+	rm -rf $(RELEASE) results/release
+	$(PYTHON) -m venv $(RELEASE)/tools
+	$(RELEASE)/tools/bin/python -m pip install --quiet --upgrade pip
+	$(RELEASE)/tools/bin/python -m pip install --quiet $(PIP_ARGS) --group release
+	$(RELEASE)/tools/bin/python -m build --outdir results/release .
+	$(RELEASE)/tools/bin/twine check --strict results/release/*
+	$(RELEASE)/tools/bin/check-wheel-contents results/release/*.whl
+	$(PYTHON) -m venv $(RELEASE)/empty
+	$(RELEASE)/empty/bin/python -m pip install --quiet $(PIP_ARGS) $(shell grep ^torch== constraints.txt)
+	$(RELEASE)/empty/bin/python -m pip install --quiet $(PIP_ARGS) results/release/*.whl
+	cd $(RELEASE) && empty/bin/vlmlens diagnose shapes-base --data shapes-2d --out demo
+	rm -rf $(RELEASE)
 
 # Ratios to what others do; docs/benchmarks.md. QUICK=1 is a narrower model, within 50 seconds.
 bench: $(STAMP)
