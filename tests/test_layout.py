@@ -5,6 +5,7 @@ import pytest
 
 from vlmlens.errors import EmptySelectionError, InputError, UnknownRoleError
 from vlmlens.layout import ROLES, TokenLayout
+from vlmlens.roles import turns_of
 
 # bos, system, template, 2 x 3 vision tokens of a picture of 30 x 20 pixels, user, template
 WORDS = ("bos", "system", "template", *["vision"] * 6, "user", "user", "template")
@@ -20,6 +21,28 @@ def make(order=range(6), box=None):
         image[position], row[position], column[position] = 0, r, c
         boxes[position] = (10 * c, 10 * r, 10 * c + 10, 10 * r + 10) if box is None else box
     return TokenLayout(WORDS, tuple("bstvvvvvvuut"), image, row, column, boxes)
+
+
+def test_turns_by_the_order_of_roles():
+    """Without a conversation: the user speaks after the assistant; the template introduces."""
+    said = {
+        "b": "bos",
+        "s": "system",
+        "t": "template",
+        "u": "user",
+        "v": "vision",
+        "a": "assistant",
+    }
+    for order, turns in {
+        "bstvvutaatuuta": [-1, -1, *[0] * 7, *[1] * 5],
+        "tuutuu": [0] * 6,
+        "ut": [0, 0],
+        "aau": [0, 0, 1],
+        "bt": [-1, 0],
+    }.items():
+        assert turns_of([said[letter] for letter in order]).tolist() == turns, order
+    padded = turns_of(["pad", "bos", "user"])
+    assert padded.tolist() == [-1, -1, 0]
 
 
 def test_masks_of_all_roles_are_a_partition():

@@ -77,11 +77,14 @@ def of_generation(asked: Sequence[str], texts: Sequence[str], steps: int) -> str
 
 
 def _tokens(layout: TokenLayout) -> str:
-    pieces, image = [], -1
+    pieces, image, turn = [], -1, -1
     for at, token in enumerate(layout.tokens):
         role, which = layout.roles[at], int(layout.image[at])
         if role == "pad":
             continue
+        if layout.turns > 1 and layout.turn[at] > turn:
+            turn = int(layout.turn[at])
+            pieces.append(f'<span style="flex-basis:100%;{MUTED}">turn {turn}</span>')
         if which < 0:
             pieces.append(f'<span style="{_underline(role)}">{escape(_visible(token))}</span>')
         elif which != image:

@@ -8,17 +8,11 @@ from jaxtyping import Bool, Float, Int
 
 from vlmlens.checks import whole
 from vlmlens.errors import EmptySelectionError, InputError, UnknownRoleError
+from vlmlens.roles import KINDS as KINDS
+from vlmlens.roles import ROLES as ROLES
+from vlmlens.roles import lengthened, turns_of
 from vlmlens.view import View as View  # where it is known from
 from vlmlens.view import covered
-
-#: Every role that a position can play.
-#: ``template`` is what the chat template writes around the messages: role tags and line ends.
-ROLES = ("bos", "system", "template", "user", "vision", "assistant", "pad")
-
-#: What a position can be of an image: nothing; a patch of it, or of a small copy of all of it;
-#: a learned token that ends a row; a learned token that stands for no place; a word of the
-#: template between rows, tiles or images.
-KINDS = ("", "patch", "thumbnail", "newline", "register", "separator")
 
 #: The end of what a token says that ends inside a letter: what a decoder writes for such bytes.
 CUT = "\ufffd"
@@ -50,6 +44,10 @@ class TokenLayout:
         sizes: width and height of every original image; None, or nothing, where unknown.
         spelled: what each token adds to the text: whole letters, and ``CUT`` at the end where the
             token ends inside one. By default ``tokens``.
+        turn: the turn of every position, counted from 0: what the user says and shows up to the
+            assistant's answer and with it, and what the template writes around them. -1 for the
+            start token, for a system prompt that comes first, and for padding. By default a turn
+            begins where the user speaks after the assistant.
 
     Examples:
         >>> layout = model.inputs(sample).layouts[0]
@@ -69,8 +67,11 @@ class TokenLayout:
     kind: tuple[str, ...] = ()
     sizes: tuple[tuple[int, int] | None, ...] = ()
     spelled: tuple[str, ...] = ()
+    turn: Int[np.ndarray, " pos"] = None  # type: ignore[assignment]
 
     def __post_init__(self):
+        if self.turn is None:
+            object.__setattr__(self, "turn", turns_of(self.roles))
         if not self.spelled:
             object.__setattr__(self, "spelled", self.tokens)
         if self.tile is None:
@@ -123,6 +124,27 @@ class TokenLayout:
                 f"no position plays the role {' or '.join(roles)}; this input has: {there}"
             )
         return found
+
+    @property
+    def turns(self) -> int:
+        """How many turns there are.
+
+        Examples:
+            >>> model.inputs(sample).layouts[0].turns
+            1
+        """
+        return int(self.turn.max(initial=-1)) + 1
+
+    def answer(self) -> Int[np.ndarray, " chosen"]:
+        """The positions of the last turn's answer: what the assistant says there, perhaps nothing.
+
+        What it said in earlier turns is part of the prompt.
+
+        Examples:
+            >>> model.inputs(sample, answers=["red"]).layouts[0].answer()
+            array([78, 79])
+        """
+        return np.flatnonzero(self.mask("assistant") & (self.turn == self.turns - 1))
 
     @property
     def images(self) -> int:
@@ -251,18 +273,11 @@ class TokenLayout:
             'assistant'
         """
         tokens = tuple(tokens)
-        return replace(
-            self,
-            roles=self.roles + (role,) * len(tokens),
-            tokens=self.tokens + tokens,
-            spelled=self.spelled + (tuple(spelled) or tokens),
-            **{
-                name: np.concatenate([getattr(self, name), [-1] * len(tokens)]).astype(int)
-                for name in ("image", "tile", "row", "column")
-            },
-            box=np.concatenate([self.box, np.full((len(tokens), 4), np.nan)]),
-            kind=self.kind + ("",) * len(tokens),
-        )
+        made = lengthened(self, 0, len(tokens), role)
+        made["tokens"] = self.tokens + tokens
+        made["spelled"] = self.spelled + (tuple(spelled) or tokens)
+        made["turn"][len(self) :] = max(self.turns - 1, 0)
+        return replace(self, **made)
 
     def padded(self, length: int, side: str) -> "TokenLayout":
         """The layout with padding on the left or right, ``length`` positions in all.
@@ -273,28 +288,11 @@ class TokenLayout:
         """
         extra = length - len(self)
         before, after = (extra, 0) if side == "left" else (0, extra)
-
-        def texts(own: tuple[str, ...], blank: str = "") -> tuple[str, ...]:
-            return (blank,) * before + own + (blank,) * after
-
-        def numbers(own: Int[np.ndarray, " pos"]) -> Int[np.ndarray, " padded"]:
-            return np.pad(own, (before, after), constant_values=-1)
-
-        return TokenLayout(
-            texts(self.roles, "pad"),
-            texts(self.tokens),
-            numbers(self.image),
-            numbers(self.row),
-            numbers(self.column),
-            np.pad(self.box, ((before, after), (0, 0)), constant_values=np.nan),
-            numbers(self.tile),
-            texts(self.kind),
-            self.sizes,
-            texts(self.spelled),
-        )
+        return replace(self, **lengthened(self, before, after, "pad"))
 
     def __repr__(self) -> str:
         counts = ", ".join(
             f"{self.roles.count(role)} {role}" for role in ROLES if role in self.roles
         )
-        return f"TokenLayout({len(self)} positions: {counts})"
+        turns = f" in {self.turns} turns" if self.turns > 1 else ""
+        return f"TokenLayout({len(self)} positions: {counts}{turns})"

@@ -1,15 +1,16 @@
 """Sample: images, a question, its choices, the answer."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from PIL import Image
 
 from vlmlens.annotations import Checked
 from vlmlens.checks import name, shown, written
+from vlmlens.conversation import PLACEHOLDER, Message, as_messages, parts_of
 from vlmlens.errors import ImageError, InputError
 from vlmlens.picture import Picture, fixed, name_of, open_picture, printable
 
@@ -36,6 +37,11 @@ class Sample(Checked):
         unit: which of its groups is drawn as one in intervals and tests: ``"pair"``; by default
             the samples that show a picture in common.
         form: which of a published set's ways to ask the question is put in: ``"pope/paper"``.
+        messages: a whole conversation in place of the question, in transformers' own form:
+            ``[{"role": "user", "content": [{"type": "image", "image": ...}, {"type": "text",
+            "text": ...}]}, ...]``. Its pictures become ``images``, and what its user says last
+            is the ``question``. An image may also stand there bare, and ``images`` hold them in
+            order. In a message ``<image>`` is a word like any other.
 
     Raises:
         UnknownKeywordError: a keyword that is none of these.
@@ -50,11 +56,19 @@ class Sample(Checked):
         >>> vl.Sample(prompt="What is left?")
         Traceback (most recent call last):
         vlmlens.errors.UnknownKeywordError: ... write question=
+        >>> chat = [
+        ...     {"role": "user", "content": [{"type": "image", "image": Image.new("RGB", (8, 8))}]},
+        ...     {"role": "assistant", "content": "A black square."},
+        ...     {"role": "user", "content": "How large is it?"},
+        ... ]
+        >>> asked = vl.Sample(messages=chat)
+        >>> asked.question, len(asked.images), asked.messages[0].content
+        ('How large is it?', 1, (IMAGE,))
     """
 
     ADVICE: ClassVar = {"image": "write images=", "prompt": "write question="}
 
-    question: str
+    question: str = ""
     images: Picture | tuple[Picture, ...] = ()
     answer: str | None = None
     choices: Sequence[str] = ()
@@ -66,12 +80,16 @@ class Sample(Checked):
     groups: tuple[tuple[str, str], ...] = ()
     unit: str = ""
     form: str = field(default="", compare=False)
+    messages: Sequence[Message | Mapping[str, Any]] = ()
 
     def __post_init__(self):
         for part in ("id", "source", "unit"):  # which messages name the sample by
             name(getattr(self, part), part)
         object.__setattr__(self, "source", printable(self.source))
-        object.__setattr__(self, "images", self._fixed())
+        given = self.images if isinstance(self.images, list | tuple) else (self.images,)
+        if self.messages:
+            given = self._conversing(given)
+        object.__setattr__(self, "images", self._fixed(given))
         for part in ("choices", "options", "references"):
             given = getattr(self, part)
             if not isinstance(given, list | tuple):
@@ -79,6 +97,7 @@ class Sample(Checked):
             object.__setattr__(self, part, tuple(given))
         object.__setattr__(self, "groups", self._grouped())
         said = [self.id, self.question, *self.choices, *self.options, *self.references]
+        said += [p for m in self._said() for p in m.content if isinstance(p, str)]
         said += [self.category, *(text for pair in self.groups for text in pair)]
         said += [] if self.answer is None else [self.answer]
         if wrong := [text for text in said if not isinstance(text, str)]:
@@ -98,13 +117,15 @@ class Sample(Checked):
             )
 
     def __hash__(self) -> int:  # pictures in memory have no hash; equal samples have equal words
-        return hash((self.id, self.question, self.answer, self.choices, self.category))
+        asked = self.id, self.question, self.answer, self.choices, self.category
+        return hash((*asked, self.messages))
 
     @property
     def key(self) -> str:
         """What identifies the sample: a hash of everything in it."""
         asked = (self.id, self.question, self.answer, self.choices)
-        text = repr((*asked, self.options, self.references))
+        conversing = (self.messages,) if self.messages else ()
+        text = repr((*asked, self.options, self.references, *conversing))
         return hashlib.sha256((text + "".join(map(_trace, self.images))).encode()).hexdigest()
 
     def pictures(self) -> list[Image.Image]:
@@ -139,8 +160,103 @@ class Sample(Checked):
                 '(("pair", "7"),)'
             ) from error
 
-    def _fixed(self) -> tuple[Picture, ...]:
-        given = self.images if isinstance(self.images, list | tuple) else (self.images,)
+    def conversation(self, placeholders: Sequence[str] = (PLACEHOLDER,)) -> tuple[Message, ...]:
+        """What is said: its messages, or its question as one of the user's.
+
+        Raises:
+            InputError: placeholders and images differ in number, or nothing is asked.
+
+        Examples:
+            >>> vl.Sample("What is left?").conversation()
+            (Message(role='user', content=('What is left?',)),)
+        """
+        return self._said() or (
+            Message("user", parts_of(self.question, len(self.images), placeholders)),
+        )
+
+    def _said(self) -> tuple[Message, ...]:
+        return self.messages  # pyright: ignore[reportReturnType]  # as ``as_messages`` made them
+
+    def after(self, shots: Iterable["Sample"]) -> "Sample":
+        """The same question, asked after others and their answers, all in one conversation.
+
+        Few-shot prompting: every shot is a turn of its own, with its pictures, and its ``answer``
+        is what the assistant says.
+
+        Args:
+            shots: samples with answers, the first one first; none leaves the sample as it is.
+
+        Raises:
+            InputError: a shot without an answer, or a system prompt that would not come first.
+
+        Examples:
+            >>> shot = vl.Sample("What color is a crow?", answer="black")
+            >>> asked = vl.Sample("What color is snow?").after([shot])
+            >>> [(message.role, message.text) for message in asked.messages][1:]
+            [('assistant', 'black'), ('user', 'What color is snow?')]
+        """
+        said: list[Message] = []
+        pictures: list[Picture] = []
+        shots = list(shots)
+        for shot in shots:
+            if shot.answer is None:
+                raise InputError(f"{shot.named()} has no answer to show: give one")
+            said += [*shot.conversation(), Message("assistant", (shot.answer,))]
+            pictures += shot.images
+        if not shots:
+            return self
+        own = list(self.conversation())
+        first = [own.pop(0)] if own[0].role == "system" else []
+        if any(message.role == "system" for message in [*said[1:], *own]) or (
+            first and said[0].role == "system"
+        ):
+            raise InputError(f"{self.named()}: a system prompt comes first, and there is one")
+        return replace(
+            self,
+            question="",
+            images=(*pictures, *self.images),
+            messages=(*first, *said, *own),
+        )
+
+    def without_images(self) -> "Sample":
+        """The same words, and no picture.
+
+        Raises:
+            InputError: a message that is a picture alone.
+
+        Examples:
+            >>> sample.without_images().images
+            ()
+        """
+        words = tuple(message.without_images() for message in self._said())
+        return replace(self, images=(), messages=words)
+
+    def _conversing(self, given: Sequence[Picture]) -> Sequence[Picture]:
+        """Its messages and its question put in their final form; its pictures."""
+        try:
+            messages, within = as_messages(self.messages)
+        except InputError as error:
+            raise InputError(f"{self.named()}: {error}") from error
+        wanted = sum(message.images for message in messages)
+        if within and given:
+            raise InputError(
+                f"{self.named()}: pictures stand in messages and in images=; give them once"
+            )
+        if (found := len(within or given)) != wanted:
+            raise InputError(
+                f"{self.named()}: {wanted} image(s) stand in messages, and {found} were given"
+            )
+        asked = [message.text for message in messages if message.role == "user"][-1]
+        if self.question not in ("", asked):
+            raise InputError(
+                f"{self.named()}: question is {self.question!r:.60}, and the messages' last is "
+                f"{asked!r:.60}: leave question out, and change messages"
+            )
+        object.__setattr__(self, "messages", messages)
+        object.__setattr__(self, "question", asked)
+        return within or given
+
+    def _fixed(self, given: Sequence[Picture]) -> tuple[Picture, ...]:
         try:
             return tuple(map(fixed, given))
         except ImageError as error:

@@ -109,8 +109,9 @@ def _blinded(
     made = []
     for number, sample in enumerate(samples):
         if control == "text only":
-            pictures = ()
-        elif control == "other picture":
+            made.append(sample.without_images())
+            continue
+        if control == "other picture":
             pictures = samples[others[number]].images
         else:
             one = Noise(number) if control == "noise" else Blank()

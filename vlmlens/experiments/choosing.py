@@ -1,7 +1,7 @@
 """Which of its choices a model finds likeliest, in four ways to weigh them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -139,7 +139,7 @@ class Choosing(Measure):
                     f"sample {lacking.id or lacking.question!r} has no image, so there is nothing "
                     "to calibrate by leaving it out: form='sum', or another"
                 )
-            blind, _ = self._likely(model, [replace(s, images=()) for s in samples], ())
+            blind, _ = self._likely(model, [s.without_images() for s in samples], ())
         found = []
         for row, sample in enumerate(samples):
             size = np.array([len(choice.encode()) for choice in sample.choices], dtype=float)
@@ -168,7 +168,7 @@ class Choosing(Measure):
             answered=answered,
         )
         every = np.stack([probes.answer_log_prob(said, number).values for number in range(most)])
-        tokens = [[lay.roles.count("assistant") for lay in one.layouts] for one in answered]
+        tokens = [[len(lay.answer()) for lay in one.layouts] for one in answered]
         return every.astype(float), np.array(tokens, dtype=float)
 
 

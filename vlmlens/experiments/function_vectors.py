@@ -96,7 +96,8 @@ def function_vector(
 
     Args:
         model: an open model.
-        task: samples that ask for it, in whatever way: by instruction, or by examples.
+        task: samples that ask for it, in whatever way: by instruction, or by examples:
+            ``sample.after(shots)`` asks in several turns.
         prompts: samples that do not; their ``answer`` is what the task would be answered with.
         heads: how many.
         batch: samples a pass.

@@ -125,7 +125,9 @@ class Keys:
             ImageError: a picture that cannot be read.
         """
         if id(sample) not in self._samples:
-            told = [getattr(sample, item.name) for item in fields(sample) if item.name not in OPEN]
+            # Without messages keys are those of the time when there were none.
+            open_ = OPEN if sample.messages else (*OPEN, "messages")
+            told = [getattr(sample, item.name) for item in fields(sample) if item.name not in open_]
             made = identity.value((told, identity.scene(sample)))
             if len(self._samples) >= REMEMBERED:
                 self._samples.clear()

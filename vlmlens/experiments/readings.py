@@ -190,7 +190,7 @@ def _answer(
     if not said.answer:
         raise InputError(f"sample {said.id or said.question!r} has no answer to score: give one")
     inputs = model.inputs([clean], system=system, answers=[said.answer])
-    at = inputs.layouts[0].positions("assistant")
+    at = inputs.layouts[0].answer()
     ids = inputs.tensors["input_ids"][0, torch.as_tensor(at)]
     return Reading(said.answer, Telling(), partial(_log_prob, ids), weight)
 

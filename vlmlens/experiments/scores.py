@@ -128,4 +128,4 @@ def first_token(model: HookedVLM, sample: Sample, system: str | None) -> int:
             "score= as a function of logits"
         )
     inputs = model.inputs([sample], system=system, answers=[sample.answer])
-    return int(inputs.tensors["input_ids"][0, inputs.layouts[0].positions("assistant")[0]])
+    return int(inputs.tensors["input_ids"][0, inputs.layouts[0].answer()[0]])

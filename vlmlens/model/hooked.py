@@ -16,6 +16,7 @@ from vlmlens.model.audit.findings import Audit
 from vlmlens.model.audit.measure import audit
 from vlmlens.model.decoding import choosing, generate
 from vlmlens.model.decoding.likelihood import scores
+from vlmlens.model.decoding.streaming import as_streamer
 from vlmlens.model.doors.given import (
     as_answered,
     as_inputs,
@@ -123,6 +124,7 @@ class HookedVLM(Running):
         stop: bool = True,
         answered: Sequence[Inputs] = (),
         attention: str = "auto",
+        streamer: Any = None,
     ) -> Generation:
         """Continue the prompt token by token, under interventions, with the key-value cache.
 
@@ -141,13 +143,17 @@ class HookedVLM(Running):
             temperature: 0 takes the likeliest token; otherwise tokens are drawn, as transformers'
                 ``generate(do_sample=True)`` draws them: with the checkpoint's ``top_k``, ``top_p``
                 and the like.
-            seed: for drawing.
+            seed: for drawing: on a CPU the tokens are those that transformers draws after
+                ``torch.manual_seed(seed)``.
             stop: end at the model's end token; otherwise go on to ``max_new_tokens``.
             answered: the same prompts with answers, ``inputs(..., answers=...)``: how likely these
                 are, in ``scores``. They start from the prompt's keys and values, unless an edit
                 may reach them, or the model remembers more than that; then ``scores.whole`` says
                 why the prompt was run once more.
             attention: as in ``run``.
+            streamer: is handed every token as it is chosen, as transformers hands it: one of its
+                streamers, or what has ``put`` and ``end``. First comes the prompt (batch pos),
+                then the newest token of every sample (batch,).
 
         Raises:
             InputError: padding on the right, numbers that make no sense, a checkpoint that is set
@@ -164,6 +170,7 @@ class HookedVLM(Running):
         edits, saves = as_edits(interventions), as_saves(save)
         refuse_idle(edits, request.most)
         inputs = prepared(as_inputs(inputs, "generate"), edits)
+        listening = as_streamer(streamer, len(inputs))
         answers = [prepared(one, edits) for one in as_answered(answered)]
         edited = partial(one_pass, self, interventions=edits)
         tokenizer = getattr(self.processor, "tokenizer", None)
@@ -177,6 +184,7 @@ class HookedVLM(Running):
                 cache=generate.empty_cache(self.config.get_text_config()),
                 max_new_tokens=request.most,
                 score=partial(scores, inputs, answers, edits, edited),
+                streamer=listening,
             )
         refuse_unfinished(edits, said.lengths.tolist())
         return said

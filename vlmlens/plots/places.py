@@ -5,6 +5,7 @@ import xarray as xr
 
 from vlmlens.errors import InputError
 from vlmlens.layout import EDGES, SIZE, TokenLayout
+from vlmlens.roles import COUNTED
 
 
 def placed(
@@ -12,9 +13,9 @@ def placed(
 ) -> xr.DataArray:
     """The same values with the coordinates that figures on images and tokens read.
 
-    Along ``pos`` or ``key``: ``token``, ``role``, ``image``, ``tile``, ``row``, ``column`` and the
-    patch's ``left``, ``top``, ``right``, ``bottom`` in pixels of the original. On (``row``,
-    ``column``): those four edges and the original's size, where it is known.
+    Along ``pos`` or ``key``: ``token``, ``role``, ``turn``, ``image``, ``tile``, ``row``,
+    ``column`` and the patch's ``left``, ``top``, ``right``, ``bottom`` in pixels of the original.
+    On (``row``, ``column``): those four edges and the original's size, where it is known.
 
     Args:
         values: of one sample, along ``pos`` or ``key``, or on the grid of one image.
@@ -40,7 +41,7 @@ def placed(
                 "positions: pass the layout of the same run"
             )
         words = {"token": list(layout.tokens), "role": list(layout.roles)}
-        numbers = {name: getattr(layout, name) for name in ("image", "tile", "row", "column")}
+        numbers = {name: getattr(layout, name) for name in COUNTED}
         edges = {edge: layout.box[:, at] for at, edge in enumerate(EDGES)}
         every = words | numbers | edges
         return values.assign_coords({name: (along, each) for name, each in every.items()})

@@ -18,6 +18,7 @@ from vlmlens.positions.selection import (
     chosen,
 )
 from vlmlens.positions.text import Text
+from vlmlens.positions.turns import Turn
 from vlmlens.positions.written import Indices, Span, as_numbers, as_written, indices
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Selection",
     "Span",
     "Text",
+    "Turn",
     "as_numbers",
     "as_positions",
     "as_selection",

@@ -88,7 +88,9 @@ Positions: TypeAlias = Selection | str | int | float | range | Span | tuple | li
 
 @dataclass(frozen=True, repr=False)
 class Role(Selection):
-    """Positions that play a role; ``"answer"`` is the assistant's, ``"last"`` the last of all.
+    """Positions that play a role; ``"answer"`` is what the assistant says in the last turn.
+
+    ``"last"`` is the last position of all, whatever its role.
 
     Raises:
         UnknownRoleError: a word that is none of these.
@@ -107,10 +109,10 @@ class Role(Selection):
             raise UnknownRoleError(self.name, NAMES)
 
     def mask(self, layout: TokenLayout) -> Mask:
-        if self.name != "last":
-            return layout.mask(WORDS.get(self.name, self.name))
+        if self.name not in ("last", "answer"):
+            return layout.mask(self.name)
         found = np.zeros(len(layout), dtype=bool)
-        found[_own(layout)[-1]] = True
+        found[layout.answer() if self.name == "answer" else _own(layout)[-1]] = True
         return found
 
     def of(self, layout: TokenLayout) -> Mask:

@@ -41,12 +41,12 @@ def answer_score(run: Run) -> Float[Tensor, " sample"]:
     log_p = _wide(run.logits).log_softmax(-1)[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
     sums = []
     for index, layout in enumerate(run.inputs.layouts):
-        said = onto(torch.from_numpy(layout.mask("assistant")), ids.device)
-        if not said.any():
+        said = onto(torch.from_numpy(layout.answer()), ids.device)
+        if not len(said):
             raise EmptySelectionError(
                 f"sample {index} holds no answer: model.inputs(..., answers=...), or pass score="
             )
-        sums.append(log_p[index, said[1:]].sum())
+        sums.append(log_p[index, said - 1].sum())
     return torch.stack(sums)
 
 

@@ -82,7 +82,7 @@ def answers(run: Generation) -> xr.DataArray:
 def answer_log_prob(run: Run | Generation, answer: int = 0) -> xr.DataArray:
     """Log probability of the answer that the inputs hold: ``model.inputs(..., answers=...)``.
 
-    The sum of log p(token | everything before it) over the positions in the role ``assistant``,
+    The sum of log p(token | everything before it) over the answer's positions,
     the template's end of turn among them.
 
     Args:

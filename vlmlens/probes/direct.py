@@ -142,7 +142,7 @@ def tokens_of(model: HookedVLM, inputs: Inputs, given: Any, what: str) -> Int[Te
             raise InputError(f"{what}: sample {number} has {shown(text)}, and no answer to read")
         if samples:
             said = model.inputs([samples[number]], answers=[text])
-            at = said.layouts[0].positions("assistant")[0]
+            at = said.layouts[0].answer()[0]
             found.append(int(said.tensors["input_ids"][0, at]))
         else:
             found.append(model.to_single_token(text))

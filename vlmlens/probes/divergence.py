@@ -72,5 +72,5 @@ def _next(run: Run) -> Float[Tensor, "sample vocab"]:
 
 def begins(layout: TokenLayout) -> int:
     """The position that predicts the answer's first token."""
-    said = np.flatnonzero(layout.mask("assistant"))
+    said = layout.answer()
     return int(said[0]) - 1 if len(said) else int(np.flatnonzero(~layout.mask("pad"))[-1])

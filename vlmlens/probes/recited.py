@@ -35,10 +35,10 @@ def answer_recited(run: Run) -> xr.DataArray:
     hit = run.logits[:, :-1].argmax(-1) == ids[:, 1:]
     right = []
     for index, layout in enumerate(run.inputs.layouts):
-        said = onto(torch.from_numpy(layout.mask("assistant")), hit.device)
-        if not said.any():
+        said = onto(torch.from_numpy(layout.answer()), hit.device)
+        if not len(said):
             raise EmptySelectionError(f"sample {index} holds no answer: {layout}")
-        right.append(float(hit[index, said[1:]].all()))
+        right.append(float(hit[index, said - 1].all()))
     return array(
         torch.tensor(right),
         ("sample",),

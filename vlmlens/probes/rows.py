@@ -10,6 +10,7 @@ from vlmlens.cache import Save
 from vlmlens.errors import InputError
 from vlmlens.layout import EDGES, TokenLayout
 from vlmlens.model import Generation, Run
+from vlmlens.roles import COUNTED
 from vlmlens.select import Positions, chosen
 
 NEEDS = (Save("blocks.*.attn.hook_pattern"),)
@@ -32,10 +33,10 @@ def attention_rows(
     Returns:
         ``attention`` (layer, head, query, key), a fraction; 0 where a query cannot see a key.
         ``query`` and ``key`` are positions of the sample without its padding. Along ``key``:
-        ``token``, ``role``, ``kind``, ``image``, ``tile``, ``row``, ``column`` (-1 where it is no
-        vision token), and ``left``, ``top``, ``right``, ``bottom``, a patch's box in pixels of the
-        original image (NaN elsewhere). The images themselves as ``picture_0``, ``picture_1`` ...
-        (height, width, rgb), each with axes of its own.
+        ``token``, ``role``, ``turn``, ``kind``, ``image``, ``tile``, ``row``, ``column`` (-1 where
+        it is no vision token), and ``left``, ``top``, ``right``, ``bottom``, a patch's box in
+        pixels of the original image (NaN elsewhere). The images themselves as ``picture_0``,
+        ``picture_1`` ... (height, width, rgb), each with axes of its own.
 
     Raises:
         InputError: no such sample, or rows other than those that were saved.
@@ -102,9 +103,7 @@ def _labelled(
     layout: TokenLayout,
     own: Int[np.ndarray, " key"],
 ) -> xr.Dataset:
-    numbers: dict[str, Any] = {
-        name: ("key", getattr(layout, name)[own]) for name in ("image", "tile", "row", "column")
-    }
+    numbers: dict[str, Any] = {name: ("key", getattr(layout, name)[own]) for name in COUNTED}
     words = {
         "token": ("key", [layout.tokens[at] for at in own]),
         "role": ("key", [layout.roles[at] for at in own]),

@@ -1,9 +1,14 @@
 """Tokens are chosen as the checkpoint's own settings say: transformers' ``generate`` is the law."""
 
+from threading import Thread
+
 import numpy as np
 import pytest
 import torch
+from as_users import as_users
 from conftest import KINDS, QUESTIONS, build, by_turns, picture
+from transformers import TextIteratorStreamer, TextStreamer
+from transformers.generation.streamers import BaseStreamer
 
 import vlmlens as vl
 from vlmlens.errors import InputError
@@ -153,6 +158,69 @@ def test_what_is_drawn_is_drawn_from_transformers_own_scores(vlm, asked, setting
     setting(suppress_tokens=drawn[0].flatten().tolist())
     again = vlm.generate(asked, temperature=5.0, seed=0, stop=False).tokens
     assert not set(again.flatten().tolist()) & set(drawn[0].flatten().tolist())
+
+
+DRAWN = {
+    "nothing": {"top_k": 0},
+    "top_k": {"top_k": 4},
+    "top_p": {"top_k": 0, "top_p": 0.6},
+    "min_p": {"top_k": 0, "min_p": 0.2},
+    "typical_p": {"top_k": 0, "typical_p": 0.4},
+    "eta_cutoff": {"top_k": 0, "eta_cutoff": 0.05},
+    "several": {"top_k": 30, "top_p": 0.9, "repetition_penalty": 1.3, "no_repeat_ngram_size": 2},
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_tokens_that_are_drawn_are_those_of_the_same_seed(vlm, asked, setting, name):
+    setting(**DRAWN[name])
+    for seed, temperature in ((0, 1.0), (3, 1.7)):
+        ours = vlm.generate(asked, max_new_tokens=NEW, temperature=temperature, seed=seed)
+        torch.manual_seed(seed)
+        told = theirs(vlm, asked, do_sample=True, temperature=temperature)
+        assert ours.tokens.tolist() == told
+
+
+class Heard(BaseStreamer):
+    """What a streamer is handed."""
+
+    def __init__(self):
+        self.tokens, self.ended = [], 0
+
+    def put(self, value):
+        assert not self.ended
+        self.tokens.append(value.tolist())
+
+    def end(self):
+        self.ended += 1
+
+
+def test_a_streamer_is_handed_what_transformers_hands_it(vlm, asked, setting):
+    first = vlm.generate(asked, max_new_tokens=4, stop=False).tokens[0, 2].item()
+    setting(eos_token_id=[first])
+    ours, own = Heard(), Heard()
+    said = vlm.generate(asked, max_new_tokens=NEW, streamer=ours)
+    theirs(vlm, asked, streamer=own)
+    assert (ours.tokens, ours.ended) == (own.tokens, own.ended)
+    assert list(zip(*ours.tokens[1:], strict=True)) == [tuple(row) for row in said.tokens.tolist()]
+
+
+def test_texts_are_streamed_to_a_thread(vlm):
+    alone = vlm.inputs([picture(0)], [QUESTIONS[0]])
+    streamer = TextIteratorStreamer(vlm.processor.tokenizer, skip_prompt=True, timeout=60)
+    said = []
+    worker = Thread(target=lambda: said.append(vlm.generate(alone, streamer=streamer, stop=False)))
+    worker.start()
+    text = "".join(streamer)
+    worker.join(timeout=60)
+    assert text == vlm.processor.tokenizer.decode(said[0].tokens[0])
+
+
+def test_what_is_no_streamer(vlm, asked):
+    with as_users(), pytest.raises(InputError, match=r"has no put\(\)"):
+        vlm.generate(asked, streamer=print)
+    with as_users(), pytest.raises(InputError, match="TextStreamer writes one sample's text"):
+        vlm.generate(asked, streamer=TextStreamer(vlm.processor.tokenizer))
 
 
 @pytest.mark.parametrize(

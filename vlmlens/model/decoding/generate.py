@@ -13,6 +13,7 @@ from vlmlens.errors import InputError
 from vlmlens.inputs import Inputs
 from vlmlens.layout import CUT
 from vlmlens.model.decoding.choosing import Choice
+from vlmlens.model.decoding.streaming import put
 from vlmlens.model.passes.run import Generation, Run, Scores
 from vlmlens.model.sequence.spelling import spelled
 
@@ -30,6 +31,7 @@ def decode(
     cache: Cache,
     max_new_tokens: int,
     score: Callable[[Float[Tensor, "batch vocab"], Cache], Scores],
+    streamer: Any = None,
 ) -> Generation:
     """Continue prompts token by token; see ``HookedVLM.generate``.
 
@@ -50,6 +52,7 @@ def decode(
     tokens: list[Tensor] = []
     steps: list[Run] = []
     scores = Scores()
+    put(streamer, inputs.tensors["input_ids"])
     for step in range(max_new_tokens):
         logits, saved = one_pass(step_inputs, tensors, step=step, cache=cache)
         steps.append(as_run(step_inputs, logits, saved))
@@ -59,6 +62,7 @@ def decode(
         token = choice.token(ids, logits[:, -1]).masked_fill(done, choice.filler)
         lengths += (~done).long()
         tokens.append(token)
+        put(streamer, token)
         done = done | choice.done(torch.cat([ids, token[:, None]], 1))
         if done.all() or step == max_new_tokens - 1:
             break
@@ -71,6 +75,8 @@ def decode(
         }
         step_inputs = replace(grown, tensors=kept | {"attention_mask": mask})
         tensors = newest | {"attention_mask": mask}
+    if streamer is not None:
+        streamer.end()
     ids = torch.stack(tokens, dim=1)
     texts = _texts(ids, lengths, tokenizer, choice)
     return Generation(inputs, ids, lengths, texts, tuple(steps), scores)

@@ -25,14 +25,14 @@ def answer_log_probs(
     ids: Int[Tensor, "batch pos"],
     layouts: Sequence[TokenLayout],
 ) -> Float[Tensor, " batch"]:
-    """The sum of log p(token | everything before it) over the positions in the role ``assistant``.
+    """The sum of log p(token | everything before it) over the answer's positions.
 
     Raises:
         EmptySelectionError: a sample without an answer.
     """
     sums = []
     for row, layout in enumerate(layouts):
-        said = onto(torch.from_numpy(layout.mask("assistant").nonzero()[0]), ids.device)
+        said = onto(torch.from_numpy(layout.answer()), ids.device)
         if not len(said):
             raise EmptySelectionError(f"sample {row} holds no answer: {layout}")
         log_p = logits[row, said - 1].float().log_softmax(-1)

@@ -1,6 +1,6 @@
 """Samples or tensors in: what prepares a model's inputs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -10,16 +10,21 @@ from torch import Tensor
 
 from vlmlens import identity
 from vlmlens.annotations import checked
+from vlmlens.conversation import Message
 from vlmlens.errors import InputError
 from vlmlens.inputs import Inputs
 from vlmlens.model.doors.as_transformer_lens import AsTransformerLens
-from vlmlens.model.doors.given import as_answers, as_texts
+from vlmlens.model.doors.asked import as_asked, as_options
+from vlmlens.model.doors.given import as_answers
 from vlmlens.model.reuse.pictures import Reuse
 from vlmlens.model.reuse.seeing import wording
 from vlmlens.model.sequence.cropping import warn_of_crops
 from vlmlens.model.sequence.raw import Roles, from_tensors
 from vlmlens.model.sequence.samples import from_samples
 from vlmlens.sample import Picture, Sample
+
+#: Messages: ``{"role": ..., "content": ...}``.
+Conversation = Sequence[Message | Mapping[str, Any]]
 
 
 class Preparing(AsTransformerLens):
@@ -28,31 +33,40 @@ class Preparing(AsTransformerLens):
     @checked
     def inputs(
         self,
-        samples: Sequence[Sample] | Sample | Picture,
+        samples: Sequence[Sample | Conversation] | Sample | Conversation | Picture,
         prompts: Sequence[str] | str | None = None,
         *,
-        system: str | None = None,
+        system: str | Sequence[str | None] | None = None,
         answers: Sequence[str] | None = None,
         padding: str = "left",
+        tools: Sequence[Any] | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+        images_kwargs: Mapping[str, Any] | None = None,
     ) -> Inputs:
-        """Samples, or images and prompts, as tensors with the role of every position.
+        """Samples, conversations, or images and prompts, as tensors with every position's role.
 
         Args:
-            samples: samples; or, with ``prompts``, one picture a prompt, or a list of them, in
+            samples: samples; or conversations, lists of messages as ``Sample.messages`` takes
+                them, or one; or, with ``prompts``, one picture a prompt, or a list of them, in
                 whatever way ``Sample.images`` takes them.
             prompts: what the user says, without chat template. ``<image>`` places the images;
                 left out, they come first.
-            system: a system prompt, for templates that know one.
+            system: a system prompt, for templates that know one; or one a sample.
             answers: what the assistant says, one a sample, in the role ``assistant`` after each
                 prompt, as the template ends a message; None stops where the answer begins.
             padding: the side on which shorter samples are padded.
+            tools: JSON schemas or functions that the template is told of, in the role
+                ``template``.
+            template_kwargs: further variables of the chat template.
+            images_kwargs: what the image processor is told for this call: ``{"size": ...}``.
 
         Where the processor hides more than a twentieth of a picture, the log says so, once a
         model; ``layouts[sample].seen(image)`` says how much is left of each.
 
         Raises:
-            InputError: images and placeholders differ in number, texts cannot be traced, or the
-                processor refuses a picture; the message names the sample.
+            InputError: images and placeholders differ in number; the chat template drops, moves
+                or rewrites texts or images; it does not know what it is told; or the processor
+                refuses a picture. The message names the sample.
             ImageError: an image that cannot be read.
 
         Examples:
@@ -62,21 +76,28 @@ class Preparing(AsTransformerLens):
             >>> picture = Image.new("RGB", (64, 64), "red")
             >>> model.inputs(picture, "What color is this?", answers=["red"]).layouts[0]
             TokenLayout(81 positions: 1 bos, 6 template, 8 user, 64 vision, 2 assistant)
+            >>> chat = [
+            ...     {"role": "user", "content": [{"type": "image", "image": picture}]},
+            ...     {"role": "assistant", "content": "red"},
+            ...     {"role": "user", "content": "And what is this?"},
+            ... ]
+            >>> layout = model.inputs([chat]).layouts[0]
+            >>> layout.turns, layout.turn[layout.positions("user")[0]]
+            (2, np.int64(1))
         """
         if self.processor is None:
             raise InputError("this model was opened without a processor: use inputs_from(...)")
-        given: Any = samples if prompts is None else _samples(samples, prompts)
-        given = list(given) if isinstance(given, Sequence) else [given]
-        if not all(isinstance(item, Sample) for item in given):
-            raise InputError("pass samples, or images together with prompts")
+        given = as_asked(samples, prompts)
         said = None if answers is None else as_answers(answers)
+        told = (tools, template_kwargs, images_kwargs)
+        options = as_options(system, *told, self.processor, len(given))
         make = partial(
             from_samples,
             given,
             self.processor,
             self.family,
             self.hf_model,
-            system=system,
+            options=options,
             answers=said,
             padding=padding,
         )
@@ -84,7 +105,7 @@ class Preparing(AsTransformerLens):
             made = make()
         else:
             seen = tuple((id(sample), identity.scene(sample)) for sample in given)
-            key = (*seen, system, said, padding, wording(self))
+            key = (*seen, repr(options), said, padding, wording(self))
             made = self.shared.inputs(key, given, make)
         self._warned_of_crops = self._warned_of_crops or warn_of_crops(made.layouts, str(self.name))
         return made
@@ -166,18 +187,3 @@ class Preparing(AsTransformerLens):
         with self.noted(put_back):
             self.shared = before or Reuse()
             yield self.shared
-
-
-def _samples(images: Any, prompts: Sequence[str] | str) -> list[Sample]:
-    if isinstance(prompts, str):
-        alone = isinstance(images, list | tuple) and len(images) == 1
-        prompts, images = [prompts], images if alone else [images]
-    prompts = as_texts(prompts, "prompts")
-    # A path is a sequence too, and so are bytes.
-    if not isinstance(images, Sequence) or isinstance(images, str | bytes | memoryview):
-        images = [images]
-    if len(images) != len(prompts):
-        raise InputError(
-            f"{len(images)} entries of images for {len(prompts)} prompts: give one each"
-        )
-    return [Sample(question=p, images=i) for i, p in zip(images, prompts, strict=True)]

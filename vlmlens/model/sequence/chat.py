@@ -1,4 +1,4 @@
-"""The chat template, and which role each of its tokens plays.
+"""The chat template, and which role each of its characters plays.
 
 The template is rendered twice: as it is, and with the text of every message between two marks
 from Unicode's private area. Where the marks end up says which characters are whose, whatever the
@@ -6,17 +6,21 @@ template writes around them; nothing depends on the wording of any one template.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from jinja2 import TemplateError
 
 from vlmlens.checks import shown
+from vlmlens.conversation import PLACEHOLDER, Message, parts_of
 from vlmlens.errors import InputError, UnsupportedModelError
+from vlmlens.model.sequence.turning import refuse_moved, starts_of
+from vlmlens.sample import Sample
 
 OPEN, CLOSE = "\ue000", "\ue001"
-PLACEHOLDER = "<image>"
+BETWEEN = re.compile(f"{OPEN}(.*?){CLOSE}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -27,28 +31,45 @@ class Chat:
         text: what the template made of it, with one placeholder an image.
         spans: (first character, one past the last, role) of every message's text.
         answer: what the template makes of the assistant's message; empty where the prompt ends.
+        turns: the character where each turn begins.
     """
 
     text: str
     spans: tuple[tuple[int, int, str], ...]
     answer: str = ""
+    turns: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What prepares samples, beside the samples.
+
+    Attributes:
+        system: a system prompt.
+        tools: what the template is told of tools.
+        template: further variables of the template.
+        images: what the image processor is told.
+    """
+
+    system: str | None = None
+    tools: Sequence[Mapping[str, Any]] | None = None
+    template: Mapping[str, Any] = field(default_factory=dict)
+    images: Mapping[str, Any] = field(default_factory=dict)
 
 
 def render(
-    question: str,
-    images: int,
+    sample: Sample,
     processor: Any,
-    system: str | None,
+    options: Options,
     answer: str | None = None,
     fallback: str = "",
 ) -> Chat:
-    """One question through the model's chat template, up to the answer's begin or its end.
+    """A question or a conversation through the chat template, up to the answer's begin or its end.
 
     Args:
-        question: what the user says.
-        images: how many images come with it.
+        sample: what is said, and how many images come with it.
         processor: whose chat template is used.
-        system: a system prompt.
+        options: the system prompt, and what the template is told beside the messages.
         answer: what the assistant says.
         fallback: the template, where the processor has none.
 
@@ -57,55 +78,100 @@ def render(
             characters that we mark with, or the template changes what it is given, or puts the
             images elsewhere.
     """
-    for name, text in (("question", question), ("system prompt", system), ("answer", answer)):
-        _refuse_unspeakable(name, text)
     image_token = getattr(processor, "image_token", PLACEHOLDER)
-    for name, text in (("system prompt", system), ("answer", answer)):
-        if image_token in (text or ""):
-            raise InputError(f"the {name} {text!r} holds {image_token}; images go in the question")
-    first = {"role": "system", "content": [{"type": "text", "text": system}]}
+    _refuse_unspeakable(sample, options, answer, image_token)
     template = getattr(processor, "chat_template", None) or fallback
     if not template:
         raise UnsupportedModelError(
             "the processor has no chat template; set processor.chat_template to the one the model "
             "was trained with, or use model.inputs_from(...) with tensors"
         )
-    rendered = partial(_rendered, processor, template)
-    for spaces in (True, False):  # around placeholders, for templates that leave them as they are
-        content = _content(question, images, image_token, spaces)
-        messages = [first] * bool(system) + [{"role": "user", "content": content}]
-        plain = rendered(messages, add_generation_prompt=True)
-        marked = rendered([_marked(m) for m in messages], add_generation_prompt=True)
-        spans = _spans(plain, marked, messages)
+    rendered = partial(_rendered, processor, template, options)
+    _refuse_unread(options, template)
+    marked, given = "", list[tuple[str, str]]()
+    for messages, mark in _readings(sample, options.system, image_token):
+        asks = messages[-1]["role"] != "assistant"
+        plain = rendered(messages, add_generation_prompt=asks)
+        marked = rendered([_marked(m, mark) for m in messages], add_generation_prompt=asks)
+        given = [(m["role"], mark(p["text"])[1]) for m in messages for p in _texts(m)]
+        given = [(role, text) for role, text in given if text]
+        spans = _spans(plain, marked, given)
         if spans is not None:
             break
     else:
+        raise InputError(_what_became(BETWEEN.findall(marked), given))
+    if options.tools is not None:
+        untold = partial(_rendered, processor, template, replace(options, tools=None))
+        _check_tools(plain, untold(messages, add_generation_prompt=asks), image_token)
+    if sample.messages or PLACEHOLDER in sample.question or image_token in sample.question:
+        alone = [m | {"content": _texts(m) or [_text("")]} for m in messages]
+        without = rendered([_marked(m, mark) for m in alone], add_generation_prompt=asks)
+        around = [
+            ["".join(part.split()) for part in BETWEEN.split(text)[::2]]
+            for text in (marked, without)
+        ]
+        refuse_moved(messages, around, lambda text: bool(mark(text)[1]))
+    starts = starts_of(messages, plain, spans, rendered, lambda text: bool(mark(text)[1]))
+    said = "" if answer is None else _answer(answer, messages, plain, rendered)
+    return Chat(plain, tuple(spans), said, starts)
+
+
+def _check_tools(told: str, untold: str, image_token: str) -> None:
+    """Refuse tools that a template writes nothing of, and those that would be read as pictures."""
+    if told == untold:
+        raise InputError("the chat template writes nothing of the tools: leave tools= out")
+    if told.count(image_token) != untold.count(image_token):
         raise InputError(
-            "the chat template rewrites or moves what it is given, so the roles of its tokens "
-            "cannot be determined; use model.inputs_from(...) with tensors and roles"
+            f"the tools hold {image_token}, which the tokenizer would read as a picture: write it "
+            "in another way there"
         )
-    if PLACEHOLDER in question or image_token in question:
-        alone = [m | {"content": [p for p in m["content"] if _is_text(p)]} for m in messages]
-        without = rendered([_marked(m) for m in alone], add_generation_prompt=True)
-        _refuse_moved(messages, marked, without)
-    said = ""
-    if answer is not None:
-        reply = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
-        full = rendered([*messages, reply])
-        if not full.startswith(plain) or answer not in full[len(plain) :]:
-            raise InputError(
-                "the chat template does not put the answer after its generation prompt, so "
-                f"{answer!r} cannot be scored; it made {full[-80:]!r}"
-            )
-        said = full[len(plain) :]
-    return Chat(plain, tuple(spans), said)
+
+
+def _answer(
+    answer: str, messages: list[dict[str, Any]], plain: str, rendered: Callable[..., str]
+) -> str:
+    """What the template makes of an answer to all that was said."""
+    if messages[-1]["role"] == "assistant":
+        raise InputError("the conversation ends with what the assistant says: no answer follows it")
+    full = rendered([*messages, {"role": "assistant", "content": [_text(answer)]}])
+    if not full.startswith(plain) or answer not in full[len(plain) :]:
+        raise InputError(
+            "the chat template does not put the answer after its generation prompt, so "
+            f"{answer!r} cannot be scored; it made {full[-80:]!r}"
+        )
+    return full[len(plain) :]
+
+
+def _readings(
+    sample: Sample, system: str | None, image_token: str
+) -> Iterator[tuple[list[dict[str, Any]], Callable[[str], tuple[str, str, str]]]]:
+    """Ways to hand the sample to a template, and to mark its texts, until one is left unchanged.
+
+    Some templates trim what they are given, others leave white space beside images as it is.
+    """
+    first = [Message("system", (system,)).as_dict()] if system else []
+    if sample.messages:
+        messages = [*first, *(message.as_dict() for message in sample.conversation())]
+        yield messages, lambda text: ("", text, "") if text.strip() else (text, "", "")
+        yield messages, _trimmed
+        return
+    for spaces in (True, False):
+        names = (PLACEHOLDER, image_token)
+        parts = parts_of(sample.question, len(sample.images), names, spaces)
+        yield [*first, Message("user", parts).as_dict()], lambda text: ("", text, "")
+
+
+def _trimmed(text: str) -> tuple[str, str, str]:
+    """White space before a text, the text, white space after it."""
+    core = text.strip()
+    before, _, after = text.partition(core) if core else (text, "", "")
+    return before, core, after
 
 
 def _spans(
-    plain: str, marked: str, messages: list[dict[str, Any]]
+    plain: str, marked: str, given: list[tuple[str, str]]
 ) -> list[tuple[int, int, str]] | None:
     """Where every message's text stands in the plain rendering; None if it was rewritten."""
-    given = [(m["role"], part["text"]) for m in messages for part in m["content"] if _is_text(part)]
     spans, clean, at, texts = [], [], 0, []
     for part in re.split(f"({OPEN}.*?{CLOSE})", marked, flags=re.DOTALL):
         if part.startswith(OPEN):
@@ -118,37 +184,65 @@ def _spans(
     return spans if "".join(clean) == plain and texts == [text for _, text in given] else None
 
 
-def _refuse_moved(messages: list[dict[str, Any]], marked: str, without: str) -> None:
-    """Refuse a template that puts images elsewhere within the text.
-
-    They stand where the rendering differs from the one of the text alone.
-    """
-    wanted, texts = set(), 0
-    for part in (part for message in messages for part in message["content"]):
-        texts += _is_text(part)
-        if not _is_text(part):
-            wanted.add(texts)
-    around = [
-        ["".join(part.split()) for part in re.split(f"{OPEN}.*?{CLOSE}", text, flags=re.DOTALL)]
-        for text in (marked, without)
-    ]
-    found = {at for at, (one, other) in enumerate(zip(*around, strict=True)) if one != other}
-    if found != wanted:
-        raise InputError(
-            f"the prompt places its images after {_counted(wanted)} texts, and the chat template "
-            f"puts them after {_counted(found)}: leave {PLACEHOLDER} out, and they stand where the "
-            "template puts them, or set a processor.chat_template that keeps them in their places"
-        )
+def _what_became(found: list[str], given: list[tuple[str, str]]) -> str:
+    """What a template did to the texts that it was given."""
+    advice = (
+        "so the roles of its tokens cannot be determined; set a processor.chat_template that "
+        "writes every message once and in order, or use model.inputs_from(...) with tensors and "
+        "roles"
+    )
+    texts = [text for _, text in given]
+    lost = next(((role, text) for role, text in given if text not in found), None)
+    if lost is not None and set(found) < set(texts):
+        return f"the chat template drops what the {lost[0]} says, {lost[1]!r:.60}, {advice}"
+    if sorted(found) == sorted(texts) and found != texts:
+        return f"the chat template puts the messages in another order, {advice}"
+    if len(found) > len(texts) and set(found) == set(texts):
+        return f"the chat template writes a message more than once, {advice}"
+    return f"the chat template rewrites or moves what it is given, {advice}"
 
 
-def _counted(places: set[int]) -> str:
-    return " and ".join(map(str, sorted(places)))
+def _refuse_unspeakable(
+    sample: Sample, options: Options, answer: str | None, image_token: str
+) -> None:
+    """Refuse what no tokenizer can take, what we mark with, and images where none can be."""
+    texts = [("system prompt", options.system), ("answer", answer)]
+    if sample.messages:
+        if options.system and any(m.role == "system" for m in sample.conversation()):
+            raise InputError(
+                "the conversation has a system prompt of its own, and system= gives another: "
+                "leave one of them out"
+            )
+        texts += [
+            (f"text of the {message.role}", part)
+            for message in sample.conversation()
+            for part in message.content
+            if isinstance(part, str)
+        ]
+    else:
+        _refuse_unreadable("question", sample.question)
+    for name, text in texts:
+        if text is None:
+            continue
+        _refuse_unreadable(name, text)
+        if image_token in text:
+            where = (
+                "messages hold them as parts" if sample.messages else "images go in the question"
+            )
+            raise InputError(f"the {name} {text!r} holds {image_token}; {where}")
 
 
-def _refuse_unspeakable(name: str, text: Any) -> None:
-    """Refuse what no tokenizer can take, and what we mark with."""
-    if text is None and name != "question":
-        return
+def _refuse_unread(options: Options, template: Any) -> None:
+    """Refuse variables that the template does not name."""
+    written = template if isinstance(template, str) else str(dict(template))
+    for name in options.template:
+        if not re.search(rf"\b{re.escape(str(name))}\b", written):
+            raise InputError(
+                f"the chat template does not read {name}, so template_kwargs would change nothing"
+            )
+
+
+def _refuse_unreadable(name: str, text: Any) -> None:
     if not isinstance(text, str):
         raise InputError(f"the {name} is {shown(text)}, and no text")
     if OPEN in text or CLOSE in text:
@@ -163,50 +257,32 @@ def _refuse_unspeakable(name: str, text: Any) -> None:
         ) from error
 
 
-def _content(question: str, images: int, image_token: str, spaces: bool) -> list[dict[str, str]]:
-    """The question's parts, with white space between its text and images or without."""
-    pieces = re.split(f"{re.escape(PLACEHOLDER)}|{re.escape(image_token)}", question)
-    found = len(pieces) - 1
-    if found and found != images:
-        raise InputError(
-            f"the prompt holds {found} image placeholder(s) ({PLACEHOLDER}), but {images} image(s) "
-            "were given; give as many, or leave the placeholders out and the images come first"
-        )
-    if not found:
-        pieces = [""] * images + [question]
-    said = [number for number, piece in enumerate(pieces) if piece.strip()]
-    content: list[dict[str, str]] = []
-    for number, piece in enumerate(pieces):
-        if number:
-            content.append({"type": "image"})
-        inside = spaces and said and said[0] <= number <= said[-1]
-        text = piece if inside else piece.strip()
-        if said and number == said[0]:
-            text = text.lstrip()
-        if said and number == said[-1]:
-            text = text.rstrip()
-        if text:
-            content.append({"type": "text", "text": text})
-    if not any(_is_text(part) for part in content):
-        raise InputError("the question is empty")
-    return content
-
-
-def _rendered(processor: Any, template: Any, messages: list[dict[str, Any]], **options: Any) -> str:
+def _rendered(
+    processor: Any, template: Any, told: Options, messages: list[dict[str, Any]], **options: Any
+) -> str:
+    known = None if template is getattr(processor, "chat_template", None) else template
+    more = {} if told.tools is None else {"tools": list(told.tools)}
     try:
-        known = None if template is getattr(processor, "chat_template", None) else template
-        return processor.apply_chat_template(messages, known, tokenize=False, **options)
+        return processor.apply_chat_template(
+            messages, known, tokenize=False, **more, **told.template, **options
+        )
     except TemplateError as error:
         raise InputError(f"the model's chat template refuses these messages: {error}") from error
 
 
-def _is_text(part: dict[str, str]) -> bool:
-    return part["type"] == "text"
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
 
 
-def _marked(message: dict[str, Any]) -> dict[str, Any]:
-    content = [
-        part | {"text": OPEN + part["text"] + CLOSE} if _is_text(part) else part
-        for part in message["content"]
-    ]
+def _texts(message: Mapping[str, Any]) -> list[dict[str, str]]:
+    return [part for part in message["content"] if part["type"] == "text"]
+
+
+def _marked(message: dict[str, Any], mark: Callable[[str], tuple[str, str, str]]) -> dict[str, Any]:
+    content = []
+    for part in message["content"]:
+        if part["type"] == "text":
+            before, text, after = mark(part["text"])
+            part = _text(before + (OPEN + text + CLOSE if text else "") + after)
+        content.append(part)
     return message | {"content": content}

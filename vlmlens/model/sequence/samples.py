@@ -9,14 +9,15 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from vlmlens.checks import one_of, word
+from vlmlens.checks import one_of
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.families import Family, Pictures
 from vlmlens.inputs import Inputs
 from vlmlens.layout import TokenLayout
 from vlmlens.model.lifetime.device import device_of
-from vlmlens.model.sequence.chat import render
+from vlmlens.model.sequence.chat import Options, render
 from vlmlens.model.sequence.fitting import kind_of
+from vlmlens.model.sequence.pixels import with_options
 from vlmlens.model.sequence.roles import role_of_tokens
 from vlmlens.model.sequence.spelling import spelled
 from vlmlens.picture import open_picture
@@ -33,7 +34,7 @@ def from_samples(
     family: Family,
     model: Any,
     *,
-    system: str | None,
+    options: Options | Sequence[Options],
     answers: Sequence[str | None] | None,
     padding: str,
 ) -> Inputs:
@@ -49,12 +50,11 @@ def from_samples(
     if len(said) != len(samples):
         raise InputError(f"{len(said)} answers for {len(samples)} samples: give one each")
     one_of(padding, "padding", ("left", "right"))
-    if system is not None:
-        word(system, "system")
+    asked = [options] * len(samples) if isinstance(options, Options) else options
     rows = []
-    for number, (sample, answer) in enumerate(zip(samples, said, strict=True)):
+    for number, (sample, answer, own) in enumerate(zip(samples, said, asked, strict=True)):
         with about(sample, f"sample {number} of the {len(samples)} given"):
-            rows.append(_one(sample, processor, family, model.config, system, answer))
+            rows.append(_one(sample, processor, family, model.config, own, answer))
     length = max(len(layout) for _, layout in rows)
     pad = processor.tokenizer.pad_token_id
     pad = processor.tokenizer.eos_token_id if pad is None else pad
@@ -110,39 +110,45 @@ def _one(
     processor: Any,
     family: Family,
     config: Any,
-    system: str | None,
+    options: Options,
     answer: str | None,
 ) -> tuple[dict[str, Shaped[Tensor, "..."]], TokenLayout]:
     pictures = [open_picture(image) for image in sample.images]
-    chat = render(sample.question, len(pictures), processor, system, answer, family.chat_template)
+    chat = render(sample, processor, options, answer, family.chat_template)
     tokenizer = processor.tokenizer
-    made, text, replaced = _processed(processor, chat.text, pictures)
+    made, text, replaced = _processed(processor, chat.text, pictures, options.images)
     offsets = made.pop("offset_mapping")[0].tolist()
     tensors = {k: v for k, v in made.items() if k in family.per_token or k not in PER_TOKEN}
     ids = tensors["input_ids"][0].tolist()
-    roles, inside = role_of_tokens(chat, text, ids, offsets, replaced, tokenizer)
+    roles, inside, turns = role_of_tokens(chat, text, ids, offsets, replaced, tokenizer)
     vision = [i == config.image_token_id for i in ids]
     roles = ["vision" if v else r for v, r in zip(vision, roles, strict=True)]
     kinds = ["separator" if i and not v else "" for i, v in zip(inside, vision, strict=True)]
     views: list[tuple[View, ...]] = []
     sizes = [picture.size for picture in pictures]
     if pictures:
-        views = family.views(Pictures(config, tensors, processor.image_processor, sizes))
+        seen = with_options(processor.image_processor, options.images)
+        views = family.views(Pictures(config, tensors, seen, sizes))
     if chat.answer:
         extra = tokenizer(chat.answer, add_special_tokens=False)["input_ids"]
         ids, roles = ids + extra, roles + ["assistant"] * len(extra)
         kinds += [""] * len(extra)
+        turns += [len(chat.turns) - 1] * len(extra)
         more = torch.tensor([extra])
         for name, fill in {"attention_mask": 1, **generated_numbers(family)}.items():
             tensors[name] = torch.cat([tensors[name], torch.full_like(more, fill)], 1)
         tensors["input_ids"] = torch.tensor([ids])
     texts = [tokenizer.decode([i]) for i in ids]
-    layout = layout_of(roles, texts, views, sizes, kinds)
-    return tensors, replace(layout, spelled=tuple(spelled(ids, texts, tokenizer.decode)))
+    layout = replace(
+        layout_of(roles, texts, views, sizes, kinds),
+        spelled=tuple(spelled(ids, texts, tokenizer.decode)),
+        turn=np.array(turns),
+    )
+    return tensors, layout
 
 
 def _processed(
-    processor: Any, text: str, pictures: list[Any]
+    processor: Any, text: str, pictures: list[Any], more: Mapping[str, Any]
 ) -> tuple[dict[str, Any], str, list[dict[str, Any]]]:
     """What the processor makes; the text as it saw it, images not yet expanded; the expansions.
 
@@ -158,7 +164,9 @@ def _processed(
 
     processor.get_text_with_replacements = recorded
     # A template that writes the start token itself must not get a second one.
-    options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
+    options: dict[str, Any] = {"images_kwargs": dict(more)} if more else {}
+    if bos and text.startswith(bos):
+        options["add_special_tokens"] = False
     try:
         made = processor(
             text=[text],

@@ -10,7 +10,7 @@ async function explore(root, meta, packed, hooks = {}) {
   const asking = words.filter((key) => rowOf.has(key));
   const prompt = asking.filter((key) => meta.roles[key] !== "assistant");
   const differ = (values) => new Set(patches.map((key) => values[key])).size > 1;
-  const several = { images: differ(meta.image), tiles: differ(meta.tile) };
+  const several = { images: differ(meta.image), tiles: differ(meta.tile), turns: Math.max(...meta.turn) > 0 };
   const start = prompt.at(-1) ?? asking.at(-1) ?? null;
   const pictures = await Promise.all(meta.runs.map((run) => Promise.all(run.pictures.map(loaded))));
 
@@ -275,7 +275,8 @@ async function explore(root, meta, packed, hooks = {}) {
       const strong = share > 0.02;
       const rgb = over(tint(value, view.inWords, view.signed), colours.soft, 0.3 + 0.7 * share);
       node.textContent = visible(run.tokens[key]);
-      node.title = `${JSON.stringify(run.tokens[key])}, position ${meta.keys[key]}, ${meta.roles[key]}${view.values ? `: ${number(value)}` : ""}`;
+      const spoken = several.turns && meta.turn[key] >= 0 ? ` of turn ${meta.turn[key]}` : "";
+      node.title = `${JSON.stringify(run.tokens[key])}, position ${meta.keys[key]}, ${meta.roles[key]}${spoken}${view.values ? `: ${number(value)}` : ""}`;
       node.style.background = strong ? css(rgb) : "";
       node.style.color = strong ? ink(rgb) : "";
       node.setAttribute("aria-selected", String(state.locked === key));

@@ -72,6 +72,7 @@ def described(tables: Mapping[str, xr.Dataset], title: str) -> dict[str, Any]:
     box = np.stack([one[edge].values for edge in EDGES], -1)
     box = np.where(np.isfinite(box), box, -1)
     tile = one["tile"].values if "tile" in one.coords else np.where(one["image"].values < 0, -1, 0)
+    turn = one["turn"].values if "turn" in one.coords else np.zeros(one.sizes["key"], int)
     kind = one["kind"].values if "kind" in one.coords else np.full(one.sizes["key"], "")
     return {
         "title": title or str(one.attrs.get("question", "")),
@@ -92,6 +93,7 @@ def described(tables: Mapping[str, xr.Dataset], title: str) -> dict[str, Any]:
         "sees": _seen(one["attention"]),
         "colours": ROLE_COLOURS,
         "roles": [str(role) for role in one["role"].values],
+        "turn": turn.tolist(),
         "image": one["image"].values.tolist(),
         "tile": tile.tolist(),
         "kind": [str(each) for each in kind],

@@ -1,0 +1,81 @@
+"""What users hand to ``HookedVLM.inputs``, as samples and what prepares them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vlmlens.checks import shown, word
+from vlmlens.conversation import Message
+from vlmlens.errors import InputError
+from vlmlens.model.doors.given import as_texts
+from vlmlens.model.sequence.chat import Options
+from vlmlens.model.sequence.pixels import images_told
+from vlmlens.sample import Sample
+
+
+def as_asked(samples: Any, prompts: Sequence[str] | str | None) -> list[Sample]:
+    """Samples: given ones, those of images and prompts, those of conversations.
+
+    Raises:
+        InputError: what is none of these.
+    """
+    if prompts is not None:
+        return _of_prompts(samples, prompts)
+    if _is_conversation(samples):
+        return [Sample(messages=samples)]
+    given = list(samples) if isinstance(samples, Sequence) else [samples]
+    given = [Sample(messages=each) if _is_conversation(each) else each for each in given]
+    if not all(isinstance(each, Sample) for each in given):
+        raise InputError("pass samples, conversations, or images together with prompts")
+    return given
+
+
+def as_options(
+    system: Any, tools: Any, template: Any, images: Any, processor: Any, count: int
+) -> Options | list[Options]:
+    """What prepares the samples: for all of them the same, or of each its own system prompt.
+
+    Raises:
+        InputError: what is of another kind.
+    """
+    if template is not None and not isinstance(template, Mapping):
+        raise InputError(f"template_kwargs={shown(template)}: a mapping is wanted")
+    if tools is not None:
+        told = isinstance(tools, list | tuple) and tools
+        if not told or not all(isinstance(tool, Mapping) or callable(tool) for tool in tools):
+            raise InputError(f"tools={shown(tools)}: a list of JSON schemas or functions is wanted")
+        tools = tuple(tools)
+    rest = (tools, dict(template or {}), images_told(images, processor))
+    if system is None or isinstance(system, str):
+        return Options(system, *rest)
+    if not isinstance(system, list | tuple):
+        word(system, "system")  # says what is wanted
+    if len(system) != count:
+        raise InputError(f"{len(system)} system prompts for {count} samples: give one each")
+    every = [None if one is None else word(one, "system") for one in system]
+    return [Options(one, *rest) for one in every]
+
+
+def _is_conversation(given: Any) -> bool:
+    return (
+        isinstance(given, list | tuple)
+        and bool(given)
+        and all(
+            isinstance(one, Message) or (isinstance(one, Mapping) and "role" in one)
+            for one in given
+        )
+    )
+
+
+def _of_prompts(images: Any, prompts: Sequence[str] | str) -> list[Sample]:
+    if isinstance(prompts, str):
+        alone = isinstance(images, list | tuple) and len(images) == 1
+        prompts, images = [prompts], images if alone else [images]
+    prompts = as_texts(prompts, "prompts")
+    # A path is a sequence too, and so are bytes.
+    if not isinstance(images, Sequence) or isinstance(images, str | bytes | memoryview):
+        images = [images]
+    if len(images) != len(prompts):
+        raise InputError(
+            f"{len(images)} entries of images for {len(prompts)} prompts: give one each"
+        )
+    return [Sample(question=p, images=i) for i, p in zip(images, prompts, strict=True)]
