@@ -14,6 +14,7 @@ from vlmlens.cache import ActivationCache, Save
 from vlmlens.errors import InputError
 from vlmlens.inputs import Inputs
 from vlmlens.model.lifetime.level import Level
+from vlmlens.model.passes.room import refuse_too_large
 from vlmlens.model.wiring.attention import RowRequest, ask_rows, withdraw
 from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.model.wiring.spliced import dictionaries
@@ -43,12 +44,16 @@ class Keeping:
         """Have these saved by the passes that are run while this lasts.
 
         Raises:
-            InputError: one point in two ways, or rows of a point that has none.
+            InputError: one point in two ways, rows of a point that has none, or patterns that
+                memory has no room for.
         """
         with ExitStack() as stack:
             for item in saves:
                 for name in self._vlm.matching(item.points):
                     self._add(name, item, level, stack)
+            whole = [name for name in self.hooked if self._ways[name] == (None, None)]
+            size: Any = self._tensors["input_ids"].shape
+            refuse_too_large(self._vlm, whole, *size)
             yield
 
     def saved(self) -> ActivationCache:
