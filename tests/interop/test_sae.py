@@ -41,6 +41,19 @@ def test_features_and_what_they_make_are_saelenss_own(name):
     assert_close(found.decode(acts), golden["made"], depth=1, size=16)
 
 
+def test_topk_features_are_never_negative():
+    """Where fewer than k are above zero, fewer are active."""
+    settings = sae.Settings("topk", 2, 4, 2, 4)
+    weights = {
+        "W_enc": torch.tensor([[1.0, -1.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]]),
+        "W_dec": torch.ones(4, 2),
+        "b_enc": torch.zeros(4),
+        "b_dec": torch.zeros(2),
+    }
+    acts = sae.SAE(settings, weights).encode(torch.tensor([3.0, -5.0]))
+    assert acts.tolist() == [3.0, 0.0, 6.0, 0.0]
+
+
 def test_there_is_one_of_each_kind():
     assert {sae.load(GOLDEN / name).settings.architecture for name in FOLDERS} == {
         *("standard", "topk", "jumprelu", "gated", "transcoder", "jumprelu_transcoder")

@@ -32,7 +32,7 @@ DICTIONARIES: tuple[Fault, ...] = (
         "interop/sae/dictionary.py",
         "return torch.zeros_like(pre).scatter(-1, kept.indices, kept.values.relu())",
         "return torch.zeros_like(pre).scatter(-1, kept.indices, kept.values)",
-        ("interop/test_sae.py::test_features_and_what_they_make_are_saelenss_own",),
+        ("interop/test_sae.py::test_topk_features_are_never_negative",),
     ),
     Fault(
         "features below their threshold are active",
