@@ -18,7 +18,7 @@ import xarray as xr
 from as_users import as_users
 from children import HOME, ran
 from closeness import assert_close
-from conftest import picture
+from conftest import build, picture
 from torch.utils.data import DataLoader
 
 import vlmlens as vl
@@ -78,6 +78,33 @@ def test_what_is_kept_is_what_a_plain_hook_sees(any_vlm, tmp_path):
         for name in ("image", "tile", "row", "column"):
             assert own[name].values.tolist() == getattr(layout, name).tolist()
         np.testing.assert_array_equal(own["box"].values, layout.box.astype("f4"))
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_5_vl"])
+def test_of_a_tower_all_of_its_positions_are_kept(name, tmp_path):
+    """As plain hooks see them, of a tower by images and of one that packs them."""
+    samples = [*asked()[:2], vl.Sample("Alike?", (picture(8), picture(9)), id="two")]
+    point = "vision.blocks.1.hook_resid_post"
+    with vl.HookedVLM(*build(name), name=name) as vlm:
+        given = {"dtype": "float32", "batch": 2, "progress": False}
+        found = harvest(vlm, samples, [point], folder=tmp_path, **given)
+        table = found.dataset().load()
+        block = vlm.hf_model.get_submodule(vlm.family.vision_layers)[1]
+        for sample in samples:
+            inputs, seen = vlm.inputs([sample]), []
+            handle = block.register_forward_hook(lambda m, a, out, seen=seen: seen.append(out))
+            with torch.no_grad():
+                vlm.hf_model(**inputs.tensors, use_cache=False)
+            handle.remove()
+            stream = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
+            own = table.isel(token=np.flatnonzero(table["sample"].values == sample.id))
+            rows = stream.flatten(0, -2)
+            assert_close(own[point].values, rows.numpy(), like=rows)
+            images = len(sample.images) if name == "llava" else 1
+            each = len(rows) // images
+            assert own["position"].values.tolist() == [*range(each)] * images
+            assert own["image"].values.tolist() == [n for n in range(images) for _ in range(each)]
+            assert set(own["role"].values) == {"vision"} and own["box"].isnull().all()
 
 
 def test_only_the_rows_that_are_asked_for(shapes, tmp_path):
@@ -222,7 +249,9 @@ def test_a_damaged_file_is_named(in_files):
     ("options", "message"),
     [
         ({"points": "blocks.*.attn.hook_pattern"}, "has a row for every position"),
-        ({"points": "vision.blocks.0.hook_resid_post"}, "has a row for every position"),
+        ({"points": ("vision.blocks.0.hook_resid_post", POINT)}, "two kinds"),
+        ({"points": "vision.blocks.0.hook_resid_post", "rows": "vision"}, "leave rows= out"),
+        ({"points": "vision.blocks.0.attn.hook_pattern"}, "has a row for every position"),
         ({"points": ()}, "name some"),
         ({"dtype": "float64"}, "bfloat16"),
         ({"edits": "none"}, "intervention"),

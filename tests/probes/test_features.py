@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 import vlmlens as vl
@@ -60,6 +61,15 @@ def test_a_planted_feature_is_found_and_the_control_knows_nothing(run):
     assert (int(found.feature), float(found.auroc), float(found.active)) == (9, 1.0, 1.0)
     assert 0.35 < float(found.control) < 0.65
     assert layout.mask("vision").sum() == 64
+
+
+def test_choosing_a_feature_of_noise_is_not_paid_for(run):
+    """Of 512 features that know nothing, the best of some pictures knows nothing of others."""
+    name, noise = acts(), torch.rand(run.saved[acts()].shape, generator=torch.manual_seed(3))
+    cache = ActivationCache({name: noise}, {name: run.saved.axes[name]}, run.inputs.layouts)
+    made = type(run)(run.inputs, run.logits, cache, run.attention)
+    found = marking_features(made, "column", name)
+    assert float(found.auroc.mean()) == pytest.approx(0.5, abs=0.04)
 
 
 def test_too_few_pictures_and_labels_that_do_not_fit_are_refused(model, run):

@@ -60,7 +60,7 @@ DICTIONARIES: tuple[Fault, ...] = (
         "probes/features.py",
         "there = ~np.isin(np.arange(len(each)), chosen) & ~np.isnan(each[:, 0])",
         "there = here",
-        ("probes/test_features.py::test_a_planted_feature_is_found_and_the_control_knows_nothing",),
+        ("probes/test_features.py::test_choosing_a_feature_of_noise_is_not_paid_for",),
     ),
     Fault(
         "tokens that are as active count as more active",
@@ -82,5 +82,12 @@ DICTIONARIES: tuple[Fault, ...] = (
         "(direction.to(table) * model.ln_final.w.to(table)) @ table",
         "direction.to(table) @ table",
         ("probes/test_most_active.py::test_what_a_direction_writes_is_what_the_head_makes_of_it",),
+    ),
+    Fault(
+        "positions of a packed tower are counted image by image",
+        "experiments/activations/harvesting.py",
+        "1 if packed else len(saved[names[0]])",
+        "len(saved[names[0]])",
+        ("experiments/test_harvest.py::test_of_a_tower_all_of_its_positions_are_kept",),
     ),
 )

@@ -41,7 +41,7 @@ def harvest(
         model: an open model.
         samples: what it is asked.
         points: a point that has a row for every position, or several, or patterns:
-            ``"blocks.*.hook_resid_post"``.
+            ``"blocks.*.hook_resid_post"``; or points of the tower and the projector alone.
         folder: where; ``Harvest(folder)`` reads it, and so does anything that reads Parquet.
         rows: positions that are kept, such as ``"vision"`` or ``"last"``; None: the whole prompt.
         dtype: of what is kept: ``"float16"``, ``"float32"``, or ``"bfloat16"``, which is read back
