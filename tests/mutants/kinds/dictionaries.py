@@ -18,7 +18,9 @@ DICTIONARIES: tuple[Fault, ...] = (
         _SPLICED,
         'made = out = self._at("hook_sae_recons", first)\n        if self.splice.error:',
         'made = out = self._at("hook_sae_recons", first)\n        if True:',
-        (f"{_SPLICE}::test_in_every_family_it_is_what_a_torch_hook_would_do",),
+        (
+            "model/doors/test_splice_heads.py::test_heads_side_by_side_are_what_a_torch_hook_would_do",
+        ),
     ),
     Fault(
         "a transcoder reads what it writes",

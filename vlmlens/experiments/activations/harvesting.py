@@ -108,7 +108,7 @@ class Harvesting(Measure):
             edits = alone(interventions, at, len(samples))
             inputs = model.inputs([sample], system=self.system)
             saved = model.run(inputs, edits, save=list(names), logits=False).saved
-            own = {}
+            own, packed = {}, False
             for name in names:
                 packed = saved.axes[name][0] == "patch"
                 own[name] = saved[name] if packed else saved[name].flatten(0, 1)
