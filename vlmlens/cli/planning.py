@@ -87,8 +87,8 @@ def parameters_table(found: "Plan") -> Table:
     for name in ("part", "billions"):
         table.add_column(name, justify="left" if name == "part" else "right")
     for part, number in found.parameters.items():
-        table.add_row(part, f"{number / BILLION:.3f}")
-    table.add_row("all", f"{sum(found.parameters.values()) / BILLION:.3f}")
+        table.add_row(part, f"{number / BILLION:.3g}")
+    table.add_row("all", f"{sum(found.parameters.values()) / BILLION:.3g}")
     return table
 
 
@@ -105,7 +105,7 @@ def memory_table(found: "Plan") -> Table:
         sizes = (held.weights, held.run, held.cmb, held.stream)
         fits = (str(held.cards), str(held.batch)) if held.cards else ("none is enough", "0")
         name = "bfloat16, float16" if dtype == "bfloat16" else dtype
-        table.add_row(name, *(f"{size / GIB:.2f}" for size in sizes), *fits)
+        table.add_row(name, *(f"{size / GIB:.3g}" for size in sizes), *fits)
     return table
 
 
@@ -122,6 +122,6 @@ def jobs_table(found: "Plan") -> Table:
         table.add_column(name, justify="left" if name == "what" else "right")
     for job in found.jobs:
         seconds = job.seconds(card)
-        more = [f"{number * seconds:.1f}"][: number > 1]
-        table.add_row(job.name, f"{job.operations / TERA:.2f}", f"{seconds:.3f}", *more)
+        more = [f"{number * seconds:.3g}"][: number > 1]
+        table.add_row(job.name, f"{job.operations / TERA:.3g}", f"{seconds:.3g}", *more)
     return table
