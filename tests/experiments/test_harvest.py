@@ -75,7 +75,7 @@ def test_what_is_kept_is_what_a_plain_hook_sees(any_vlm, tmp_path):
         assert own["position"].values.tolist() == list(range(len(layout)))
         assert own["role"].values.tolist() == list(layout.roles)
         assert own["word"].values.tolist() == list(layout.tokens)
-        for name in ("image", "tile", "row", "column"):
+        for name in ("turn", "image", "tile", "row", "column"):
             assert own[name].values.tolist() == getattr(layout, name).tolist()
         np.testing.assert_array_equal(own["box"].values, layout.box.astype("f4"))
 
