@@ -241,5 +241,5 @@ def _positions_of_towers(sizes: Sequence[tuple[int, int]]) -> xr.Dataset:
     return table.assign_coords(edge=list(EDGES))
 
 
-#: What is kept of a token's place: its turn; and of a vision token's, beside its box. -1 for others.
+#: What is kept of a token's place: its turn; of a vision token's, beside its box; -1 for others.
 MARKS = ("turn", "image", "tile", "row", "column")
