@@ -6,7 +6,7 @@ STAMP = $(VENV)/.installed
 # Tests share the machine: one thread each, this many at once, the tests of a file together.
 WORKERS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
-# `make test` checks annotations as it runs, which takes a third of its time; once is enough.
+# Checking annotations as tests run takes a third of their time; `make machine` and `make every` do.
 UNTYPED = -o addopts="-ra --strict-markers --strict-config"
 
 .PHONY: demo test machine notebooks every versions plain bench bench-scale coverage gpu mutants smol browser gallery \
@@ -19,7 +19,7 @@ demo: $(STAMP)
 # Every law, on models of a few kinds where all of them would take long: what is marked `slow` is
 # left to `make machine` and `make every`.
 test: $(STAMP)
-	$(PYTEST) -p no:randomly -m "not slow and not notebooks"
+	$(PYTEST) $(UNTYPED) -p no:randomly -m "not slow and not notebooks"
 
 # The same numbers on another machine: other vector instructions, threads, kernels and order. Two
 # of the settings in tests/machines.py, chosen by TURN. Of the tests of numbers (model, edits,
@@ -29,7 +29,7 @@ TURN ?= $(shell date +%j)
 SHARES ?= 5
 machine: $(STAMP)
 	eval "$$($(BIN)/python tests/machines.py $(TURN))" && \
-		$(PYTEST) $(UNTYPED) $${ORDER:--p no:randomly} -m "numbers or slow" --share $(TURN)/$(SHARES)
+		$(PYTEST) $${ORDER:--p no:randomly} -m "numbers or slow" --share $(TURN)/$(SHARES)
 
 # Every notebook, from its first cell to its last.
 notebooks: $(STAMP)

@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from as_users import as_users
 from closeness import assert_apart, assert_close
-from conftest import KINDS, build, picture
+from conftest import SUMMING, UNLIKE, build, by_turns, picture
 from plain import Plain
 from test_circuits import QUESTION, ByHand, held, scored, some_of, table
 
@@ -89,7 +89,7 @@ def mean(tensors):
     return torch.stack(tensors).mean(0)
 
 
-@pytest.mark.parametrize("name", [*KINDS, "qwen3_vl", "aya_vision"])
+@pytest.mark.parametrize("name", by_turns(SUMMING, UNLIKE))
 def test_a_circuits_run_among_means_is_that_of_a_slow_reference(name, pair, averaged):
     with vl.HookedVLM(*build(name), name=name) as vlm:
         whole = Circuit.every(table(vlm, pair))
@@ -107,7 +107,7 @@ def test_a_circuits_run_among_means_is_that_of_a_slow_reference(name, pair, aver
         assert_apart(logits[2], Plain(vlm).run(inputs[1]))
 
 
-@pytest.mark.parametrize("name", ["llava", "gemma3", "qwen3_vl", "qwen3_5"])
+@pytest.mark.parametrize("name", by_turns(["llava", "gemma3", "qwen3_vl", "qwen3_5"], ["qwen3_vl"]))
 def test_all_edges_among_means_are_the_model_and_none_are_the_means(name, pair, averaged):
     with vl.HookedVLM(*build(name), name=name) as vlm:
         whole = Circuit.every(table(vlm, pair))

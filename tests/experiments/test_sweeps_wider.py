@@ -5,7 +5,7 @@ import pytest
 import torch
 from as_users import as_users
 from closeness import assert_apart, assert_close
-from conftest import build, picture
+from conftest import build, by_turns, picture
 from torch_hooks import plain, putting
 
 import vlmlens as vl
@@ -19,7 +19,7 @@ VISION = vl.Where(positions="vision")
 HEADS = "blocks.*.attn.hook_z"
 
 
-@pytest.fixture(scope="module", params=["shapes-base", "qwen2_5_vl"])
+@pytest.fixture(scope="module", params=by_turns(["shapes-base", "qwen2_5_vl"], ["qwen2_5_vl"]))
 def case(request):
     """A model, two samples that align, and what both are given."""
     if request.param == "shapes-base":

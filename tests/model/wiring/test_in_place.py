@@ -224,10 +224,10 @@ DOORS = (
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
 def test_every_door_takes_edits_in_place(two_vlm, two_inputs, door):
     with torch.no_grad():
-        for name in one_of_each(two_vlm):
+        for number, name in enumerate(one_of_each(two_vlm)):
             expected = hooked(two_vlm, two_inputs, name, new)
-            for way in IN_PLACE:
-                assert torch.equal(door(two_vlm, two_inputs, name, way), expected), name
+            way = IN_PLACE[number % 2]
+            assert torch.equal(door(two_vlm, two_inputs, name, way), expected), (name, way)
 
 
 def test_the_next_hook_goes_on_from_an_edit_in_place(two_vlm, two_inputs):
