@@ -87,6 +87,12 @@ class Sample(Checked):
             name(getattr(self, part), part)
         object.__setattr__(self, "source", printable(self.source))
         given = self.images if isinstance(self.images, list | tuple) else (self.images,)
+        if not isinstance(self.messages, list | tuple):
+            raise InputError(
+                f"{self.named()}: messages is {shown(self.messages)}: a list of "
+                "{'role': ..., 'content': ...} is wanted"
+            )
+        object.__setattr__(self, "messages", tuple(self.messages))
         if self.messages:
             given = self._conversing(given)
         object.__setattr__(self, "images", self._fixed(given))
@@ -109,7 +115,6 @@ class Sample(Checked):
                 f"{self.named()}: {half!r:.60} holds half of a character (a lone surrogate), which "
                 "no tokenizer reads; take it out"
             )
-
         if self.unit and not (self.unit.isidentifier() and dict(self.groups).get(self.unit)):
             there = ", ".join(dict(self.groups)) or "none"
             raise InputError(

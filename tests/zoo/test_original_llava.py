@@ -411,12 +411,16 @@ def test_folders_that_are_not_whole_say_what_they_lack(write):
         opened(folder, picture(0))
 
 
+#: As long as the hub's are: a shorter name would be a branch.
+COMMIT = "0123abcd" * 5
+
+
 def in_cache(cache, name, folder):
     """A folder where the hub's cache would keep it."""
     home = cache / f"models--{name.replace('/', '--')}"
     (home / "refs").mkdir(parents=True)
-    (home / "refs" / "main").write_text("0123abc")
-    shutil.copytree(folder, home / "snapshots" / "0123abc")
+    (home / "refs" / "main").write_text(COMMIT)
+    shutil.copytree(folder, home / "snapshots" / COMMIT)
 
 
 def test_a_hub_id_goes_the_same_road(write, clip, tmp_path):
@@ -429,7 +433,7 @@ def test_a_hub_id_goes_the_same_road(write, clip, tmp_path):
     offline = {"cache_dir": str(cache), "local_files_only": True}
     vlm, _, logits, _ = opened("user074/llava-v1.5-7b-normWmean", image, **offline)
     assert torch.equal(logits, whole)
-    assert vlm.revision == "0123abc"
+    assert vlm.revision == COMMIT
     assert type(vlm.hf_model).__name__ == "LlavaVariant"
 
 

@@ -368,6 +368,43 @@ def test_the_same_model_wrapped_again_is_no_other():
         second.run(inputs, [PatchFrom(point, source=elsewhere)])
 
 
+# What is written on a configuration, which is not only one model's.
+
+PATTERN = "blocks.1.attn.hook_pattern"
+
+
+def reached(model, door):
+    """The pattern, by a door that reads it."""
+    inputs, seen = asked(model), []
+    if door == "run":
+        return model.run(inputs, save=PATTERN).saved[PATTERN]
+    with model.hooks([(PATTERN, lambda x, hook: seen.append(x.clone()))]):
+        model(inputs) if door == "hooks" else model.hf_model(**inputs.tensors, use_cache=False)
+    return seen[0]
+
+
+@pytest.mark.parametrize("door", ["run", "hooks", "transformers"])
+def test_a_model_of_the_same_configuration_takes_nothing_along_when_it_is_closed(door):
+    hf_model, processor = build("llava")
+    with vl.HookedVLM(hf_model, processor) as model:
+        before = reached(model, door)
+        with vl.HookedVLM(type(hf_model)(hf_model.config), processor):
+            assert torch.equal(reached(model, door), before)
+        assert torch.equal(reached(model, door), before)
+    assert hf_model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("door", ["run", "hooks", "transformers"])
+def test_another_implementation_is_watched_too(door):
+    hf_model, processor = build("llava")
+    with vl.HookedVLM(hf_model, processor) as model:
+        before = reached(model, door)
+        hf_model.set_attn_implementation("eager")
+        torch.testing.assert_close(reached(model, door), before)
+        assert model.attention == "eager"
+    assert hf_model.config._attn_implementation == "eager"  # as its user left it
+
+
 # Gradients.
 
 

@@ -113,6 +113,7 @@ class Contexts(Wrapped):
         clear_contexts: bool,
     ) -> Iterator["Contexts"]:
         self.check_open()
+        self.implementations.again()
         with self.opened_level() as level:
             try:
                 for direction, pairs in on.items():

@@ -21,12 +21,9 @@ class Implementations:
 
     def __init__(self, model: Any, journal: Journal):
         self._model, self._journal = model, journal
-        self._closed = False
+        self._closed = self._left = False
         # A copy of a model that is watched took our names along.
-        self.found = {
-            key: config._attn_implementation.removeprefix(PREFIX)
-            for key, config in _configs(model).items()
-        }
+        self.found = {key: name.removeprefix(PREFIX) for key, name in self._now().items()}
 
     @property
     def usual(self) -> str:
@@ -36,6 +33,20 @@ class Implementations:
     def watch(self) -> None:
         """Put our functions around transformers'."""
         self._use({key: register(base) for key, base in self.found.items()})
+
+    def again(self) -> None:
+        """Put our functions back where somebody took them away, around what is there now.
+
+        A configuration may be another model's too, which was closed; or its user set another
+        implementation. Without ours, points inside attention would not be reached.
+        """
+        if self._closed or self._left:
+            return
+        if others := {
+            key: name for key, name in self._now().items() if not name.startswith(PREFIX)
+        }:
+            self.found |= others
+            self.watch()
 
     def leave(self) -> None:
         """Back to what was found."""
@@ -47,6 +58,7 @@ class Implementations:
         self._closed = True
 
     def _back(self) -> None:
+        self._left = False
         if not self._closed:
             self.watch()
 
@@ -55,6 +67,7 @@ class Implementations:
         """Transformers' own functions while this lasts."""
         with self._journal.noted(self._back):
             self.leave()
+            self._left = True
             yield
 
     @contextmanager
@@ -62,6 +75,7 @@ class Implementations:
         """Attention computed in one way while this lasts; yields what that is."""
         one_of(attention, "attention", CHOICES)
         if attention == "auto":
+            self.again()
             yield self.usual
             return
         with self._journal.noted(self._back):
@@ -70,6 +84,9 @@ class Implementations:
             except ValueError as error:
                 raise InputError(f"this model has no attention={attention!r}: {error}") from error
             yield attention
+
+    def _now(self) -> dict[str, str]:
+        return {key: config._attn_implementation for key, config in _configs(self._model).items()}
 
     def _use(self, implementations: dict[str, str]) -> None:
         self._model.set_attn_implementation(dict(implementations))

@@ -5,6 +5,7 @@ frequencies above all, is computed as transformers computes it, so that position
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from vlmlens.errors import UnknownModelError, UnsupportedModelError
@@ -45,7 +46,8 @@ def weightless(name: str, config: Any, dtype: Any = None) -> Any:
     kind = dtype or getattr(config, "dtype", None) or torch.get_default_dtype()
     try:
         with torch.device("meta"):
-            model = AutoModelForImageTextToText.from_config(config, dtype=kind).eval()
+            own = deepcopy(config)  # an open model may hold it
+            model = AutoModelForImageTextToText.from_config(own, dtype=kind).eval()
     except (ValueError, TypeError, AttributeError, KeyError, RuntimeError, ImportError) as error:
         raise UnsupportedModelError(
             f"transformers makes no model of {name}'s configuration: {error}"
