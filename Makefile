@@ -9,7 +9,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 # Checking annotations as tests run takes a third of their time; `make machine` and `make every` do.
 UNTYPED = -o addopts="-ra --strict-markers --strict-config"
 
-.PHONY: demo test machine notebooks every versions plain bench bench-scale coverage gpu mutants smol browser gallery \
+.PHONY: demo test machine pages every versions plain bench bench-scale coverage gpu mutants smol browser gallery \
 	study docs check format \
 	compatibility transformers release clean
 
@@ -19,7 +19,7 @@ demo: $(STAMP)
 # Every law, on models of a few kinds where all of them would take long: what is marked `slow` is
 # left to `make machine` and `make every`.
 test: $(STAMP)
-	$(PYTEST) $(UNTYPED) -p no:randomly -m "not slow and not notebooks"
+	$(PYTEST) $(UNTYPED) -p no:randomly -m "not slow and not pages"
 
 # The same numbers on another machine: other vector instructions, threads, kernels and order. Two
 # of the settings in tests/machines.py, chosen by TURN. Of the tests of numbers (model, edits,
@@ -31,9 +31,9 @@ machine: $(STAMP)
 	eval "$$($(BIN)/python tests/machines.py $(TURN))" && \
 		$(PYTEST) $${ORDER:--p no:randomly} -m "numbers or slow" --share $(TURN)/$(SHARES)
 
-# Every notebook, from its first cell to its last.
-notebooks: $(STAMP)
-	$(PYTEST) -p no:randomly -m notebooks tests/test_examples.py
+# What the documentation shows: notebooks, examples, pages, and what stands in docstrings.
+pages: $(STAMP)
+	$(PYTEST) $(UNTYPED) -p no:randomly -m "pages and not slow"
 
 # Everything, once: some 40 minutes.
 every: $(STAMP)

@@ -11,6 +11,8 @@ from conftest import TINY, build, by_turns
 
 import vlmlens as vl
 
+pytestmark = pytest.mark.pages
+
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "cookbook.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)

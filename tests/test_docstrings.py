@@ -115,6 +115,7 @@ SHOWN = [
 ]
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("name", SHOWN)
 def test_every_example_runs(name, tmp_path, monkeypatch):
     for number, test in enumerate(examples(RUN[name])):

@@ -21,6 +21,8 @@ WARNED = re.compile(r"Warning|deprecated", re.IGNORECASE)
 #: Runs the scripts that it is given, one after another, and says what each of them printed.
 EACH = """
 import contextlib, io, json, runpy, sys, traceback
+
+pytestmark = pytest.mark.pages
 told = {}
 for path in sys.argv[1:]:
     sys.argv = [path]
@@ -58,7 +60,6 @@ def test_an_example_runs_and_is_short(path, told):
     assert out.strip()
 
 
-@pytest.mark.notebooks
 @pytest.mark.filterwarnings("default")  # what Jupyter's own libraries warn of is theirs
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
 def test_a_notebook_runs_and_is_committed_without_outputs(path, monkeypatch):

@@ -10,6 +10,8 @@ from conftest import build
 
 import vlmlens as vl
 
+pytestmark = pytest.mark.pages
+
 PAGE = Path(__file__).parents[1] / "docs" / "paper.md"
 ROWS = ("F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "F10")
 

@@ -54,6 +54,7 @@ def test_commands_for_large_models_name_what_there_is(command):
         BENCHMARKS[name].prompt(form)
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize(
     "command", by_turns(SMALL, SMALL[:2]), ids=lambda c: Path(options(c)["--out"][0]).name
 )

@@ -125,6 +125,7 @@ def test_infinite_ratios_are_left_out_and_counted(name):
     assert summary[name].attrs["infinite"] == "2 of 12 values, left out"
 
 
+@pytest.mark.slow
 def test_pictures_without_answers_or_boxes(llava):
     samples = [Sample("What color?", (picture(n),), id=str(n)) for n in range(3)]
     found = diagnose_all(llava, samples, **SMALL)

@@ -282,6 +282,7 @@ def test_a_folder_without_activations_is_refused(shapes, tmp_path, in_files):
         in_files.tensors(POINT, size=0)
 
 
+@pytest.mark.pages
 def test_the_page_on_activations(tmp_path, monkeypatch):
     """Also what reads the folder with pyarrow alone; SAELens has an environment of its own."""
     monkeypatch.chdir(tmp_path)

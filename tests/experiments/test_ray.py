@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 from as_users import as_users
 from children import until
+from conftest import by_turns
 from whole_tables import RECIPES, tables
 
 import vlmlens as vl
@@ -83,7 +84,7 @@ def workers():
             process.kill()
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("recipe", by_turns(RECIPES.values(), [RECIPES["diagnose"]]), ids=RECIPES)
 def test_two_workers_make_the_tables_of_one_process(shapes, tmp_path, workers, recipe):
     recipe(shapes, tmp_path / "one")
     recipe(shapes, tmp_path / "two", workers)

@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from as_users import as_users
 from closeness import assert_apart, assert_close
-from conftest import build, picture
+from conftest import build, by_turns, picture
 
 import vlmlens as vl
 from vlmlens.errors import InputError
@@ -85,7 +85,7 @@ def by_transformers(vlm, name, pair):
     return found
 
 
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", by_turns(SCORES, ["kl", "own"]))
 def test_ends_are_transformers_own_and_everything_makes_up_the_way_between(vlm, pair, name):
     options = {"progress": False} | SCORES[name]
     top, floor = by_transformers(vlm, name, pair)

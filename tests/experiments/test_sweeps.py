@@ -256,7 +256,7 @@ def test_the_tower_runs_once_for_a_pair_about_one_picture(shapes):
         assert_close(found[name].item(), logits[red] - logits[blue], like=logits)
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 def test_the_page_on_sweeps(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()

@@ -11,7 +11,7 @@ from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS
 from vlmlens.zoo.opening.weightless import weightless
 
 #: One of each kind; the others where slow tests run.
-ALWAYS = ("llava", "gemma3", "qwen3_vl")
+ALWAYS = ("llava", "qwen3_vl")
 TEXT = 24
 
 

@@ -119,6 +119,7 @@ print(json.dumps([really, told]))
 """
 
 
+@pytest.mark.slow
 def test_the_most_memory_is_what_is_measured():
     really, told = json.loads(python(MEASURED).stdout)
     assert really["stream"] > 1.1 * really["pass"] > 2**20

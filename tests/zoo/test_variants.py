@@ -429,6 +429,7 @@ def test_a_norm_that_is_plugged_in_breaks_a_trained_model(page):
     assert page["counts"]["plugged in"] <= page["counts"]["trained so"] - 2
 
 
+@pytest.mark.pages
 def test_the_page_runs_and_what_it_trains_learns(page):
     assert page["pooled"].grid() == (4, 4)
     assert page["matched"].config.normalize["mean"] == pytest.approx(

@@ -408,6 +408,7 @@ def test_words_that_a_model_would_take_for_a_picture(vlm):
 # What people see of turns.
 
 
+@pytest.mark.pages
 def test_the_page_runs():
     page = (Path(__file__).parents[3] / "docs" / "conversations.md").read_text()
     names: dict = {}
