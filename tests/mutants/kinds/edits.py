@@ -58,4 +58,13 @@ EDITS: tuple[Fault, ...] = (
         "",
         ("store/test_stores.py::test_rows_of_several_forms_and_twice_the_same",),
     ),
+    Fault(
+        "a model that is closed takes the attention of another with its configuration",
+        "model/wiring/implementation.py",
+        "        if self._closed or self._left:",
+        "        if self._closed or self._left or True:",
+        (
+            "model/lifetime/test_left_behind.py::test_a_model_of_the_same_configuration_takes_nothing_along_when_it_is_closed",
+        ),
+    ),
 )
