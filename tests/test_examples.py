@@ -11,6 +11,8 @@ import pytest
 from children import ran
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.pages
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -21,8 +23,6 @@ WARNED = re.compile(r"Warning|deprecated", re.IGNORECASE)
 #: Runs the scripts that it is given, one after another, and says what each of them printed.
 EACH = """
 import contextlib, io, json, runpy, sys, traceback
-
-pytestmark = pytest.mark.pages
 told = {}
 for path in sys.argv[1:]:
     sys.argv = [path]

@@ -20,6 +20,7 @@ def test_an_old_path_is_the_same_module(old):
     assert all(MOVED[old] in str(warning.message) for warning in said)
 
 
+@pytest.mark.pages
 def test_what_docs_of_earlier_versions_imported():
     code = """
 import warnings

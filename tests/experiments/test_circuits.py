@@ -208,6 +208,7 @@ def test_edges_on_no_way_to_the_logits_change_nothing(vlm, pair, places):
     assert_close(less, whole, like=vlm.run(vlm.inputs([pair[0]])).logits)
 
 
+@pytest.mark.slow
 def test_faithfulness_of_shapes_base_grows_to_one(shapes):
     """On pairs that the circuit was not found on; docs/circuits.md states these numbers."""
     pairs = [vl.datasets.counterfactual_pairs(8, kind="swap", seed=seed) for seed in (0, 1)]

@@ -142,6 +142,7 @@ def test_twenty_kills_lose_nothing_and_double_nothing(model, tmp_path, at_once):
 STOPPED = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sign", "status"), by_turns(STOPPED, STOPPED[:1]))
 def test_a_command_that_is_stopped_says_so_and_goes_on_later(tmp_path, sign, status):
     words = ["diagnose", "--samples", "400", "--batch", "2", "--quiet", "--out"]

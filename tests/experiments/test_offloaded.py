@@ -52,6 +52,7 @@ def test_weights_on_the_cpu_that_are_computed_with_elsewhere(saved, table):
         xr.testing.assert_identical(found(model), table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", by_turns(["auto", "sequential"], ["auto"]))
 def test_a_command_that_spreads_its_model(saved, table, tmp_path, monkeypatch, way):
     words = ["diagnose", str(saved), "--samples", "4", "--permutations", "2", "--batch", "2"]

@@ -62,6 +62,7 @@ def run(*words):
     return " ".join(done.output.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", by_turns(SETS, [*SETS][:1]))
 def test_both_commands_draw_by_the_unit_of_the_set(name, tmp_path, monkeypatch):
     """Every interval, test and category of the two tables is the same, and so are the words."""

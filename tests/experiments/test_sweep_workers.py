@@ -94,6 +94,7 @@ def test_threads_make_the_map_of_one_process(shapes, which):
         same(RECIPES[which](shapes, executor=threads), RECIPES[which](shapes))
 
 
+@pytest.mark.slow
 def test_processes_make_the_map_of_one_process(shapes, which, tmp_path):
     """Which open the model by its name; each of them begins anew with every piece."""
     options = {"score": "log_prob", "over": "head", "where": LAST} if which == "sweep" else {}

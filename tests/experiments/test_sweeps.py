@@ -188,6 +188,7 @@ def test_a_folder_answers_for_the_settings_of_its_sweep_alone(llava, tmp_path):
         assert files > before, setting  # else another's cells were read
 
 
+@pytest.mark.slow
 def test_many_pairs_make_one_array(shapes):
     pairs = counterfactual_pairs(3, kind="swap", category="color_rel")
     clean, other = [p.clean for p in pairs], [p.corrupted for p in pairs]

@@ -10,8 +10,8 @@ from vlmlens.planning import drawn, full_size, weighing
 from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS
 from vlmlens.zoo.opening.weightless import weightless
 
-#: One of each kind; the others where slow tests run.
-ALWAYS = ("llava", "qwen3_vl")
+#: The others where slow tests run.
+ALWAYS = ("qwen3_vl",)
 TEXT = 24
 
 

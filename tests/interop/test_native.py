@@ -112,6 +112,7 @@ def test_the_same_places_from_a_model_without_weights(vlm):
         assert places(opened) == places(vlm)
 
 
+@pytest.mark.slow
 def test_a_request_carries_all_that_it_needs():
     """nnsight's dry run of a remote request: sent as bytes, read where vlmlens is not."""
     script = Path(__file__).with_name("dry_run.py")

@@ -90,6 +90,7 @@ def test_intervals_of_shares_cover(share, n):
     assert measured(draw, 50)["mean_map"] >= 0.92
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", by_turns(PICTURES, ["10 pictures of 1 to 12"]))
 def test_intervals_of_psi_and_accuracy_cover(label):
     found = measured(psi_covered(PICTURES[label], 0.9, 0.7), 150)

@@ -64,6 +64,7 @@ def opened(hub, cache, asked, **environment):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_what_the_hub_has_comes_whole_and_what_it_refuses_says_what_to_do(hub, tmp_path):
     shard = next(p.name for p in hub.repos[NAME].iterdir() if p.name.startswith(SHARD))
     hub.slow = 0.02
