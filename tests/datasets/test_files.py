@@ -228,6 +228,7 @@ def test_a_file_name_of_any_bytes_has_an_id_that_can_be_written(tmp_path):
         image_folder(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_table_in_a_folder_of_any_bytes_is_asked_and_its_results_are_written(tmp_path):
     here = tmp_path / os.fsdecode(b"caf\xe9")
     here.mkdir()

@@ -118,6 +118,7 @@ VALUES += (
 )
 
 
+@pytest.mark.slow
 @bounded(40)
 @given(
     st.sampled_from(["diagnose", "check", "fetch", "models", "families", "nothing", "--version"]),

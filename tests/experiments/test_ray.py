@@ -133,6 +133,7 @@ def test_a_measure_of_ones_own_is_the_same_there(shapes, workers):
     xr.testing.assert_identical(run.run(executor=workers), run.run())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "module"), [("diagnose", diagnosing), ("evaluate", evaluating)])
 def test_a_command_has_its_work_done_by_workers(tmp_path, workers, monkeypatch, name, module):
     """As --ray says; the two that are there already take it."""
