@@ -60,20 +60,29 @@ plain:
 	done
 	rm -rf $(PLAIN)
 
-# What would be published: built, checked, installed alone into an empty environment, and tried there.
+# What would be published, two distributions: built, checked, installed alone into an empty
+# environment and tried there; then the larger models beside it.
 RELEASE = $(VENV)-release
+OUT = $(CURDIR)/results/release
+EMPTY = $(abspath $(RELEASE))/empty/bin
 release:
-	rm -rf $(RELEASE) results/release
+	rm -rf $(RELEASE) $(OUT)
 	$(PYTHON) -m venv $(RELEASE)/tools
 	$(RELEASE)/tools/bin/python -m pip install --quiet --upgrade pip
 	$(RELEASE)/tools/bin/python -m pip install --quiet $(PIP_ARGS) --group release
-	$(RELEASE)/tools/bin/python -m build --outdir results/release .
-	$(RELEASE)/tools/bin/twine check --strict results/release/*
-	$(RELEASE)/tools/bin/check-wheel-contents results/release/*.whl
+	$(RELEASE)/tools/bin/python -m build --outdir $(OUT) .
+	$(RELEASE)/tools/bin/python -m build --outdir $(OUT) vlmlens/zoo/weights
+	$(RELEASE)/tools/bin/twine check --strict $(OUT)/*
+	$(RELEASE)/tools/bin/check-wheel-contents $(OUT)/vlmlens-*.whl
+	$(RELEASE)/tools/bin/check-wheel-contents --ignore W002,W010 $(OUT)/vlmlens_models-*.whl
+	$(RELEASE)/tools/bin/python tests/released.py $(OUT) wheels
 	$(PYTHON) -m venv $(RELEASE)/empty
-	$(RELEASE)/empty/bin/python -m pip install --quiet $(PIP_ARGS) $(shell grep ^torch== constraints.txt)
-	$(RELEASE)/empty/bin/python -m pip install --quiet $(PIP_ARGS) results/release/*.whl
-	cd $(RELEASE) && empty/bin/vlmlens diagnose shapes-base --data shapes-2d --out demo
+	$(EMPTY)/python -m pip install --quiet $(PIP_ARGS) $(shell grep ^torch== constraints.txt)
+	$(EMPTY)/python -m pip install --quiet $(PIP_ARGS) $(OUT)/vlmlens-*.whl
+	cd $(RELEASE) && $(EMPTY)/vlmlens diagnose shapes-base --data shapes-2d --out demo
+	cd $(RELEASE) && $(EMPTY)/python $(CURDIR)/tests/released.py $(OUT) alone
+	$(EMPTY)/python -m pip install --quiet $(PIP_ARGS) --no-deps $(OUT)/vlmlens_models-*.whl
+	cd $(RELEASE) && $(EMPTY)/python $(CURDIR)/tests/released.py $(OUT) beside
 	rm -rf $(RELEASE)
 
 # Ratios to what others do; docs/benchmarks.md. QUICK=1 is a narrower model, within 50 seconds.

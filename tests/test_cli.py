@@ -390,6 +390,11 @@ def test_interrupts_and_full_disks_end_in_one_line(vlmlens_says, monkeypatch, st
     assert len(said.splitlines()) == 1
 
 
+def test_the_version_is_that_of_the_package():
+    said = CliRunner().invoke(cli.app, ["--version"])
+    assert (said.exit_code, said.output) == (0, f"vlmlens {vlmlens.__version__}\n")
+
+
 def test_a_model_that_lacks_its_tools_is_not_downloaded(vlmlens_says, monkeypatch, tmp_path):
     def download(*args, **kwargs):
         raise AssertionError("something was downloaded")
@@ -399,7 +404,7 @@ def test_a_model_that_lacks_its_tools_is_not_downloaded(vlmlens_says, monkeypatc
     monkeypatch.setattr("vlmlens.zoo.smol.fetch_parts", download)
     code, _, told = vlmlens_says("fetch", "smol-llava")
     assert code == 2
-    assert 'pip install "vlmlens[smol]"' in told
+    assert "pip install" in told and '[smol]"' in told
     assert told.strip().endswith("nothing was downloaded")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
-from children import python
+from children import HOME, python
 from conftest import picture
 
 from vlmlens import experiments, plots, probes, zoo
@@ -37,8 +37,7 @@ def test_an_extra_brings_what_its_message_says(module):
         assert package in names(every["dev"])  # the tests run with all others
         importlib.import_module(module)
     said = str(missing(module, "this"))
-    assert f'pip install "vlmlens[{extra}]"' in said
-    assert f'pip install ".[{extra}]"' in said
+    assert f'pip install -e "{HOME}[{extra}]"' in said  # the tests run in a clone
 
 
 @pytest.fixture
@@ -87,7 +86,7 @@ def test_every_door_says_which_extra_it_takes(door, bare, tmp_path, monkeypatch)
     with pytest.raises(MissingToolError) as refused:
         call(tmp_path)
     assert f"needs {package}, which is not installed" in str(refused.value)
-    assert f'"vlmlens[{extra}]"' in str(refused.value)
+    assert f'[{extra}]"' in str(refused.value)
     assert not list(tmp_path.iterdir())
 
 
@@ -103,7 +102,7 @@ def test_a_saved_smolvlm_says_which_extra_its_processor_takes(tmp_path, monkeypa
         vlm.inputs([picture()], ["What color is the circle?"])
     processing = importlib.import_module("transformers.models.smolvlm.processing_smolvlm")
     monkeypatch.setattr(processing, "num2words", None)
-    with pytest.raises(MissingToolError, match=r"needs num2words.*vlmlens\[smolvlm\]"):
+    with pytest.raises(MissingToolError, match=r"needs num2words.*\[smolvlm\]"):
         zoo.load(str(tmp_path))
 
 

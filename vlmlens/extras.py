@@ -1,8 +1,15 @@
 """Libraries that only some need: which extra brings each, and what is said where one is missing."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import vlmlens
 
 from vlmlens.errors import MissingToolError
 
@@ -17,6 +24,41 @@ EXTRAS = {
     "ray": ("ray", "ray"),
 }
 
+#: Our distributions -> where a clone has each.
+HERE = {"vlmlens": ".", "vlmlens-models": "vlmlens/zoo/weights"}
+
+
+def command(package: str, extra: str = "") -> str:
+    """The command that installs a part of vlmlens the way that vlmlens itself was installed.
+
+    Args:
+        package: of ``HERE``.
+        extra: of ``package``.
+
+    Returns:
+        From the clone where vlmlens comes from one, and otherwise by name.
+    """
+    clone, editable = _clone()
+    options = f"[{extra}]" if extra else ""
+    if clone is None:
+        return f'pip install "{package}{options}"' if extra else f"pip install {package}"
+    flag = "-e " if editable and package == "vlmlens" else ""
+    return f'pip install {flag}"{clone / HERE[package]}{options}"'
+
+
+def _clone() -> tuple[Path | None, bool]:
+    """The clone that vlmlens was installed from, and whether its files are those that run."""
+    tree = Path(vlmlens.__file__).parents[1]
+    if (tree / "pyproject.toml").is_file() and (tree / HERE["vlmlens-models"]).is_dir():
+        return tree, True
+    try:
+        told = json.loads(distribution("vlmlens").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        return None, False
+    folder = Path(url2pathname(urlsplit(told.get("url", "")).path))
+    there = "dir_info" in told and (folder / HERE["vlmlens-models"]).is_dir()
+    return (folder, False) if there else (None, False)
+
 
 def missing(module: str, what: str, instead: str = "") -> MissingToolError:
     """The error that says which library something needs, and how to install it.
@@ -28,8 +70,8 @@ def missing(module: str, what: str, instead: str = "") -> MissingToolError:
     """
     package, extra = EXTRAS[module]
     return MissingToolError(
-        f'{what} needs {package}, which is not installed: pip install "vlmlens[{extra}]" (in a '
-        f'clone: pip install ".[{extra}]")' + (f"; {instead}" if instead else "")
+        f"{what} needs {package}, which is not installed: {command('vlmlens', extra)}"
+        + (f"; {instead}" if instead else "")
     )
 
 

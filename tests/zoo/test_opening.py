@@ -18,8 +18,10 @@ from vlmlens import zoo
 from vlmlens.errors import FetchError, InputError, UnfetchedModelError, UnsupportedModelError
 from vlmlens.families import FAMILIES
 from vlmlens.zoo import smol
+from vlmlens.zoo.opening import homes
+from vlmlens.zoo.opening.homes import HASHES
 from vlmlens.zoo.opening.unwired import UNWIRED
-from vlmlens.zoo.opening.whole import HASHES, sha256, write_hashes
+from vlmlens.zoo.opening.whole import sha256, write_hashes
 from vlmlens.zoo.smol import wheels
 
 WEIGHTS = "model.safetensors"
@@ -239,8 +241,7 @@ def test_one_byte_of_bundled_weights_counts(tmp_path, monkeypatch):
     home = next(iter(zoo.bundled().values())).parent
     own = shutil.copytree(home / "shapes-base", tmp_path / "zoo" / "weights" / "shapes-base")
     write_hashes(own.parent)
-    monkeypatch.setattr(zoo, "files", lambda package: tmp_path / "zoo")
-    monkeypatch.setattr(zoo.opening.whole, "files", lambda package: tmp_path / "zoo")
+    monkeypatch.setattr(homes, "files", lambda package: tmp_path / "zoo")
     opened("shapes-base").close()
     noise = bytearray((own / WEIGHTS).read_bytes())
     noise[-1000] ^= 1

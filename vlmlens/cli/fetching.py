@@ -12,12 +12,19 @@ from vlmlens.errors import InputError
 def models() -> None:
     """The models that come with the package, and those that it can fetch."""
     from vlmlens import zoo
+    from vlmlens.extras import command
     from vlmlens.zoo import smol
+    from vlmlens.zoo.opening import homes
 
-    for name in zoo.bundled():
-        out.print(name)
-    for name in smol.NAMES:
-        out.print(f"{name} (vlmlens fetch {name})", highlight=False)
+    here, trained = zoo.bundled(), homes.kept("trained.safetensors")
+    for name in [*here, *(each for each in homes.published() if each not in here)]:
+        ways = []
+        if name not in here and name not in trained:
+            ways.append(command(homes.BESIDE))
+        if name in smol.NAMES:
+            ways.append(f"vlmlens fetch {name}")
+        told = f" ({'; '.join(ways)})" if ways else ""
+        out.print(f"{name}{told}", highlight=False, markup=False, soft_wrap=True)
 
 
 def fetch(

@@ -1,6 +1,5 @@
 """Checkpoints: a bundled name, a folder or a hub name in; a model and its processor out."""
 
-from importlib.resources import files
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -10,12 +9,12 @@ from xxhash import xxh3_128
 from vlmlens.checks import found_at, shown
 from vlmlens.errors import InputError, UnknownModelError, UnsupportedModelError
 from vlmlens.picture import at_home
+from vlmlens.zoo.opening import homes
 from vlmlens.zoo.opening.hub import pinned, telling
 from vlmlens.zoo.opening.unwired import refuse_unwired
 
 __all__ = ["bundled", "configuration", "find", "load", "revision"]
 
-WEIGHTS = "weights"
 #: Endings of the files that a model is opened from: weights, settings, vocabularies, templates.
 PARTS = (".json", ".safetensors", ".bin", ".jinja", ".txt", ".model", ".tiktoken", ".py", ".jsonl")
 PIECE = 2**24
@@ -24,14 +23,13 @@ HUB = ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code"
 
 
 def bundled() -> dict[str, Path]:
-    """The folders of the models that come with the package, by name.
+    """The folders of the models that come with vlmlens, and with vlmlens-models, by name.
 
     Examples:
         >>> "shapes-base" in vl.zoo.bundled()
         True
     """
-    home = Path(str(files("vlmlens.zoo"))) / WEIGHTS
-    return {p.parent.name: p.parent for p in sorted(home.glob("*/config.json"))}
+    return homes.kept("config.json")
 
 
 def find(model: str | Path) -> str:
@@ -39,22 +37,21 @@ def find(model: str | Path) -> str:
 
     Raises:
         UnknownModelError: no name, no folder and nothing like an id on the hub.
-        UnfetchedModelError: a model that ``vlmlens fetch`` brings, and has not brought yet.
+        UnfetchedModelError: a model that ``vlmlens fetch`` or vlmlens-models brings, and has not
+            brought yet.
 
     Examples:
         >>> from pathlib import Path
         >>> Path(vl.zoo.find("shapes-base")).name, vl.zoo.find("llava-hf/llava-1.5-7b-hf")
         ('shapes-base', 'llava-hf/llava-1.5-7b-hf')
     """
-    from vlmlens.zoo import smol
-
     source, here = _folder(model), bundled()
     if found_at(source) != "folder":
         if _like_hub_id(str(model)):
             return str(model)
         raise UnknownModelError(
             str(model),
-            [*here, *smol.NAMES],
+            sorted({*here, *homes.published()}),
             "(bundled or fetched names); or give a folder, or a hub id such as owner/name",
         )
     if not (source / "config.json").is_file():
@@ -74,7 +71,8 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     Raises:
         UnknownModelError: none of these, and nothing that the hub knows.
         UnreachableError: the hub is out of reach, or does not give it to this user.
-        UnfetchedModelError: a model that ``vlmlens fetch`` brings, and has not brought yet.
+        UnfetchedModelError: a model that ``vlmlens fetch`` or vlmlens-models brings, and has not
+            brought yet.
         UnsupportedModelError: a model that transformers does not open as image-text-to-text.
         InputError: a dtype that does not exist.
 
@@ -274,7 +272,10 @@ def _folder(model: str | Path) -> Path:
 
     if model in smol.NAMES:
         return smol.fetched(str(model))
-    return bundled().get(str(model), at_home(model))
+    here = bundled()
+    if model not in here and model in homes.published():
+        raise homes.absent(str(model))
+    return here.get(str(model), at_home(model))
 
 
 def _like_hub_id(name: str) -> bool:

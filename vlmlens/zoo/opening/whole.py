@@ -4,16 +4,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from vlmlens.errors import UnsupportedModelError
+from vlmlens.zoo.opening.homes import BESIDE, HASHES, own, published
 
 #: Buffers that older versions saved, and that models compute by themselves.
 COMPUTED = re.compile(r"(inv_freq|position_ids|num_batches_tracked|masked_bias|attn\.bias)$")
-#: sha256 of the weights that are bundled, by folder and file.
-HASHES = "hashes.json"
 
 
 def refuse_half(name: str, opened: Any, report: Any) -> None:
@@ -91,9 +89,9 @@ def refuse_changed_bundle(folder: Path) -> None:
     Raises:
         UnsupportedModelError: names them.
     """
-    told = json.loads((Path(str(files("vlmlens.zoo"))) / "weights" / HASHES).read_text())
-    if folder.name in told:
-        refuse_changed(folder, told[folder.name], "install vlmlens again")
+    package = "vlmlens" if folder.parent == own() else BESIDE
+    wanted = published().get(folder.name, {})
+    refuse_changed(folder, wanted, f"install {package} again")
 
 
 def sha256(path: Path) -> str:

@@ -11,12 +11,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from vlmlens.errors import UnfetchedModelError, UnknownModelError, UnsupportedModelError
 from vlmlens.extras import require
+from vlmlens.zoo.opening.homes import absent, kept
 from vlmlens.zoo.opening.whole import refuse_changed
 from vlmlens.zoo.smol.sources import PARTS
 from vlmlens.zoo.smol.wheels import (
@@ -28,7 +28,7 @@ from vlmlens.zoo.smol.wheels import (
     writable,
 )
 
-#: Bundled with each: ``trained.safetensors``, ``recipe.json`` and a card.
+#: What was trained here for each, bundled: ``trained.safetensors``, ``recipe.json`` and a card.
 NAMES = ("smol-llava", "smol-llava-normalize")
 #: Changes when the same ingredients are put together in another way.
 FORMAT = 1
@@ -40,10 +40,14 @@ def trained(name: str) -> Path:
 
     Raises:
         UnknownModelError: no model of that name is fetched.
+        UnfetchedModelError: what was trained for it comes with vlmlens-models, which is not there.
     """
     if name not in NAMES:
         raise UnknownModelError(name, NAMES, "(models that are fetched)")
-    return Path(str(files("vlmlens.zoo"))) / "weights" / name
+    there = kept("trained.safetensors")
+    if name not in there:
+        raise absent(name)
+    return there[name]
 
 
 def fetched(name: str) -> Path:
