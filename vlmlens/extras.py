@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import vlmlens
-
 from vlmlens.errors import MissingToolError
 
 #: Module -> what it is called where packages are, and the extra of vlmlens that brings it.

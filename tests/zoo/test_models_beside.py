@@ -56,7 +56,7 @@ def test_what_is_not_installed_says_how_it_is(alone, monkeypatch):
     (alone / "shapes-both").mkdir()  # a folder of that name is not what was asked for
     assert list(zoo.bundled()) == ["shapes-base"]
     for call in (vl.HookedVLM.from_pretrained, zoo.find, zoo.load, zoo.configuration):
-        with pytest.raises(UnfetchedModelError, match="shapes-both.*pip install vlmlens-models"):
+        with pytest.raises(UnfetchedModelError, match=r"shapes-both.*pip install vlmlens-models"):
             call("shapes-both")
     with pytest.raises(UnfetchedModelError, match="pip install vlmlens-models"):
         smol.fetch("smol-llava-normalize")
