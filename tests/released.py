@@ -60,7 +60,10 @@ def beside() -> None:
 
 def _says(*words: str) -> str:
     command = Path(sysconfig.get_path("scripts")) / "vlmlens"
-    return subprocess.run([command, *words], check=True, text=True, capture_output=True).stdout
+    told = subprocess.run(
+        [command, *words], check=True, text=True, capture_output=True, timeout=240
+    )
+    return told.stdout
 
 
 if __name__ == "__main__":
