@@ -21,6 +21,9 @@ EXTRAS = {
     "onnx": ("onnx", "smol"),
     "nnsight": ("nnsight", "nnsight"),
     "ray": ("ray", "ray"),
+    "starlette": ("starlette", "app"),
+    "uvicorn": ("uvicorn", "app"),
+    "websockets": ("websockets", "app"),
 }
 
 #: Our distributions -> where a clone has each.

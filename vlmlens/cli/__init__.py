@@ -9,6 +9,7 @@ import vlmlens
 from vlmlens.cli.checking import check, families
 from vlmlens.cli.diagnosing import diagnose
 from vlmlens.cli.evaluating import evaluate, grade
+from vlmlens.cli.exploring import explore
 from vlmlens.cli.fetching import fetch, models
 from vlmlens.cli.harvesting import harvest
 from vlmlens.cli.planning import plan
@@ -17,7 +18,7 @@ from vlmlens.cli.terminal import app, out, stopping
 
 for _command in (
     *(diagnose, evaluate, grade, harvest, models, fetch, check, families, plan),
-    *(status, merge, gc, export),
+    *(explore, status, merge, gc, export),
 ):
     app.command()(_command)
 

@@ -47,7 +47,7 @@ class Selection:
     area: tuple[int, ...] = ()
 
 
-def explorer(runs: xr.Dataset | Mapping[str, xr.Dataset], *, title: str = "") -> "Explorer":
+def explorer(runs: Any, sample: Any = None, *, title: str = "") -> Any:
     """Attention to point at: who reads whom, on the image, in the words and by head.
 
     Point at a word to see what it reads, at a patch to see who reads it; click to lock; drag over
@@ -55,13 +55,20 @@ def explorer(runs: xr.Dataset | Mapping[str, xr.Dataset], *, title: str = "") ->
     ``widget``), where ``.selection`` says what is chosen; ``.save("page.html")`` writes the same
     as one file.
 
+    Of an open model it is a live page instead, on which the model can be asked and edited:
+    ``explorer(model, sample)`` is ``live.explore(model, sample)``.
+
     Args:
         runs: what ``probes.attention_rows`` returns: ``attention`` (layer, head, query, key),
             along ``key`` the coordinates ``token``, ``role``, ``image``, ``row``, ``column``,
             ``left``, ``top``, ``right``, ``bottom`` (pixels of the original), perhaps ``tile`` and
             ``kind``; and ``picture_0`` ... Or one or two of these by name, such as clean and
             patched, to be compared.
+        sample: of a live page: what is asked first.
         title: above it; by default the question.
+
+    Returns:
+        An ``Explorer``; of an open model, a ``live.LiveExplorer``.
 
     Raises:
         InputError: something is missing, or two runs cannot be laid on one another.
@@ -71,7 +78,16 @@ def explorer(runs: xr.Dataset | Mapping[str, xr.Dataset], *, title: str = "") ->
         >>> view = vl.plots.explorer(vl.probes.attention_rows(run), title="sample 0")
         >>> view.save("page.html").name
         'page.html'
+        >>> with vl.plots.explorer(model, sample) as page:
+        ...     print(page)
+        LiveExplorer(shapes-base, http://127.0.0.1:.../?token=...)
     """
+    if sample is not None or hasattr(runs, "hook_dict"):
+        from vlmlens.live import explore  # a model, of which figures know nothing else
+
+        if title:
+            raise InputError("title= is for runs: a live page shows the question it asks")
+        return explore(runs, sample)
     return Explorer(runs, title=title)
 
 

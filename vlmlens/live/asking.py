@@ -1,0 +1,185 @@
+"""What the page asks of a model: clean and edited answers, lens, attention; kept while it lasts."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vlmlens.cache import ActivationCache, Save
+from vlmlens.errors import InputError
+from vlmlens.inputs import Inputs
+from vlmlens.interventions import Intervention
+from vlmlens.live.edits import heads, patch
+from vlmlens.live.turns import Job
+from vlmlens.model import HookedVLM
+from vlmlens.model.reuse.prefill import Prefill
+from vlmlens.probes import lens_needs, logit_lens
+from vlmlens.sample import Sample
+
+#: Tokens of an answer at most, and how many likely ones are shown.
+TOKENS, BEST = 8, 10
+#: Clean runs that are kept, and attention rows.
+RUNS, ROWS = 6, 12
+#: Seconds that a clean answer may take for edited ones to be heard to their end at once.
+QUICK = 0.6
+PATTERN = "blocks.{}.attn.hook_pattern"
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the model says.
+
+    Attributes:
+        text: the answer; one token and an ellipsis where it was not heard to its end.
+        logits: of the last position.
+    """
+
+    text: str
+    logits: Float[Tensor, " vocab"]
+
+
+@dataclass(frozen=True, eq=False)
+class Clean:
+    """A sample's clean run: what edited ones start from.
+
+    Attributes:
+        sample: what was asked.
+        prefill: the pass.
+        answer: what it said.
+        quick: whether answers are heard to their end without being asked for.
+    """
+
+    sample: Sample
+    prefill: Prefill
+    answer: Answer
+    quick: bool
+
+    @property
+    def inputs(self) -> Inputs:
+        """What went in."""
+        return self.prefill.inputs
+
+
+class Asking:
+    """A model, and what was asked of it lately."""
+
+    def __init__(self, model: HookedVLM):
+        if model.processor is None:
+            raise InputError("a live explorer asks in words: open the model with its processor")
+        self.model = model
+        self._clean: OrderedDict[int, Clean] = OrderedDict()
+        self._kept: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
+
+    def clean(self, sample: Sample, job: Job) -> Clean:
+        """A sample's clean run; a question about the last picture starts from its run."""
+        if (found := self._clean.get(id(sample))) is not None:
+            self._clean.move_to_end(id(sample))
+            return found
+        job.progress(0.1, "reading the picture and the question")
+        inputs = self.model.inputs(sample)
+        before = next(reversed(self._clean.values()), None)
+        prefill = self.model.prefill(inputs, after=before and before.prefill)
+        job.progress(0.6, "answering")
+        began = perf_counter()
+        text = self._said(inputs, ())
+        quick = perf_counter() - began < QUICK
+        logits = self._finite(prefill.logits[0].float())
+        made = Clean(sample, prefill, Answer(text, logits), quick)
+        self._clean[id(sample)] = made
+        if len(self._clean) > RUNS:
+            self._clean.popitem(last=False)
+        return made
+
+    def edited(self, clean: Clean, edits: Sequence[Intervention], job: Job) -> Answer:
+        """What the model says under edits."""
+        job.progress(0.3, "running with the edits")
+        found = self.model.resume(clean.prefill, [edits])
+        logits = self._finite(found.logits[0, -1].float())
+        if clean.quick:
+            job.progress(0.6, "answering")
+            return Answer(self._said(clean.inputs, edits), logits)
+        return Answer(self.word(int(logits.argmax())).strip() + "…", logits)
+
+    def whole(self, clean: Clean, edits: Sequence[Intervention]) -> str:
+        """The answer to its end."""
+        return self._said(clean.inputs, edits)
+
+    def heads(self, clean: Clean) -> ActivationCache:
+        """What the clean run held at every head's output."""
+        run = partial(self.model.run, clean.inputs, save=heads.POINT, logits=False)
+        return self.once(("heads", id(clean)), clean, run).saved
+
+    def stream(self, clean: Clean, second: Sample) -> ActivationCache:
+        """What the run on another picture held in the stream, under the same question."""
+
+        def run() -> Any:
+            other = replace(second, question=clean.sample.question)
+            return self.model.run(self.model.inputs(other), save=patch.POINT, logits=False)
+
+        return self.once(("stream", id(clean), id(second)), (clean, second), run).saved
+
+    def lens(
+        self, clean: Clean, edits: Sequence[Intervention], position: int
+    ) -> list[list[dict[str, Any]]]:
+        """The likeliest words at one position, layer by layer."""
+        need = lens_needs(self.model, rows=(position,))
+        run = self.model.run(clean.inputs, list(edits), save=need, logits=False)
+        table = logit_lens(run, need, self.model.processor.tokenizer).isel(sample=0, pos=0)
+        chances = np.exp(table["log_prob"].values)
+        words = table["word"].values
+        return [
+            [_likely(str(w), float(p)) for w, p in zip(*pair, strict=True)]
+            for pair in zip(words, chances, strict=True)
+        ]
+
+    def attention(
+        self, clean: Clean, edits: tuple[Intervention, ...], query: int
+    ) -> Float[np.ndarray, "layer head key"]:
+        """What one position reads, in every layer and head."""
+
+        def run() -> Any:
+            save = Save(PATTERN.format("*"), rows=(query,))
+            saved = self.model.run(clean.inputs, list(edits), save=save, logits=False).saved
+            names = map(PATTERN.format, range(self.model.layers))
+            rows = [saved[name][0, :, 0] for name in names]
+            return torch.stack(rows).float().cpu().numpy()
+
+        return self.once(("rows", id(clean), edits, query), clean, run)
+
+    def top(self, answer: Answer) -> list[dict[str, Any]]:
+        """The likeliest next tokens."""
+        best = answer.logits.softmax(-1).topk(min(BEST, len(answer.logits)))
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [_likely(self.word(token), chance) for token, chance in pairs]
+
+    def word(self, token: int) -> str:
+        """A token's text."""
+        return self.model.processor.tokenizer.decode([token])
+
+    def _said(self, inputs: Inputs, edits: Sequence[Intervention]) -> str:
+        return self.model.generate(inputs, list(edits), max_new_tokens=TOKENS).texts[0].strip()
+
+    def _finite(self, logits: Float[Tensor, " vocab"]) -> Float[Tensor, " vocab"]:
+        if not bool(logits.isfinite().all()):
+            raise InputError("the answer's logits are no longer finite numbers under this edit")
+        return logits.cpu()
+
+    def once(self, key: Any, holds: Any, make: Callable[[], Any]) -> Any:
+        """What was made before, or is made now; ``holds`` lives as long, so ids stay its own."""
+        if key not in self._kept:
+            self._kept[key] = (holds, make())
+            if len(self._kept) > ROWS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key][1]
+
+
+def _likely(token: str, chance: float) -> dict[str, Any]:
+    return {"token": token, "probability": round(chance, 6)}

@@ -1,0 +1,131 @@
+"""What an edit of the live page is: a frozen value, made of plain data, that stands for code."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
+
+from vlmlens.annotations import RULES, Checked, settle
+from vlmlens.cache import ActivationCache
+from vlmlens.checks import wholes
+from vlmlens.errors import InputError
+from vlmlens.interventions import Intervention
+from vlmlens.layout import TokenLayout
+from vlmlens.model import HookedVLM
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an edit is made for.
+
+    Attributes:
+        model: the open model.
+        layout: of the prompt that is edited.
+        clean: what the unedited run held at every head's output; for means.
+        second: what the run on the second picture held in the stream; for patches.
+    """
+
+    model: HookedVLM
+    layout: TokenLayout
+    clean: Callable[[], ActivationCache]
+    second: Callable[[], ActivationCache]
+
+
+@dataclass(frozen=True)
+class LiveEdit(Checked):
+    """One line of the page's list of edits; subclasses add fields of plain data."""
+
+    #: Fields that name positions of the prompt, which move when the question changes.
+    PLACES: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self):
+        settle(self, _RULES)
+
+    @property
+    def label(self) -> str:
+        """What the list calls it."""
+        raise NotImplementedError
+
+    def interventions(self, setting: Setting) -> tuple[Intervention, ...]:
+        """What it stands for, applied in order."""
+        raise NotImplementedError
+
+    def fields(self) -> dict[str, Any]:
+        """Its fields as plain data."""
+        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
+
+    def places(self) -> tuple[int, ...]:
+        """Every position that it names."""
+        return tuple(at for name in self.PLACES for at in getattr(self, name) or ())
+
+    def moved(self, to: Mapping[int, int]) -> "LiveEdit":
+        """The same edit where its positions stand in another prompt."""
+        changed = {
+            name: None if getattr(self, name) is None else tuple(to[p] for p in getattr(self, name))
+            for name in self.PLACES
+        }
+        return replace(self, **changed)
+
+
+def span(layers: tuple[int, ...] | None) -> range | None:
+    """Layers from the first to the last, both included; None for all."""
+    if layers is None:
+        return None
+    if len(layers) != 2 or layers[0] > layers[1]:
+        raise InputError(
+            f"layers={list(layers)}: the first and the last are wanted, such as [0, 3]"
+        )
+    return range(layers[0], layers[1] + 1)
+
+
+def compact(positions: tuple[int, ...], what: str) -> range | tuple[int, ...]:
+    """Positions in order, each once; a range where they follow one another."""
+    if not positions:
+        raise InputError(f"{what}=[]: no position is chosen")
+    found = sorted(set(positions))
+    whole = range(found[0], found[-1] + 1)
+    return whole if len(whole) == len(found) and len(whole) > 2 else tuple(found)
+
+
+def counted(positions: tuple[int, ...], layout: TokenLayout | None = None) -> str:
+    """How many positions, in words."""
+    return f"{len(set(positions))} position{'s' * (len(set(positions)) != 1)}"
+
+
+def where_layers(layers: tuple[int, ...] | None) -> str:
+    """Which layers, in words."""
+    if layers is None:
+        return "all layers"
+    first, last = layers[0], layers[-1]
+    return f"layer {first}" if first == last else f"layers {first} to {last}"
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _numbers(value: Any, what: str) -> tuple[int, ...]:
+    return wholes(value, what, least=0)
+
+
+def _signed(value: Any, what: str) -> tuple[int, ...]:
+    found = wholes(value, what)
+    if len(found) != 2:
+        raise InputError(f"{what}={list(found)}: rows and columns are wanted, such as [0, 2]")
+    return found
+
+
+def _pairs(value: Any, what: str) -> tuple[tuple[int, ...], ...]:
+    if not isinstance(value, list | tuple) or not value:
+        raise InputError(f"{what} wants [layer, head] of at least one head")
+    found = tuple(wholes(each, what, least=0) for each in value)
+    if any(len(each) != 2 for each in found):
+        raise InputError(f"{what} wants [layer, head] of every head")
+    return found
+
+
+#: How fields are checked, by what they are annotated as.
+_RULES = RULES | {
+    frozenset({tuple[int, ...]}): _numbers,
+    frozenset({tuple[int, int]}): _signed,
+    frozenset({tuple[tuple[int, ...], ...]}): _pairs,
+}

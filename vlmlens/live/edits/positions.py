@@ -1,0 +1,44 @@
+"""Position ids collapsed to one, or shifted."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vlmlens.checks import one_of
+from vlmlens.interventions import Intervention, MovePositions
+from vlmlens.live.edits.base import LiveEdit, Setting, compact, counted
+from vlmlens.select import Where
+
+WAYS = ("collapse", "shift")
+
+
+@dataclass(frozen=True)
+class Positions(LiveEdit):
+    """Other position ids for some tokens.
+
+    Attributes:
+        keys: their positions.
+        how: ``"collapse"``, all to the first one's id, or ``"shift"``.
+        by: for ``"shift"``.
+    """
+
+    keys: tuple[int, ...]
+    how: str = "collapse"
+    by: float = 0.0
+    PLACES: ClassVar[tuple[str, ...]] = ("keys",)
+
+    def __post_init__(self):
+        super().__post_init__()
+        one_of(self.how, "how", WAYS)
+
+    @property
+    def label(self) -> str:
+        """Such as ``"shift the ids of 64 positions by 8"``."""
+        by = f" by {self.by:g}" * (self.how == "shift")
+        return f"{self.how} the ids of {counted(self.keys)}{by}"
+
+    def interventions(self, setting: Setting) -> tuple[Intervention, ...]:
+        """Other ids in the inputs."""
+        where = Where(positions=compact(self.keys, "keys"))
+        if self.how == "collapse":
+            return (MovePositions(where=where, to="constant"),)
+        return (MovePositions(where=where, shift=self.by),)

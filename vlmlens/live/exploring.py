@@ -1,0 +1,153 @@
+"""explore: a page to ask and edit a model by hand, from Python."""
+
+import html
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, final
+
+from vlmlens.annotations import checked
+from vlmlens.checks import shown
+from vlmlens.errors import InputError
+from vlmlens.extras import require
+from vlmlens.interventions import Intervention
+from vlmlens.live.session import Session
+from vlmlens.live.turns import Job
+from vlmlens.model import HookedVLM
+from vlmlens.sample import Sample
+
+if TYPE_CHECKING:
+    from vlmlens.live.running import Server
+
+#: Pixels of the frame in a notebook.
+HEIGHT = 900
+
+
+@checked
+def explore(
+    model: HookedVLM, sample: Sample | None = None, *, port: int = 0, token: str | None = None
+) -> "LiveExplorer":
+    """Open a page on which a person asks and edits this model with mouse and keyboard.
+
+    Ask another question, drop another picture or drag a drawn shape; knock out heads, block what a
+    word reads, rearrange tokens, move position ids, set norms, patch from a second picture. Every
+    edit is listed as the Python that does it. Only this machine can reach the page, and only with
+    the token in its address. Runs take turns with those of the notebook.
+
+    Args:
+        model: an open model, with its processor.
+        sample: what is asked first; by default a drawn scene.
+        port: where it listens; 0 takes a free port.
+        token: what its address has to hold; by default nobody can guess it.
+
+    Returns:
+        A ``LiveExplorer``, which a notebook shows as the page itself.
+
+    Raises:
+        MissingToolError: the extra ``app`` is not installed.
+        InputError: no model, no sample with a picture, or a port that is taken.
+
+    Examples:
+        >>> view = vl.live.explore(model, sample)
+        >>> view.address
+        'http://127.0.0.1:.../?token=...'
+        >>> view.edits, view.close()  # nothing was clicked
+        ((), None)
+    """
+    refuse_without()
+    from vlmlens.live.running import Server
+    from vlmlens.live.serving import Host
+
+    if not isinstance(model, HookedVLM):
+        raise InputError(f"{shown(model)} is no open model: HookedVLM.from_pretrained(name)")
+    server = Server(Host(model, first(sample), token), port)
+    server.start()
+    return LiveExplorer(server)
+
+
+@final
+class LiveExplorer:
+    """A live page of a model: shown in a notebook as a frame, and open until ``close``.
+
+    Attributes:
+        address: where a browser of this machine finds it.
+
+    Examples:
+        >>> with vl.live.explore(model, sample) as view:
+        ...     print(view)
+        LiveExplorer(shapes-base, http://127.0.0.1:.../?token=...)
+    """
+
+    def __init__(self, server: "Server"):
+        self._server = server
+        self.address = server.address
+
+    @property
+    def edits(self) -> tuple[Intervention, ...]:
+        """The edits of the tab that was used last, as interventions."""
+        found = self._of_last(lambda session, job: session.edits(job)[1])
+        return () if found is None else found
+
+    @property
+    def code(self) -> str:
+        """The Python of the tab that was used last; "" before any was opened."""
+        return self._of_last(lambda session, job: session.code(job)) or ""
+
+    def _of_last(self, work: Callable[[Session, Job], Any]) -> Any:
+        """What comes of the session that was used last, in its turn; None without any."""
+        host = self._server.host
+        if not (sessions := list(host.sessions.values())):
+            return None
+        return host.turns.submit(Job(), partial(work, sessions[-1])).result()
+
+    def close(self) -> None:
+        """Stop the server, and leave the model as it was."""
+        self._server.close()
+
+    def __enter__(self) -> "LiveExplorer":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _repr_html_(self) -> str:
+        address = html.escape(self.address)
+        return (
+            f'<iframe src="{address}" style="width:100%;height:{HEIGHT}px;border:0" '
+            'allow="clipboard-write"></iframe>'
+            f'<p><a href="{address}" target="_blank" rel="noopener noreferrer">in a tab</a></p>'
+        )
+
+    def __repr__(self) -> str:
+        return f"LiveExplorer({self._server.host.model.name}, {self.address})"
+
+
+def refuse_without() -> None:
+    """Refuse to begin without the libraries of the extra ``app``.
+
+    Raises:
+        MissingToolError: one of them is not installed.
+    """
+    for library in ("starlette", "uvicorn", "websockets"):
+        require(library, "the live explorer")
+
+
+def first(sample: Any) -> Sample:
+    """What is asked first."""
+    if sample is None:
+        from vlmlens.datasets import shapes_2d
+
+        return shapes_2d(2)[1]
+    if not isinstance(sample, Sample):
+        raise InputError(f"{shown(sample)} is no sample: Sample(question, picture) is wanted")
+    if sample.messages or not sample.images:
+        raise InputError(
+            f"{sample.named()}: a live explorer begins with one question about a picture, without "
+            "messages"
+        )
+    return sample
