@@ -4,6 +4,7 @@ import json
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from children import python
@@ -150,7 +151,11 @@ def test_a_diagnosis_is_written_printed_and_resumed(saved, tmp_path, vlmlens_say
         "report.html",
         "meta.json",
         "cells",
+        "tables",
+        "attended.nc",
     }
+    assert 'id="attended"' in (out / "report.html").read_text()
+    assert len(pd.read_csv(out / "tables" / "answers.csv")) == 12 * 2
     results, psi = (xr.load_dataset(out / f"{name}.nc") for name in ("results", "psi"))
     assert results.sizes["sample"] == 12
     assert results["permutation"].values.tolist() == ["original", "seed 0"]

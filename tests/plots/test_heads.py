@@ -85,3 +85,32 @@ def test_several_models_share_one_scale():
 def test_other_dimensions_are_refused_by_name(dims, said):
     with pytest.raises(InputError, match=said):
         plots.heads(xr.DataArray(np.zeros((2,) * len(dims)), dims=dims))
+
+
+def test_a_map_knows_its_middle():
+    """It is the one given, else the values' own, else what was tested, else 0 between signs."""
+
+    def ends(values, **how):
+        scale = plots.heads(values, **how).layout.coloraxis
+        return scale.cmin, scale.cmax
+
+    signed = GRID - 0.3
+    assert ends(signed) == pytest.approx((-0.2, 0.2))  # 0 lies within
+    assert ends(GRID) == (None, None) == ends(signed, midpoint=np.nan)
+    assert ends(GRID.assign_attrs(midpoint=0.5)) == (0.1, 0.5)
+    table = xr.Dataset({"mean": GRID}, attrs={"null": 1.0})
+    assert ends(table) == (0.1, 1.0)
+    assert ends(table, midpoint=0.25) == (0.1, 0.5)
+    assert ends(table.assign_attrs(null="another variable")) == (None, None)
+
+
+def test_a_logarithmic_map_tells_the_numbers_themselves():
+    ratios = xr.DataArray([[0.01, 1.0], [100.0, 0.0]], dims=("layer", "head"))
+    fig = plots.heads(ratios, log=True, midpoint=1.0)
+    heat, scale = fig.data[0], fig.layout.coloraxis
+    np.testing.assert_allclose(heat.z, [[-2, 0], [2, np.nan]])
+    assert "mean 100" in heat.hovertext[1][0]
+    assert (scale.cmin, scale.cmax) == (-2, 2)
+    assert scale.colorbar.ticktext == ("0.01", "0.1", "1", "10", "100")
+    with pytest.raises(InputError, match="no place for a midpoint of 0"):
+        plots.heads(ratios, log=True, midpoint=0.0)

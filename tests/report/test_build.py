@@ -141,8 +141,9 @@ def test_it_is_one_file_that_loads_nothing(tmp_path, results, table):
     text = path.read_text(encoding="utf-8")
     for tag, attrs in Page(text).found:
         assert tag not in ("link", "iframe", "object", "embed", "base")
-        for name in ("src", "href", "srcset", "data", "poster", "action"):
+        for name in ("src", "srcset", "data", "poster", "action"):
             assert name not in attrs, (tag, attrs)
+        assert attrs.get("href", "#")[0] == "#", (tag, attrs)  # the contents list
     assert "@import" not in text.split("</style>")[0]
     assert "default-src 'none'" in text
     assert text.count("* plotly.js v") == 1
@@ -178,6 +179,32 @@ def test_text_from_data_is_shown_and_not_obeyed(page, tmp_path, results, table):
     # In figures a name is also plotly's little HTML, so it is escaped twice over.
     assert "\\u003cimg" not in text
     assert "&lt;\\u002fscript&gt;" in text
+
+
+def test_every_section_has_its_line_of_the_contents_and_a_sentence(page, results, table):
+    results["mine"] = results["cmb"]
+    found = page(results, table)
+    links = [attrs["href"][1:] for tag, attrs in found.found if tag == "a"]
+    sections = [attrs["id"] for tag, attrs in found.found if tag == "section" and "id" in attrs]
+    assert links == sections
+    assert sections[:2] == ["summary", "psi"] and sections[-2:] == ["more", "provenance"]
+    tags = [tag for tag, _ in found.found]
+    starts = [at for at, (tag, own) in enumerate(found.found) if tag == "section" and "id" in own]
+    for start in starts:
+        assert tags[start : start + 3] == ["section", "h2", "p"]
+
+
+def test_every_figure_has_a_name_a_key_and_a_button(page, results, table):
+    found = page(results, table).found
+    drawn = [attrs for tag, attrs in found if "plotly-graph-div" in attrs.get("class", "")]
+    assert len(drawn) == len(FIGURES)
+    assert all(each["role"] == "img" and each["tabindex"] == "0" for each in drawn)
+    labels = [each["aria-label"] for each in drawn]
+    assert len(set(labels)) == len(labels)
+    saves = [attrs["aria-label"] for tag, attrs in found if attrs.get("class") == "save"]
+    assert len(saves) == len(drawn) and all(each.startswith("Save as PNG: ") for each in saves)
+    regions = [attrs for tag, attrs in found if attrs.get("class") == "scroll"]
+    assert any(each.get("tabindex") == "0" for each in regions)
 
 
 @pytest.mark.parametrize("gone", ["cmb", "alpha_v", "hidden_norm", "correct", "answer", "log_prob"])

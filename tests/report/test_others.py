@@ -3,8 +3,10 @@ import pytest
 import xarray as xr
 
 from vlmlens.errors import DataError
+from vlmlens.experiments import summarise
 from vlmlens.report import build, from_store
-from vlmlens.report.others import CLAIMED, figure, others
+from vlmlens.report.others import CLAIMED, corrected, figure, others
+from vlmlens.report.sections import SECTIONS, by_section
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -70,7 +72,9 @@ def test_a_store_is_reported_from_its_folder_or_its_file(tmp_path, results, tabl
     text = page.read_text(encoding="utf-8")
     assert "my measure" in text
     assert "by 0.5 positions, and nothing else" in text
-    assert 'id="figure-other-0"' in text
+    assert 'id="figure-more-0"' in text
+    names = sorted(each.name for each in (tmp_path / "tables").iterdir())
+    assert "cells.csv" in names and 'href="tables/cells.csv"' in text
     assert 'id="psi"' in text
     alone = from_store(tmp_path / "results.nc", tmp_path / "b.html").read_text(encoding="utf-8")
     assert "my measure" in alone
@@ -102,4 +106,55 @@ def test_names_from_data_are_shown_and_not_obeyed(tmp_path):
 def test_every_figure_of_a_page_is_its_own(tmp_path):
     table = xr.Dataset({name: values(sample=3, layer=2, head=2) for name in "abc"})
     text = build(table, None, tmp_path / "x.html").read_text(encoding="utf-8")
-    assert [text.count(f'id="figure-other-{i}"') for i in range(3)] == [1, 1, 1]
+    assert [text.count(f'id="figure-more-{i}"') for i in range(3)] == [1, 1, 1]
+
+
+def test_measurements_stand_in_the_sections_of_a_paper_in_its_order(tmp_path):
+    names = ("mine", "lens_log_prob", "stream_rms", "object_auroc", "kl", "slope_g_v")
+    table = xr.Dataset({name: values(sample=3) for name in names})
+    kept = by_section(others(table, CLAIMED))
+    assert {key: [other.name for other in found] for key, found in kept.items()} == {
+        "tokens": ["kl"],
+        "place": ["object_auroc"],
+        "rotation": ["slope_g_v"],
+        "stream": ["stream_rms"],
+        "lens": ["lens_log_prob"],
+        "more": ["mine"],
+    }
+    text = build(table, None, tmp_path / "x.html").read_text(encoding="utf-8")
+    order = [key for key in (section.key for section in SECTIONS) if f'<section id="{key}"' in text]
+    assert order == ["tokens", "place", "rotation", "stream", "lens", "more", "provenance"]
+    places = [text.index(f'<section id="{key}"') for key in order]
+    assert places == sorted(places)
+    links = [text.index(f'href="#{key}"') for key in order]
+    assert links == sorted(links)
+
+
+def test_a_tested_map_has_its_dots_its_middle_and_its_count():
+    cells = 0.5 + 0.01 * values(sample=12, layer=2, head=3)
+    cells[:, 1, 2] += 0.4  # one head that clearly differs from 0.5
+    tests = summarise(cells.to_dataset(name="object_auroc"))
+    test = corrected(tests, "object_auroc")
+    heat, dots = figure(cells, "object_auroc", test).data
+    assert (dots.x.tolist(), dots.y.tolist()) == ([2], [1])
+    assert heat.z[1, 2] == pytest.approx(float(cells[:, 1, 2].mean()))
+    (other,) = others(cells.to_dataset(name="object_auroc"), set(), tests)
+    assert other.differ == "1 of 6 differ from 0.5"
+    (untested,) = others(cells.to_dataset(name="object_auroc"), set())
+    assert untested.differ == "" and len(untested.figure.data) == 1
+    scale = untested.figure.layout.coloraxis
+    assert scale.cmin <= 0.5 <= scale.cmax  # neutral at 0.5, tested or not
+    assert corrected(tests, "mine") is None
+
+
+def test_ratios_of_many_sizes_have_a_logarithmic_scale():
+    ratio = xr.DataArray(
+        [[[1.0, 10.0], [100.0, 1000.0]]] * 3,
+        dims=("sample", "layer", "head"),
+        attrs={"units": "ratio"},
+    )
+    fig = figure(ratio, "mdi")
+    np.testing.assert_allclose(fig.data[0].z, [[0, 1], [2, 3]])
+    assert fig.layout.coloraxis.cmin == 0  # a ratio of 1 is the middle, and nothing is below
+    assert fig.layout.coloraxis.colorbar.ticktext[:2] == ("1", "10")
+    np.testing.assert_allclose(figure(1 + 0 * ratio, "mdi").data[0].z, 1)

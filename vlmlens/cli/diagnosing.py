@@ -22,6 +22,7 @@ from vlmlens.cli.options import (
     System,
     accepting,
 )
+from vlmlens.cli.showing import shown
 from vlmlens.cli.telling import Json, Quiet, name_failures, say, told
 from vlmlens.cli.terminal import (
     Attention,
@@ -159,11 +160,9 @@ def diagnose(
             found = _way(everything, allow_nonfinite)(vlm, asked, folder=folder, **how)
             if shard:
                 return _say_share(found, shard, folder, as_json)
-            from vlmlens import report
-
-            shown = report.pictures(asked, lambda each: vlm.inputs(each, system=system).layouts[0])
+            found, pictures = shown(vlm, asked, found, system)
     found.results.attrs |= {"data": data} | ({"left_out": _listed(left)} if left else {})
-    _say(found, folder, shown, everything, as_json)
+    _say(found, folder, pictures, everything, as_json)
     return name_failures(_failures(found), f"{len(asked)} samples", "number")
 
 
@@ -258,9 +257,10 @@ def asked_of(
     return asked, left
 
 
-def _say(found: "Diagnosis", folder: Path, shown: Any, everything: bool, as_json: bool) -> None:
+def _say(found: "Diagnosis", folder: Path, pictures: Any, everything: bool, as_json: bool) -> None:
     """Print what was found, keep it, and say where."""
-    from vlmlens import experiments, report
+    from vlmlens import experiments
+    from vlmlens.report.stores import write_page
     from vlmlens.report.summary import on_crops
 
     found.results.attrs["command"] = f"vlmlens {shlex.join(sys.argv[1:])}"
@@ -273,7 +273,7 @@ def _say(found: "Diagnosis", folder: Path, shown: Any, everything: bool, as_json
         if everything:
             out.print(tables.averages_table(found))
     paths = experiments.save(found, folder)
-    page = report.build(found.results, found.psi, folder / "report.html", shown)
+    page = write_page(found.results, found.psi, folder / "report.html", pictures, found.tables)
     if as_json:
         count, told = found.results.sizes["sample"], {"report": page, "tables": [*paths.values()]}
         say("finished", what="diagnose", samples=count, failures=_failures(found), **told)

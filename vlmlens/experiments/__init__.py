@@ -6,7 +6,7 @@ from vlmlens.experiments.activations.running import harvest
 from vlmlens.experiments.activations.tuning import tune_lens
 from vlmlens.experiments.aligning import Alignment, align, interchange
 from vlmlens.experiments.blind import Blank, Noise, blinded, control_table, controls
-from vlmlens.experiments.by_patch import linear_table, shown
+from vlmlens.experiments.by_patch import attention_shown, linear_table, shown
 from vlmlens.experiments.cell import Cell
 from vlmlens.experiments.choosing import Choosing
 from vlmlens.experiments.circuits.circuit import Circuit
@@ -66,6 +66,7 @@ __all__ = [
     "Shard",
     "Store",
     "align",
+    "attention_shown",
     "blinded",
     "causal_effects",
     "claim",

@@ -98,3 +98,30 @@ def shown(
         )
         parts.append(part.assign_coords(row=range(rows), column=range(columns)))
     return joined(parts, "sample", join="outer").assign_attrs(failing.attrs())
+
+
+def attention_shown(
+    model: HookedVLM, samples: Sequence[Sample], *, system: str | None = None
+) -> xr.Dataset:
+    """Where each sample's first token of an answer looks on its first picture, heads averaged.
+
+    A pass for each sample, which keeps one row of every pattern.
+
+    Returns:
+        ``attention`` over (sample, layer, row, column), with the boxes of the cells; NaN beyond
+        the grid of a smaller image.
+
+    Examples:
+        >>> found = vl.experiments.attention_shown(model, samples[:2])
+        >>> dict(found.attention.sizes)
+        {'sample': 2, 'layer': 4, 'row': 8, 'column': 8}
+    """
+    parts = []
+    for sample in samples:
+        run = model.run(model.inputs(sample, system=system), save=LAST_ROWS, logits=False)
+        rows, columns = run.inputs.layouts[0].grid()
+        part = (
+            probes.image_attention(run).mean("head", keep_attrs=True).to_dataset(name="attention")
+        )
+        parts.append(part.assign_coords(row=range(rows), column=range(columns)))
+    return joined(parts, "sample", join="outer")

@@ -1,8 +1,10 @@
 """Pages of results: one file each, for people who were not there."""
 
+from vlmlens.report.attended import extremes
 from vlmlens.report.evaluated import compare
 from vlmlens.report.page import build
+from vlmlens.report.spreadsheets import write_tables
 from vlmlens.report.stores import from_store
 from vlmlens.report.thumbnails import Thumbnail, pictures
 
-__all__ = ["Thumbnail", "build", "compare", "from_store", "pictures"]
+__all__ = ["Thumbnail", "build", "compare", "extremes", "from_store", "pictures", "write_tables"]

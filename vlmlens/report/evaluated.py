@@ -12,7 +12,8 @@ from plotly.offline import get_plotlyjs
 from vlmlens.errors import ImageError
 from vlmlens.evaluation import Evaluation, Questions, flips
 from vlmlens.report import drawn
-from vlmlens.report.page import embedded, environment, write_whole
+from vlmlens.report.embedding import embedded, environment
+from vlmlens.report.page import write_whole
 from vlmlens.report.thumbnails import thumbnails
 from vlmlens.report.written import Estimate
 from vlmlens.sample import Sample
@@ -110,7 +111,12 @@ def _figures(found: Evaluation, name: str, headline: str) -> dict[str, Markup]:
         "psi": drawn.psi_by_category(found, name),
     }
     place = list(found.settings["sets"]).index(name)
-    return {kind: embedded(f"{kind}-{place}", fig) for kind, fig in made.items() if fig}
+    said = {
+        "conditions": f"{drawn.words(headline)} by condition and model, {name}",
+        "differences": f"differences of {drawn.words(headline)} between models, {name}",
+        "psi": f"PSI by category, {name}",
+    }
+    return {kind: embedded(f"{kind}-{place}", fig, said[kind]) for kind, fig in made.items() if fig}
 
 
 def _estimate(row: Mapping[Any, Any], name: str = "value") -> Estimate:

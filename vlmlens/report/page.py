@@ -6,25 +6,38 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import plotly.graph_objects as go
-import plotly.io as pio
 import xarray as xr
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from vlmlens import plots
 from vlmlens.errors import InputError
-from vlmlens.report import answered, summary, written
-from vlmlens.report.others import CLAIMED, others
+from vlmlens.report import answered, attended, sections, summary, written
+from vlmlens.report.embedding import embedded, environment
+from vlmlens.report.others import CLAIMED, Other, corrected, differ, others
+from vlmlens.report.sections import by_section
 from vlmlens.report.thumbnails import Thumbnail
 
-#: The only button is the one that saves the picture; dragging is left to the page's own scrolling.
-CONFIG = {
-    "responsive": True,
-    "displaylogo": False,
-    "modeBarButtons": [["toImage"]],
+#: Curves of the section on rotation, and the sign of each.
+ROTATION = {"alpha_v": "α", "delta_g_v": "|Δg|", "delta_alpha_v": "Δα"}
+#: What figures show, for those who do not see them.
+LABELS = {
+    "psi": "Accuracy with vision tokens in order and shuffled, and PSI, by category",
+    "cmb": "Map of cross-modality balance by layer and head",
+    "lift": "Map of cross-modality balance over that of even attention, by layer and head",
+    "alpha_v": "Share of attention on the image by layer",
+    "delta_g_v": "Change of the image's attention scores by layer",
+    "delta_alpha_v": "Change of the share of attention on the image by layer",
+    "norms": "Norms of hidden states by layer and role, and the ratio of vision to user",
+}
+#: What corrections of tests hold.
+CORRECTIONS = {
+    "max": "p corrected over all cells of its map by the largest of them (max statistic)",
+    "fdr": "p corrected over all cells of its map, false discovery rate (Benjamini-Hochberg)",
+    "none": "p as it is, not corrected for the number of cells",
 }
 
 
@@ -33,12 +46,15 @@ def build(
     psi: xr.Dataset | None,
     path: Path,
     pictures: Mapping[str, Sequence[Thumbnail]] | None = None,
+    *,
+    tables: Mapping[str, xr.Dataset] | None = None,
+    files: Sequence[Path] = (),
 ) -> Path:
     """Write the report of ``vlmlens diagnose``: figures, tables and how they came about.
 
     The page holds everything it needs, plotly.js included, and its own policy forbids it to load
     anything else. The same numbers give the same bytes. It is written beside its place and then
-    renamed, so that a page that exists is complete.
+    renamed, so that a page that exists is complete. Its figures are drawn when one comes near.
 
     Args:
         results: what ``diagnose`` measured; every variable may be absent, and its section with it.
@@ -46,6 +62,9 @@ def build(
         path: of the page; folders are made, a page already there is replaced.
         pictures: the samples' pictures, by name (``report.pictures``); without them answers are
             shown without.
+        tables: those of a diagnosis (``Diagnosis.tables``): with ``summary``, maps carry the dots
+            of corrected tests; with ``attended``, the page shows where the model looked.
+        files: the numbers as other programs read them (``report.write_tables``), to link.
 
     Returns:
         The path.
@@ -62,13 +81,23 @@ def build(
     """
     if path.is_dir():
         raise InputError(f"the report is one file, but {path} is a folder: add a name ending .html")
+    tables = tables or {}
+    figures, tests = _figures(results, psi, tables.get("summary")), tables.get("summary")
+    chapters = by_section(_others(results, psi, tests))
+    cards = answered.cards(results, pictures)
+    looked = attended.looked(tables.get("attended"), results, pictures)
+    there = {name: name in figures for name in ("cmb", "norms")}
+    there |= {"psi": psi is not None, "samples": bool(cards), "attended": bool(looked)}
+    there |= {"rope": any(name in figures for name in ROTATION), "provenance": True}
     page = (
         environment()
         .get_template("page.html")
         .render(
             attrs={name: str(value) for name, value in results.attrs.items()},
             plotlyjs=Markup(get_plotlyjs()),
-            figures={name: embedded(name, fig) for name, fig in _figures(results, psi).items()},
+            figures={name: embedded(name, fig, LABELS[name]) for name, fig in figures.items()},
+            sections=sections.there(there, chapters),
+            chapters={key: _drawn(key, found) for key, found in chapters.items()},
             sentences=summary.sentences(results, psi),
             tiles=summary.tiles(results, psi),
             notes=summary.notes(results, psi),
@@ -78,40 +107,35 @@ def build(
             asked=summary.asked(results),
             unanswered=_names(results.attrs.get("unanswered")),
             psi_rows=[] if psi is None else _psi_rows(psi),
-            cards=answered.cards(results, pictures),
+            cards=cards,
+            looked=looked,
             eq11=_equation_11(results),
-            others=_others(results, psi),
+            cmb_differ=differ(corrected(tests, "cmb")),
+            correction=_correction(tests),
             settings=_settings(results),
             failures=_listed(results.attrs.get("failures")),
             psi_method={} if psi is None else {str(k): str(v) for k, v in psi.attrs.items()},
             versions=_mapped(results.attrs.get("versions")),
+            files=_beside(path, files),
         )
     )
     return write_whole(path, page)
 
 
-def environment() -> Environment:
-    """Where templates come from; what they show is escaped."""
-    return Environment(
-        loader=PackageLoader("vlmlens", "report"),
-        autoescape=True,  # questions, answers and names come from anywhere
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _figures(results: xr.Dataset, psi: xr.Dataset | None) -> dict[str, go.Figure]:
+def _figures(
+    results: xr.Dataset, psi: xr.Dataset | None, tests: xr.Dataset | None
+) -> dict[str, go.Figure]:
     figures = {}
     if psi is not None:
         figures["psi"] = plots.psi(psi)
     if "cmb" in results:
         cmb = results["cmb"].assign_attrs(long_name="CMB", units="fraction")
-        figures["cmb"] = plots.heads(cmb)
+        test = corrected(tests, "cmb")
+        figures["cmb"] = plots.heads(cmb if test is None else test, midpoint=0.5)
         if "cmb_uniform" in results:
             lift = (cmb / results["cmb_uniform"]).assign_attrs(long_name="CMB / even", units="")
             figures["lift"] = plots.heads(lift, midpoint=1.0)
-    for name, symbol in {"alpha_v": "α", "delta_g_v": "|Δg|", "delta_alpha_v": "Δα"}.items():
+    for name, symbol in ROTATION.items():
         if name in results:
             values = abs(results[name]) if name == "delta_g_v" else results[name]
             figures[name] = plots.depth(values.assign_attrs(long_name=symbol, units=""))
@@ -120,15 +144,18 @@ def _figures(results: xr.Dataset, psi: xr.Dataset | None) -> dict[str, go.Figure
     return figures
 
 
-def embedded(name: str, fig: go.Figure) -> Markup:
-    """A figure as a fragment of the page; plotly writes ``<`` in its data as an escape of JSON."""
-    fig.update_layout(dragmode=False, margin_t=max(36, fig.layout.margin.t))
-    config = CONFIG | {"toImageButtonOptions": {"scale": 2, "filename": name}}
-    return Markup(
-        pio.to_html(
-            fig, full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=config
-        )
-    )
+def _correction(tests: xr.Dataset | None) -> str:
+    """How tests were corrected, in words; nothing without any."""
+    if tests is None:
+        return ""
+    return CORRECTIONS.get(str(tests.attrs.get("correction")), "")
+
+
+def _beside(path: Path, files: Sequence[Path]) -> list[dict[str, str]]:
+    """Links to files, as one writes them from where the page is."""
+    home = path.parent.resolve()
+    names = [os.path.relpath(file.resolve(), home).replace(os.sep, "/") for file in files]
+    return [{"name": Path(name).name, "address": quote(name)} for name in names]
 
 
 def _psi_rows(table: xr.Dataset) -> list[dict]:
@@ -155,15 +182,22 @@ def _psi_rows(table: xr.Dataset) -> list[dict]:
     return rows
 
 
-def _others(results: xr.Dataset, psi: xr.Dataset | None) -> list[dict]:
-    """What the page has no words for; figures are numbered, since names come from data."""
+def _others(results: xr.Dataset, psi: xr.Dataset | None, tests: xr.Dataset | None) -> list[Other]:
+    """What the page has no words for."""
     # Answers are the PSI section's, where there is one.
     claimed = CLAIMED if psi is not None else CLAIMED - {"correct", "log_prob"}
-    found = []
-    for number, other in enumerate(others(results, claimed)):
-        fig = other.figure and embedded(f"other-{number}", other.figure)
-        found.append({"is": other, "figure": fig})
-    return found
+    return others(results, claimed, tests)
+
+
+def _drawn(key: str, found: Sequence[Other]) -> list[dict]:
+    """Measurements with their figures, which are numbered, since names come from data."""
+    return [
+        {
+            "is": other,
+            "figure": other.figure and embedded(f"{key}-{number}", other.figure, other.title),
+        }
+        for number, other in enumerate(found)
+    ]
 
 
 def _settings(results: xr.Dataset) -> dict[str, str]:

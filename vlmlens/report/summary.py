@@ -65,7 +65,7 @@ def tiles(results: xr.Dataset, psi: xr.Dataset | None) -> list[Tile]:
             found.append(_percent_tile("Answers changed", index, "by shuffling"))
             found.append(_percent_tile("Answers kept", mixed, "when shuffled"))
         else:
-            found.append(_percent_tile("PSI", index, "0: order is irrelevant"))
+            found.append(_percent_tile("PSI", index, "0 would be: none is lost"))
             found.append(_percent_tile("Accuracy", whole, "vision tokens in order"))
             found.append(_percent_tile("Accuracy, shuffled", mixed, "same questions"))
     if "cmb" in results:

@@ -4,8 +4,9 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
+from vlmlens.errors import InputError
 from vlmlens.plots.arrays import check_dims, entries, shown, summary, title_of
-from vlmlens.plots.cells import colour_axis, coloured
+from vlmlens.plots.cells import colour_axis, coloured, logarithms, neutral
 from vlmlens.plots.theme import EMPTY, TEMPLATE, plain, ticks
 
 
@@ -15,6 +16,7 @@ def heads(
     by: str | None = None,
     title: str | None = None,
     midpoint: float | None = None,
+    log: bool = False,
 ) -> go.Figure:
     """One coloured cell for every head of every layer, the layer nearest the input at the bottom.
 
@@ -28,10 +30,15 @@ def heads(
         by: a dimension with one map for each entry, such as ``model``, all in one scale.
         title: above the map.
         midpoint: a value to be neutral, with two hues around it, such as 0 for a change or 1
-            for a ratio. Without one the scale has one direction.
+            for a ratio. By default the attribute ``midpoint`` of the values, what a table of
+            tests was tested against (``null``), or 0 where means lie on both sides of it; else,
+            and with NaN, the scale has one direction.
+        log: whether the scale is logarithmic, as for ratios of many sizes; means of 0 and below
+            stay grey.
 
     Raises:
-        InputError: a dimension is missing, or there is one more than the map has room for.
+        InputError: a dimension is missing, or there is one more than the map has room for; a
+            logarithmic scale around 0 or below.
 
     Examples:
         >>> run = model.run(model.inputs(samples), save=vl.probes.cmb.NEEDS)
@@ -44,6 +51,9 @@ def heads(
     needed = ("layer", "head") if by is None else (by, "layer", "head")
     cells = summary(values, "a map of heads")
     check_dims(shown(values), "a map of heads", needed, optional=("sample",))
+    middle = neutral(values, midpoint)
+    if log and middle is not None and middle <= 0:
+        raise InputError(f"a logarithmic scale has no place for a midpoint of {middle:g}")
     cells = cells.transpose(*needed)
     parts = [("", cells)]
     if by is not None:
@@ -54,16 +64,17 @@ def heads(
         cols=len(parts), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04
     )
     for at, (name, part) in enumerate(parts):
-        fig.add_traces(coloured(part, "head", "layer", name), rows=1, cols=at + 1)
+        fig.add_traces(coloured(part, "head", "layer", name, log=log), rows=1, cols=at + 1)
     layers, columns = entries(cells, "layer"), entries(cells, "head")
     most = 12 if len(parts) == 1 else 6
     fig.update_xaxes(title_text="head", showgrid=False, **ticks(columns, most=most))
     fig.update_yaxes(showgrid=False, **ticks(layers, most=20))
     fig.update_yaxes(title_text="layer (0 is nearest the input)", col=1)
     top = (28 if by is not None else 0) + (48 if title else 16)
+    means = logarithms(cells["mean"].values) if log else cells["mean"].values
     fig.update_layout(
         template=TEMPLATE,
-        coloraxis=colour_axis(cells["mean"].values, midpoint, title_of(shown(values))),
+        coloraxis=colour_axis(means, middle, title_of(shown(values)), log=log),
         title_text=title and plain(title),
         plot_bgcolor=EMPTY,
         margin_t=top,

@@ -132,6 +132,8 @@ def map_test(
         "test": f"{TESTS[test]} over {unit}s, {exact}, {null_maps.total}",
         "interval_correction": "none: every interval is its cell's own",
     }
+    if isinstance(null, int | float):
+        found.attrs["null"] = float(null)
     untold = int((refused & (units > 0)).sum())
     if untold:
         note = (
