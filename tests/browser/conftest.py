@@ -76,3 +76,62 @@ def shot():
         page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
 
     return keep
+
+
+@pytest.fixture(scope="session")
+def shapes():
+    import vlmlens as vl
+
+    return vl.HookedVLM.from_pretrained("shapes-base")
+
+
+@pytest.fixture(scope="session")
+def explored(shapes):
+    """A live explorer of shapes-base; each page that is opened has a session of its own."""
+    for name in ("starlette", "uvicorn", "websockets"):
+        pytest.importorskip(name, reason="pip install 'vlmlens[app]'")
+    from browser.live_pages import explorer
+
+    with explorer(shapes) as view:
+        yield view
+
+
+@pytest.fixture
+def lived(browser):
+    """Opens a live page by its address; its complaints, and requests elsewhere, fail the test.
+
+    ``lived.excused`` holds parts of complaints that the test itself brings about.
+    """
+    from browser.live_pages import ready
+
+    contexts, wrong = [], []
+
+    def open_page(address, *, dark=False, width=1280, height=900, context=None):
+        if context is None:
+            context = browser.new_context(
+                viewport={"width": width, "height": height},
+                color_scheme="dark" if dark else "light",
+                permissions=["clipboard-read", "clipboard-write"],
+            )
+            contexts.append(context)
+        page = context.new_page()
+        home = address.partition("?")[0].removeprefix("http://")
+        page.on(
+            "console", lambda line: line.type in ("error", "warning") and wrong.append(line.text)
+        )
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda asked: _elsewhere(asked.url, home) and wrong.append(asked.url))
+        page.goto(address)
+        ready(page)
+        return page
+
+    open_page.excused = []
+    yield open_page
+    for context in contexts:
+        context.close()
+    left = [line for line in wrong if not any(part in line for part in open_page.excused)]
+    assert not left, left
+
+
+def _elsewhere(url: str, home: str) -> bool:
+    return not url.startswith(("data:", "blob:", f"http://{home}", f"ws://{home}"))

@@ -54,7 +54,8 @@ function sized(canvas, width, height) {
   return pen;
 }
 
-// A picture under its cells. The veil is thinner where there is more to see.
+// A picture under its cells. The veil is thinner where there is more to see; `least` is its
+// thickness where nothing is read.
 function paintPanel(panel, view) {
   const scale = panel.shown / panel.width;
   const height = panel.height * scale;
@@ -68,7 +69,8 @@ function paintPanel(panel, view) {
     if (view.values) {
       const value = view.values[key];
       const share = view.most > 0 ? Math.min(1, Math.abs(value) / view.most) : 0;
-      const alpha = view.signed ? 0.15 + 0.75 * share : 0.5 + 0.25 * share;
+      const least = view.least ?? 0.5;
+      const alpha = view.signed ? 0.15 + 0.75 * share : least + (0.75 - least) * share;
       pen.fillStyle = css(tint(value, view.most, view.signed), alpha);
       pen.fillRect(left, top, right - left, bottom - top);
     }

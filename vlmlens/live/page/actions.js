@@ -1,0 +1,119 @@
+// What a person can do here, each as one request; what comes back becomes the state.
+
+import { change, view } from "./store.js";
+import { connect, Gone } from "./socket.js";
+import { keep, kept, replay } from "./again.js";
+
+const token = new URLSearchParams(location.search).get("token") ?? "";
+const SLOW = 350; // milliseconds until something counts as long
+let line = null;
+
+export function start() {
+  const address = new URL("socket", location.href);
+  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  address.search = new URLSearchParams({ token }).toString();
+  line = connect(address.href, {
+    online: () => attempt(opened),
+    offline: () => change({ online: false, work: null }),
+  });
+}
+
+// A server that forgot this session is told again what was done here.
+async function opened() {
+  const before = kept(token);
+  const fresh = (await line.ask("open", before ? { session: before.session } : {})).state;
+  if (before && before.session !== fresh.session) {
+    const { state, lost } = await replay(before, fresh, (what, details) => line.ask(what, details), upload);
+    take(state);
+    if (lost.length) change({ error: `The server started anew and refused ${lost.join("; ")}` });
+  } else take(fresh);
+  change({ online: true });
+}
+
+function take(state) {
+  const before = view.state;
+  const same = before && JSON.stringify(before.tokens) === JSON.stringify(state.tokens);
+  const asked = before && JSON.stringify(before.clean) === JSON.stringify(state.clean) && same;
+  const places = same ? {} : { focus: null, region: new Set() };
+  const which = state.edited || view.which === "effect" ? view.which : "clean";
+  const found = asked ? {} : { effect: null, layers: null, which: which === "effect" ? "clean" : which };
+  const lensEdited = view.lensEdited && Boolean(state.edited);
+  change({ state, version: view.version + 1, which, lensEdited, draft: null, code: "", ...places, ...found });
+  keep(token, state);
+}
+
+// Nothing thrown gets lost: it becomes the one line at the top.
+async function attempt(act) {
+  try {
+    return await act();
+  } catch (error) {
+    if (!error.cancelled) change({ error: sentence(error.message) });
+    if (!(error instanceof Error)) throw error;
+    return null;
+  }
+}
+
+function sentence(text) {
+  return text ? text[0].toUpperCase() + text.slice(1) : "Something went wrong, and nobody said what";
+}
+
+async function request(what, details = {}) {
+  change({ error: "" });
+  const began = performance.now();
+  const tell = (progress, note) => change({ work: { id: asked.id, progress, note } });
+  const asked = line.ask(what, details, ({ progress, note }) => {
+    if (performance.now() - began > SLOW) tell(progress, note ?? "");
+  });
+  const late = setTimeout(() => view.work ?? tell(null, "working"), SLOW);
+  try {
+    return await asked;
+  } finally {
+    clearTimeout(late);
+    if (view.work?.id === asked.id) change({ work: null });
+  }
+}
+
+function changing(what, details) {
+  return attempt(async () => {
+    const answer = await request(what, details);
+    take(answer.state);
+    return answer.state;
+  });
+}
+
+async function upload(file) {
+  const address = new URL("picture", location.href);
+  address.search = new URLSearchParams({ token }).toString();
+  const sent = await fetch(address, { method: "POST", body: file });
+  const answer = await sent.json().catch(() => ({ error: `the server refused the picture (${sent.status})` }));
+  if (!sent.ok) throw new Error(answer.error ?? `the server refused the picture (${sent.status})`);
+  return answer.upload;
+}
+
+export const act = {
+  question: (text) => changing("question", { text }),
+  scene: (scene) => changing("picture", { scene }),
+  picture: (file) => attempt(async () => take((await request("picture", { upload: await upload(file) })).state)),
+  second: (file) => attempt(async () => take((await request("second", { upload: await upload(file) })).state)),
+  secondScene: (scene) => changing("second", { scene }),
+  noSecond: () => changing("second", {}),
+  add: (edit) => changing("edit", { edit }),
+  change: (number, edit) => changing("change", { number, edit }),
+  remove: (number) => changing("remove", { number }),
+  undo: () => changing("undo"),
+  redo: () => changing("redo"),
+  clear: () => changing("clear"),
+  cancel: () => view.work && attempt(() => line.ask("cancel", { of: view.work.id })),
+  whole: (edited) => attempt(async () => (await request("say", { edited })).answer),
+  code: () => attempt(async () => (await request("code")).python),
+  sweep: (details) => attempt(() => request("sweep", details)),
+  // What the page asks for by itself: its failure on a line that broke is no news.
+  quietly: async (what, details) => {
+    try {
+      return await line.ask(what, details);
+    } catch (error) {
+      if (!(error instanceof Gone)) change({ error: sentence(error.message) });
+      return null;
+    }
+  },
+};

@@ -1,0 +1,63 @@
+// What the model says, clean and edited, side by side, with its likeliest next tokens as bars.
+
+import { act } from "./actions.js";
+import { press } from "./fields.js";
+import { byId, view, watch } from "./store.js";
+
+const BEST = 5;
+
+export function startAnswers() {
+  watch(draw);
+}
+
+function draw() {
+  if (!view.state) return;
+  const mark = JSON.stringify([view.state.clean, view.state.edited, view.state.seconds]);
+  const box = byId("answers");
+  if (box.dataset.mark === mark) return;
+  box.dataset.mark = mark;
+  const { clean, edited, seconds } = view.state;
+  box.replaceChildren(side("Clean", clean, clean), edited ? side("Edited", edited, clean) : nothing());
+  byId("seconds").textContent = seconds === undefined ? "" : `${seconds.toFixed(2)} s`;
+}
+
+function side(name, run, clean) {
+  const box = make("div", "side");
+  box.dataset.run = name.toLowerCase();
+  const said = make("p", "said", run.answer || "∅");
+  if (run.answer !== clean.answer) said.classList.add("changed");
+  const bars = make("ul", "bars");
+  bars.setAttribute("aria-label", `${name.toLowerCase()}: likeliest next tokens`);
+  for (const { token, probability } of run.top.slice(0, BEST)) bars.append(bar(token, probability, clean.top));
+  box.append(make("h3", "", name), said, bars);
+  if (run.answer.endsWith("…")) box.append(press("To its end", async () => (said.textContent = (await act.whole(name === "Edited")) ?? said.textContent)));
+  return box;
+}
+
+function bar(token, probability, before) {
+  const row = make("li");
+  const length = make("span", "length");
+  length.style.width = `${100 * probability}%`;
+  const track = make("span", "track");
+  track.append(length);
+  const was = before.find((each) => each.token === token)?.probability;
+  if (was !== undefined && was !== probability) {
+    const tick = make("span", "was");
+    tick.style.left = `${100 * was}%`;
+    tick.title = `clean: ${percent(was)}`;
+    track.append(tick);
+  }
+  row.append(make("span", "token", visible(token)), track, make("span", "share", percent(probability)));
+  return row;
+}
+
+function percent(share) {
+  if (share > 0 && share < 0.001) return "<0.1 %";
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+function nothing() {
+  const box = make("div", "side empty");
+  box.append(make("h3", "", "Edited"), make("p", "hint", "Nothing is edited yet. Choose heads, a region or a word, and change something: the answer comes here."));
+  return box;
+}

@@ -1,0 +1,72 @@
+// The list of edits, each with its Python; undo, redo, and everything as code.
+
+import { act } from "./actions.js";
+import { byId, change, view, watch } from "./store.js";
+import { field, press } from "./fields.js";
+
+const COPIED = 1600; // milliseconds
+
+export function startEdits() {
+  byId("undo").addEventListener("click", act.undo);
+  byId("redo").addEventListener("click", act.redo);
+  byId("clear").addEventListener("click", act.clear);
+  byId("copy").addEventListener("click", copy);
+  document.addEventListener("keydown", (event) => {
+    const z = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.altKey;
+    if (!z || event.target.matches("input")) return; // a field of text undoes its own typing
+    event.preventDefault();
+    if (event.shiftKey) act.redo();
+    else act.undo();
+  });
+  watch(draw);
+}
+
+async function copy() {
+  const python = await act.code();
+  if (!python) return;
+  change({ code: python });
+  byId("code").hidden = false;
+  byId("code").textContent = python;
+  const said = await navigator.clipboard?.writeText(python).then(() => "Copied", () => null);
+  if (!said) {
+    getSelection().selectAllChildren(byId("code"));
+    byId("code").scrollIntoView({ block: "nearest" });
+  }
+  byId("copy").textContent = said ?? "Selected: press Ctrl + C";
+  setTimeout(() => (byId("copy").textContent = "Copy as code"), COPIED);
+}
+
+function draw() {
+  if (!view.state) return;
+  const { edits, undo, redo, dropped } = view.state;
+  byId("undo").disabled = !undo;
+  byId("redo").disabled = !redo;
+  byId("clear").disabled = edits.length === 0;
+  byId("code").hidden = !view.code;
+  byId("code").textContent = view.code;
+  const list = byId("edits");
+  const mark = JSON.stringify([edits, dropped]);
+  if (list.dataset.mark === mark) return;
+  list.dataset.mark = mark;
+  const held = list.contains(document.activeElement);
+  list.replaceChildren(...edits.map(item));
+  if (!edits.length) list.append(make("li", "hint", "None. Everything that you change is listed here, with the line of Python that does the same."));
+  if (held) (list.querySelector("button") ?? byId("undo")).focus();
+  byId("dropped").replaceChildren(...(dropped ?? []).map(({ label, reason }) => make("li", "", `${label} was dropped: ${reason}`)));
+}
+
+function item({ number: at, label, python, edit }) {
+  const node = make("li");
+  const line = make("div", "top");
+  const tools = make("div", "row");
+  if (edit.how === "scale") {
+    const factor = field(`factor of ${label}`, edit.factor, { step: 0.1, heard: (value) => value !== null && act.change(at, { ...edit, factor: value }) });
+    tools.append(factor.node);
+  }
+  const remove = press("Remove", () => act.remove(at));
+  remove.setAttribute("aria-label", `remove: ${label}`);
+  tools.append(remove);
+  line.append(make("span", "label", label), tools);
+  node.append(line, make("code", "", python));
+  return node;
+}

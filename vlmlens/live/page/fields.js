@@ -1,0 +1,22 @@
+// Buttons, and numbers to type, step or leave empty.
+
+export function press(text, act, name = "vx-button") {
+  return button(text, act, name);
+}
+
+// A labelled number; `value()` is null where it is empty.
+export function field(label, start, { step = 1, min = null, max = null, shown = false, heard = null } = {}) {
+  const node = make("label", "field");
+  const input = make("input");
+  input.type = "number";
+  input.step = String(step);
+  if (min !== null) input.min = String(min);
+  if (max !== null) input.max = String(max);
+  input.value = start === null ? "" : String(start);
+  if (shown) node.append(make("span", "", label));
+  else input.setAttribute("aria-label", label);
+  node.append(input);
+  const value = () => (input.value === "" || !Number.isFinite(input.valueAsNumber) ? null : input.valueAsNumber);
+  if (heard) input.addEventListener("change", () => heard(value()));
+  return { node, input, value };
+}

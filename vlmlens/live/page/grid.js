@@ -1,0 +1,84 @@
+// Painting the map of heads: a small picture of attention in every cell, or one colour for what a head carries.
+
+import { patches, view } from "./store.js";
+import { fitting } from "./maps.js";
+
+const BELOW = 20;
+
+// Returns the value at the end of the scale.
+export function paintGrid(parts, { layers, heads, values, effect, signed, colours, cursor }) {
+  const { map, left, cell } = parts;
+  const pen = sized(map, left + heads * cell + 4, layers * cell + BELOW + 4);
+  const boxes = patches().map((key) => [key, view.state.tokens[key].box]);
+  const finite = values.filter(Number.isFinite);
+  const most = effect ? largest(finite, finite.keys()) : highest(boxes, signed);
+  const { width, height } = view.state.sample;
+  for (let at = 0; at < layers * heads; at++) {
+    const [x, y] = corner(at, { layers, heads, left, cell });
+    const side = cell - (cell > 14 ? 3 : 1);
+    pen.fillStyle = colours.empty;
+    pen.fillRect(x, y, side, side);
+    if (effect) whole(pen, x, y, side, values[at], most);
+    else {
+      const row = fitting(view.maps[Math.floor(at / heads)]?.[at % heads]);
+      if (row) small(pen, { x, y, side, row, boxes, width, height, signed, most: view.own ? largest(row, boxes.map(([key]) => key)) : most });
+    }
+  }
+  labels(pen, { layers, heads, left, cell, colours });
+  for (const at of view.heads) outline(pen, corner(at, { layers, heads, left, cell }), cell, "#ff2e88", 3);
+  if (cursor !== null) outline(pen, corner(cursor, { layers, heads, left, cell }), cell, colours.ink, 1.5);
+  return view.own && !effect ? 1 : most;
+}
+
+function corner(at, { layers, heads, left, cell }) {
+  return [left + (at % heads) * cell + 1, (layers - 1 - Math.floor(at / heads)) * cell + 1];
+}
+
+function highest(boxes, signed) {
+  let most = signed ? 1e-6 : 1 / view.state.tokens.length;
+  for (const row of view.maps.filter(Boolean).flat()) if (fitting(row)) most = Math.max(most, largest(row, boxes.map(([key]) => key)));
+  return most;
+}
+
+function whole(pen, x, y, side, value, most) {
+  const rgb = tint(value, most, true);
+  pen.fillStyle = css(rgb);
+  pen.fillRect(x, y, side, side);
+  if (side < 34) return;
+  pen.fillStyle = ink(rgb);
+  pen.font = "12px system-ui, sans-serif";
+  pen.textAlign = "center";
+  pen.textBaseline = "middle";
+  const text = value.toFixed(Math.abs(value) < 9.95 ? 1 : 0).replace(/^-(?!0\.0$)/, "−").replace("-", "");
+  pen.fillText(text, x + side / 2, y + side / 2);
+}
+
+// The patches at their places, the picture's shape fitted into the cell.
+function small(pen, { x, y, side, row, boxes, width, height, signed, most }) {
+  const scale = side / Math.max(width, height);
+  const [left, top] = [x + (side - scale * width) / 2, y + (side - scale * height) / 2];
+  for (const [key, box] of boxes) {
+    if (!box) continue;
+    const [l, t] = [Math.round(left + scale * box[0]), Math.round(top + scale * box[1])];
+    const [r, b] = [Math.round(left + scale * box[2]), Math.round(top + scale * box[3])];
+    pen.fillStyle = css(tint(row[key], most, signed));
+    pen.fillRect(l, t, r - l, b - t);
+  }
+}
+
+function labels(pen, { layers, heads, left, cell, colours }) {
+  pen.font = `11px ${colours.font}`;
+  pen.fillStyle = colours.muted;
+  pen.textBaseline = "middle";
+  pen.textAlign = "right";
+  for (const layer of labelled(layers, cell)) pen.fillText(layer, left - 6, (layers - 0.5 - layer) * cell);
+  pen.textAlign = "center";
+  pen.textBaseline = "top";
+  for (const head of labelled(heads, cell)) pen.fillText(head, left + (head + 0.5) * cell, layers * cell + 5);
+}
+
+function outline(pen, [x, y], cell, colour, width) {
+  pen.strokeStyle = colour;
+  pen.lineWidth = width;
+  pen.strokeRect(x, y, cell - 3, cell - 3);
+}

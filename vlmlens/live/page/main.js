@@ -1,0 +1,91 @@
+// The page: everything that stands around the panels, and the order in which they start.
+
+import { act, start } from "./actions.js";
+import { byId, change, view, watch } from "./store.js";
+import { startAnswers } from "./answers.js";
+import { startEdits } from "./edits.js";
+import { startHeads } from "./heads.js";
+import { startLens } from "./lens.js";
+import { startMaps } from "./maps.js";
+import { startPicture } from "./picture.js";
+import { startRegions } from "./regions.js";
+import { startSecond } from "./second.js";
+import { startWords } from "./words.js";
+
+const GUIDE = [
+  ["Heads", "“Try each head” knocks out every head in turn and paints how much the answer hangs on it. Click the strongest ones, then “Knock out”: the edited answer is beside the clean one."],
+  ["Words", "Click one: what it reads, and what each layer would say there. Drag an arrow from it to the picture (or choose a region, then press B on the word): it no longer reads that."],
+  ["Picture", "Drag to choose a region, click a patch to look from it. Drop a file on it for another picture; “Move a shape” drags the drawn shapes."],
+  ["Second", "Another picture, whose patches you put in place of the first one's, layer by layer."],
+  ["Code", "“Copy as code” gives a cell that runs by itself and prints the same answer."],
+  ["Keys", "Tab moves between panels, arrows inside them. Shift + arrows choose a region, Space adds a patch, Enter looks or chooses, B blocks, Escape lets go, Ctrl + Z undoes, Ctrl + Shift + Z does it again."],
+];
+
+function question() {
+  byId("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const text = byId("question").value.trim();
+    if (text) act.question(text);
+  });
+  let asked = null;
+  watch(({ state }) => {
+    if (!state || state.sample.question === asked) return;
+    asked = state.sample.question;
+    byId("question").value = asked;
+  });
+}
+
+// A file that is dropped anywhere is another picture; on the second picture's card, the second.
+function files() {
+  const file = byId("file");
+  byId("choose").addEventListener("click", () => file.click());
+  file.addEventListener("change", () => {
+    if (file.files.length) act.picture(file.files[0]);
+    file.value = "";
+  });
+  const zone = (event) => (event.target.closest?.("#second") ? byId("second") : byId("picture"));
+  const light = (zone) => ["second", "picture"].forEach((id) => byId(id).classList.toggle("drop", byId(id) === zone));
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    light(zone(event));
+  });
+  document.addEventListener("dragleave", (event) => event.relatedTarget === null && light(null));
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    light(null);
+    const [dropped] = event.dataTransfer.files;
+    if (!dropped) return;
+    if (zone(event) === byId("second")) act.second(dropped);
+    else act.picture(dropped);
+  });
+}
+
+function frame() {
+  byId("guide").append(...GUIDE.flatMap(([what, how]) => [make("dt", "", what), make("dd", "", how)]));
+  byId("help").addEventListener("click", () => {
+    byId("guide").hidden = !byId("guide").hidden;
+    byId("help").setAttribute("aria-expanded", String(!byId("guide").hidden));
+  });
+  byId("cancel").addEventListener("click", act.cancel);
+  byId("dismiss").addEventListener("click", () => change({ error: "" }));
+  watch(({ state, online, work, error }) => {
+    if (state) {
+      byId("model").textContent = state.model.name;
+      document.title = `${state.model.name} · vlmlens live`;
+    }
+    byId("status").textContent = online ? "connected" : state ? "no answer from the server, trying again; nothing is lost" : "connecting";
+    byId("status").dataset.online = String(online);
+    byId("error").hidden = !error;
+    byId("message").textContent = error;
+    byId("work").hidden = !work;
+    byId("note").textContent = work?.note ?? "";
+    if (Number.isFinite(work?.progress)) byId("progress").value = work.progress;
+    else byId("progress").removeAttribute("value");
+    document.body.dataset.version = String(view.version);
+    document.body.dataset.ready = String(Boolean(state && online));
+  });
+}
+
+for (const each of [frame, question, files, startPicture, startWords, startRegions, startAnswers, startHeads, startEdits, startSecond, startLens, startMaps]) each();
+change();
+start();

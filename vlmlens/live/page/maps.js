@@ -1,0 +1,53 @@
+// Attention by layer and head: fetched when it is looked at, dropped when it is out of date.
+
+import { act } from "./actions.js";
+import { change, hover, query, view, watch } from "./store.js";
+
+let wanted = "";
+
+export function startMaps() {
+  watch(refresh);
+}
+
+async function refresh() {
+  if (!view.state || !view.online) return;
+  const which = view.which === "effect" ? "clean" : view.which;
+  const mark = JSON.stringify([view.version, query(), which]);
+  if (mark === wanted) return;
+  wanted = mark;
+  const maps = [];
+  for (let layer = 0; layer < view.state.model.layers; layer++) {
+    const found = await act.quietly("maps", { layer, query: query(), which });
+    if (mark !== wanted) return;
+    maps[layer] = found?.values;
+    if (layer === 0 || layer === view.state.model.layers - 1) change({ maps: [...maps] });
+  }
+}
+
+// What lies on the picture and on the words: one head's attention, or the mean of all that are here.
+export function shownMap() {
+  const { heads } = view.state.model;
+  const cell = hover.head ?? view.shown;
+  if (cell !== null) return fitting(view.maps[Math.floor(cell / heads)]?.[cell % heads]);
+  const every = view.maps.filter(Boolean).flat().filter(fitting);
+  if (!every.length) return null;
+  return every[0].map((_, key) => every.reduce((sum, row) => sum + row[key], 0) / every.length);
+}
+
+export function fitting(row) {
+  return row?.length === view.state.tokens.length ? row : null;
+}
+
+let known = null;
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  known = null;
+  change();
+});
+
+export function colours() {
+  if (known) return known;
+  const style = getComputedStyle(document.body);
+  const of = (name) => style.getPropertyValue(name).trim();
+  known = { empty: of("--empty"), grid: of("--cell"), muted: of("--muted"), ink: of("--ink"), soft: channels(of("--soft")), paper: of("--paper"), accent: of("--accent"), font: style.fontFamily };
+  return known;
+}
