@@ -167,8 +167,7 @@ def test_heads_are_chosen_with_the_mouse_and_the_keys(page, button, part):
 
 @slow
 def test_an_arrow_from_a_word_to_a_shape_or_a_region_blocks_its_reading(page, explored):
-    start = middle(word(page, "purple"))
-    after(page, lambda: drag(page, start, over(page, 1, 1)))  # one patch, as nothing is drawn there
+    after(page, lambda: drag(page, middle(word(page, "purple")), over(page, 1, 1)))  # one patch
     (cut,) = explored.edits
     assert isinstance(cut, KnockOut)
     assert tuple(cut.where.keys) == (place(1, 1),)

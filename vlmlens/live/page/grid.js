@@ -5,13 +5,30 @@ import { fitting } from "./maps.js";
 
 const BELOW = 20;
 
+// A thousand heads' cells are painted once and laid under what moves with the mouse.
+const ground = document.createElement("canvas");
+let painted = null;
+
 // Returns the value at the end of the scale.
 export function paintGrid(parts, { layers, heads, values, effect, signed, colours, cursor }) {
   const { map, left, cell } = parts;
-  const pen = sized(map, left + heads * cell + 4, layers * cell + BELOW + 4);
+  const [wide, high] = [left + heads * cell + 4, layers * cell + BELOW + 4];
+  const now = [view.version, effect ? view.effect : view.maps, signed, view.own, cell, colours];
+  if (!painted || now.some((part, at) => part !== painted.now[at])) {
+    painted = { now, most: paintCells(sized(ground, wide, high), { layers, heads, left, cell, values, effect, signed, colours }) };
+  }
+  const pen = sized(map, wide, high);
+  pen.drawImage(ground, 0, 0, wide, high);
+  for (const at of view.heads) outline(pen, corner(at, { layers, heads, left, cell }), cell, "#ff2e88", 3);
+  if (cursor !== null) outline(pen, corner(cursor, { layers, heads, left, cell }), cell, colours.ink, 1.5);
+  return painted.most;
+}
+
+function paintCells(pen, { layers, heads, left, cell, values, effect, signed, colours }) {
   const boxes = patches().map((key) => [key, view.state.tokens[key].box]);
+  const keys = boxes.map(([key]) => key);
   const finite = values.filter(Number.isFinite);
-  const most = effect ? largest(finite, finite.keys()) : highest(boxes, signed);
+  const most = effect ? largest(finite, finite.keys()) : highest(keys, signed);
   const { width, height } = view.state.sample;
   for (let at = 0; at < layers * heads; at++) {
     const [x, y] = corner(at, { layers, heads, left, cell });
@@ -21,12 +38,10 @@ export function paintGrid(parts, { layers, heads, values, effect, signed, colour
     if (effect) whole(pen, x, y, side, values[at], most);
     else {
       const row = fitting(view.maps[Math.floor(at / heads)]?.[at % heads]);
-      if (row) small(pen, { x, y, side, row, boxes, width, height, signed, most: view.own ? largest(row, boxes.map(([key]) => key)) : most });
+      if (row) small(pen, { x, y, side, row, boxes, width, height, signed, most: view.own ? largest(row, keys) : most });
     }
   }
   labels(pen, { layers, heads, left, cell, colours });
-  for (const at of view.heads) outline(pen, corner(at, { layers, heads, left, cell }), cell, "#ff2e88", 3);
-  if (cursor !== null) outline(pen, corner(cursor, { layers, heads, left, cell }), cell, colours.ink, 1.5);
   return view.own && !effect ? 1 : most;
 }
 
@@ -34,9 +49,9 @@ function corner(at, { layers, heads, left, cell }) {
   return [left + (at % heads) * cell + 1, (layers - 1 - Math.floor(at / heads)) * cell + 1];
 }
 
-function highest(boxes, signed) {
+function highest(keys, signed) {
   let most = signed ? 1e-6 : 1 / view.state.tokens.length;
-  for (const row of view.maps.filter(Boolean).flat()) if (fitting(row)) most = Math.max(most, largest(row, boxes.map(([key]) => key)));
+  for (const row of view.maps.filter(Boolean).flat()) if (fitting(row)) most = Math.max(most, largest(row, keys));
   return most;
 }
 
@@ -57,8 +72,10 @@ function whole(pen, x, y, side, value, most) {
 function small(pen, { x, y, side, row, boxes, width, height, signed, most }) {
   const scale = side / Math.max(width, height);
   const [left, top] = [x + (side - scale * width) / 2, y + (side - scale * height) / 2];
+  pen.fillStyle = css(tint(0, most, signed));
+  pen.fillRect(left, top, scale * width, scale * height);
   for (const [key, box] of boxes) {
-    if (!box) continue;
+    if (!box || Math.abs(row[key]) < most / 250) continue; // no colour apart from that of 0
     const [l, t] = [Math.round(left + scale * box[0]), Math.round(top + scale * box[1])];
     const [r, b] = [Math.round(left + scale * box[2]), Math.round(top + scale * box[3])];
     pen.fillStyle = css(tint(row[key], most, signed));

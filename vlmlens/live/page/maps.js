@@ -29,9 +29,18 @@ export function shownMap() {
   const { heads } = view.state.model;
   const cell = hover.head ?? view.shown;
   if (cell !== null) return fitting(view.maps[Math.floor(cell / heads)]?.[cell % heads]);
+  if (mean.of !== view.maps || mean.version !== view.version) mean = { of: view.maps, version: view.version, values: meanOfAll() };
+  return mean.values;
+}
+
+let mean = { of: null };
+
+function meanOfAll() {
   const every = view.maps.filter(Boolean).flat().filter(fitting);
   if (!every.length) return null;
-  return every[0].map((_, key) => every.reduce((sum, row) => sum + row[key], 0) / every.length);
+  const out = new Array(every[0].length).fill(0);
+  for (const row of every) row.forEach((value, key) => (out[key] += value / every.length));
+  return out;
 }
 
 export function fitting(row) {

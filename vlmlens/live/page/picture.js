@@ -166,7 +166,7 @@ function draw() {
   paintPanel(panel, { colours: colours(), picture: image, values: veiled ? values : null, most, signed, least: THIN, region: view.aim ?? view.region, locked: view.focus, cursor: panel.cursor });
   ghosts();
   scale.show(most, signed, signed ? "change of attention" : "attention");
-  scale.node.hidden = !veiled;
+  scale.node.style.visibility = veiled ? "" : "hidden"; // what is below stays where it is
   byId("veil").setAttribute("aria-pressed", String(view.veil));
   byId("veil").title = "lay what is read on the picture";
   panel.canvas.setAttribute("aria-label", `picture, ${panel.keys.length} patches: arrows move, Shift + arrows choose a region, Space adds a patch, Enter looks from a patch, B blocks it`);

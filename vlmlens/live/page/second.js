@@ -35,9 +35,9 @@ async function tryEach() {
 
 function draw() {
   if (!view.state) return;
-  const { sample, edits, model } = view.state;
+  const { sample, edits } = view.state;
   const patched = edits.filter((each) => each.edit.kind === "patch").map((each) => each.edit.layers);
-  const mark = JSON.stringify([sample.second, sample.scene, patched, view.layers, model.layers, view.region.size]);
+  const mark = JSON.stringify([view.version, view.layers, view.region.size]);
   const box = byId("second-body");
   if (box.dataset.mark === mark) return;
   box.dataset.mark = mark;
