@@ -53,6 +53,20 @@ def suited(x: Shaped[Tensor, "*axes"], like: Shaped[Tensor, "*other"]) -> Shaped
     return onto(x, like.device).to(like.dtype)
 
 
+def pieces(
+    x: Shaped[Tensor, "*axes"], shares: tuple[int, ...], dim: int = -1
+) -> list[Shaped[Tensor, "*piece"]]:
+    """An axis in pieces, whose lengths are to each other as ``shares`` are.
+
+    Examples:
+        >>> from vlmlens.tensors import pieces
+        >>> [piece.tolist() for piece in pieces(torch.arange(8), (2, 1, 1))]
+        [[0, 1, 2, 3], [4, 5], [6, 7]]
+    """
+    unit = x.shape[dim] // sum(shares)
+    return list(x.split([share * unit for share in shares], dim))
+
+
 def as_device(given: Any) -> torch.device:
     """A device that holds values.
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from closeness import assert_close
+from conftest import QUESTIONS, build, picture
 from hand import layout, run_saving
 from PIL import Image
 
@@ -32,6 +33,18 @@ def test_at_the_last_block_the_lens_is_the_model(vlm, inputs):
     ids, words = found["token"].values, found["word"].values
     assert words[ids >= 0][0] == vlm.processor.tokenizer.decode([ids[ids >= 0][0]])
     assert found["role"].values[0].tolist() == list(inputs.layouts[0].roles)
+
+
+@pytest.mark.parametrize("name", ["hyperclovax_vision_v2", "paligemma/gemma2"])
+def test_what_is_done_with_logits_after_the_unembedding_is_done_in_the_lens(name):
+    """They are multiplied with a number, or capped."""
+    with vl.HookedVLM(*build(name)) as vlm:
+        given = vlm.inputs([picture(0)], [QUESTIONS[0]])
+        run = vlm.run(given, save=["blocks.*.hook_resid_post", "hook_logits"])
+        assert not torch.allclose(run.saved["hook_logits"], run.logits)
+        last = run.saved[f"blocks.{vlm.layers - 1}.hook_resid_post"]
+        read = probes.lens.log_probabilities(vlm, last)
+    assert_close(read, run.logits.log_softmax(-1), like=run.logits)
 
 
 def test_a_small_chunk_reads_the_same(vlm, inputs):

@@ -13,7 +13,7 @@ from vlmlens.errors import UnknownModelError, UnsupportedModelError
 from vlmlens.families import FAMILIES
 from vlmlens.zoo.opening import pixels
 from vlmlens.zoo.opening.processors import stills
-from vlmlens.zoo.tiny import TINY
+from vlmlens.zoo.tiny import TINY, made
 
 #: Their image processors exist for torchvision only; ours stands in, and cannot be opened by name.
 STAND_INS = [
@@ -54,6 +54,11 @@ def test_a_saved_model_opens_and_says_the_same(name, tmp_path):
 
 def test_every_family_has_a_tiny_model():
     assert set(FAMILIES) == {name.partition("/")[0] for name in TINY}
+
+
+def test_a_family_that_is_younger_than_transformers_says_so():
+    with pytest.raises(UnsupportedModelError, match="none_yet is known here, but transformers 5"):
+        made(TINY["llava"], "none_yet")
 
 
 def test_names_that_are_not_there():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlmlens.cli.terminal import Attention, Device, DeviceMap, Dtype, Revision, Trust, opening, out
-from vlmlens.errors import InputError, VLMLensError
+from vlmlens.errors import InputError, UnsupportedModelError, VLMLensError
 
 if TYPE_CHECKING:
     from vlmlens.model.audit.findings import Audit
@@ -97,7 +97,12 @@ def families() -> None:
     heads = ("family", "tower", "points", "language model", "points", "RoPE")
     lines = [row.format(*heads)]
     for name in (name for name in TINY if name.partition("/")[0] in FAMILIES):
-        with HookedVLM(*build(name)) as vlm:
+        try:
+            made = build(name)
+        except UnsupportedModelError as error:
+            lines.append(str(error))
+            continue
+        with HookedVLM(*made) as vlm:
             counts = [
                 sum(f"{part}.0.{point.name}" in vlm.hook_dict for point in BLOCK_POINTS)
                 for part in ("vision.blocks", "blocks")

@@ -7,11 +7,16 @@
 from vlmlens.families.aya_vision import AYA_VISION
 from vlmlens.families.blocks import BLOCKS, block_table
 from vlmlens.families.cohere2_vision import COHERE2_VISION
+from vlmlens.families.cohere_compass import COHERE_COMPASS
+from vlmlens.families.cosmos3_edge import COSMOS3_EDGE
 from vlmlens.families.deepseek_vl import DEEPSEEK_VL, DEEPSEEK_VL_HYBRID, JANUS
+from vlmlens.families.ernie4_5_vl_moe import ERNIE4_5_VL_MOE
+from vlmlens.families.exaone4_5 import EXAONE4_5
 from vlmlens.families.family import Block, Family, Pictures, Stage, Tap, layer_types
 from vlmlens.families.gemma3 import GEMMA3
 from vlmlens.families.gemma4 import GEMMA4
-from vlmlens.families.glm4v import GLM4V, GLM4V_MOE, GLM46V, GLM_OCR
+from vlmlens.families.glm4v import GLM4V, GLM4V_MOE, GLM46V, GLM_OCR, GLMGA
+from vlmlens.families.hyperclovax_vision_v2 import HYPERCLOVAX_VISION_V2
 from vlmlens.families.idefics3 import IDEFICS3, SMOLVLM
 from vlmlens.families.internvl import INTERNVL, QIANFAN_OCR
 from vlmlens.families.lfm2_vl import LFM2_VL
@@ -27,6 +32,7 @@ from vlmlens.families.qwen2_5_vl import QWEN2_5_VL
 from vlmlens.families.qwen2_vl import QWEN2_VL
 from vlmlens.families.qwen3_5 import QWEN3_5, QWEN3_5_MOE
 from vlmlens.families.qwen3_vl import QWEN3_VL, QWEN3_VL_MOE
+from vlmlens.families.video_llava import VIDEO_LLAVA
 from vlmlens.families.vipllava import VIPLLAVA
 from vlmlens.families.vlmlens_llava import VLMLENS_LLAVA, VLMLENS_LLAVA_GRID
 
@@ -39,6 +45,7 @@ FAMILIES: dict[str, Family] = {
         LLAVA_NEXT_VIDEO,
         LLAVA_ONEVISION,
         VIPLLAVA,
+        VIDEO_LLAVA,
         QWEN2_VL,
         QWEN2_5_VL,
         QWEN3_VL,
@@ -58,11 +65,17 @@ FAMILIES: dict[str, Family] = {
         COHERE2_VISION,
         GLM4V,
         GLM46V,
+        GLMGA,
         GLM4V_MOE,
         GLM_OCR,
+        ERNIE4_5_VL_MOE,
         OVIS2,
         PADDLEOCR_VL,
         VIDEO_LLAMA_3,
+        EXAONE4_5,
+        COHERE_COMPASS,
+        COSMOS3_EDGE,
+        HYPERCLOVAX_VISION_V2,
         DEEPSEEK_VL,
         DEEPSEEK_VL_HYBRID,
         JANUS,

@@ -41,7 +41,8 @@ class Tap:
             Where several of them make one of the point's, ``theirs -> the point's``.
         axes: the point's axes in this stack, where they are not the usual ones: a tower that
             packs all images into one row of patches has ``patch`` for ``image pos``.
-        part: (which, of how many) equal parts of the last axis, at fused projections.
+        part: (which, of how many) parts of the last axis, at fused projections: of three, those of
+            queries, keys and values, each as wide as its heads; otherwise equal ones.
         pieces: whether one pass reaches it several times, with one image or window each.
         floats: whether only calls with numbers count, at a table that also looks up ids.
         norm: path of the norm before the module, at ``reads``.
@@ -115,6 +116,11 @@ def every_block(config: Any) -> int | None:
     return None
 
 
+def unscaled(config: Any) -> float:
+    """Logits are what the unembedding makes."""
+    return 1.0
+
+
 def layer_types(text: Any) -> Sequence[str]:
     """The kind of every layer, as the configuration says; empty where all are alike.
 
@@ -148,12 +154,16 @@ class Family:
         blocks: point tables of stacks that ``blocks.py`` lacks, by ``model_type``.
         per_token: inputs with a number for every token -> (an image token's, a generated one's);
             every other token of a prompt has 0.
+        around_image: such inputs, in which tokens beside an image have its number, too -> the
+            configuration's fields that say which.
         per_sample: inputs whose first axis counts samples, not images.
+        renamed: what a processor calls an image input -> what the model's forward takes it as.
         positions: (model, tensors) -> position ids.
         raster: whether the projector's tokens come in the order of the sequence.
         deepstack: path of a list of further projectors, whose tokens are added to the stream after
             the first blocks.
         unlike: invariants that do not hold, ``"stream"`` or ``"rotation"``, and why.
+        logit_scale: config -> what the unembedding's output is multiplied with to be logits.
         chat_template: for checkpoints that come without one.
         towers: other paths of the tower's list of blocks, by the tower's ``model_type``.
 
@@ -180,11 +190,14 @@ class Family:
     lm_kinds: Callable[[Any], Sequence[str]] = layer_types
     blocks: Mapping[str, Block] = field(default_factory=dict)
     per_token: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    around_image: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     per_sample: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
     positions: Callable[[Any, Mapping[str, Any]], Any] = count
     raster: bool = True
     deepstack: str = ""
     unlike: Mapping[str, str] = field(default_factory=dict)
+    logit_scale: Callable[[Any], float] = unscaled
     chat_template: str = ""
     towers: Mapping[str, str] = field(default_factory=dict)
 

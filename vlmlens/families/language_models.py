@@ -51,10 +51,12 @@ GEMMA2_BLOCK: Block = LLAMA_BLOCK | {
     **norm_before("MLP", "pre_feedforward_layernorm"),
     "hook_mlp_out": Tap("post_feedforward_layernorm", "out"),
 }
-GEMMA3_BLOCK: Block = GEMMA2_BLOCK | {
+# Normed when heads are apart already.
+NORMED_BY_HEAD: Block = {
     "attn.hook_q": Tap("self_attn.q_norm", "out", "batch head pos d_head"),
     "attn.hook_k": Tap("self_attn.k_norm", "out", "batch kv_head pos d_head"),
 }
+GEMMA3_BLOCK: Block = GEMMA2_BLOCK | NORMED_BY_HEAD
 # With experts beside it, the MLP whose hidden units are offered is the one that all tokens share.
 UNDONE = "queries, keys and values are all normed after it, which undoes what it divides by"
 GEMMA4_BLOCK: Block = GEMMA2_BLOCK | NORMED | {"ln1.hook_scale": UNDONE}
@@ -114,6 +116,34 @@ GLM4V_BLOCK: Block = LLAMA_BLOCK | {
     "mlp.hook_pre": Tap("mlp.gate_up_proj", "out", part=(0, 2)),
     "mlp.hook_pre_linear": Tap("mlp.gate_up_proj", "out", part=(1, 2)),
 }
+
+# EXAONE 4 norms what its sublayers write, and nothing that they read.
+AS_IT_IS = "what attention and the MLP read is the stream as it is: there is no norm before them"
+EXAONE4_BLOCK: Block = (
+    LLAMA_BLOCK
+    | NORMED_BY_HEAD
+    | dict.fromkeys(
+        ("ln1.hook_scale", "ln1.hook_normalized", "ln2.hook_scale", "ln2.hook_normalized"), AS_IT_IS
+    )
+    | readers("", *PROJECTIONS)
+    | {
+        "hook_attn_in": Tap("self_attn", "in"),
+        "hook_attn_out": Tap("post_attention_layernorm", "out"),
+        "hook_resid_mid": Tap("mlp", "stream"),
+        "hook_mlp_in": Tap("mlp", "in"),
+        "hook_mlp_out": Tap("post_feedforward_layernorm", "out"),
+    }
+)
+EXAONE4_UNROTATED: Block = EXAONE4_BLOCK | UNROTATED
+
+# HyperCLOVA X may norm what is written.
+HYPERCLOVAX_NORMED: Block = LLAMA_BLOCK | {
+    "hook_attn_out": Tap("post_norm1", "out"),
+    "hook_mlp_out": Tap("post_norm2", "out"),
+}
+UNGATED_BLOCK: Block = {
+    name: tap for name, tap in LLAMA_BLOCK.items() if name != "mlp.hook_pre_linear"
+} | {"mlp.hook_pre": Tap("mlp.fc1", "out"), "mlp.hook_post": Tap("mlp.fc2", "in")}
 
 PARALLEL = "attention and MLP both read the block's input: there is no stream between"
 ONE_NORM = "attention and MLP read what one norm makes: see ln1, mlp.hook_in and hook_q_input"

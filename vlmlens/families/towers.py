@@ -211,6 +211,12 @@ PACKED_CLIP_BLOCK: Block = QWEN_VISION_BLOCK | {
     **norm_before("MLP", "layer_norm2", "patch"),
 }
 
+#: Steps of attention that rotates.
+ROTATING = ("attn.hook_cos", "attn.hook_sin", "attn.hook_rot_q", "attn.hook_rot_k")
+PACKED_UNROTATED_BLOCK: Block = {
+    name: tap for name, tap in PACKED_CLIP_BLOCK.items() if name not in ROTATING
+}
+
 PIXTRAL_BLOCK: Block = {
     "hook_resid_pre": Tap("", "in", "1 patch d_model", STREAM),
     **norm_before("attention", "attention_norm", "1 patch"),

@@ -16,6 +16,7 @@ import torch
 from einops import rearrange
 
 from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
+from vlmlens.tensors import pieces
 
 # A server has no vlmlens: nnsight sends the source of what a trace uses of it.
 nnsight.register("vlmlens")
@@ -48,7 +49,7 @@ class Place:
         axes: the point's axes.
         layout: the tensor's axes there, as einops writes them; None where they are the point's.
         sizes: the sizes of axes that the layout does not tell.
-        part: (which, of how many) equal parts of the last axis, at fused projections.
+        part: which part of the last axis, and the shares of all, at fused projections.
     """
 
     module: str
@@ -56,12 +57,12 @@ class Place:
     axes: str
     layout: str | None = None
     sizes: tuple[tuple[str, int], ...] = ()
-    part: tuple[int, int] | None = None
+    part: tuple[int, tuple[int, ...]] | None = None
 
     def to_point(self, x: Any) -> Any:
         """Transformers' tensor in the point's own axes."""
         if self.part is not None:
-            x = x.chunk(self.part[1], dim=-1)[self.part[0]]
+            x = pieces(x, self.part[1])[self.part[0]]
         if self.layout is None:
             return x
         return rearrange(x, f"{self.layout} -> {self.axes}", **dict(self.sizes))
@@ -72,7 +73,7 @@ class Place:
             x = rearrange(x, f"{self.axes} -> {self.layout}")
         if self.part is None:
             return x
-        parts = list(whole.chunk(self.part[1], dim=-1))
+        parts = pieces(whole, self.part[1])
         parts[self.part[0]] = x
         return torch.cat(parts, dim=-1)
 
@@ -162,7 +163,7 @@ def places(vlm: Any) -> Places:
             reasons[name] = UNREACHABLE[stage]
             continue
         sizes = tuple(point.sizes.items())
-        part = point.tap.part
+        part = point.part
         table[name] = Place(
             paths[point.module], stage, " ".join(point.axes), point.layout, sizes, part
         )

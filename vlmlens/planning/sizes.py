@@ -27,13 +27,26 @@ _GLM = {
         "partial_rotary_factor": 0.5,
     }
 }
+#: North Vision says per type of layer how it turns.
+_COMPASS = {
+    "rope_parameters": {
+        "full_attention": {
+            "rope_type": "default",
+            "rope_theta": 50000.0,
+            "mrope_section": [24, 20, 20],
+        }
+    }
+}
 #: What the default configuration lacks to be a model.
 LACKING: Mapping[str, Mapping[str, Any]] = {
     "aya_vision": {"vision_config": _SIGLIP | {"image_size": 364}},
+    "cohere_compass": {"vision_config": {"out_hidden_size": 8192}, "text_config": _COMPASS},
+    "exaone4_5": {"vision_config": {"out_hidden_size": 4096}},
     "gemma3": {"vision_config": _SIGLIP | {"image_size": 896}},
     "gemma4": {"vision_config": {}, "text_config": {}},
     "glm4v": {"text_config": _GLM},
     "glm46v": {"text_config": _GLM},
+    "glmga": {"text_config": _GLM},
     "glm4v_moe": {"text_config": _GLM | {"head_dim": 128}},
     "glm_ocr": {"vision_config": {"out_hidden_size": 1024}},
     "idefics3": {"vision_config": _IDEFICS | {"image_size": 364}},

@@ -62,8 +62,9 @@ def log_probabilities(
     # forward, not a call: a call would set off the hooks of others.
     normed = hf.get_submodule(family.final_norm).forward(x)
     logits = hf.get_submodule(family.lm_head).forward(normed).float()
-    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    if cap:
+    logits = logits * family.logit_scale(model.config)
+    text = model.config.get_text_config()
+    if cap := getattr(text, "final_logit_softcapping", None):
         logits = torch.tanh(logits / cap) * cap
     return logits.log_softmax(-1)
 

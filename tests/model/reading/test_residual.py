@@ -183,6 +183,10 @@ def test_what_passes_the_mlps_norm(vlm, stream, run):
     pre = vlm.hook_dict.get("blocks.1.mlp.hook_pre")  # experts have none
     if pre is None or pre.tap.module != "mlp.gate_proj" or not has_mid(vlm):
         return
+    if "blocks.1.ln2.hook_scale" in vlm.absent:
+        with pytest.raises(UnsupportedModelError, match=r"nothing norms .*block 1 reads"):
+            stream.decompose_resid(1, mlp_input=True, apply_ln=True)
+        return
     seen = stream.decompose_resid(1, mlp_input=True, apply_ln=True).sum(0)
     (projection,) = pre._wire._module
     with torch.no_grad():

@@ -88,6 +88,9 @@ REAL: dict[str, tuple[str, Tiny]] = {
         {"patch_size": 14},
         vision_feature_layers=[-1, -1],
     ),
+    "Video-LLaVA, CLIP 224/14": _real(
+        "video_llava", _tower(224, 14), _crop(224), {"patch_size": 14}, vision_feature_layer=-1
+    ),
     "LLaVA-NeXT, CLIP 336/14": _real(
         "llava_next",
         _tower(336, 14),
@@ -148,7 +151,27 @@ REAL: dict[str, tuple[str, Tiny]] = {
     "GLM-4.1V, 14 x 2": _real("glm4v", _tower(336, 14), QWEN | {"patch_size": 14}),
     "GLM-4.5V, 14 x 2": _real("glm4v_moe", _tower(336, 14), QWEN | {"patch_size": 14}),
     "GLM-4.6V, 14 x 2": _real("glm46v", _tower(336, 14), QWEN | {"patch_size": 14}),
+    "GLM-GA, 14 x 2": _real("glmga", _tower(336, 14), QWEN | {"patch_size": 14}),
     "GLM-OCR, 14 x 2": _real("glm_ocr", _tower(336, 14), QWEN | {"patch_size": 14}),
+    "North Vision, 16 x 2": _real(
+        "cohere_compass",
+        {"patch_size": 16, "num_position_embeddings": 2304, "deepstack_visual_indexes": [0]},
+        QWEN | {"patch_size": 16},
+    ),
+    "EXAONE 4.5, 14 x 2": _real(
+        "exaone4_5",
+        {"patch_size": 14, "window_size": 112, "fullatt_block_indexes": []},
+        QWEN | {"patch_size": 14},
+    ),
+    "Cosmos3 Edge, SigLIP 2 16 x 2": _real(
+        "cosmos3_edge", {"patch_size": 16, "num_patches": 256}, QWEN | {"patch_size": 16}
+    ),
+    "HyperCLOVA X SEED Vision, 14 x 2": _real(
+        "hyperclovax_vision_v2",
+        {"patch_size": 14, "window_size": 112, "fullatt_block_indexes": []},
+        QWEN | {"patch_size": 14},
+    ),
+    "ERNIE 4.5 VL, 14 x 2": _real("ernie4_5_vl_moe", {"patch_size": 14}, QWEN | {"patch_size": 14}),
     "PaddleOCR-VL, SigLIP 384/14 x 2": _real(
         "paddleocr_vl", _tower(384, 14), QWEN | {"patch_size": 14}
     ),
@@ -333,7 +356,7 @@ def linear(model: Any, family: Any) -> Any:
 
 #: Where what comes out of a nonlinearity is multiplied with something.
 GATES = {
-    **dict.fromkeys(("glm4v", "glm46v", "glm4v_moe", "glm_ocr"), "merger.act_fn"),
+    **dict.fromkeys(("glm4v", "glm46v", "glmga", "glm4v_moe", "glm_ocr"), "merger.act_fn"),
     "aya_vision": "multi_modal_projector.act",
     "cohere2_vision": "multi_modal_projector.act",
 }

@@ -16,7 +16,7 @@ from vlmlens.layout import KINDS, View
 SIZES = [(160, 160), (360, 160), (150, 400), (211, 130)]
 
 #: Families whose processors cut off what does not fit, or leave over less than a patch.
-CROPPING = ("llava", "vipllava")
+CROPPING = ("llava", "vipllava", "video_llava")
 
 #: With the tower's attention silenced, a token holds nothing but its own patches.
 ALONE = ZeroAblate(point="vision.blocks.*.attn.hook_z")

@@ -102,6 +102,20 @@ def real(request):
         yield vlm, scale_of(vlm)
 
 
+#: Families whose processors refuse slivers.
+LIMITED = (
+    "qwen",
+    "glm",
+    "paddle",
+    "video_llama",
+    "ernie",
+    "exaone",
+    "cosmos",
+    "cohere_compass",
+    "hyperclovax",
+)
+
+
 def sizes_for(vlm):
     sizes = list(SIZES)
     if getattr(vlm.processor.image_processor, "do_center_crop", False):
@@ -110,7 +124,7 @@ def sizes_for(vlm):
         sizes.remove((17, 23))  # one token, with which transformers' own forward fails
     if vlm.config.model_type == "lighton_ocr":
         sizes.remove((3, 4000))  # one patch wide: none is merged, and torch refuses it
-    if vlm.config.model_type.startswith(("qwen", "glm", "paddle", "video_llama")):
+    if vlm.config.model_type.startswith(LIMITED):
         sizes.remove((3, 4000))  # refused by their processors
     if vlm.config.model_type in ("deepseek_vl", "deepseek_vl_hybrid", "janus"):
         sizes.remove((3, 4000))  # narrower than a patch: every token holds padding, too

@@ -15,6 +15,7 @@ from vlmlens.experiments.circuits.twins import Twins
 from vlmlens.interventions import Intervention, Site
 from vlmlens.model import HookedVLM
 from vlmlens.model.reuse.entering import before, made_by
+from vlmlens.tensors import pieces
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ def gradients(
         if first.kind == "head":
             point = model.hook_dict[first.point]
             (count,) = point.sizes.values()
-            pull = _Pull(point.module, norm_of(model, first), point.tap.part or (0, 1), count)
+            pull = _Pull(point.module, norm_of(model, first), point.part or (0, (1,)), count)
             yield nodes, pull.heads(streams[first.stream], grad, [node.head for node in nodes])
         elif first.parallel:
             x, made = _again(norm_of(model, first), streams[first.stream])
@@ -111,7 +112,7 @@ class _Pull:
 
     module: nn.Module
     norm: nn.Module
-    part: tuple[int, int]
+    part: tuple[int, tuple[int, ...]]
     count: int
 
     def heads(
@@ -121,12 +122,12 @@ class _Pull:
         wanted: Sequence[int],
     ) -> Float[Tensor, "head batch pos d_model"]:
         x, made = _again(lambda x: self.module.forward(self.norm.forward(x)), stream)
-        which, of = self.part
+        which, shares = self.part
         found = []
         for head in wanted:
             own = torch.zeros_like(grad)
-            piece = own.chunk(of, -1)[which].chunk(self.count, -1)[head]
-            piece.copy_(grad.chunk(of, -1)[which].chunk(self.count, -1)[head])
+            piece = pieces(own, shares)[which].chunk(self.count, -1)[head]
+            piece.copy_(pieces(grad, shares)[which].chunk(self.count, -1)[head])
             found.append(torch.autograd.grad(made, x, own, retain_graph=True)[0])
         return torch.stack(found)
 

@@ -113,7 +113,7 @@ def norm_of(model: HookedVLM, node: Node) -> nn.Module:
         return model.hf_model.get_submodule(model.family.final_norm)
     if node.kind == "head" or node.parallel:
         norms = model.hook_dict[f"blocks.{node.layer}.hook_q_input"].norms
-        return next(iter(norms))
+        return next(iter(norms), nn.Identity())  # where blocks norm only what they write
     return model.hook_dict[node.point].module
 
 

@@ -8,6 +8,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vlmlens.tensors import pieces
+
 
 def by_head(
     module: nn.Module, z: Float[Tensor, "*lead heads_d_head"], heads: int
@@ -30,7 +32,7 @@ def by_reader(
     before: Float[Tensor, "*lead d_model"],
     normed: Float[Tensor, "*lead d_model"],
     made: Float[Tensor, "*lead width"],
-    part: tuple[int, int],
+    part: tuple[int, tuple[int, ...]],
 ) -> Float[Tensor, "*lead width"]:
     """What a projection makes of one stream for each head.
 
@@ -39,23 +41,23 @@ def by_reader(
 
     Args:
         norm: what norms a stream before it is projected.
-        module: the projection, whose output has ``part[1]`` parts of ``head`` equal pieces.
+        module: the projection, one of whose output's parts has ``head`` equal pieces.
         read: the stream that each head reads, before the norm.
         before: the stream that all of them read in the pass.
         normed: what the projection read in the pass.
         made: what the pass made of that.
-        part: (which, of how many) parts of the last axis.
+        part: which part of the last axis, and the shares of all.
     """
-    which, of = part
-    parts = list(made.chunk(of, dim=-1))
+    which, shares = part
+    parts = pieces(made, shares)
     heads = read.shape[-2]
     moved = normed - norm.forward(before)
-    pieces = list(parts[which].chunk(heads, dim=-1))
+    own_pieces = list(parts[which].chunk(heads, dim=-1))
     for head in range(heads):
         own = read[..., head, :]
         # A head that reads what it read keeps its very bits; with a graph, gradients go through.
         if torch.is_grad_enabled() or not torch.equal(own, before):
-            fresh = module.forward(norm.forward(own) + moved).chunk(of, dim=-1)[which]
-            pieces[head] = fresh.chunk(heads, dim=-1)[head]
-    parts[which] = torch.cat(pieces, dim=-1)
+            fresh = pieces(module.forward(norm.forward(own) + moved), shares)[which]
+            own_pieces[head] = fresh.chunk(heads, dim=-1)[head]
+    parts[which] = torch.cat(own_pieces, dim=-1)
     return torch.cat(parts, dim=-1)

@@ -135,6 +135,10 @@ class Stream:
         if layer == self.vlm.layers:
             return self.final_norm
         if mlp_input:
+            if why := self.vlm.absent.get(f"blocks.{layer}.ln2.hook_scale"):
+                raise UnsupportedModelError(
+                    f"nothing norms what the MLP of {self.vlm.name}'s block {layer} reads: {why}"
+                )
             return self._module_of(f"blocks.{layer}.hook_resid_mid")
         block = self._module_of(f"blocks.{layer}.hook_resid_pre")
         if not hasattr(block, "input_layernorm"):

@@ -19,6 +19,7 @@ from vlmlens.errors import (
 from vlmlens.model.arithmetic.linear import matrix_of
 from vlmlens.model.arithmetic.norm import Norm
 from vlmlens.model.wiring.wired import Wired
+from vlmlens.tensors import pieces
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,8 @@ def weight(vlm: Wired, block: str, part: str, name: str) -> Float[Tensor, "..."]
         point = gated
     matrix, bias = matrix_of(_module(vlm, point))
     found = bias if kept.bias else matrix
-    tap = vlm.hook_dict[point].tap
-    if tap.part is not None:
-        found = found.chunk(tap.part[1], dim=0)[tap.part[0]]
+    if (part_of := vlm.hook_dict[point].part) is not None:
+        found = pieces(found, part_of[1], dim=0)[part_of[0]]
     if "h" not in kept.there:
         return rearrange(found, f"{kept.there} -> {kept.here}")
     heads = vlm.hook_dict[point].size("kv_head" if name[-1] in "KV" else "head")

@@ -60,6 +60,9 @@ def before(vlm: Wired, module: nn.Module, see: Any) -> Iterator[None]:
         changed = see(x)
         if changed is None:
             return None
+        # What has a number for every token has it for every row that joined.
+        numbered = [name for name in vlm.family.per_token if kwargs.get(name) is not None]
+        kwargs = kwargs | {n: kwargs[n].expand(len(changed), -1) for n in numbered}
         if args:
             return (changed, *args[1:]), kwargs
         return args, kwargs | {"hidden_states": changed}

@@ -166,6 +166,10 @@ def _continue(
     assert after.keys is not None
     cache: Any = prefix_cache(after.keys, shared)
     newest = {name: inputs.tensors[name][..., shared:] for name in ("input_ids", "position_ids")}
+    # What the language model itself reads a number for every token from, as ERNIE's experts do.
+    numbered = [name for name in vlm.family.per_token if after.given.get(name) is not None]
+    numbers = {name: inputs.tensors[name] for name in numbered}
+    newest |= {name: whole[:, shared:] for name, whole in numbers.items()}
     tensors = newest | {"attention_mask": inputs.tensors["attention_mask"]}
     last = torch.full((1,), newest["input_ids"].shape[1] - 1, device=vlm.device)
     with seated(vlm, inputs.layouts):
@@ -180,7 +184,7 @@ def _continue(
             for old, new in zip(after.stream, stream, strict=True)
         ),
         keys=tuple(_joined(old, new, shared) for old, new in pairs),
-        given=_continued(after.given, given, shared),
+        given=_continued(after.given, given, shared) | numbers,
         shared=shared,
         saved=as_cache(
             vlm,

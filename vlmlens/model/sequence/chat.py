@@ -264,7 +264,7 @@ def _rendered(
     more = {} if told.tools is None else {"tools": list(told.tools)}
     try:
         return processor.apply_chat_template(
-            messages, known, tokenize=False, **more, **told.template, **options
+            messages, chat_template=known, tokenize=False, **more, **told.template, **options
         )
     except TemplateError as error:
         raise InputError(f"the model's chat template refuses these messages: {error}") from error

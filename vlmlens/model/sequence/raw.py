@@ -12,7 +12,7 @@ from vlmlens.errors import InputError
 from vlmlens.families import Family, Pictures
 from vlmlens.inputs import Inputs
 from vlmlens.model.sequence.fitting import kind_of
-from vlmlens.model.sequence.samples import generated_numbers, layout_of, to_device
+from vlmlens.model.sequence.samples import generated_numbers, layout_of, per_token, to_device
 from vlmlens.model.sequence.spelling import spelled
 from vlmlens.model.sequence.tensors import refuse_others, seen_mask, token_ids
 from vlmlens.view import View
@@ -68,8 +68,7 @@ def from_tensors(
             layout = replace(layout, spelled=tuple(spelled(ids, texts, decode)))
         layouts.append(layout)
     tensors = {"input_ids": input_ids, "attention_mask": mask} | dict(images)
-    for name in family.per_token:
-        tensors[name] = is_image.to(input_ids.dtype) * family.per_token[name][0]
+    tensors |= per_token(input_ids, family, config)
     tensors = to_device(tensors, model)
     tensors["position_ids"] = family.positions(model, tensors)
     numbers = generated_numbers(family)

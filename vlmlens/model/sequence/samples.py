@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from vlmlens.checks import one_of
@@ -54,7 +55,7 @@ def from_samples(
     rows = []
     for number, (sample, answer, own) in enumerate(zip(samples, said, asked, strict=True)):
         with about(sample, f"sample {number} of the {len(samples)} given"):
-            rows.append(_one(sample, processor, family, model.config, own, answer))
+            rows.append(_one(sample, processor, family, model, own, answer))
     length = max(len(layout) for _, layout in rows)
     pad = processor.tokenizer.pad_token_id
     pad = processor.tokenizer.eos_token_id if pad is None else pad
@@ -73,6 +74,34 @@ def from_samples(
         generated_numbers(family),
         kind_of(model.config),
     )
+
+
+def per_token(
+    ids: Int[Tensor, "batch pos"], family: Family, config: Any
+) -> dict[str, Int[Tensor, "batch pos"]]:
+    """The inputs with a number for every token of a prompt."""
+    made = {}
+    for name, (number, _) in family.per_token.items():
+        around = [getattr(config, field) for field in family.around_image.get(name, ())]
+        marked = torch.isin(ids, ids.new_tensor([config.image_token_id, *around]))
+        made[name] = marked.to(ids.dtype) * number
+    return made
+
+
+def called(made: Mapping[str, Any], renamed: Mapping[str, str], model: Any) -> dict[str, Any]:
+    """What a processor made, under the names that the model takes.
+
+    Raises:
+        UnsupportedModelError: this version of transformers takes them under others.
+    """
+    takes = signature(model.forward).parameters if renamed else {}
+    for name in renamed.values():
+        if name not in takes:
+            raise UnsupportedModelError(
+                f"{type(model).__name__} is known, but in this version of transformers it takes no "
+                f"{name}, only {', '.join(renamed)}: install a newer transformers"
+            )
+    return {renamed.get(name, name): value for name, value in made.items()}
 
 
 def generated_numbers(family: Family) -> dict[str, int]:
@@ -109,7 +138,7 @@ def _one(
     sample: Sample,
     processor: Any,
     family: Family,
-    config: Any,
+    model: Any,
     options: Options,
     answer: str | None,
 ) -> tuple[dict[str, Shaped[Tensor, "..."]], TokenLayout]:
@@ -117,8 +146,12 @@ def _one(
     chat = render(sample, processor, options, answer, family.chat_template)
     tokenizer = processor.tokenizer
     made, text, replaced = _processed(processor, chat.text, pictures, options.images)
+    made = called(made, family.renamed, model)
     offsets = made.pop("offset_mapping")[0].tolist()
     tensors = {k: v for k, v in made.items() if k in family.per_token or k not in PER_TOKEN}
+    # Cosmos3 Edge's model asks for numbers that its processor makes only when it is told to.
+    config = model.config
+    tensors = per_token(tensors["input_ids"], family, config) | tensors
     ids = tensors["input_ids"][0].tolist()
     roles, inside, turns = role_of_tokens(chat, text, ids, offsets, replaced, tokenizer)
     vision = [i == config.image_token_id for i in ids]

@@ -1,7 +1,7 @@
 """A hook point of a transformers model: who watches it, and what they make of its activations."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -19,6 +19,7 @@ from vlmlens.model.lifetime.board import Board
 from vlmlens.model.lifetime.level import Level
 from vlmlens.model.wiring.line import Line, Taker, after
 from vlmlens.points import Point
+from vlmlens.tensors import pieces
 
 #: What is computed beside the pass, and takes its place only once it is edited.
 BESIDE = ("reads", "scale", "mask", "scores", "pattern", "heads")
@@ -33,6 +34,7 @@ class WiredPoint(HookPoint):
         point: its name, axes and meaning.
         layout: the tensor's axes in transformers, where they are not the point's; see ``Tap``.
         sizes: how long its head axes are.
+        part: (which, shares of all) of a fused projection's output; None where it has no parts.
         norms: the norm before its module, at what heads read; empty elsewhere.
         fired: how often a pass reached it since it was last set to 0.
         taken: what is spliced in here.
@@ -64,6 +66,7 @@ class WiredPoint(HookPoint):
         wire.points.append(self)
         self.layout = tap.layout
         self.sizes = {axis: size for axis, size in sizes.items() if axis in self.axes}
+        self.part = _part(tap, sizes)
         self._level: Level | None = None
         self.taken: list[Taker] = []
 
@@ -258,10 +261,10 @@ class WiredPoint(HookPoint):
         if not self.acts:
             return native
         self.fired += 1
-        if self.tap.part is None or self.tap.stage == "reads":
+        if self.part is None or self.tap.stage == "reads":
             return self._carry(native)
-        which, of = self.tap.part
-        parts = list(native.chunk(of, dim=-1))
+        which, shares = self.part
+        parts = pieces(native, shares)
         changed = self._carry(parts[which])
         if changed is parts[which]:
             return native
@@ -284,6 +287,17 @@ class WiredPoint(HookPoint):
         if changed is seen:
             return native
         return rearrange(changed, f"{ours} -> {theirs}", **sizes)
+
+
+def _part(tap: Tap, sizes: Mapping[str, int]) -> tuple[int, tuple[int, ...]] | None:
+    """Which part of a fused projection, and the parts' shares; three are as wide as their heads."""
+    if tap.part is None:
+        return None
+    which, of = tap.part
+    heads = ("head", "kv_head", "kv_head")
+    if of == len(heads) and sizes.keys() >= set(heads):
+        return which, tuple(sizes[name] for name in heads)
+    return which, (1,) * of
 
 
 def _acts(hook: Any) -> bool:

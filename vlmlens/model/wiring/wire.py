@@ -164,14 +164,17 @@ def _carry_reads(
     normed: Float[Tensor, "*lead d_model"],
     made: Float[Tensor, "*lead width"],
 ) -> Float[Tensor, "*lead width"]:
-    norm, before = wire.norm, wire.entered[get_ident()]
-    assert norm is not None
+    norm, before = wire.norm, normed
+    if norm is None:  # nothing norms the stream that is read
+        norm = nn.Identity()
+    else:
+        before = wire.entered[get_ident()]
     (axis,) = point.sizes
     seen = repeat(before, "... d -> ... h d", h=point.size(axis))
     changed = point.carry(seen)
     if changed is seen:
         return made
-    part = point.tap.part or (0, 1)
+    part = point.part or (0, (1,))
     return by_reader(norm, wire.module, changed, before, normed, made, part)
 
 

@@ -18,6 +18,7 @@ OWN = {
     "vlmlens_llava": "LlavaProcessor",
     "vlmlens_llava_grid": "LlavaProcessor",
     "glm_ocr": "Glm46VProcessor",
+    "glmga": "Glm46VProcessor",
 }
 
 
@@ -61,8 +62,8 @@ def stills(model_type: str) -> Any:
             super().__init__(**named)
 
     class Stills(whole, NoVideos):
-        # What SmolVLM reads of it.
-        video_processor = SimpleNamespace(num_frames=None, fps=None)
+        # What SmolVLM and ERNIE 4.5 VL read of it.
+        video_processor = SimpleNamespace(num_frames=None, fps=None, font="")
 
         @classmethod
         def get_attributes(cls) -> list[str]:

@@ -16,6 +16,14 @@ CROSS = (
 CODES = "pictures enter as words of a codebook: there is neither a tower of blocks nor a projector"
 ENCODER = "its image and its text meet in an encoder-decoder, not in one sequence"
 PIXELS = "pixels enter the language model as they are: there is no tower"
+SAM = (
+    "its tower is SAM's, which attends within windows that are filled up with padding: what "
+    "happens in its blocks has no row of the picture's patches"
+)
+MERGED = (
+    "its tower merges patches halfway through: what its blocks before and after read is no one "
+    "stream"
+)
 
 #: model_type -> why there is no family of it. What is neither here nor a family may be recognised.
 UNWIRED: Mapping[str, str] = {
@@ -25,6 +33,9 @@ UNWIRED: Mapping[str, str] = {
     "blip-2": QUERIES,
     "instructblip": QUERIES,
     "instructblipvideo": QUERIES,
+    "aria": QUERIES,
+    "deepseek_ocr2": QUERIES,
+    "idefics2": QUERIES,
     "kosmos-2": QUERIES,
     "kosmos-2.5": QUERIES,
     "mllama": CROSS,
@@ -38,6 +49,11 @@ UNWIRED: Mapping[str, str] = {
     "udop": ENCODER,
     "vision-encoder-decoder": ENCODER,
     "pp_formulanet": ENCODER,
+    "got_ocr2": SAM,
+    "pp_chart2table": SAM,
+    "minicpm_ocr": MERGED,
+    "minicpmv4_6": MERGED,
+    "minicpmv4_7": MERGED,
     "fuyu": PIXELS,
     "gemma4_unified": PIXELS,
     "diffusion_gemma": "it writes a block of tokens at once, in steps: there is no next token",

@@ -7,7 +7,7 @@ families ignore the image altogether as transformers initialises them.
 
 from typing import Any
 
-from vlmlens.errors import UnknownModelError
+from vlmlens.errors import UnknownModelError, UnsupportedModelError
 from vlmlens.extras import naming_extra
 from vlmlens.zoo.opening.processors import stills
 from vlmlens.zoo.shapes import CHAT_TEMPLATE, shapes_tokenizer
@@ -28,6 +28,7 @@ def build(name: str) -> tuple[Any, Any]:
 
     Raises:
         UnknownModelError: no such tiny model.
+        UnsupportedModelError: the installed transformers does not know the family yet.
         MissingToolError: its processor needs a library that only an extra brings.
 
     Examples:
@@ -59,11 +60,16 @@ def made(tiny: Tiny, model_type: str, dtype: Any = None) -> tuple[Any, Any]:
         5
     """
     import torch
-    from transformers import AutoModelForImageTextToText
+    from transformers import AutoModelForImageTextToText, __version__
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     import vlmlens.zoo.variants  # noqa: F401  model types of our own
 
+    if model_type not in CONFIG_MAPPING:
+        raise UnsupportedModelError(
+            f"{model_type} is known here, but transformers {__version__} does not know it: "
+            "install a newer transformers"
+        )
     processor = _processor(tiny, model_type)
     tokenizer = processor.tokenizer
     special = {
