@@ -62,6 +62,25 @@ class Tap:
     floats: bool = False
     norm: str = ""
 
+    def shares(self, sizes: Mapping[str, int]) -> tuple[int, tuple[int, ...]] | None:
+        """Which part it is of a fused projection, and the shares of all; None where it is whole.
+
+        Args:
+            sizes: how many heads of each kind there are: ``head`` and ``kv_head``.
+
+        Examples:
+            >>> from vlmlens.families import Tap
+            >>> Tap("qkv", "out", part=(1, 3)).shares({"head": 4, "kv_head": 2})
+            (1, (4, 2, 2))
+        """
+        if self.part is None:
+            return None
+        which, of = self.part
+        heads = ("head", "kv_head", "kv_head")
+        if of == len(heads) and sizes.keys() >= set(heads):
+            return which, tuple(sizes[name] for name in heads)
+        return which, (1,) * of
+
 
 #: Everything a block offers: point name -> tap, or why there is no such point.
 Block = Mapping[str, Tap | str]

@@ -1,7 +1,7 @@
 """A hook point of a transformers model: who watches it, and what they make of its activations."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -59,14 +59,13 @@ class WiredPoint(HookPoint):
     ):
         super().__init__()
         self.name, self.point, self.tap = point.name, point, tap
-        self.axes = tuple(point.axes.split())
-        self.fired = 0
+        self.axes, self.fired = tuple(point.axes.split()), 0
         self.norms = () if norm is None else (norm,)  # in a tuple: it is not ours to register
         self._wire = wire
         wire.points.append(self)
         self.layout = tap.layout
         self.sizes = {axis: size for axis, size in sizes.items() if axis in self.axes}
-        self.part = _part(tap, sizes)
+        self.part = tap.shares(sizes)
         self._level: Level | None = None
         self.taken: list[Taker] = []
 
@@ -287,17 +286,6 @@ class WiredPoint(HookPoint):
         if changed is seen:
             return native
         return rearrange(changed, f"{ours} -> {theirs}", **sizes)
-
-
-def _part(tap: Tap, sizes: Mapping[str, int]) -> tuple[int, tuple[int, ...]] | None:
-    """Which part of a fused projection, and the parts' shares; three are as wide as their heads."""
-    if tap.part is None:
-        return None
-    which, of = tap.part
-    heads = ("head", "kv_head", "kv_head")
-    if of == len(heads) and sizes.keys() >= set(heads):
-        return which, tuple(sizes[name] for name in heads)
-    return which, (1,) * of
 
 
 def _acts(hook: Any) -> bool:
