@@ -50,7 +50,7 @@ CIRCUITS: tuple[Fault, ...] = (
     Fault(
         "a head's gradient is that of all heads",
         "experiments/circuits/gradients.py",
-        "piece.copy_(grad.chunk(of, -1)[which].chunk(self.count, -1)[head])",
+        "piece.copy_(pieces(grad, shares)[which].chunk(self.count, -1)[head])",
         "own.copy_(grad)",
         ("experiments/test_edges.py::test_an_edge_is_that_of_a_slow_reference",),
     ),
