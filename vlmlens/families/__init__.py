@@ -15,7 +15,8 @@ from vlmlens.families.exaone4_5 import EXAONE4_5
 from vlmlens.families.family import Block, Family, Pictures, Stage, Tap, layer_types
 from vlmlens.families.gemma3 import GEMMA3
 from vlmlens.families.gemma4 import GEMMA4
-from vlmlens.families.glm4v import GLM4V, GLM4V_MOE, GLM46V, GLM_OCR, GLMGA
+from vlmlens.families.glm4v import GLM4V, GLM4V_MOE, GLM46V, GLM_OCR
+from vlmlens.families.glmga import GLMGA
 from vlmlens.families.hyperclovax_vision_v2 import HYPERCLOVAX_VISION_V2
 from vlmlens.families.idefics3 import IDEFICS3, SMOLVLM
 from vlmlens.families.internvl import INTERNVL, QIANFAN_OCR

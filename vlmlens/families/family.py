@@ -173,14 +173,14 @@ class Family:
         blocks: point tables of stacks that ``blocks.py`` lacks, by ``model_type``.
         per_token: inputs with a number for every token -> (an image token's, a generated one's);
             every other token of a prompt has 0.
-        around_image: such inputs, in which tokens beside an image have its number, too -> the
-            configuration's fields that say which.
         per_sample: inputs whose first axis counts samples, not images.
-        renamed: what a processor calls an image input -> what the model's forward takes it as.
         positions: (model, tensors) -> position ids.
         raster: whether the projector's tokens come in the order of the sequence.
         deepstack: path of a list of further projectors, whose tokens are added to the stream after
             the first blocks.
+        around_image: inputs of ``per_token``, in which tokens beside an image have its number, too -> the
+            configuration's fields that say which.
+        renamed: what a processor calls an image input -> what the model's forward takes it as.
         unlike: invariants that do not hold, ``"stream"`` or ``"rotation"``, and why.
         logit_scale: config -> what the unembedding's output is multiplied with to be logits.
         chat_template: for checkpoints that come without one.
@@ -209,12 +209,12 @@ class Family:
     lm_kinds: Callable[[Any], Sequence[str]] = layer_types
     blocks: Mapping[str, Block] = field(default_factory=dict)
     per_token: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    around_image: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     per_sample: tuple[str, ...] = ()
-    renamed: Mapping[str, str] = field(default_factory=dict)
     positions: Callable[[Any, Mapping[str, Any]], Any] = count
     raster: bool = True
     deepstack: str = ""
+    around_image: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
     unlike: Mapping[str, str] = field(default_factory=dict)
     logit_scale: Callable[[Any], float] = unscaled
     chat_template: str = ""

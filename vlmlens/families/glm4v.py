@@ -1,7 +1,7 @@
 """GLM-4.1V and its kin: Qwen2-VL's way with images; partial RoPE; norms around every sublayer.
 
-GLM-4.6V has the same parts, and GLM-GA; GLM-4.5V a language model of experts behind a few dense
-layers, and GLM-OCR a small tower that norms queries and keys.
+GLM-4.6V has the same parts, GLM-4.5V a language model of experts behind a few dense layers, and
+GLM-OCR a small tower that norms queries and keys.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,5 @@ def _kinds(text: Any) -> Sequence[str]:
 
 GLM4V = replace(QWEN2_VL, model_type="glm4v")
 GLM46V = replace(QWEN2_VL, model_type="glm46v")
-GLMGA = replace(QWEN2_VL, model_type="glmga")
 GLM4V_MOE = replace(QWEN2_VL, model_type="glm4v_moe", lm_kinds=_kinds)
 GLM_OCR = replace(QWEN2_VL, model_type="glm_ocr")

@@ -81,7 +81,7 @@ def per_token(
 ) -> dict[str, Int[Tensor, "batch pos"]]:
     """The inputs with a number for every token of a prompt."""
     made = {}
-    for name, (number, _) in family.per_token.items():
+    for name, (number, *_) in family.per_token.items():
         around = [getattr(config, field) for field in family.around_image.get(name, ())]
         marked = torch.isin(ids, ids.new_tensor([config.image_token_id, *around]))
         made[name] = marked.to(ids.dtype) * number
