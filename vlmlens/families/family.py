@@ -178,8 +178,8 @@ class Family:
         raster: whether the projector's tokens come in the order of the sequence.
         deepstack: path of a list of further projectors, whose tokens are added to the stream after
             the first blocks.
-        around_image: inputs of ``per_token``, in which tokens beside an image have its number, too -> the
-            configuration's fields that say which.
+        around_image: of ``per_token``, those in which tokens beside an image have its number, too
+            -> the configuration's fields that say which.
         renamed: what a processor calls an image input -> what the model's forward takes it as.
         unlike: invariants that do not hold, ``"stream"`` or ``"rotation"``, and why.
         logit_scale: config -> what the unembedding's output is multiplied with to be logits.
