@@ -1,6 +1,6 @@
 """The explorer in a real JupyterLab: it draws, keeps its keys, and choices come back to Python.
 
-Skipped where there is no JupyterLab; it may live in an environment of its own, together with
+JupyterLab is in the extra ``dev``; another may live in an environment of its own, together with
 anywidget and ipywidgets: ``VLMLENS_JUPYTER_LAB=/path/to/jupyter-lab``.
 """
 
@@ -19,7 +19,12 @@ import nbformat
 import pytest
 from plots.made import attention
 
-LAB = os.environ.get("VLMLENS_JUPYTER_LAB") or shutil.which("jupyter-lab")
+BESIDE = Path(sys.executable).parent / "jupyter-lab"
+LAB = (
+    os.environ.get("VLMLENS_JUPYTER_LAB")
+    or (str(BESIDE) if BESIDE.exists() else None)
+    or shutil.which("jupyter-lab")
+)
 OPTIONS = (
     "--no-browser",
     "--allow-root",

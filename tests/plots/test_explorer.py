@@ -1,10 +1,13 @@
+import base64
 import json
 import sys
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
 import xarray as xr
+from PIL import Image
 
 from plots.made import attention
 from vlmlens import plots
@@ -12,9 +15,12 @@ from vlmlens.errors import InputError
 from vlmlens.plots.interactive import Selection
 from vlmlens.plots.interactive.page import module, page
 from vlmlens.plots.interactive.payload import check, described, packed, quantised, unpacked
+from vlmlens.plots.interactive.still import still
 
 #: The module, whose name in its folder is taken by the function.
 VIEW = sys.modules["vlmlens.plots.interactive.view"]
+PAGE = sys.modules["vlmlens.plots.interactive.page"]
+CELLS = [divmod(cell, 3) for cell in range(9)]
 
 
 def test_weights_come_back_close_and_rows_sum_to_what_they_did():
@@ -172,11 +178,57 @@ def test_in_a_notebook_choices_come_back():
     assert explorer.selection == replace(Selection("attention", 1, 1, 11), area=())
 
 
+def kept(explorer):
+    """The picture and the HTML that a notebook holds."""
+    bundle = explorer._repr_mimebundle_()
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    picture = Image.open(BytesIO(base64.b64decode(data["image/png"])))
+    picture.load()
+    return picture, data["text/html"], data
+
+
 def test_without_anywidget_a_notebook_shows_the_page(monkeypatch):
     monkeypatch.setattr(VIEW, "find_spec", lambda _: None)
-    shown = plots.explorer(attention())._repr_mimebundle_()["text/html"]
-    assert shown.startswith("<iframe srcdoc=")
+    picture, shown, _ = kept(plots.explorer(attention()))
+    assert picture.width == 960
+    assert shown.startswith("<img alt=") and shown.count("<iframe srcdoc=") == 1
     assert "<script" not in shown  # all of the page is inside the attribute
+
+
+def test_beside_the_widget_a_notebook_keeps_a_picture_and_the_page(monkeypatch):
+    pytest.importorskip("anywidget")
+    explorer = plots.explorer(attention(), title="<b>left</b>")
+    picture, shown, data = kept(explorer)
+    assert "application/vnd.jupyter.widget-view+json" in data and data["text/plain"]
+    assert "<b>" not in shown and "&lt;b&gt;left&lt;/b&gt;" in shown
+    assert kept(explorer.select(layer=1, head=0))[0].tobytes() != picture.tobytes()
+    monkeypatch.setattr(PAGE, "MOST_BESIDE", 1000)
+    again, small, _ = kept(explorer)
+    assert "<iframe" not in small and 'save("page.html")' in small and again.width == 960
+
+
+def test_the_picture_shows_the_chosen_head_on_the_cells():
+    """The brightest cell is the patch that the row reads most."""
+    table = attention(grid=(3, 3), size=90)
+    table["picture_0"][:] = 128
+    row = table["attention"].sel(layer=1, head=0, query=12)
+    patches = row.values[1:10]
+    chosen = Selection("attention", 1, 0, 12)
+    drawn = np.asarray(Image.open(BytesIO(still(table, chosen, ""))).convert("RGB"), float)
+    side, left = 340, 20
+    top = int(np.flatnonzero((drawn[:, left + 5] < 250).any(-1) & (drawn[:, 340] < 250).any(-1))[0])
+    centres = [(top + side * (2 * r + 1) // 6, left + side * (2 * c + 1) // 6) for r, c in CELLS]
+    green = [drawn[y, x, 1] for y, x in centres]
+    assert int(np.argmax(green)) == int(np.argmax(patches))
+    assert (np.diff(np.array(green)[np.argsort(patches)]) >= -2).all()  # of 255: rounding
+
+
+def test_without_a_picture_the_grid_is_drawn_and_without_an_image_the_words():
+    for table in (attention().drop_vars("picture_0"), attention(words=["<s>", *"abcdefgh" * 40])):
+        picture, _, _ = kept(plots.explorer(table))
+        assert picture.height > 200
+    two = plots.explorer({"a": attention(), "b": attention(seed=1)}).select(run="difference")
+    assert kept(two)[0].width == 960
 
 
 def test_tiles_and_a_file_on_disk(tmp_path):

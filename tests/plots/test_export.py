@@ -18,7 +18,7 @@ def test_other_endings_are_named(tmp_path):
 
 def test_without_kaleido_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr("vlmlens.extras.find_spec", lambda _: None)
-    with pytest.raises(MissingToolError, match=r"vlmlens\[png\]"):
+    with pytest.raises(MissingToolError, match=r"\[png\]"):
         plots.export(go.Figure(), tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
 
@@ -27,7 +27,7 @@ def test_without_a_browser_it_says_what_to_install(tmp_path, monkeypatch):
     def none_there(*_, **__):
         raise RuntimeError("Kaleido requires Google Chrome to be installed.")
 
-    monkeypatch.setattr(go.Figure, "write_image", none_there)
+    monkeypatch.setattr(go.Figure, "to_image", none_there)
     with pytest.raises(MissingToolError, match="install Chromium"):
         plots.export(go.Figure(), tmp_path / "a.png")
 
@@ -36,6 +36,6 @@ def test_other_troubles_keep_their_own_words(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(go.Figure, "write_image", broken)
+    monkeypatch.setattr(go.Figure, "to_image", broken)
     with pytest.raises(RuntimeError, match="out of memory"):
         plots.export(go.Figure(), tmp_path / "a.png")

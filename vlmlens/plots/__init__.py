@@ -3,8 +3,9 @@
 Every function takes what a probe returns, or means and tables of it, and gives a
 ``plotly.graph_objects.Figure``: ``.show()`` it, ``.write_html()`` it, or go on editing it.
 ``explorer`` gives a page to point at, ``write_features`` writes one of many features. ``export``
-writes a figure as PNG, SVG, PDF or HTML, ``dark`` turns one to light on dark, ``placed`` writes
-beside values what their positions are, and ``folded`` lays them onto an image's grid.
+writes a figure as PNG, SVG, PDF or HTML, ``keep_pictures`` has saved notebooks hold a picture of
+each, ``dark`` turns one to light on dark, ``placed`` writes beside values what their positions are,
+and ``folded`` lays them onto an image's grid.
 """
 
 from vlmlens.plots.exporting import export
@@ -26,6 +27,7 @@ from vlmlens.plots.figures.sweep import sweep
 from vlmlens.plots.figures.violins import violins
 from vlmlens.plots.interactive import Explorer, explorer
 from vlmlens.plots.interactive.features import write_features
+from vlmlens.plots.keeping import keep_pictures
 from vlmlens.plots.picture import folded
 from vlmlens.plots.places import placed
 from vlmlens.plots.theme import dark
@@ -64,6 +66,7 @@ __all__ = [
     "feature",
     "folded",
     "heads",
+    "keep_pictures",
     "lens",
     "norms",
     "overlay",

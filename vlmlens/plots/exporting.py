@@ -49,17 +49,38 @@ def export(
         path.parent.mkdir(parents=True, exist_ok=True)
         fig.write_html(path, include_plotlyjs=True, div_id=path.stem)
         return path
-    require("kaleido", path.suffix, "a page (.html) needs nothing")
+    picture = drawn(
+        fig, path.suffix[1:], width=width, height=height or fig.layout.height, scale=scale
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(picture)
+    return path
+
+
+def drawn(
+    fig: go.Figure, form: str, *, width: int, height: int | None, scale: float | int
+) -> bytes:
+    """A picture of a figure, drawn by a browser on this machine.
+
+    Args:
+        fig: a figure.
+        form: ``png``, ``svg`` or ``pdf``.
+        width: in pixels.
+        height: in pixels; None for plotly's own.
+        scale: pixels of a PNG for every pixel of the figure.
+
+    Raises:
+        MissingToolError: no kaleido, or no browser that it finds.
+    """
+    require("kaleido", f".{form}", "a page (.html) needs nothing")
     from choreographer.errors import BrowserFailedError, ChromeNotFoundError
 
     try:
-        fig.write_image(path, width=width, height=height or fig.layout.height, scale=scale)
+        return fig.to_image(form, width=width, height=height, scale=scale)
     except (ChromeNotFoundError, BrowserFailedError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "hrome" not in str(error):
             raise
         raise MissingToolError(
-            f"{path.suffix} needs a browser to draw with, and none starts here: install Chromium "
+            f".{form} needs a browser to draw with, and none starts here: install Chromium "
             "(Debian: apt-get install chromium) or run plotly_get_chrome; a page (.html) needs none"
         ) from error
-    return path

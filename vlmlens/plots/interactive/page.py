@@ -1,6 +1,7 @@
 """The explorer as one file that opens anywhere, and the module and style that it is made of."""
 
 import base64
+import html
 import json
 from pathlib import Path
 
@@ -8,6 +9,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 HERE = Path(__file__).parent
+#: The largest page that a saved notebook holds beside the picture.
+MOST_BESIDE = 6_000_000
+#: Of the frame in a notebook, in pixels.
+HEIGHT = 720
 #: In the order in which they build on one another; together they are one ES module.
 PARTS = ("values.js", "paint.js", "dom.js", "pointing.js", "explorer.js", "widget.js")
 
@@ -40,3 +45,26 @@ def page(meta: dict, data: bytes) -> str:
         meta=Markup(json.dumps(meta).replace("<", "\\u003c")),
         data=Markup(base64.b64encode(data).decode()),
     )
+
+
+def beside(picture: str, whole: str, title: str) -> str:
+    """A page in a frame, for a notebook: where no frames are shown, its picture stays.
+
+    Args:
+        picture: a PNG in base64.
+        whole: the page.
+        title: what the picture is of.
+
+    Returns:
+        A piece of HTML. Of a page above 6 MB, the picture and how to have the page.
+    """
+    about = html.escape(title or "attention")
+    source = f"data:image/png;base64,{picture}"
+    image = f'<img alt="{about}" style="max-width:100%" src="{source}">'
+    if len(whole) > MOST_BESIDE:
+        size = f"{len(whole) / 1e6:.0f} MB, more than {MOST_BESIDE / 1e6:.0f}"
+        return f'{image}<p>The page has {size}: explorer.save("page.html") writes it.</p>'
+    # Viewers that forbid frames drop this one whole, and with it what would hide the picture.
+    hide = "this.previousElementSibling.style.display='none'"
+    look = f"width:100%;height:{HEIGHT}px;border:0"
+    return f'{image}<iframe srcdoc="{html.escape(whole)}" onload="{hide}" style="{look}"></iframe>'

@@ -1,6 +1,6 @@
 """Explorer: attention rows to point at, in a notebook or as one file."""
 
-import html
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,8 +13,10 @@ import numpy as np
 import xarray as xr
 
 from vlmlens.errors import InputError
-from vlmlens.plots.interactive.page import page
+from vlmlens.plots.interactive.bare import labelled
+from vlmlens.plots.interactive.page import beside, page
 from vlmlens.plots.interactive.payload import check, described, packed, same_places
+from vlmlens.plots.interactive.still import still
 
 DIFFERENCE = "difference"
 #: The largest page that is written: larger ones open slowly, and no mail takes them.
@@ -47,7 +49,7 @@ class Selection:
     area: tuple[int, ...] = ()
 
 
-def explorer(runs: Any, sample: Any = None, *, title: str = "") -> Any:
+def explorer(runs: Any, given: Any = None, *, title: str = "") -> Any:
     """Attention to point at: who reads whom, on the image, in the words and by head.
 
     Point at a word to see what it reads, at a patch to see who reads it; click to lock; drag over
@@ -63,15 +65,17 @@ def explorer(runs: Any, sample: Any = None, *, title: str = "") -> Any:
             along ``key`` the coordinates ``token``, ``role``, ``image``, ``row``, ``column``,
             ``left``, ``top``, ``right``, ``bottom`` (pixels of the original), perhaps ``tile`` and
             ``kind``; and ``picture_0`` ... Or one or two of these by name, such as clean and
-            patched, to be compared.
-        sample: of a live page: what is asked first.
+            patched, to be compared. Or a bare pattern from any library, an array or a tensor:
+            (head, query, key), (layer, head, query, key), or a list of layers. Or an open model.
+        given: of a bare pattern its tokens, a text for every key; of a model what is asked first.
         title: above it; by default the question.
 
     Returns:
         An ``Explorer``; of an open model, a ``live.LiveExplorer``.
 
     Raises:
-        InputError: something is missing, or two runs cannot be laid on one another.
+        InputError: something is missing, two runs cannot be laid on one another, or a bare pattern
+            has another shape or another number of tokens.
 
     Examples:
         >>> run = model.run(model.inputs([sample]), save=vl.probes.rows.NEEDS)
@@ -82,12 +86,19 @@ def explorer(runs: Any, sample: Any = None, *, title: str = "") -> Any:
         ...     print(page)
         LiveExplorer(shapes-base, http://127.0.0.1:.../?token=...)
     """
-    if sample is not None or hasattr(runs, "hook_dict"):
+    if hasattr(runs, "hook_dict"):
         from vlmlens.live import explore  # a model, of which figures know nothing else
 
         if title:
             raise InputError("title= is for runs: a live page shows the question it asks")
-        return explore(runs, sample)
+        return explore(runs, given)
+    if not isinstance(runs, xr.Dataset | Mapping):
+        runs = labelled(runs, given)
+    elif given is not None:
+        raise InputError(
+            "attention rows take nothing beside them: tokens belong to a bare pattern, and what is "
+            "asked to an open model"
+        )
     return Explorer(runs, title=title)
 
 
@@ -172,14 +183,21 @@ class Explorer:
         return path
 
     def _repr_mimebundle_(self, **_: Any) -> Any:
-        """A widget where anywidget is installed; else the saved page, which cannot answer."""
-        if find_spec("anywidget"):
-            return self._widget._repr_mimebundle_()
+        """A widget where anywidget is installed; beside it a picture and the page, which stay."""
+        kept = {"text/plain": repr(self)} | self._kept()
+        if not find_spec("anywidget"):
+            return kept
+        shown, about = self._widget._repr_mimebundle_()
+        return kept | shown, about
+
+    def _kept(self) -> dict[str, str]:
+        """What a saved notebook holds: a picture, and unless it is too large the page itself."""
+        one = self.runs.get(self.selection.run, next(iter(self.runs.values())))
         meta = described(self.runs, self.title)
-        meta["start"] = self._numbered(self.runs, self._chosen)
-        inner = html.escape(page(meta, packed(self.runs)))
-        frame = f'<iframe srcdoc="{inner}" style="width:100%;height:720px;border:0"></iframe>'
-        return {"text/html": frame, "text/plain": repr(self)}
+        drawn = base64.b64encode(still(one, self.selection, meta["title"])).decode()
+        meta["start"] = self._numbered(self.runs, self.selection)
+        whole = page(meta, packed(self.runs))
+        return {"image/png": drawn, "text/html": beside(drawn, whole, meta["title"])}
 
     @cached_property
     def _widget(self) -> Any:
