@@ -76,7 +76,7 @@ def test_fewer_queries_are_the_last_ones():
         (causal(1, 1, 1, 1), TOKENS, "not "),
         (np.ones(5), TOKENS, "not "),
         ("shapes-base", TOKENS, "str is no attention: .* an open model"),
-        (None, TOKENS, "no "),
+        (None, TOKENS, "not "),
         (causal(3) - 1, TOKENS, "not negative"),
         (causal(3).swapaxes(-1, -2)[:, :, :3], TOKENS[:3], "5 queries and 3 keys"),
     ],

@@ -50,15 +50,15 @@ class Keeping(MimetypeRenderer):
         before: what showed figures before.
     """
 
-    def __init__(self, before: str) -> None:
+    def __init__(self, before: str | None) -> None:
         self.before = before
 
     def to_mimebundle(self, fig_dict: dict[str, Any]) -> dict[str, Any]:
         """Both; where a single picture cannot be drawn, plotly's own form."""
         bundle = dict(pio.renderers["plotly_mimetype"].to_mimebundle(fig_dict))
-        fig = go.Figure(fig_dict)
+        height = fig_dict.get("layout", {}).get("height")
         try:
-            picture = drawn(fig, "png", width=900, height=fig.layout.height, scale=2)
+            picture = drawn(go.Figure(fig_dict), "png", width=900, height=height, scale=2)
         except MissingToolError:
             return bundle
         return bundle | {"image/png": base64.b64encode(picture).decode()}

@@ -55,14 +55,14 @@ def still(table: xr.Dataset, chosen: Any, title: str) -> bytes:
 def _query(table: xr.Dataset, position: int | None) -> int:
     """The row that is shown: the chosen position's, or the last."""
     every = table["query"].values.tolist()
-    return position if position in every else every[-1]
+    return position if position is not None and position in every else every[-1]
 
 
 def _shades(values: Float[np.ndarray, " n"]) -> list[str]:
     """Colours from nothing to the largest of these values."""
     top = float(values.max()) if values.size else 0.0
     share = values / top if top > 0 else values
-    return sample_colorscale(SEQUENTIAL, share.tolist())
+    return [str(shade) for shade in sample_colorscale(SEQUENTIAL, share.tolist())]
 
 
 def _on_picture(table: xr.Dataset, weights: Float[np.ndarray, " key"]) -> Image.Image | None:
