@@ -10,7 +10,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 UNTYPED = -o addopts="-ra --strict-markers --strict-config"
 
 .PHONY: demo test machine pages every versions plain bench bench-scale coverage gpu mutants smol browser gallery \
-	study docs check format \
+	study docs versions-of-docs check format \
 	compatibility transformers release clean
 
 demo: $(STAMP)
@@ -129,6 +129,12 @@ study: $(STAMP)
 DOCS = $(VENV)-docs
 docs: $(DOCS)/.installed
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml
+
+# The site of this version beside those before, on the branch docs-site of this clone; not pushed.
+versions-of-docs: $(DOCS)/.installed
+	PATH="$(abspath $(DOCS))/bin:$$PATH" DOCS_VERSIONS=mike NO_MKDOCS_2_WARNING=1 mike deploy \
+		--config-file docs/site/mkdocs.yml --branch docs-site --update-aliases \
+		"$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' vlmlens/__init__.py)" latest
 
 $(DOCS)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(DOCS)
