@@ -21,7 +21,7 @@
     ├── MissingToolError          an optional library or program that is not installed
     ├── BeyondTrainingWarning     a prompt beyond what the model was trained on; warned of
     └── FetchError                a download that is not what is pinned
-        ├── UnreachableError          one that cannot be had from here
+        ├── UnreachableError          one that cannot be reached from here
         └── UnfetchedModelError       a model that is to be fetched before it is opened
 
 Each message says what was asked, what there is, and what to do next.
@@ -155,7 +155,7 @@ class FetchError(VLMLensError):
 
 
 class UnreachableError(FetchError):
-    """A download that cannot be had from here."""
+    """A download that cannot be reached from here."""
 
 
 class UnfetchedModelError(FetchError):

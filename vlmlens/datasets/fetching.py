@@ -128,6 +128,6 @@ def _unreachable(
 ) -> UnreachableError:
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     return UnreachableError(
-        f"{source.repo} cannot be had from here ({reason:.300}). By other means, put "
+        f"{source.repo} cannot be reached from here ({reason:.300}). By other means, put "
         f"{', '.join(source.files)} into {folder}; {bench.where_from()}"
     )

@@ -31,7 +31,7 @@ def fetch_linked(
         The files, by their names.
 
     Raises:
-        UnreachableError: an address that cannot be had; says how many pictures are there.
+        UnreachableError: an address that cannot be reached; says how many pictures are there.
         FetchError: what was sent is no picture.
     """
     files = {}
@@ -42,7 +42,7 @@ def fetch_linked(
                 _download(address, path)
             except (OSError, http.client.HTTPException) as error:  # urllib's are among these
                 raise UnreachableError(
-                    f"{address} cannot be had from here ({type(error).__name__}: {error}): "
+                    f"{address} cannot be reached from here ({type(error).__name__}: {error}): "
                     f"{number - 1} of {len(linked)} pictures are there. Fetch again, or put it "
                     f"into {path.parent} by other means"
                 ) from error

@@ -43,7 +43,7 @@ class HookedVLM(Running):
 
     Args:
         hf_model: a transformers model. A family without a file of its own is wired as far as it
-            can be recognised: ``audit`` says what that is worth.
+            can be recognised: ``audit`` says which points then work.
         processor: its processor; without one, use ``inputs_from``.
         name: what results call the model.
         revision: which version of its weights this is, part of what identifies a result; by

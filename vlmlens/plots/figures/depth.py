@@ -18,7 +18,7 @@ def depth(
 
     Heads are averaged first, within a sample. Where the values carry ``depth_label``, a last
     point that has passed the final norm stands apart and hollow: the norm has rescaled it, so
-    that it continues no curve.
+    that it is not part of the curve.
 
     Args:
         values: ``layer`` or ``depth``; perhaps ``sample``, ``head`` and ``by``.

