@@ -71,6 +71,17 @@ def test_pointing_at_a_word_tells_what_it_reads(page_of, shot):
     shot(page, "explorer-word")
 
 
+def test_a_text_alone_is_read_too(page_of):
+    """Bare weights and tokens: what the last word reads of the others, but for the first."""
+    drawn = np.tril(np.random.default_rng(0).random((2, 4, 12, 12)))
+    drawn /= drawn.sum(-1, keepdims=True)
+    page = page_of(plots.explorer(drawn, ["<s>", *(f" word{number}" for number in range(11))]))
+    assert "“word10” reads other words than the first" in readout(page)
+    assert last_number(readout(page)) == pytest.approx(
+        drawn[:, :, -1, 1:-1].sum(-1).mean(), abs=2e-3
+    )
+
+
 def test_pointing_at_a_patch_tells_who_reads_it(page_of, shot):
     table = attention()
     page = page_of(plots.explorer(table))

@@ -68,13 +68,13 @@ async function explore(root, meta, packed, hooks = {}) {
     const patch = meta.image[key] >= 0;
     const query = rowOf.get(key);
     const reads = query !== undefined;
-    const area = state.region.size ? [...state.region] : patches;
+    const area = state.region.size ? [...state.region] : readable(key);
     if (!patch && reads) {
       found.values = weights.row(state.run, query, head);
       found.map = weights.map(state.run, [query], area);
       found.mapOf = state.region.size
         ? `attention of ${named(key)} to the chosen ${counted(state.region.size)}`
-        : `attention of ${named(key)} to the image`;
+        : `attention of ${named(key)} to ${toWhat()}`;
     } else {
       // Read by: words that come later, and for a patch also what it reads itself.
       const column = weights.column(state.run, key, head);
@@ -96,6 +96,15 @@ async function explore(root, meta, packed, hooks = {}) {
     found.inWords = Math.max(even, largest(found.values, words));
     if (state.shared && reads) found.onImage = sharedPeak(query);
     return found;
+  }
+
+  // What a map of heads adds up: the image; of a text alone its words, but for the first and itself.
+  function readable(key) {
+    return patches.length ? patches : words.slice(1).filter((word) => word !== key);
+  }
+
+  function toWhat() {
+    return patches.length ? "the image" : "other words than the first";
   }
 
   // The words that see a position: later ones, and in some models earlier ones too.
@@ -352,7 +361,7 @@ async function explore(root, meta, packed, hooks = {}) {
     const seen = meta.sees[rowOf.get(view.key)];
     const even = view.signed ? "" : `; even attention to all ${seen} tokens that it sees would give ${number(size / seen)}`;
     const area = size ? ` To the chosen ${counted(size)}: ${change}${number(total(view.values, state.region))}${even}.` : "";
-    return `${lead}${capital(named(view.key))} reads the image: ${change}${number(total(view.values, patches))}.${area}`;
+    return `${lead}${capital(named(view.key))} reads ${toWhat()}: ${change}${number(total(view.values, readable(view.key)))}.${area}`;
   }
 
   function capital(text) {

@@ -44,8 +44,10 @@ def still(table: xr.Dataset, chosen: Any, title: str) -> bytes:
     if shown is not None:
         sheet.paste(shown, MARGIN)
     image = table["image"].values >= 0
-    heads = rows.values[..., image].sum(-1) if image.any() else rows.values.max(-1)
-    told = "attention to the image, by layer and head" if image.any() else "largest weight, by head"
+    words = np.arange(len(image)) > 0
+    words[int(np.flatnonzero(table["key"].values == int(rows["query"]))[0])] = False
+    heads = rows.values[..., image if image.any() else words].sum(-1)
+    told = f"attention to {'the image' if image.any() else 'other words than the first'}, by head"
     left = MARGIN if shown is None else 2 * MARGIN + SIDE
     sheet.map(heads, told, left, below)
     sheet.words(table, weights)
