@@ -171,6 +171,7 @@ def test_an_arrow_from_a_word_to_a_shape_or_a_region_blocks_its_reading(page, ex
     (cut,) = explored.edits
     assert isinstance(cut, KnockOut)
     assert tuple(cut.where.keys) == (place(1, 1),)
+    assert "“:”" in page.locator("#lens-of").inner_text()  # the patch was hit, not clicked
     drag(page, over(page, 4, 1), over(page, 5, 2))
     after(page, lambda: drag(page, middle(word(page, "orange")), over(page, 5, 1)))
     region = (place(4, 1), place(4, 2), place(5, 1), place(5, 2))

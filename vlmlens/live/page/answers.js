@@ -25,13 +25,33 @@ function side(name, run, clean) {
   const box = make("div", "side");
   box.dataset.run = name.toLowerCase();
   const said = make("p", "said", run.answer || "∅");
-  if (run.answer !== clean.answer) said.classList.add("changed");
+  said.classList.toggle("changed", !alike(run.answer, clean.answer));
   const bars = make("ul", "bars");
   bars.setAttribute("aria-label", `${name.toLowerCase()}: likeliest next tokens`);
   for (const { token, probability } of run.top.slice(0, BEST)) bars.append(bar(token, probability, clean.top));
   box.append(make("h3", "", name), said, bars);
-  if (run.answer.endsWith("…")) box.append(press("To its end", async () => (said.textContent = (await act.whole(name === "Edited")) ?? said.textContent)));
+  if (unheard(run.answer)) box.append(hearing(said, name === "Edited", clean));
   return box;
+}
+
+// Where a model is slow, the server gives the likeliest token and an ellipsis for an answer.
+function unheard(answer) {
+  return answer.endsWith("…");
+}
+
+function alike(answer, clean) {
+  return unheard(answer) ? clean.startsWith(answer.slice(0, -1)) : answer === clean;
+}
+
+function hearing(said, edited, clean) {
+  const one = press("To its end", async () => {
+    const whole = await act.whole(edited);
+    if (whole === null) return;
+    said.textContent = whole || "∅";
+    said.classList.toggle("changed", whole !== clean.answer);
+    one.remove();
+  });
+  return one;
 }
 
 function bar(token, probability, before) {

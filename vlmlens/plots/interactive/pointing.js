@@ -35,6 +35,7 @@ function panelEvents(panel, does) {
     wish();
   });
   canvas.addEventListener("pointerup", (event) => {
+    if (!from) return; // what was pressed elsewhere and let go here
     const here = under(event);
     if (dragged) choose({ region: state.region });
     else if (here.key !== null) lock(here.key);
