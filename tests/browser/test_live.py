@@ -300,6 +300,14 @@ def test_which_heads_carry_left_and_right_is_found_with_the_mouse_alone(page, sh
 
 
 @slow
+def test_without_a_sample_it_asks_for_a_side_and_the_model_knows_it(lived, shapes):
+    with lives.explore(shapes, token=TOKEN) as view:
+        page = lived(view.address)
+        assert answers(page) == ["left"]
+        assert page.locator("#question").input_value() == QUESTION
+
+
+@slow
 def test_text_from_people_is_shown_and_not_obeyed(page):
     page.locator("#question").fill(HOSTILE)
     after(page, lambda: page.keyboard.press("Enter"))

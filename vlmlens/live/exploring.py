@@ -36,7 +36,7 @@ def explore(
 
     Args:
         model: an open model, with its processor.
-        sample: what is asked first; by default a drawn scene.
+        sample: what is asked first; by default where one shape of a drawn scene is.
         port: where it listens; 0 takes a free port.
         token: what its address has to hold; by default nobody can guess it.
 
@@ -140,9 +140,12 @@ def refuse_without() -> None:
 def first(sample: Any) -> Sample:
     """What is asked first."""
     if sample is None:
-        from vlmlens.datasets import shapes_2d
+        from vlmlens.datasets.shapes import Drawn, Scene, Shape
 
-        return shapes_2d(2)[1]
+        square = Shape("square", "orange", x=0.70, y=0.35, radius=0.12)
+        triangle = Shape("triangle", "purple", x=0.25, y=0.65, radius=0.11)
+        asked = "Is the purple shape left or right of the orange shape?"
+        return Sample(asked, (Drawn(Scene((square, triangle))),), "left", ("left", "right"))
     if not isinstance(sample, Sample):
         raise InputError(f"{shown(sample)} is no sample: Sample(question, picture) is wanted")
     if sample.messages or not sample.images:
