@@ -27,6 +27,7 @@ def listening(port: int) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind(("127.0.0.1", port))
+        found.listen()  # who comes before the server does waits, and is not refused
     except OSError as error:
         found.close()
         raise InputError(
