@@ -10,10 +10,11 @@ import pytest
 from children import HOME, python
 from conftest import picture
 
-from vlmlens import experiments, plots, probes, zoo
+from vlmlens import experiments, live, plots, probes, zoo
 from vlmlens.datasets import photo_pairs, shapes_2d
 from vlmlens.errors import MissingToolError
 from vlmlens.extras import EXTRAS, missing, naming_extra
+from vlmlens.live.exploring import refuse_without
 from vlmlens.model import HookedVLM
 from vlmlens.probes import linear
 from vlmlens.zoo import smol, tiny
@@ -74,6 +75,9 @@ DOORS = {
     "a GGUF": ("gguf", lambda path: convert.opened_gguf(path / "a.gguf")),
     "an ONNX": ("onnx", lambda path: convert.tower(path / "a.onnx")),
     "OnRay": ("ray", lambda path: experiments.OnRay().share([])),
+    "explore": ("starlette", lambda path: live.explore(llava())),
+    "its server": ("uvicorn", lambda path: refuse_without("uvicorn")),
+    "its sockets": ("websockets", lambda path: refuse_without("websockets")),
     "nnsight": ("nnsight", lambda path: importlib.import_module("vlmlens.interop.nnsight")),
 }
 

@@ -127,13 +127,13 @@ class LiveExplorer:
         return f"LiveExplorer({self._server.host.model.name}, {self.address})"
 
 
-def refuse_without() -> None:
-    """Refuse to begin without the libraries of the extra ``app``.
+def refuse_without(*libraries: str) -> None:
+    """Refuse to begin without libraries of the extra ``app``; by default all of them.
 
     Raises:
         MissingToolError: one of them is not installed.
     """
-    for library in ("starlette", "uvicorn", "websockets"):
+    for library in libraries or ("starlette", "uvicorn", "websockets"):
         require(library, "the live explorer")
 
 
