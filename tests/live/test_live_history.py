@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from vlmlens.errors import InputError
 from vlmlens.layout import TokenLayout
 from vlmlens.live.edits import as_edit
+from vlmlens.live.edits.tokens import exchange
 from vlmlens.live.history import MOST, Held, History
 from vlmlens.live.moving import carried, mapped
 from vlmlens.sample import Sample
@@ -89,6 +90,16 @@ def test_edits_that_cannot_stay_are_named_with_the_reason():
     assert kept[0].queries == (4,) and kept[0].keys == (1, 2)
     assert [each["label"] for each in dropped] == [edits[1].label]
     assert "'red' (position 4)" in dropped[0]["reason"]
+
+
+def test_a_region_that_moves_changes_places_with_what_stands_there():
+    row = layout("S", "#", "#", "#", "#", "E")
+    among, order = exchange(row, 0, (1, 2), (0, 1))
+    held = {at: among[order[place]] for place, at in enumerate(among)}
+    assert held == {2: 1, 3: 2, 1: 3}  # position: whose content it gets
+    assert exchange(row, 0, (1,), (0, 3)) == ((1, 4), (1, 0))
+    with pytest.raises(InputError, match="out of the picture"):
+        exchange(row, 0, (4,), (0, 1))
 
 
 def test_other_cells_are_other_positions():
