@@ -76,6 +76,15 @@ def depth(model):
     return plots.depth(named, by="part", title="Relative update of vision tokens")
 
 
+def steps(model):
+    asked = model.inputs([vl.Sample("What is at the top?", (Drawn(SCENE),))])
+    said = model.generate(asked, save=cmb.NEEDS, max_new_tokens=8)
+    shares = probes.cross_modality_balance(said, steps="each").isel(sample=0)
+    tokens = said.tokens[0, : int(said.lengths[0])].tolist()
+    words = [model.processor.tokenizer.decode([token]) for token in tokens]
+    return plots.steps(shares.isel(step=slice(len(words))), words, by="layer")
+
+
 def violins(model):
     inputs = model.inputs(shapes_2d(48))
     found = model.run(inputs, save=vl.Save("hook_embed", reduce=l2)).saved["hook_embed"].numpy()
@@ -224,6 +233,7 @@ FIGURES: dict[str, Callable[..., go.Figure]] = {
     "norms": norms_by_depth,
     "depth": depth,
     "violins": violins,
+    "steps": steps,
     "rope": rope_sensitivity,
     "psi": psi,
     "dose": dose,

@@ -111,3 +111,26 @@ def test_what_is_missing_is_named():
         plots.psi(table().drop_vars("accuracy_permuted"))
     with pytest.raises(InputError, match="model"):
         plots.psi(table().expand_dims("model"))
+
+
+def test_models_side_by_side_have_a_colour_and_a_line_each():
+    second = table().map(lambda values: values, keep_attrs=True)
+    second["psi"] = second["psi"] - 20
+    both = xr.concat([table(), second], "model").assign_coords(model=["a", "<b>"])
+    fig = plots.psi(both, by="model")
+    shown = [
+        trace for trace in fig.data if trace.mode == "markers" and trace.name != "chance level"
+    ]
+    assert [trace.name for trace in shown if trace.showlegend] == [
+        "a", "a, shuffled", "&lt;b&gt;", "&lt;b&gt;, shuffled",
+    ]  # fmt: skip
+    first, other = (trace for trace in shown if trace.xaxis == "x2")
+    assert (first.x.tolist(), other.x.tolist()) == ([50, 0], [30, -20])
+    assert first.marker.color != other.marker.color and first.marker.symbol != other.marker.symbol
+    assert [b - a for a, b in zip(first.y, other.y, strict=True)] == pytest.approx([0.26] * 2)
+    assert [(a + b) / 2 for a, b in zip(first.y, other.y, strict=True)] == pytest.approx([0, 1])
+    low, high = fig.layout.xaxis2.range
+    assert low < -20 and high > 60  # the axis has room for both
+    assert sum(trace.name == "chance level" and trace.showlegend for trace in fig.data) == 1
+    with pytest.raises(InputError, match="model"):
+        plots.psi(both)

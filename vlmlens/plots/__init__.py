@@ -23,6 +23,7 @@ from vlmlens.plots.figures.psi import psi
 from vlmlens.plots.figures.rope import rope
 from vlmlens.plots.figures.shares import shares
 from vlmlens.plots.figures.similarity import similarity
+from vlmlens.plots.figures.steps import steps
 from vlmlens.plots.figures.sweep import sweep
 from vlmlens.plots.figures.violins import violins
 from vlmlens.plots.interactive import Explorer, explorer
@@ -49,6 +50,7 @@ PLOTS = {
     "rope": rope,
     "shares": shares,
     "similarity": similarity,
+    "steps": steps,
     "sweep": sweep,
     "violins": violins,
 }
@@ -76,6 +78,7 @@ __all__ = [
     "rope",
     "shares",
     "similarity",
+    "steps",
     "sweep",
     "violins",
     "write_features",

@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from vlmlens.plots.arrays import check_dims, check_variable, entries, percent
 from vlmlens.plots.bars import arrows, interval_bars, room_for
-from vlmlens.plots.theme import COLOURS, INK, MUTED, TEMPLATE, plain
+from vlmlens.plots.theme import COLOURS, INK, MUTED, SYMBOLS, TEMPLATE, plain
 
 LONGEST_NAME = 28
 #: Per cent: what an interval of the index is drawn within. It has no lower end, and that of a few
@@ -26,7 +26,7 @@ KEPT = {
 }
 
 
-def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
+def psi(table: xr.Dataset, *, by: str | None = None, title: str | None = None) -> go.Figure:
     """One row for each category: both accuracies on the left, the index on the right.
 
     A dot is the estimate, the soft bar behind it its 95 % interval, and a short vertical line
@@ -35,11 +35,14 @@ def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
     of it that goes on below -100 or above 100 ends in an arrow. Of a table
     whose attribute ``reference`` is ``"own"`` (answers held against the model's own) the left
     shows the share of answers that shuffling keeps, and the right the share that it changes.
+    With ``by``, a row has a line for each model: full in order, hollow shuffled.
 
     Args:
         table: along ``category``, the variables ``accuracy``, ``accuracy_permuted`` and ``psi``,
             each with ``_low`` and ``_high`` where there is an interval; perhaps ``chance``,
             ``n`` and ``p_value``. Fractions or per cent, as their ``units`` say.
+        by: a dimension of the table with a colour for each entry, such as ``model``:
+            ``xr.concat([first, second], "model").assign_coords(model=["a", "b"])``.
         title: above both panels.
 
     Raises:
@@ -58,18 +61,20 @@ def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
     """
     check_variable(table, "a forest plot", tuple(MARKS))
     for name in MARKS:
-        check_dims(table[name], "a forest plot", ("category",))
+        check_dims(table[name], "a forest plot", ("category",) if by is None else (by, "category"))
     own = table.attrs.get("reference") == "own"
-    marks = KEPT if own else MARKS
     names = entries(table, "category")
+    rows = _rows(table, by, KEPT if own else MARKS)
+    ends = [each["psi"].room() for each in rows]
+    room = min(low for low, _ in ends), max(high for _, high in ends)
     fig = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.06, column_widths=[3, 2])
-    points = {name: _Points(table, name, mark) for name, mark in marks.items()}
-    if not own:
-        fig.add_trace(_joint(points), row=1, col=1)
-        if "chance" in table:
-            fig.add_trace(_chance(table), row=1, col=1)
-    for name, each in points.items():
-        fig.add_traces(each.traces(names), rows=1, cols=2 if name == "psi" else 1)
+    for number, points in enumerate(rows):
+        if not own:
+            fig.add_trace(_joint(points), row=1, col=1)
+            if "chance" in table:
+                fig.add_trace(_chance(points["accuracy"], number == 0), row=1, col=1)
+        for name, each in points.items():
+            fig.add_traces(each.traces(names, room), rows=1, cols=2 if name == "psi" else 1)
     fig.add_vline(x=0, line={"dash": "dash", "color": MUTED, "width": 1.2}, row=1, col=2)  # pyright: ignore[reportArgumentType]
     fig.update_yaxes(
         tickvals=list(range(len(names))),
@@ -81,43 +86,62 @@ def psi(table: xr.Dataset, *, title: str | None = None) -> go.Figure:
     )
     left, right = (f"{name} [%]" for name in ("answers kept", "answers changed"))
     fig.update_xaxes(title_text=left if own else "accuracy [%]", range=[-2, 102], col=1)
-    fig.update_xaxes(
-        title_text=right if own else "PSI [%]", range=list(points["psi"].room()), col=2
-    )
+    fig.update_xaxes(title_text=right if own else "PSI [%]", range=list(room), col=2)
     fig.update_layout(
         template=TEMPLATE,
         title_text=title and plain(title),
         margin_t=80 if title else 44,
-        height=110 + 44 * max(2, len(names)),
+        height=110 + (44 + 18 * (len(rows) - 1)) * max(2, len(names)),
     )
     return fig
+
+
+def _rows(
+    table: xr.Dataset, by: str | None, marks: dict[str, tuple[str, str, str]]
+) -> list[dict[str, "_Points"]]:
+    """The quantities of the table; with ``by``, of each entry, a little above one another."""
+    if by is None:
+        return [{name: _Points(table, name, mark) for name, mark in marks.items()}]
+    labels, found = entries(table, by), []
+    step = min(0.26, 0.8 / len(labels))
+    for at, label in enumerate(labels):
+        part, shift = table.isel({by: at}, drop=True), (at - (len(labels) - 1) / 2) * step
+        symbol, hue = SYMBOLS[at % len(SYMBOLS)], COLOURS[at % len(COLOURS)]
+        said = {"accuracy": label, "accuracy_permuted": f"{label}, shuffled", "psi": label}
+        hollow = {"accuracy_permuted": f"{symbol}-open"}
+        looks = {name: (said[name], hollow.get(name, symbol), hue) for name in marks}
+        found.append({name: _Points(part, name, look, shift) for name, look in looks.items()})
+    return found
 
 
 class _Points:
     """One quantity of the table in per cent, and the dots and bars that show it."""
 
-    def __init__(self, table: xr.Dataset, name: str, mark: tuple[str, str, str]):
+    def __init__(
+        self, table: xr.Dataset, name: str, mark: tuple[str, str, str], shift: float = 0.0
+    ):
         units = table[name].attrs.get("units", "percent" if name == "psi" else None)
         ends = {end: table.get(f"{name}_{end}") for end in ("low", "high")}
         gap = xr.full_like(table[name], np.nan, dtype=float)
-        self.name, self.table, self.mark = name, table, mark
+        self.name, self.table, self.mark, self.shift = name, table, mark, shift
         self.value = percent(table[name], units).values
+        self.places = [row + shift if shift else row for row in range(len(self.value))]
         self.low, self.high = (
             percent(gap if found is None else found, units).values for found in ends.values()
         )
 
-    def traces(self, names: list[str]) -> list[go.Scatter]:
+    def traces(self, names: list[str], room: tuple[float, float]) -> list[go.Scatter]:
         label, symbol, hue = self.mark
         known = [row for row in range(len(names)) if not np.isnan(self.low[row])]
-        ends = [(self.low[row], self.high[row], row) for row in known]
+        ends = [(self.low[row], self.high[row], self.places[row]) for row in known]
         bars = interval_bars(ends, hue, label)
-        longer = arrows(ends, self.room(), hue, label) if self.name == "psi" else []
+        longer = arrows(ends, room, hue, label) if self.name == "psi" else []
         dots = go.Scatter(
             x=self.value,
-            y=list(range(len(names))),
+            y=self.places,
             mode="markers",
             marker={"color": hue, "size": 10, "symbol": symbol},
-            name=label,
+            name=plain(label),
             legendgroup=label,
             showlegend=self.name != "psi",
             hovertext=[self._hover(row, name) for row, name in enumerate(names)],
@@ -130,7 +154,7 @@ class _Points:
         return room_for(self.value, [*self.low, *self.high], LIMITS)
 
     def _hover(self, row: int, category: str) -> str:
-        lines = [plain(category), f"{self.mark[0]}: {self.value[row]:.1f} %"]
+        lines = [plain(category), f"{plain(self.mark[0])}: {self.value[row]:.1f} %"]
         if not np.isnan(self.low[row]):
             lines.append(f"95 % interval [{self.low[row]:.1f}, {self.high[row]:.1f}]")
         for extra, shown in (("n", "n = {:.0f}"), ("p_value", "p = {:.3g}")):
@@ -141,7 +165,7 @@ class _Points:
 
 def _joint(points: dict[str, _Points]) -> go.Scatter:
     pairs = zip(points["accuracy"].value, points["accuracy_permuted"].value, strict=True)
-    both = [(row, *pair) for row, pair in enumerate(pairs)]
+    both = list(zip(points["accuracy"].places, *zip(*pairs, strict=True), strict=True))
     return go.Scatter(
         x=[x for _, left, right in both for x in (left, right, None)],
         y=[y for row, _, _ in both for y in (row, row, None)],
@@ -153,14 +177,17 @@ def _joint(points: dict[str, _Points]) -> go.Scatter:
     )
 
 
-def _chance(table: xr.Dataset) -> go.Scatter:
+def _chance(points: _Points, listed: bool) -> go.Scatter:
+    table = points.table
     chance = percent(table["chance"], table["accuracy"].attrs.get("units")).values
     return go.Scatter(
         x=chance,
-        y=list(range(len(chance))),
+        y=points.places,
         mode="markers",
         marker={"symbol": "line-ns-open", "size": 16, "color": MUTED, "line": {"width": 2}},
         name="chance level",
+        legendgroup="chance level",
+        showlegend=listed,
         legendrank=2000,
         hovertext=[f"chance level: {value:.1f} %" for value in chance],
         hoverinfo="text",
