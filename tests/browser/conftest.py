@@ -70,6 +70,21 @@ def _leaves(url: str) -> bool:
 
 
 @pytest.fixture
+def drawn():
+    """Goes past every figure of a page, folded ones too, until all are drawn; gives them."""
+
+    def all_of(page):
+        page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+        figures = page.locator(".plotly-graph-div")
+        for at in range(figures.count()):
+            figures.nth(at).scroll_into_view_if_needed()
+            figures.nth(at).locator(".main-svg").first.wait_for(state="attached")
+        return figures
+
+    return all_of
+
+
+@pytest.fixture
 def shot():
     def keep(page, name):
         SHOTS.mkdir(parents=True, exist_ok=True)

@@ -57,13 +57,9 @@ def table():
 
 
 @pytest.mark.parametrize("width", [420, 1240])
-def test_a_report_draws_every_figure_and_obeys_no_data(opened, shot, tmp_path, width):
+def test_a_report_draws_every_figure_and_obeys_no_data(opened, drawn, shot, tmp_path, width):
     page = opened(build(results(), table(), tmp_path / "report.html"), width=width)
-    page.wait_for_function("document.querySelectorAll('.main-svg').length > 0")
-    figures = page.locator(".plotly-graph-div")
-    assert figures.count() == 9
-    for at in range(figures.count()):
-        assert figures.nth(at).locator(".main-svg").count() > 0
+    assert drawn(page).count() == 9
     assert page.title() != "obeyed"
     assert page.locator("body img").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -124,13 +120,11 @@ def test_a_picture_can_be_written(browser, tmp_path):
 
 
 @pytest.mark.parametrize("width", [420, 1280])
-def test_the_page_of_an_evaluation_draws_and_fits(opened, shot, tmp_path, width):
+def test_the_page_of_an_evaluation_draws_and_fits(opened, drawn, shot, tmp_path, width):
     page = opened(compare(made((HOSTILE, "two")), tmp_path / "page.html"), width=width)
-    page.wait_for_function("document.querySelectorAll('.main-svg').length > 0")
-    figures = page.locator(".plotly-graph-div")
+    figures = drawn(page)
     assert figures.count() == 3
     for at in range(figures.count()):
-        assert figures.nth(at).locator(".main-svg").count() > 0
         assert figures.nth(at).bounding_box()["width"] <= width
     assert page.title().startswith("</script>")
     assert page.evaluate("document.documentElement.scrollWidth") <= width

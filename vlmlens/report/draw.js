@@ -67,7 +67,9 @@
     const now = figure.dataset.at === undefined ? (by > 0 ? -1 : 0) : Number(figure.dataset.at);
     const next = (now + by + all.length) % all.length, { curve, subplot, at, told } = all[next];
     figure.dataset.at = next;
-    Plotly.Fx.hover(figure, [{ curveNumber: curve, pointNumber: at }], subplot);
+    // Of maps, plotly finds cells by where they are, not by their number.
+    const place = Array.isArray(at) ? { xval: at[1], yval: at[0] } : [{ curveNumber: curve, pointNumber: at }];
+    Plotly.Fx.hover(figure, place, subplot);
     heard.textContent = String(told).replace(/<br>/g, ", ").replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&");
   };
   for (const each of figures) {
