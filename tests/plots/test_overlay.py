@@ -171,3 +171,14 @@ def test_other_arrays_are_refused(array, said):
 def test_the_values_must_be_a_grid():
     with pytest.raises(InputError, match="needs row, column"):
         plots.overlay(Image.new("RGB", (6, 4)), VALUES.rename(column="patch"))
+
+
+def test_values_on_both_sides_of_zero_are_clear_at_zero():
+    image = Image.new("RGB", (60, 40))
+    (signed,) = plots.overlay(image, VALUES - 2).data
+    (given,) = plots.overlay(image, VALUES - 2, midpoint=0.0).data
+    assert signed.colorscale == given.colorscale and (signed.zmin, signed.zmax) == (-2, 2)
+    (one_way,) = plots.overlay(image, VALUES - 2, midpoint=np.nan).data
+    assert one_way.zmin is None and one_way.colorscale != signed.colorscale
+    (own,) = plots.overlay(image, VALUES.assign_attrs(midpoint=1.0)).data
+    assert own.colorscale == plots.overlay(image, VALUES, midpoint=1.0).data[0].colorscale

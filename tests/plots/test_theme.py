@@ -134,3 +134,14 @@ def test_the_title_of_a_bar_is_no_longer_than_the_bar():
     assert title.replace("<br>", " ") == long
     assert max(map(len, title.split("<br>"))) <= TITLE_WIDTH
     assert colour_bar("probability")["title"]["text"] == "probability"
+
+
+def test_labels_that_name_a_colour_stay_as_they_are():
+    curves = xr.DataArray(
+        [[1.0, 2.0], [2.0, 4.0]], dims=("of", "layer"), coords={"of": ["white", "#ffffff"]}
+    )
+    fig = depth(curves, by="of", title="white")
+    turned = dark(fig)
+    assert [trace.name for trace in turned.data] == [trace.name for trace in fig.data]
+    assert turned.layout.title.text == "white"
+    assert turned.layout.template.layout.paper_bgcolor == ON_DARK["white"]

@@ -88,6 +88,8 @@ ON_DARK = {
     "#ffffff": "#14191f",
     "white": "#14191f",
 }
+#: Where figures keep words that data may have chosen; ``title`` has a text within.
+LABELS = frozenset({"ticktext", "text", "hovertext", "name", "x", "y", "labels", "customdata"})
 
 
 def dark(fig: go.Figure) -> go.Figure:
@@ -113,8 +115,7 @@ def _on_dark(part: Any) -> Any:
             return flat.reshape(
                 [int(n) for n in part["shape"].split(",")] if "shape" in part else -1
             )
-        # Scales tell values, and pictures are pictures: both stay.
-        return {k: v if k in ("colorscale", "images") else _on_dark(v) for k, v in part.items()}
+        return {k: v if _is_data(k, v) else _on_dark(v) for k, v in part.items()}
     if isinstance(part, list | tuple):
         return [_on_dark(each) for each in part]
     if not isinstance(part, str):
@@ -125,6 +126,11 @@ def _on_dark(part: Any) -> Any:
         if light.startswith("#") and part.startswith(_channels(light)):
             return part.replace(_channels(light), _channels(black))
     return part
+
+
+def _is_data(key: str, value: Any) -> bool:
+    """Scales tell values, pictures are pictures, and a label that says "white" is no colour."""
+    return key in ("colorscale", "images") or (key in LABELS and not isinstance(value, dict))
 
 
 def plain(text: object) -> str:

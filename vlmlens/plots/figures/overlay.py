@@ -6,6 +6,7 @@ import xarray as xr
 
 from vlmlens.picture import Picture, open_picture
 from vlmlens.plots.arrays import check_dims, entries, title_of
+from vlmlens.plots.cells import neutral
 from vlmlens.plots.picture import edges, laid_under, within_picture
 from vlmlens.plots.theme import SEQUENTIAL, TEMPLATE, colour_bar, plain, veiled, veiled_around
 
@@ -19,7 +20,7 @@ def overlay(
 ) -> go.Figure:
     """The picture, and over each cell of the token grid a colour, the stronger the more it says.
 
-    Low values (with ``midpoint``, those near it) leave the picture as it is. Cells lie where
+    Low values (of a scale with a middle, those near it) leave the picture as it is. Cells lie where
     their tokens look: at the coordinates ``left``, ``top``, ``right``, ``bottom``, which probes,
     ``plots.folded`` and ``plots.placed`` give. Without them the grid is stretched over the whole
     picture, row 0 at the top, where that makes squares of its cells.
@@ -29,7 +30,9 @@ def overlay(
         values: (row, column), for example of one sample, layer and head of
             ``probes.image_attention``, or from ``plots.folded``; NaN cells show the bare picture.
         title: above the picture.
-        midpoint: a value to be neutral, with two hues around it, such as 0 for a change.
+        midpoint: a value to be neutral, with two hues around it, such as 0 for a change. By
+            default the attribute ``midpoint`` of the values, or 0 where they lie on both sides of
+            it; else, and with NaN, the scale has one direction.
 
     Raises:
         InputError: the values are no (row, column) grid, are another picture's, or do not say
@@ -66,10 +69,11 @@ def overlay(
         colorscale=veiled(SEQUENTIAL),
         colorbar=colour_bar(title_of(values)),
     )
-    if midpoint is not None and not np.isnan(grid.values).all():
-        low = min(float(np.nanmin(grid.values)), midpoint)
-        high = max(float(np.nanmax(grid.values)), midpoint)
-        heat.update(zmin=low, zmax=high, colorscale=veiled_around(low, high, midpoint))
+    middle = neutral(values, midpoint)
+    if middle is not None and not np.isnan(grid.values).all():
+        low = min(float(np.nanmin(grid.values)), middle)
+        high = max(float(np.nanmax(grid.values)), middle)
+        heat.update(zmin=low, zmax=high, colorscale=veiled_around(low, high, middle))
     fig = go.Figure(heat)
     laid_under(fig, picture)
     fig.update_layout(
