@@ -79,5 +79,9 @@ def test_the_page_shows_them(tmp_path, graded, attention):
     text = path.read_text(encoding="utf-8")
     assert '<section id="attended">' in text and text.count('class="heat"') == 4
     assert "left:25.00%;top:0.00%;width:50.00%;height:100.00%" in text
+    assert "<h3>Worst</h3>" in text and "got wrong" in text
+    graded.attrs["reference"] = "own"  # then nobody knows what is right
+    own = build(graded, None, tmp_path / "o.html", shown, tables={"attended": attention})
+    assert "<h3>Least sure</h3>" in own.read_text() and "got wrong" not in own.read_text()
     without = build(graded, None, tmp_path / "s.html", shown).read_text(encoding="utf-8")
     assert 'id="attended"' not in without

@@ -42,7 +42,7 @@ SECTIONS = (
         ("kl", "agree", "top_drop"),
     ),
     Section("cmb", "How do heads share attention between image and question?"),
-    Section("attended", "Where does it look, and where when it is wrong?"),
+    Section("attended", "Where does it look for its best and its worst answers?"),
     Section(
         "shares",
         "How much of the attention is the image's?",
