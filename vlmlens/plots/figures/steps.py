@@ -1,6 +1,7 @@
 """Curves along the steps of an answer, the words under them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 import xarray as xr
@@ -92,7 +93,7 @@ def _words(values: xr.DataArray, words: Sequence[str] | None) -> list[str]:
     return [str(word) for word in words]
 
 
-def _saying(line: go.Scatter, labels: Sequence[str]) -> go.Scatter:
+def _saying(line: Any, labels: Sequence[str]) -> go.Scatter:
     """The same curve, which also tells the word where one points at it."""
     if labels and line.hovertext is not None:
         told = zip(line.x, line.hovertext, strict=True)
