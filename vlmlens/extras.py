@@ -24,6 +24,7 @@ EXTRAS = {
     "starlette": ("starlette", "app"),
     "uvicorn": ("uvicorn", "app"),
     "websockets": ("websockets", "app"),
+    "peft": ("peft", "adapters"),
 }
 
 #: Our distributions -> where a clone has each.

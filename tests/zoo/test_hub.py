@@ -7,7 +7,10 @@ import sys
 import pytest
 from children import HOME, ran
 from conftest import build
+from peft import LoraConfig, get_peft_model
 from standing_hub import COMMIT, standing
+
+from vlmlens.zoo.opening import adapters
 
 #: Opens what is asked for, one after the other, and tells what came of it and how long it took.
 OPENS = f"""
@@ -37,6 +40,9 @@ NAME = "owner/llava"
 SHARD = "model-00001-of-"
 
 
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # between peft and transformers
+
+
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     folder = tmp_path_factory.mktemp("repo")
@@ -49,8 +55,13 @@ def hub(tmp_path_factory):
     for path in folder.iterdir():
         if not path.name.startswith(SHARD):
             (broken / path.name).write_bytes(path.read_bytes())
+    adapter = tmp_path_factory.mktemp("adapter")
+    get_peft_model(model, LoraConfig(target_modules=["q_proj"])).save_pretrained(adapter)
+    told = json.loads((adapter / adapters.SETTINGS).read_text())
+    told |= {"base_model_name_or_path": NAME, "revision": COMMIT}
+    (adapter / adapters.SETTINGS).write_text(json.dumps(told))
     with standing() as hub:
-        hub.repos |= {NAME: folder, "owner/broken": broken}
+        hub.repos |= {NAME: folder, "owner/broken": broken, "owner/adapter": adapter}
         hub.gated.add("owner/gated")
         yield hub
 
@@ -82,11 +93,15 @@ def test_what_the_hub_has_comes_whole_and_what_it_refuses_says_what_to_do(hub, t
             "nowhere": ("owner/nowhere", {}),
             "broken": ("owner/broken", {}),
             "cached": (NAME, {"local_files_only": True}),
+            "adapter": ("owner/adapter", {}),
+            "adapter, cached": ("owner/adapter", {"local_files_only": True}),
             "not cached": ("owner/other", {"local_files_only": True}),
         },
     )
     for name in ("whole", "branch", "commit", "cached"):
         assert found[name][:2] == ["LlavaProcessor", COMMIT], (name, found[name])
+    for name in ("adapter", "adapter, cached"):
+        assert found[name][:2] == ["LlavaProcessor", f"{COMMIT} with {COMMIT}"], found[name]
     asked = [asked[2] for asked in hub.asked if asked[1].endswith(shard) and asked[0] == "GET"]
     assert asked[0] == ""
     assert int(asked[1].removeprefix("bytes=").strip("-")) > 4096  # it went on where it was cut

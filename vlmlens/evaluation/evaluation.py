@@ -24,6 +24,7 @@ from vlmlens.experiments.permuting import SCORING, likelihood_form
 from vlmlens.experiments.progress import Progress
 from vlmlens.graders import Rule, rule_of
 from vlmlens.model import HookedVLM
+from vlmlens.model.reading.made_of import in_words
 from vlmlens.picture import at_home
 from vlmlens.sample import Sample
 
@@ -138,7 +139,7 @@ def evaluate(
         seen[str(model.name)] = {
             "revision": model.revision,
             "attention": model.attention,
-            "dtype": str(model.hf_model.dtype),
+            "dtype": in_words(model.hf_model),
         }
         parts += [ask(model, each, plan, **how) for each in sets]
     if not parts:

@@ -24,6 +24,7 @@ from vlmlens.experiments.progress import Progress
 from vlmlens.experiments.running import run_shown
 from vlmlens.graders import GRADERS, Rule
 from vlmlens.model import HookedVLM
+from vlmlens.model.reading.made_of import in_words
 from vlmlens.probes.psi import ORIGINAL
 from vlmlens.sample import Sample, with_answers_known
 
@@ -131,7 +132,7 @@ def _about(model: HookedVLM) -> dict[str, Any]:
         "model": model.name,
         "revision": model.revision,
         "attention": model.attention,
-        "dtype": str(model.hf_model.dtype),
+        "dtype": in_words(model.hf_model),
     }
 
 

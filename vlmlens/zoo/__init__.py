@@ -6,12 +6,11 @@ from typing import Any
 
 from xxhash import xxh3_128
 
-from vlmlens.checks import found_at, shown
-from vlmlens.errors import InputError, UnknownModelError, UnsupportedModelError
+from vlmlens.checks import found_at
+from vlmlens.errors import UnknownModelError, UnsupportedModelError
 from vlmlens.picture import at_home
-from vlmlens.zoo.opening import homes
+from vlmlens.zoo.opening import adapters, homes
 from vlmlens.zoo.opening.hub import pinned, telling
-from vlmlens.zoo.opening.unwired import refuse_unwired
 
 __all__ = ["bundled", "configuration", "find", "load", "revision"]
 
@@ -54,7 +53,7 @@ def find(model: str | Path) -> str:
             sorted({*here, *homes.published()}),
             "(bundled or fetched names); or give a folder, or a hub id such as owner/name",
         )
-    if not (source / "config.json").is_file():
+    if not any((source / settings).is_file() for settings in ("config.json", adapters.SETTINGS)):
         raise UnknownModelError(str(model), here, f"({source} is a folder without config.json)")
     return str(source)
 
@@ -64,7 +63,7 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
 
     Args:
         model: a bundled or fetched name, a folder, or a hub id; also in the layout of LLaVA's own
-            code (``vlmlens.zoo.opening.original_llava``).
+            code (``vlmlens.zoo.opening.original_llava``), and an adapter as peft saves it.
         dtype: of the weights; ``"auto"`` as they were saved.
         options: passed on to ``from_pretrained``.
 
@@ -74,6 +73,7 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
         UnfetchedModelError: a model that ``vlmlens fetch`` or vlmlens-models brings, and has not
             brought yet.
         UnsupportedModelError: a model that transformers does not open as image-text-to-text.
+        MissingToolError: an adapter, without peft.
         InputError: a dtype that does not exist.
 
     Examples:
@@ -81,21 +81,27 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
         >>> type(hf_model).__name__, type(processor).__name__
         ('LlavaForConditionalGeneration', 'LlavaProcessor')
     """
+    from vlmlens.zoo.opening.askable import refuse_no_dtype, refuse_no_vlm
     from vlmlens.zoo.opening.whole import refuse_changed_bundle, refuse_unread
 
-    _refuse_no_dtype(dtype)
+    refuse_no_dtype(dtype)
     options.pop("output_loading_info", None)  # what it says is looked at here
     here, name = bundled(), find(model)
     source = _folder(model)
     is_folder = found_at(source) == "folder"
     hub = {key: options[key] for key in HUB if key in options}
     if not is_folder:
-        options |= (pin := _pinned(model, name, hub))
+        found = _pinned(model, name, hub)
+        options |= (pin := {"revision": found.parent.name})
         hub |= pin
+        if found.name == adapters.SETTINGS:
+            source = _fetched(name, adapters.WANTED, hub)
+    if base := adapters.base_of(source):
+        return _adapted(str(model), source, base, dtype, options, hub)
     config = _configured(model, name, hub)
     if config is None:
         return _original(source if is_folder else None, name, dtype, options, hub)
-    _refuse_no_vlm(model, config, bool(options.get("trust_remote_code")))
+    refuse_no_vlm(model, config, bool(options.get("trust_remote_code")))
     if source in here.values():
         refuse_changed_bundle(source)
     if is_folder:
@@ -121,13 +127,18 @@ def configuration(model: str | Path, **hub: Any) -> Any:
         >>> vl.zoo.configuration("shapes-base").text_config.num_hidden_layers
         4
     """
-    found = _configured(model, find(model), hub)
+    from vlmlens.zoo.opening.askable import refuse_no_vlm
+
+    name = find(model)
+    if base := adapters.base_of(Path(name)):
+        return configuration(base, **hub)
+    found = _configured(model, name, hub)
     if found is None:
         raise UnsupportedModelError(
             f"{model} is in the layout of LLaVA's own code, whose configuration alone does not say "
             "how large its vocabulary and tower are"
         )
-    _refuse_no_vlm(model, found, bool(hub.get("trust_remote_code")))
+    refuse_no_vlm(model, found, bool(hub.get("trust_remote_code")))
     return found
 
 
@@ -143,8 +154,12 @@ def revision(model: str, opened: Any) -> str:
     commit = getattr(opened.config, "_commit_hash", None)
     if commit:
         return commit
+    return _hashed(_folder(model))
+
+
+def _hashed(folder: Path) -> str:
     made = xxh3_128()
-    for path in sorted(_folder(model).iterdir()):
+    for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in PARTS:
             made.update(f"{path.name} {path.stat().st_size} ".encode("utf-8", "surrogateescape"))
             with path.open("rb") as file:
@@ -153,11 +168,31 @@ def revision(model: str, opened: Any) -> str:
     return made.hexdigest()[:16]
 
 
-def _pinned(model: str | Path, name: str, hub: dict[str, Any]) -> dict[str, str]:
-    """The option that pins a hub's model to the commit that it is now."""
+def _adapted(
+    model: str, source: Path, base: str, dtype: Any, options: dict[str, Any], hub: dict[str, Any]
+) -> tuple[Any, Any]:
+    """An adapter's model with the adapter on, and whichever processor is the nearer."""
+    others = {key: value for key, value in options.items() if key != "revision"}
+    try:
+        opened, processor = load(base, dtype=dtype, **others | adapters.base_revision(source))
+    except UnknownModelError as error:
+        raise UnsupportedModelError(
+            f"{model} is an adapter of {base}, which is not there ({error}): put that model there, "
+            f"or write where it is into {source / adapters.SETTINGS}"
+        ) from error
+    below = revision(base, opened)
+    opened = adapters.put_on(opened, source, model)
+    if adapters.own_processor(source):
+        processor = _processor(model, str(source), opened.config.model_type, {})
+    opened.config._commit_hash = f"{below} with {hub.get('revision') or _hashed(source)}"
+    return opened, processor
+
+
+def _pinned(model: str | Path, name: str, hub: dict[str, Any]) -> Path:
+    """The settings of a hub's model, in a folder that is called after the commit it is now."""
     try:
         with telling(str(model), bundled(), **hub):
-            return {"revision": pinned(name, **hub)}
+            return pinned(name, **hub)
     except (OSError, ValueError) as error:
         raise UnsupportedModelError(f"{model} does not open as a model: {error}") from error
 
@@ -181,29 +216,6 @@ def _configured(model: str | Path, name: str, hub: dict[str, Any]) -> Any:
         raise UnsupportedModelError(
             f"{model} does not open as a model: its config.json is no configuration ({error})"
         ) from error
-
-
-def _refuse_no_dtype(dtype: Any) -> None:
-    import torch
-
-    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    proper = isinstance(kind, torch.dtype) and kind.is_floating_point
-    if dtype is not None and not (proper or (isinstance(dtype, str) and dtype == "auto")):
-        raise InputError(f"dtype={shown(dtype)}; there is: auto, float32, bfloat16, float16")
-
-
-def _refuse_no_vlm(model: str | Path, config: Any, own_code: bool) -> None:
-    """Refuse what transformers does not open as image-text-to-text, unless its own code does."""
-    from transformers import AutoModelForImageTextToText
-
-    refuse_unwired(str(model), config.model_type)
-    known = type(config) in AutoModelForImageTextToText._model_mapping
-    opens_itself = "AutoModelForImageTextToText" in (getattr(config, "auto_map", None) or {})
-    if not known and not (own_code and opens_itself):
-        raise UnsupportedModelError(
-            f"{model} is a {config.model_type!r} model, which transformers does not open as "
-            "image-text-to-text: it is no vision-language model"
-        )
 
 
 def _weights(model: str | Path, name: str, dtype: Any, options: dict[str, Any]) -> Any:
@@ -250,20 +262,24 @@ def _processor(model: str | Path, name: str, model_type: str, hub: dict[str, Any
 
 def _original(folder: Path | None, name: str, dtype: Any, options: dict, hub: dict) -> Any:
     """A checkpoint in the layout of LLaVA's own code, from a folder or, where None, the hub."""
-    from huggingface_hub import snapshot_download
-
     from vlmlens.zoo.opening import original_llava
 
     own = {key: value for key, value in options.items() if key not in hub}
     reach = {key: value for key, value in hub.items() if key != "revision"}
     if folder is not None:
         return original_llava.load(folder, dtype=dtype, hub=reach, **own)
-    wanted = ["*.json", "*.safetensors", "*.bin", "tokenizer.model"]
-    with telling(name, bundled(), **hub):
-        fetched = Path(snapshot_download(name, allow_patterns=wanted, **hub))
+    fetched = _fetched(name, ("*.json", "*.safetensors", "*.bin", "tokenizer.model"), hub)
     opened, processor = original_llava.load(fetched, dtype=dtype, hub=reach, **own)
     opened.config._commit_hash = fetched.name  # the hub keeps a snapshot under its commit
     return opened, processor
+
+
+def _fetched(name: str, wanted: tuple[str, ...], hub: dict[str, Any]) -> Path:
+    """A folder with files of the hub."""
+    from huggingface_hub import snapshot_download
+
+    with telling(name, bundled(), **hub):
+        return Path(snapshot_download(name, allow_patterns=list(wanted), **hub))
 
 
 def _folder(model: str | Path) -> Path:

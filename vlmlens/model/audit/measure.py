@@ -14,6 +14,7 @@ from vlmlens.interventions import Edit
 from vlmlens.model.audit import checks
 from vlmlens.model.audit.findings import Audit, Invariant, PointReport
 from vlmlens.model.passes.runs import Audited
+from vlmlens.model.reading.made_of import in_words
 from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS
 from vlmlens.sample import Sample
 
@@ -52,7 +53,7 @@ def audit(vlm: Audited, inputs: Inputs | None = None) -> Audit:
         recognised=vlm.recognised,
         transformers=transformers.__version__,
         torch=torch.__version__,
-        dtype=str(next(vlm.hf_model.parameters()).dtype).removeprefix("torch."),
+        dtype=in_words(vlm.hf_model),
         attention=vlm.attention,
         points=points,
         invariants=tuple(found),

@@ -16,10 +16,10 @@ from vlmlens.errors import ClosedModelError, InputError, UnknownPointError, Unsu
 from vlmlens.families import FAMILIES, Family
 from vlmlens.model.doors.as_module import AsModule
 from vlmlens.model.lifetime.board import Board
-from vlmlens.model.lifetime.compiled import refuse_wrapped
 from vlmlens.model.lifetime.device import device_of
 from vlmlens.model.lifetime.held import hold, instance, let_go
 from vlmlens.model.lifetime.journal import Journal, in_turn
+from vlmlens.model.lifetime.wrappers import unwrapped
 from vlmlens.model.reuse.pictures import Reuse
 from vlmlens.model.wiring.hook_points import wire
 from vlmlens.model.wiring.implementation import Implementations
@@ -40,7 +40,7 @@ class Wrapped(AsModule):
     @checked
     def __init__(self, hf_model: Any, processor: Any = None, name: str = "", revision: str = ""):
         super().__init__()
-        refuse_wrapped(hf_model)
+        hf_model = unwrapped(hf_model)
         config: Any = getattr(hf_model, "config", None)
         if not isinstance(hf_model, nn.Module) or config is None:
             raise InputError(

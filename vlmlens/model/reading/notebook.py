@@ -3,6 +3,7 @@
 from collections import Counter
 
 from vlmlens.display import box, details, facts, table
+from vlmlens.model.reading.made_of import in_words
 from vlmlens.model.wiring.wired import Wired
 
 
@@ -14,7 +15,7 @@ def of_model(vlm: Wired, closed: bool) -> str:
         "family": vlm.config.model_type,
         "language model": f"{vlm.layers} layers x {text.num_attention_heads} heads, "
         f"d_model {text.hidden_size}",
-        "parameters": f"{parameters:,}, {vlm.hf_model.dtype}, on {vlm.device}",
+        "parameters": f"{parameters:,}, {in_words(vlm.hf_model)}, on {vlm.device}",
         "attention": vlm.attention,
     }
     kinds: Counter[str] = Counter()

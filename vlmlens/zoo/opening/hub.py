@@ -1,11 +1,12 @@
 """What the hub refuses, or cannot be asked, told in one place: what is wrong, and what to do."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from vlmlens.errors import UnknownModelError, UnreachableError, VLMLensError
+from vlmlens.zoo.opening.adapters import SETTINGS
 
 #: Libraries whose errors are a connection that failed.
 CONNECTIONS = ("httpx", "httpx2", "httpcore", "httpcore2", "requests")
@@ -37,16 +38,30 @@ def telling(model: str, known: Iterable[str], **hub: Any) -> Iterator[None]:
         raise
 
 
-def pinned(model: str, **hub: Any) -> str:
-    """The commit that a revision of a hub's model is now, so that all files are of one state.
+def pinned(model: str, **hub: Any) -> Path:
+    """The settings of a hub's model or adapter, in a folder that is called after the commit.
+
+    All other files are taken of that commit, so that they are of one state.
 
     Raises:
         OSError: as the hub's library raises it.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
     asked = {key: hub[key] for key in REACH if key in hub}
-    return Path(hf_hub_download(model, "config.json", **asked)).parent.name
+    try:
+        return Path(hf_hub_download(model, "config.json", **asked))
+    except RemoteEntryNotFoundError:
+        with suppress(RemoteEntryNotFoundError):  # then what is missing is config.json
+            return Path(hf_hub_download(model, SETTINGS, **asked))
+        raise
+    except LocalEntryNotFoundError:
+        place = {key: asked[key] for key in ("revision", "cache_dir") if key in asked}
+        kept = try_to_load_from_cache(model, SETTINGS, **place)
+        if isinstance(kept, str):
+            return Path(kept)
+        raise
 
 
 def _told(

@@ -38,7 +38,7 @@ def refuse_half(name: str, opened: Any, report: Any) -> None:
         names = [key for key in names if not COMPUTED.search(key)]
         if names:
             raise UnsupportedModelError(
-                f"{name} {what} {_listed(names)}: transformers would go on with random or without "
+                f"{name} {what} {listed(names)}: transformers would go on with random or without "
                 "these weights. Get the whole checkpoint and its own config.json; or, if it is "
                 "meant to be so, open it with transformers and pass the model: "
                 "HookedVLM(model, processor)"
@@ -112,7 +112,8 @@ def write_hashes(home: Path) -> None:
     (home / HASHES).write_text(json.dumps(made, indent=1) + "\n")
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """A few names, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
     return ", ".join(names[:4]) + more
