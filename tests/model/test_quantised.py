@@ -94,6 +94,7 @@ def test_quantised_by_a_library(saved, kind):
         assert (summed - out).norm() < (0.03 if "8-bit" in kind else 1e-5) * out.norm()
 
 
+@pytest.mark.slow
 def test_packed_by_hand():
     """Modules of nobody's that have no weight: what they compute is asked of them."""
     model, processor = build("llava")

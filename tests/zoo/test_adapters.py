@@ -151,6 +151,7 @@ def test_tokens_before_the_prompt_are_in_no_module(saved, tmp_path):
         vl.HookedVLM.from_pretrained(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_every_kind_that_lies_in_modules(saved):
     """Wrapped as peft returns it: the logits are those of what was wrapped."""
     kinds = (
@@ -171,6 +172,7 @@ def test_every_kind_that_lies_in_modules(saved):
             assert vlm.audit().holds
 
 
+@pytest.mark.slow
 def test_what_acts_is_said_and_counts(saved):
     """Off, on, another, merged: the words and the revision change with what is computed."""
     base, processor = zoo.load(saved / "base")

@@ -8,7 +8,6 @@ import shutil
 import pytest
 import torch
 from conftest import EVERY, build, picture
-from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import MllamaConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -190,16 +189,6 @@ def test_trust_is_passed_on_to_configuration_and_processor(copied):
         assert type(vlm.hf_model).__name__ == "Own"
         assert vlm.recognised
         vlm.run(vlm.inputs([picture(0)], ["What?"]))
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # between peft and transformers
-def test_an_adapter_around_a_model_says_what_to_open():
-    model, processor = build("llava")
-    adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj"]))
-    with pytest.raises(UnsupportedModelError, match=r"base_model\.model, .*merge_and_unload"):
-        vl.HookedVLM(adapted, processor)
-    vl.HookedVLM(adapted.base_model.model, processor).close()
-    vl.HookedVLM(adapted.merge_and_unload(), processor).close()
 
 
 # What cannot be wired.
