@@ -18,6 +18,7 @@ from vlmlens.live.exploring import refuse_without
 from vlmlens.model import HookedVLM
 from vlmlens.probes import linear
 from vlmlens.zoo import smol, tiny
+from vlmlens.zoo.opening import adapters
 from vlmlens.zoo.smol import convert
 
 PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
@@ -74,6 +75,7 @@ DOORS = {
     "fetch": ("gguf", lambda path: smol.fetch("smol-llava")),
     "a GGUF": ("gguf", lambda path: convert.opened_gguf(path / "a.gguf")),
     "an ONNX": ("onnx", lambda path: convert.tower(path / "a.onnx")),
+    "an adapter": ("peft", lambda path: adapters.put_on(None, path, "lora")),
     "OnRay": ("ray", lambda path: experiments.OnRay().share([])),
     "explore": ("starlette", lambda path: live.explore(llava())),
     "its server": ("uvicorn", lambda path: refuse_without("uvicorn")),
