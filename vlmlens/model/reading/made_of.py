@@ -13,7 +13,7 @@ def in_words(hf_model: Any) -> str:
         'float32'
     """
     kind = str(hf_model.dtype).removeprefix("torch.")
-    return ", ".join([kind, *_quantised(hf_model.config), *_adapters(hf_model)])
+    return ", ".join([kind, *_quantised(hf_model.config), *_acting(hf_model)])
 
 
 def _quantised(config: Any) -> list[str]:
@@ -29,20 +29,20 @@ def _quantised(config: Any) -> list[str]:
     return [f"quantised by {method}{bits}"]
 
 
-def _adapters(hf_model: Any) -> list[str]:
+def _acting(hf_model: Any) -> list[str]:
     """The adapters of peft's that act, and on how many modules: ``adapter math on 12 modules``."""
     found: Counter[str] = Counter()
     for module in hf_model.modules():
         if not type(module).__module__.startswith("peft.tuners."):
             continue
         merged = list(getattr(module, "merged_adapters", []))
-        on = [] if getattr(module, "disable_adapters", False) else module_adapters(module)
+        on = [] if getattr(module, "disable_adapters", False) else _chosen(module)
         for name in dict.fromkeys([*merged, *on]):
             found[f"{name}{' (merged)' if name in merged else ''}"] += 1
     return [f"adapter {name} on {count} modules" for name, count in sorted(found.items())]
 
 
-def module_adapters(module: Any) -> list[str]:
+def _chosen(module: Any) -> list[str]:
     """The adapters that are chosen and that this module has."""
     chosen = getattr(module, "active_adapters", [])
     chosen = [chosen] if isinstance(chosen, str) else list(chosen)
