@@ -71,6 +71,12 @@ DOORS = {
         lambda path: experiments.diagnose_all(llava(), shapes_2d(2), progress=False),
     ),
     "a tiny SmolVLM": ("num2words", lambda path: tiny.build("smolvlm")),
+    "a video's file": (
+        "av",
+        lambda path: HookedVLM(*tiny.build("qwen2_vl")).inputs(
+            videos=path / "a.mp4", prompts="What moves?"
+        ),
+    ),
     "export": ("kaleido", lambda path: plots.export(go.Figure(), path / "a.png")),
     "fetch": ("gguf", lambda path: smol.fetch("smol-llava")),
     "a GGUF": ("gguf", lambda path: convert.opened_gguf(path / "a.gguf")),

@@ -25,7 +25,7 @@ from vlmlens.zoo.variants import VARIANTS
 TABLES = {
     "families": (
         FAMILIES,
-        {"around", "blocks", "family", "geometry", "language_models", "towers"},
+        {"around", "blocks", "family", "frames", "geometry", "language_models", "towers"},
     ),
     "interventions": (INTERVENTIONS, {"base", "own", "designs", "prepare", "stored", "vision"}),
     "probes": (PROBES, {"graded", "grids", "labels", "statistics", "steps", "rotating"}),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vlmlens.model import Generation, HookedVLM, Inputs, Run
     from vlmlens.sample import Sample
     from vlmlens.select import Where
+    from vlmlens.video import Video
 
 #: Public name -> the module that it comes from; imported when it is first asked for, since torch
 #: and transformer_lens take seconds to load.
@@ -47,6 +48,7 @@ _FROM = {
     "Save": "vlmlens.cache",
     "TokenLayout": "vlmlens.layout",
     "VLMLensError": "vlmlens.errors",
+    "Video": "vlmlens.video",
     "Where": "vlmlens.select",
 }
 _MODULES = (

@@ -128,6 +128,28 @@ def word(value: Any, what: str) -> str:
     return value
 
 
+def readable(said: Iterable[Any], named: str) -> None:
+    """Refuse what no tokenizer reads.
+
+    Args:
+        said: texts.
+        named: what messages call whose they are.
+
+    Raises:
+        InputError: no text, one with the character NUL, or one with half of a character.
+    """
+    for text in said:
+        if not isinstance(text, str):
+            raise InputError(f"{named}: {shown(text)} is no text; write it as one")
+        if "\0" in text:
+            raise InputError(f"{named}: a text holds the character NUL; take it out")
+        if not written(text):
+            raise InputError(
+                f"{named}: {text!r:.60} holds half of a character (a lone surrogate), which "
+                "no tokenizer reads; take it out"
+            )
+
+
 def written(text: str) -> bool:
     """Whether a text can be written down; half a character, as JSON may escape it, cannot."""
     try:

@@ -1,9 +1,9 @@
-"""A conversation: who says what, and where its pictures stand among the words."""
+"""A conversation: who says what, and where its pictures and videos stand among the words."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from vlmlens.annotations import Checked
 from vlmlens.checks import one_of, shown
@@ -13,9 +13,10 @@ from vlmlens.errors import InputError
 SPEAKERS = ("system", "user", "assistant")
 #: Where a question says that a picture stands; in a message it is a word like any other.
 PLACEHOLDER = "<image>"
-#: What content can be in transformers' form, beside text and an image, and what to do with it.
+#: Where a question that comes with videos says that one stands.
+VIDEO_PLACEHOLDER = "<video>"
+#: What content can be in transformers' form, beside text and what is seen, and what to do with it.
 ELSEWHERE = {
-    "video": "videos are not laid out; give their frames, each an image",
     "audio": "no model here hears",
     "image_url": "write {'type': 'image', 'image': a picture or a file}",
 }
@@ -23,13 +24,20 @@ ELSEWHERE = {
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a picture stands in a message; which one is counted over the conversation."""
+    """Where a picture or a video stands in a message; which is counted over the conversation."""
+
+    kind: str = "image"
 
     def __repr__(self) -> str:
-        return "IMAGE"
+        return self.kind.upper()
 
 
 IMAGE = Slot()
+VIDEO = Slot("video")
+#: What each kind of part is called.
+SEEN = {"image": "picture", "video": "video"}
+#: What stands in messages, by its kind: itself, or None for the next of those given beside.
+Found: TypeAlias = dict[str, list[Any]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,8 @@ class Message(Checked):
 
     Attributes:
         role: ``"system"``, ``"user"`` or ``"assistant"``.
-        content: texts, and ``vlmlens.conversation.IMAGE`` where a picture stands.
+        content: texts, and ``vlmlens.conversation.IMAGE`` where a picture stands, ``VIDEO`` where
+            a video does.
 
     Raises:
         InputError: another role, or what is neither.
@@ -66,7 +75,7 @@ class Message(Checked):
             raise InputError(f"content is {shown(given)}; give a text, or a list of parts")
         for part in given:
             if not isinstance(part, str | Slot):
-                raise InputError(f"content holds {shown(part)}, which is no text and no IMAGE")
+                raise InputError(f"content holds {shown(part)}: no text, no IMAGE and no VIDEO")
         if not any(given):
             raise InputError(f"a message of the {self.role} is empty: leave it out")
         object.__setattr__(self, "content", tuple(given))
@@ -79,12 +88,17 @@ class Message(Checked):
     @property
     def images(self) -> int:
         """How many pictures stand in it."""
-        return sum(isinstance(part, Slot) for part in self.content)
+        return self.content.count(IMAGE)
+
+    @property
+    def videos(self) -> int:
+        """How many videos stand in it."""
+        return self.content.count(VIDEO)
 
     def as_dict(self) -> dict[str, Any]:
         """The message as transformers' chat templates read it, without the pictures."""
         content = [
-            {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
+            {"type": "text", "text": part} if isinstance(part, str) else {"type": part.kind}
             for part in self.content
         ]
         return {"role": self.role, "content": content}
@@ -94,14 +108,14 @@ class Message(Checked):
         return replace(self, content=tuple(p for p in self.content if isinstance(p, str)))
 
 
-def as_messages(given: Any) -> tuple[tuple[Message, ...], list[Any]]:
-    """What a user wrote for a conversation, and the pictures that came within it.
+def as_messages(given: Any) -> tuple[tuple[Message, ...], list[Any], list[Any]]:
+    """What a user wrote for a conversation, and the pictures and the videos within it.
 
     Args:
         given: messages, or transformers' own form: ``{"role": ..., "content": ...}`` with a text,
-            or with a list of ``{"type": "text", "text": ...}`` and ``{"type": "image",
-            "image": ...}``. ``path`` stands for ``image``; an image without either is the next of
-            ``Sample.images``.
+            or with a list of ``{"type": "text", "text": ...}``, ``{"type": "image",
+            "image": ...}`` and ``{"type": "video", "video": ...}``. ``path`` stands for either;
+            one without is the next of ``Sample.images`` or ``Sample.videos``.
 
     Raises:
         InputError: what is none of these; pictures for some places and not for others.
@@ -109,28 +123,31 @@ def as_messages(given: Any) -> tuple[tuple[Message, ...], list[Any]]:
     Examples:
         >>> from vlmlens.conversation import as_messages
         >>> as_messages([{"role": "user", "content": "What is left?"}])
-        ((Message(role='user', content=('What is left?',)),), [])
+        ((Message(role='user', content=('What is left?',)),), [], [])
     """
     if not isinstance(given, list | tuple) or not given:
         raise InputError(
             f"messages is {shown(given)}: a list of {{'role': ..., 'content': ...}} is wanted"
         )
-    found: list[Any] = []
+    found: Found = {"image": [], "video": []}
     messages = tuple(_message(one, f"messages[{n}]", found) for n, one in enumerate(given))
-    bare = sum(picture is None for picture in found)
-    if bare and bare != len(found):
-        raise InputError(
-            f"{len(found) - bare} of {len(found)} images in messages hold a picture: give all of "
-            "them there, or all of them in images="
-        )
+    for kind, within in found.items():
+        bare = sum(each is None for each in within)
+        if bare and bare != len(within):
+            raise InputError(
+                f"{len(within) - bare} of {len(within)} {kind}s in messages hold a "
+                f"{SEEN[kind]}: give all of them there, or all of them in {kind}s="
+            )
     if not any(message.role == "user" for message in messages):
         raise InputError("messages hold nothing that the user says")
-    return messages, [] if bare else found
+    pictures, videos = ([x for x in within if x is not None] for within in found.values())
+    return messages, pictures, videos
 
 
-def _message(given: Any, place: str, found: list[Any]) -> Message:
+def _message(given: Any, place: str, found: Found) -> Message:
     if isinstance(given, Message):
-        found += [None] * given.images
+        found["image"] += [None] * given.images
+        found["video"] += [None] * given.videos
         return given
     if not isinstance(given, Mapping):
         raise InputError(f"{place} is {shown(given)}: {{'role': ..., 'content': ...}} is wanted")
@@ -147,68 +164,79 @@ def _message(given: Any, place: str, found: list[Any]) -> Message:
         raise InputError(f"{place}: {error}") from error
 
 
-def _part(given: Any, place: str, found: list[Any]) -> str | Slot:
+def _part(given: Any, place: str, found: Found) -> str | Slot:
     if isinstance(given, str):
         return given
     if isinstance(given, Slot):
-        found.append(None)
+        found[given.kind].append(None)
         return given
     kind = given.get("type") if isinstance(given, Mapping) else None
     if kind == "text" and isinstance(given.get("text"), str) and len(given) == 2:
         return given["text"]
-    if kind == "image":
+    if kind in SEEN:
         named = [name for name in given if name != "type"]
-        if not named:
-            found.append(None)
-            return IMAGE
-        if named[0] in ("image", "path") and len(named) == 1:
-            found.append(given[named[0]])
-            return IMAGE
+        if not named or (len(named) == 1 and named[0] in (kind, "path")):
+            found[kind].append(given[named[0]] if named else None)
+            return Slot(kind)
         raise InputError(
-            f"{place} gives an image by {', '.join(map(str, named))}: give the picture itself or "
-            "its file, {'type': 'image', 'image': ...}; nothing is downloaded"
+            f"{place} gives {'an image' if kind == 'image' else 'a video'} by "
+            f"{', '.join(map(str, named))}: give the {SEEN[kind]} itself or its file, "
+            f"{{'type': '{kind}', '{kind}': ...}}; nothing is downloaded"
         )
     if advice := ELSEWHERE.get(str(kind)):
         raise InputError(f"{place} is of type {kind!r}: {advice}")
     raise InputError(
-        f"{place} is {shown(given)}: {{'type': 'text', 'text': ...}} or "
-        "{'type': 'image', 'image': ...} is wanted"
+        f"{place} is {shown(given)}: {{'type': 'text', 'text': ...}}, "
+        "{'type': 'image', 'image': ...} or {'type': 'video', 'video': ...} is wanted"
     )
 
 
 def parts_of(
-    question: str, images: int, placeholders: Sequence[str] = (PLACEHOLDER,), spaces: bool = True
+    question: str,
+    images: int,
+    placeholders: Sequence[str] = (PLACEHOLDER,),
+    spaces: bool = True,
+    videos: int = 0,
+    of_videos: Sequence[str] = (VIDEO_PLACEHOLDER,),
 ) -> list[str | Slot]:
-    """A question's parts: pictures where it says so, or before its words.
+    """A question's parts: pictures and videos where it says so, or before its words.
 
     Args:
         question: the text; a placeholder stands for a picture.
         images: how many there are.
         placeholders: what stands for one.
         spaces: keep white space between text and pictures.
+        videos: how many there are. Without any, ``<video>`` is a word like any other.
+        of_videos: what stands for one.
 
     Raises:
-        InputError: another number of placeholders than of pictures, or nothing at all.
+        InputError: another number of placeholders than of pictures or videos, or nothing at all.
 
     Examples:
         >>> from vlmlens.conversation import parts_of
         >>> parts_of("What is it?", 1), parts_of("Is <image> like <image>?", 2)
         ([IMAGE, 'What is it?'], ['Is ', IMAGE, ' like ', IMAGE, '?'])
     """
-    pieces = re.split("|".join(map(re.escape, placeholders)), question)
-    found = len(pieces) - 1
-    if found and found != images:
-        raise InputError(
-            f"the prompt holds {found} image placeholder(s) ({PLACEHOLDER}), but {images} image(s) "
-            "were given; give as many, or leave the placeholders out and the images come first"
-        )
-    if not found:
-        pieces = [""] * images + [question]
+    named = dict.fromkeys(placeholders, IMAGE)
+    named |= dict.fromkeys(of_videos, VIDEO) if videos else {}
+    pieces = re.split(f"({'|'.join(map(re.escape, named))})", question)
+    pieces, slots = pieces[::2], [named[mark] for mark in pieces[1::2]]
+    first: list[Slot] = []
+    for slot, count, mark in ((IMAGE, images, PLACEHOLDER), (VIDEO, videos, VIDEO_PLACEHOLDER)):
+        held = slots.count(slot)
+        if held and held != count:
+            raise InputError(
+                f"the prompt holds {held} {slot.kind} placeholder(s) ({mark}), but {count} "
+                f"{slot.kind}(s) were given; give as many, or leave the placeholders out and the "
+                f"{slot.kind}s come first"
+            )
+        first += [] if held else [slot] * count
+    pieces, slots = [""] * len(first) + pieces, first + slots
     said = [number for number, piece in enumerate(pieces) if piece.strip()]
     content: list[str | Slot] = []
     for number, piece in enumerate(pieces):
         if number:
-            content.append(IMAGE)
+            content.append(slots[number - 1])
         inside = spaces and said and said[0] <= number <= said[-1]
         text = piece if inside else piece.strip()
         if said and number == said[0]:

@@ -16,6 +16,7 @@ from vlmlens.errors import MissingToolError
 EXTRAS = {
     "sklearn": ("scikit-learn", "probes"),
     "num2words": ("num2words", "smolvlm"),
+    "av": ("av", "video"),
     "kaleido": ("kaleido", "png"),
     "gguf": ("gguf", "smol"),
     "onnx": ("onnx", "smol"),

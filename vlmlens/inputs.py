@@ -65,6 +65,11 @@ class Inputs:
         """
         return tuple(map(unit, self.samples))
 
+    @property
+    def seeing(self) -> bool:
+        """Whether they show any picture or video."""
+        return any(name.startswith("pixel_values") for name in self.tensors)
+
     def same_images(self, other: "Inputs") -> bool:
         """Whether both hold the very same image tensors, in the same order.
 
@@ -93,6 +98,8 @@ class Inputs:
     def appended(self, ids: Int[Tensor, "batch new"], tokens: Sequence[str] = ()) -> "Inputs":
         """The inputs with tokens at the end of every sample, in the role ``assistant``.
 
+        Positions go on from the last one, or with videos from the largest, as transformers' do.
+
         Raises:
             InputError: padding on the right, where an end is not the last position.
 
@@ -107,7 +114,7 @@ class Inputs:
         old = self.tensors
         ids = ids.to(old["input_ids"].device)
         new = ids.shape[1]
-        last = old["position_ids"][..., -1:]
+        last = self._last_position()
         steps = torch.arange(1, new + 1, device=last.device)
         tensors = dict(old) | {
             "input_ids": torch.cat([old["input_ids"], ids], 1),
@@ -120,6 +127,21 @@ class Inputs:
         return replace(
             self, tensors=tensors, layouts=tuple(lay.extended(names) for lay in self.layouts)
         )
+
+    def _last_position(self) -> Int[Tensor, "*plane batch 1"]:
+        """The position that the next one follows: the last, or the largest after a video.
+
+        A video's time may run ahead of the text behind it, and models of several axes go on
+        from the largest number on any of them.
+        """
+        ids = self.tensors["position_ids"]
+        last = ids[..., -1:]
+        long = [layout.videos > 0 for layout in self.layouts]
+        if ids.ndim < 3 or not any(long):
+            return last
+        top = ids[-3:].amax((0, 2))[:, None].expand(3, -1, 1)  # text positions may come first
+        ahead = torch.cat([last[:-3], top])
+        return torch.where(torch.tensor(long, device=ids.device)[:, None], ahead, last)
 
     def _repr_html_(self) -> str:
         return display.of_inputs(self.layouts, self.samples, self.tensors)

@@ -1,4 +1,4 @@
-"""TokenLayout: the role of every position, and each image's grid."""
+"""TokenLayout: the role of every position, and what each vision token is of."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from vlmlens.checks import whole
-from vlmlens.errors import EmptySelectionError, InputError, UnknownRoleError
+from vlmlens.errors import EmptySelectionError, UnknownRoleError
+from vlmlens.looking import Looking
 from vlmlens.roles import KINDS as KINDS
 from vlmlens.roles import ROLES as ROLES
 from vlmlens.roles import lengthened, turns_of
 from vlmlens.view import View as View  # where it is known from
-from vlmlens.view import covered
 
 #: The end of what a token says that ends inside a letter: what a decoder writes for such bytes.
 CUT = "\ufffd"
@@ -25,17 +24,18 @@ SIZE = ("picture_width", "picture_height")
 
 
 @dataclass(frozen=True, eq=False)
-class TokenLayout:
+class TokenLayout(Looking):
     """What each position of one sample is, and where each vision token looks.
 
     Attributes:
         roles: the role of every position, one of ``ROLES``.
         tokens: every position's token as text; empty strings without a tokenizer.
-        image: index of the image among the sample's, -1 for what is no vision token.
+        image: index of the image among the sample's, -1 for what is no vision token. Pictures
+            come first, then each video as one.
         row: the token's row on that grid, from the top; -1 elsewhere.
         column: its column, from the left; -1 elsewhere.
         tile: index of the grid among the image's, in the order of the tokens; -1 elsewhere.
-            By default every image is one grid.
+            By default every image is one grid. A video's frames are its tiles.
         kind: what the position is of its image, one of ``KINDS``. Newlines and registers play the
             role ``vision`` and have no row; separators play the role ``template``. By default
             all that has a row is a patch.
@@ -48,6 +48,11 @@ class TokenLayout:
             assistant's answer and with it, and what the template writes around them. -1 for the
             start token, for a system prompt that comes first, and for padding. By default a turn
             begins where the user speaks after the assistant.
+        video: index of the video among the sample's; -1 elsewhere.
+        frame: index of the frame among the video's, counted as its tokens are: where a tower
+            merges frames, of the merged one; -1 elsewhere.
+        seconds: the frame's time from the start of the video, of merged ones the mean; NaN
+            elsewhere, and where nobody says how many frames a second holds.
 
     Examples:
         >>> layout = model.inputs(sample).layouts[0]
@@ -68,10 +73,16 @@ class TokenLayout:
     sizes: tuple[tuple[int, int] | None, ...] = ()
     spelled: tuple[str, ...] = ()
     turn: Int[np.ndarray, " pos"] = None  # type: ignore[assignment]
+    video: Int[np.ndarray, " pos"] = None  # type: ignore[assignment]
+    frame: Int[np.ndarray, " pos"] = None  # type: ignore[assignment]
+    seconds: Float[np.ndarray, " pos"] = None  # type: ignore[assignment]
 
     def __post_init__(self):
         if self.turn is None:
             object.__setattr__(self, "turn", turns_of(self.roles))
+        for name, blank in (("video", -1), ("frame", -1), ("seconds", np.nan)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.full(len(self.roles), blank))
         if not self.spelled:
             object.__setattr__(self, "spelled", self.tokens)
         if self.tile is None:
@@ -145,123 +156,6 @@ class TokenLayout:
             array([78, 79])
         """
         return np.flatnonzero(self.mask("assistant") & (self.turn == self.turns - 1))
-
-    @property
-    def images(self) -> int:
-        """How many images the sample holds."""
-        return int(self.image.max(initial=-1)) + 1
-
-    def vision(self, image: int, tile: int | None = None) -> Int[np.ndarray, " patch"]:
-        """The positions of one image's patches, tile by tile and row by row.
-
-        Newlines and registers are none. Dropped ones are padding now.
-
-        Examples:
-            >>> layout = model.inputs(sample).layouts[0]
-            >>> layout.vision(0)[:3], layout.row[layout.vision(0)[-1]]
-            (array([4, 5, 6]), np.int64(7))
-        """
-        here = (self.image == whole(image, "image")) & (self.row >= 0) & ~self.mask("pad")
-        if tile is not None:
-            here &= self.tile == whole(tile, "tile")
-        found = np.flatnonzero(here)
-        return found[np.lexsort((self.column[found], self.row[found], self.tile[found]))]
-
-    def tiles(self, image: int = 0) -> int:
-        """How many grids an image's patches lie on: its tiles, and its thumbnail.
-
-        A tile of a picture so thin that none of its patches is kept does not count.
-
-        Examples:
-            >>> model.inputs(sample).layouts[0].tiles()  # LLaVA-1.5 shows every picture whole
-            1
-        """
-        return int(self.tile[self.vision(image)].max(initial=-1)) + 1
-
-    def grid(self, image: int = 0, tile: int = 0) -> tuple[int, int]:
-        """Rows and columns of one image's tokens, on one of its tiles.
-
-        Raises:
-            EmptySelectionError: the sample holds no such image, or the image no such tile.
-
-        Examples:
-            >>> model.inputs(sample).layouts[0].grid()
-            (8, 8)
-        """
-        here = self.vision(image, tile)
-        if not len(here):
-            raise EmptySelectionError(
-                f"no tile {tile} of image {image}: this sample holds {self.images} image(s), with "
-                f"{', '.join(str(self.tiles(i)) for i in range(self.images)) or 'no'} tile(s)"
-            )
-        return int(self.row[here].max()) + 1, int(self.column[here].max()) + 1
-
-    def shown(self, image: int = 0) -> tuple[float, float, float, float]:
-        """The rectangle around all that an original image's patches look at: what a crop leaves.
-
-        Returns:
-            Left, top, right and bottom, in pixels of the original.
-
-        Raises:
-            EmptySelectionError: the sample holds no such image.
-            InputError: the original's size is unknown.
-
-        Examples:
-            >>> from PIL import Image
-            >>> wide = Image.new("RGB", (96, 64), "red")  # of which a square crop leaves the middle
-            >>> model.inputs(wide, "What is this?").layouts[0].shown()
-            (16.0, 0.0, 80.0, 64.0)
-        """
-        boxes, size = self._boxes(image)
-        low, high = boxes[:, :2].min(0).clip(min=0), boxes[:, 2:].max(0).clip(max=size)
-        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
-
-    def seen(self, image: int = 0) -> float:
-        """Share of an original image's pixels that at least one of its patches looks at.
-
-        1 is all of them. Less is what a crop to a square, or patches that leave a strip over,
-        hide from the model: of a picture three times as wide as high, a centre crop leaves 1/3.
-
-        Raises:
-            EmptySelectionError: the sample holds no such image.
-            InputError: the original's size is unknown.
-
-        Examples:
-            >>> model.inputs(sample).layouts[0].seen()  # a square picture: nothing is cropped
-            1.0
-        """
-        boxes, size = self._boxes(image)
-        return min(covered(boxes) / (size[0] * size[1]), 1.0)
-
-    def _boxes(self, image: int) -> tuple[Float[np.ndarray, "patch 4"], tuple[int, int]]:
-        """What an image's patches look at, and the original's size."""
-        boxes, image = self.box[self.vision(image)], whole(image, "image")
-        if not len(boxes):
-            raise EmptySelectionError(f"no image {image}: this sample holds {self.images}")
-        size = self.sizes[image] if 0 <= image < len(self.sizes) else None
-        if size is None or np.isnan(boxes).any():
-            raise InputError("the original image's size is unknown: pass images, not pixel_values")
-        return boxes, size
-
-    def within(self, box: Iterable[int | float], image: int = 0) -> Int[np.ndarray, " chosen"]:
-        """The vision tokens whose pixels overlap a box of the original image.
-
-        Args:
-            box: left, top, right, bottom, in pixels of the original image.
-            image: which of the sample's images.
-
-        Examples:
-            >>> layout = model.inputs(sample).layouts[0]  # 224 x 224 pixels, 28 a token
-            >>> layout.within((0, 0, 28, 56)) - layout.vision(0)[0]
-            array([0, 8])
-        """
-        left, top, right, bottom = box
-        here = self.vision(image)
-        b = self.box[here]
-        if np.isnan(b).any():
-            raise InputError("the original image's size is unknown: pass images, not pixel_values")
-        over = (b[:, 0] < right) & (b[:, 2] > left) & (b[:, 1] < bottom) & (b[:, 3] > top)
-        return here[over]
 
     def extended(
         self, tokens: Iterable[str], role: str = "assistant", spelled: Iterable[str] = ()

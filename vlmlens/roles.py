@@ -16,7 +16,7 @@ ROLES = ("bos", "system", "template", "user", "vision", "assistant", "pad")
 KINDS = ("", "patch", "thumbnail", "newline", "register", "separator")
 
 #: What a layout counts of every position; -1 where there is nothing to count.
-COUNTED = ("turn", "image", "tile", "row", "column")
+COUNTED = ("turn", "image", "video", "frame", "tile", "row", "column")
 
 
 def turns_of(roles: Sequence[str]) -> Int[np.ndarray, " pos"]:
@@ -55,6 +55,7 @@ def lengthened(layout: Any, before: int, after: int, role: str) -> dict[str, Any
     return {
         "roles": texts(layout.roles, role),
         "box": np.pad(layout.box, ((before, after), (0, 0)), constant_values=np.nan),
+        "seconds": np.pad(layout.seconds, (before, after), constant_values=np.nan),
         **{name: texts(getattr(layout, name)) for name in ("tokens", "kind", "spelled")},
         **{name: numbers(getattr(layout, name)) for name in COUNTED},
     }

@@ -1,4 +1,4 @@
-"""Sample: images, a question, its choices, the answer."""
+"""Sample: images and videos, a question, its choices, the answer."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from vlmlens.annotations import Checked
-from vlmlens.checks import name, shown, written
+from vlmlens.checks import name, readable, shown
 from vlmlens.conversation import PLACEHOLDER, Message, as_messages, parts_of
 from vlmlens.errors import ImageError, InputError
 from vlmlens.picture import Picture, fixed, name_of, open_picture, printable
+from vlmlens.video import Video, as_videos, trace
 
 __all__ = ["Picture", "Sample", "about", "open_picture", "with_answers_known"]
 
@@ -39,9 +40,11 @@ class Sample(Checked):
         form: which of a published set's ways to ask the question is put in: ``"pope/paper"``.
         messages: a whole conversation in place of the question, in transformers' own form:
             ``[{"role": "user", "content": [{"type": "image", "image": ...}, {"type": "text",
-            "text": ...}]}, ...]``. Its pictures become ``images``, and what its user says last
-            is the ``question``. An image may also stand there bare, and ``images`` hold them in
-            order. In a message ``<image>`` is a word like any other.
+            "text": ...}]}, ...]``. Its pictures become ``images``, its videos ``videos``, and what
+            its user says last is the ``question``. An image may also stand there bare, and
+            ``images`` hold them in order. In a message ``<image>`` is a word like any other.
+        videos: videos in the order of their placeholders, or a single one: a ``Video``, a list of
+            frames, an array of them, or the path of a file.
 
     Raises:
         UnknownKeywordError: a keyword that is none of these.
@@ -81,6 +84,7 @@ class Sample(Checked):
     unit: str = ""
     form: str = field(default="", compare=False)
     messages: Sequence[Message | Mapping[str, Any]] = ()
+    videos: Any = ()
 
     def __post_init__(self):
         for part in ("id", "source", "unit"):  # which messages name the sample by
@@ -93,9 +97,14 @@ class Sample(Checked):
                 "{'role': ..., 'content': ...} is wanted"
             )
         object.__setattr__(self, "messages", tuple(self.messages))
+        videos = self.videos
         if self.messages:
-            given = self._conversing(given)
-        object.__setattr__(self, "images", self._fixed(given))
+            given, videos = self._conversing(given, videos)
+        try:
+            object.__setattr__(self, "images", tuple(map(fixed, given)))
+            object.__setattr__(self, "videos", as_videos(videos))
+        except (ImageError, InputError) as error:
+            raise type(error)(f"{self.named()}: {error}") from error
         for part in ("choices", "options", "references"):
             given = getattr(self, part)
             if not isinstance(given, list | tuple):
@@ -105,16 +114,7 @@ class Sample(Checked):
         said = [self.id, self.question, *self.choices, *self.options, *self.references]
         said += [p for m in self._said() for p in m.content if isinstance(p, str)]
         said += [self.category, *(text for pair in self.groups for text in pair)]
-        said += [] if self.answer is None else [self.answer]
-        if wrong := [text for text in said if not isinstance(text, str)]:
-            raise InputError(f"{self.named()}: {shown(wrong[0])} is no text; write it as one")
-        if any("\0" in text for text in said):
-            raise InputError(f"{self.named()}: a text holds the character NUL; take it out")
-        if half := next((text for text in said if not written(text)), None):
-            raise InputError(
-                f"{self.named()}: {half!r:.60} holds half of a character (a lone surrogate), which "
-                "no tokenizer reads; take it out"
-            )
+        readable(said if self.answer is None else [*said, self.answer], self.named())
         if self.unit and not (self.unit.isidentifier() and dict(self.groups).get(self.unit)):
             there = ", ".join(dict(self.groups)) or "none"
             raise InputError(
@@ -131,7 +131,8 @@ class Sample(Checked):
         asked = (self.id, self.question, self.answer, self.choices)
         conversing = (self.messages,) if self.messages else ()
         text = repr((*asked, self.options, self.references, *conversing))
-        return hashlib.sha256((text + "".join(map(_trace, self.images))).encode()).hexdigest()
+        seen = [*map(trace, self.images), *(video.trace() for video in self.videos)]
+        return hashlib.sha256((text + "".join(seen)).encode()).hexdigest()
 
     def pictures(self) -> list[Image.Image]:
         """The images, opened, upright, in RGB.
@@ -176,7 +177,10 @@ class Sample(Checked):
             (Message(role='user', content=('What is left?',)),)
         """
         return self._said() or (
-            Message("user", parts_of(self.question, len(self.images), placeholders)),
+            Message(
+                "user",
+                parts_of(self.question, len(self.images), placeholders, videos=len(self.videos)),
+            ),
         )
 
     def _said(self) -> tuple[Message, ...]:
@@ -202,12 +206,14 @@ class Sample(Checked):
         """
         said: list[Message] = []
         pictures: list[Picture] = []
+        videos: list[Video] = []
         shots = list(shots)
         for shot in shots:
             if shot.answer is None:
                 raise InputError(f"{shot.named()} has no answer to show: give one")
             said += [*shot.conversation(), Message("assistant", (shot.answer,))]
             pictures += shot.images
+            videos += shot.videos
         if not shots:
             return self
         own = list(self.conversation())
@@ -220,11 +226,12 @@ class Sample(Checked):
             self,
             question="",
             images=(*pictures, *self.images),
+            videos=(*videos, *self.videos),
             messages=(*first, *said, *own),
         )
 
     def without_images(self) -> "Sample":
-        """The same words, and no picture.
+        """The same words, and no picture or video.
 
         Raises:
             InputError: a message that is a picture alone.
@@ -234,23 +241,30 @@ class Sample(Checked):
             ()
         """
         words = tuple(message.without_images() for message in self._said())
-        return replace(self, images=(), messages=words)
+        return replace(self, images=(), videos=(), messages=words)
 
-    def _conversing(self, given: Sequence[Picture]) -> Sequence[Picture]:
-        """Its messages and its question put in their final form; its pictures."""
+    def _conversing(self, images: Sequence[Picture], videos: Any) -> tuple[Any, Any]:
+        """Its messages and its question put in their final form; its pictures and videos."""
         try:
-            messages, within = as_messages(self.messages)
+            messages, *within = as_messages(self.messages)
+            videos = as_videos(videos)
         except InputError as error:
-            raise InputError(f"{self.named()}: {error}") from error
-        wanted = sum(message.images for message in messages)
-        if within and given:
-            raise InputError(
-                f"{self.named()}: pictures stand in messages and in images=; give them once"
-            )
-        if (found := len(within or given)) != wanted:
-            raise InputError(
-                f"{self.named()}: {wanted} image(s) stand in messages, and {found} were given"
-            )
+            raise type(error)(f"{self.named()}: {error}") from error
+        kept = []
+        for kind, called, inside, beside in (
+            ("image", "pictures", within[0], images),
+            ("video", "videos", within[1], videos),
+        ):
+            wanted = sum(getattr(message, f"{kind}s") for message in messages)
+            if inside and beside:
+                raise InputError(
+                    f"{self.named()}: {called} stand in messages and in {kind}s=; give them once"
+                )
+            if (found := len(inside or beside)) != wanted:
+                raise InputError(
+                    f"{self.named()}: {wanted} {kind}(s) stand in messages, and {found} were given"
+                )
+            kept.append(inside or beside)
         asked = [message.text for message in messages if message.role == "user"][-1]
         if self.question not in ("", asked):
             raise InputError(
@@ -259,13 +273,7 @@ class Sample(Checked):
             )
         object.__setattr__(self, "messages", messages)
         object.__setattr__(self, "question", asked)
-        return within or given
-
-    def _fixed(self, given: Sequence[Picture]) -> tuple[Picture, ...]:
-        try:
-            return tuple(map(fixed, given))
-        except ImageError as error:
-            raise ImageError(f"{self.named()}: {error}") from error
+        return kept[0], kept[1]
 
 
 def with_answers_known(samples: Iterable[Sample]) -> list[Sample]:
@@ -286,15 +294,6 @@ def about(sample: Sample, place: str = "") -> Iterator[None]:
     except ImageError as error:
         raise ImageError(f"{sample.named(place)}: {error}") from error
     except InputError as error:
-        files = ", ".join(map(name_of, sample.images))
-        seen = f" with the image {files}" if files else ""
+        files = ", ".join([*map(name_of, sample.images), *(v.named() for v in sample.videos)])
+        seen = f" with the {'image' if sample.images else 'video'} {files}" if files else ""
         raise InputError(f"{sample.named(place)}{seen}: {error}") from error
-
-
-def _trace(picture: Picture) -> str:
-    """Text that changes with what is seen of a picture, and with nothing else.
-
-    Draws are seeded by it where a sample has no id, so that they are the same wherever it lies.
-    """
-    seen = open_picture(picture)
-    return f"{seen.size} {hashlib.sha256(seen.tobytes()).hexdigest()}"

@@ -1,5 +1,6 @@
-"""View: one grid of vision tokens, and what of a picture each of them covers."""
+"""View: one grid of vision tokens, and what of a picture or frame each of them covers."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -10,7 +11,7 @@ from jaxtyping import Float
 
 @dataclass(frozen=True)
 class View:
-    """One grid of vision tokens: all of an image, or one tile of it.
+    """One grid of vision tokens: all of an image, one tile of it, or one frame of a video.
 
     Attributes:
         rows: of tokens.
@@ -23,6 +24,7 @@ class View:
         across: left and right edge of every column, in pixels of the original; by default equal
             parts of the box. A tower that sees whole patches only leaves gaps between tiles.
         down: top and bottom edge of every row.
+        seconds: of a video's frame, its time; NaN where nobody knows.
     """
 
     rows: int
@@ -33,6 +35,7 @@ class View:
     registers: int = 0
     across: tuple[tuple[float, float], ...] = ()
     down: tuple[tuple[float, float], ...] = ()
+    seconds: float = math.nan
 
     @property
     def size(self) -> int:

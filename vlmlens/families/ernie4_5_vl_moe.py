@@ -21,6 +21,7 @@ def _kinds(text: Any) -> Sequence[str]:
 
 ERNIE4_5_VL_MOE = replace(
     QWEN2_VL,
+    videos=None,
     model_type="ernie4_5_vl_moe",
     vision_layers=BLOCKS,
     projector=PROJECTOR,

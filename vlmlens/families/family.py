@@ -88,13 +88,15 @@ Block = Mapping[str, Tap | str]
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images as a processor made them, passed to ``Family.views``.
+    """Images as a processor made them, passed to ``Family.views``; or videos, to ``Family.videos``.
 
     Attributes:
         config: the model's configuration.
         tensors: the images' tensors: ``pixel_values`` and what belongs to it.
-        processor: the image processor; None for raw tensors.
+        processor: the image processor, or of videos theirs; None for raw tensors.
         sizes: width and height of every original; None where unknown.
+        seconds: of videos, the time of every frame that tokens are made of, NaN where unknown;
+            empty where how many there are is read off the tensors.
 
     Examples:
         >>> from vlmlens.families import Pictures
@@ -109,6 +111,7 @@ class Pictures:
     tensors: Mapping[str, Any]
     processor: Any
     sizes: Sequence[tuple[int, int] | None]
+    seconds: Sequence[Sequence[float]] = ()
 
     def originals(self) -> list[tuple[int, int]]:
         """The sizes, for families whose tiles follow from them and the processor's settings.
@@ -171,8 +174,8 @@ class Family:
         lm_kinds: the language model's configuration -> the kind of every layer, where layers have
             several point tables.
         blocks: point tables of stacks that ``blocks.py`` lacks, by ``model_type``.
-        per_token: inputs with a number for every token -> (an image token's, a generated one's);
-            every other token of a prompt has 0.
+        per_token: inputs with a number for every token -> (an image token's, a generated one's,
+            and a video token's where videos have another); every other token of a prompt has 0.
         per_sample: inputs whose first axis counts samples, not images.
         positions: (model, tensors) -> position ids.
         raster: whether the projector's tokens come in the order of the sequence.
@@ -185,6 +188,8 @@ class Family:
         logit_scale: config -> what the unembedding's output is multiplied with to be logits.
         chat_template: for checkpoints that come without one.
         towers: other paths of the tower's list of blocks, by the tower's ``model_type``.
+        videos: ``Pictures`` -> for each video, the grid of each of its frames, in the tokens'
+            order; None where no videos are shown.
 
     Examples:
         >>> family = model.family
@@ -208,7 +213,7 @@ class Family:
     points: Mapping[str, Tap | str] = field(default_factory=dict)
     lm_kinds: Callable[[Any], Sequence[str]] = layer_types
     blocks: Mapping[str, Block] = field(default_factory=dict)
-    per_token: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    per_token: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     per_sample: tuple[str, ...] = ()
     positions: Callable[[Any, Mapping[str, Any]], Any] = count
     raster: bool = True
@@ -219,6 +224,7 @@ class Family:
     logit_scale: Callable[[Any], float] = unscaled
     chat_template: str = ""
     towers: Mapping[str, str] = field(default_factory=dict)
+    videos: Callable[[Pictures], list[tuple[View, ...]]] | None = None
 
     def around(self, config: Any) -> "Family":
         """The family with the path that holds for the tower of this configuration.

@@ -16,7 +16,7 @@ def _kinds(text: Any) -> Sequence[str]:
     return ["" if layer < dense else "experts" for layer in range(text.num_hidden_layers)]
 
 
-GLM4V = replace(QWEN2_VL, model_type="glm4v")
-GLM46V = replace(QWEN2_VL, model_type="glm46v")
-GLM4V_MOE = replace(QWEN2_VL, model_type="glm4v_moe", lm_kinds=_kinds)
-GLM_OCR = replace(QWEN2_VL, model_type="glm_ocr")
+GLM4V = replace(QWEN2_VL, model_type="glm4v", videos=None)
+GLM46V = replace(QWEN2_VL, model_type="glm46v", videos=None)
+GLM4V_MOE = replace(QWEN2_VL, model_type="glm4v_moe", lm_kinds=_kinds, videos=None)
+GLM_OCR = replace(QWEN2_VL, model_type="glm_ocr", videos=None)

@@ -1,9 +1,13 @@
-"""Qwen2-VL: patches of all images in one row, merged two by two; time, height and width in RoPE."""
+"""Qwen2-VL: patches of all images in one row, merged two by two; time, height and width in RoPE.
+
+Of a video two frames are one: the tower reads patches that go through both.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from vlmlens.families.family import Family, Pictures, Tap
+from vlmlens.families.frames import frames
 from vlmlens.families.geometry import whole
 from vlmlens.view import View
 
@@ -18,9 +22,23 @@ def merged_grids(pictures: Pictures) -> list[tuple[View, ...]]:
     ]
 
 
+def merged_frames(videos: Pictures) -> list[tuple[View, ...]]:
+    """Every two frames are one grid of merged patches, as ``video_grid_thw`` counts them."""
+    merge = videos.config.vision_config.spatial_merge_size
+    counted = videos.tensors["video_grid_thw"].tolist()
+    grids = [
+        View(rows // merge, columns // merge, whole(size))
+        for (_, rows, columns), size in zip(counted, videos.sizes, strict=True)
+    ]
+    return frames(videos, grids, [count for count, _, _ in counted])
+
+
 def rope_index(model: Any, tensors: Mapping[str, Any]) -> Any:
     """Time, height and width of every position, by the model's own rule."""
-    names = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
+    names = (
+        *("input_ids", "mm_token_type_ids", "attention_mask"),
+        *("image_grid_thw", "video_grid_thw", "second_per_grid_ts"),
+    )
     ids, _ = model.model.get_rope_index(**{n: tensors[n] for n in names if n in tensors})
     return ids
 
@@ -40,6 +58,7 @@ QWEN2_VL = Family(
     axes=("time", "height", "width"),
     vision_rotary="model.visual.rotary_pos_emb",
     points=PACKED,
-    per_token={"mm_token_type_ids": (1, 0)},
+    per_token={"mm_token_type_ids": (1, 0, 2)},
     positions=rope_index,
+    videos=merged_frames,
 )

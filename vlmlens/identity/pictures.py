@@ -1,4 +1,4 @@
-"""What identifies a picture: the pixels that the model is shown."""
+"""What identifies a picture or a video: the pixels that the model is shown."""
 
 import time
 from pathlib import Path
@@ -9,6 +9,7 @@ from vlmlens.draws import AND, declared
 from vlmlens.identity.digests import digest
 from vlmlens.picture import state_of
 from vlmlens.sample import Picture, Sample, about, open_picture
+from vlmlens.video import Video
 
 #: Nanoseconds within which two changes of a file may have one time.
 JUST_NOW = 10**8
@@ -46,11 +47,20 @@ def picture(given: Picture) -> str:
     return _pixels(open_picture(given))
 
 
-def scene(sample: Sample) -> str:
-    """What identifies the pictures that a sample shows, in their order; "" where it shows none.
+def film(given: Video) -> str:
+    """A hash of a video's frames, and of how many a second holds; or of its file.
 
-    Questions about the same pictures share it, whatever they ask and wherever the pictures
-    come from: they are one draw of the data, not several.
+    Raises:
+        ImageError: a frame or a file that cannot be read.
+    """
+    return digest(given.trace().encode())
+
+
+def scene(sample: Sample) -> str:
+    """What identifies the pictures and videos that a sample shows; "" where it shows none.
+
+    Questions about the same ones, in the same order, share it, whatever they ask and wherever the
+    pictures come from: they are one draw of the data, not several.
 
     Raises:
         ImageError: a file is missing, empty or no image; the message names it and the sample.
@@ -63,11 +73,12 @@ def scene(sample: Sample) -> str:
         True
     """
     with about(sample):
-        return digest(*(picture(one).encode() for one in sample.images)) if sample.images else ""
+        shown = [*map(picture, sample.images), *(film(one) for one in sample.videos)]
+        return digest(*(one.encode() for one in shown)) if shown else ""
 
 
 def unit(sample: Sample) -> str:
-    """What a sample is one draw of: its pictures, and the pair or set that it says it is of.
+    """What a sample is one draw of: what it shows, and the pair or set that it says it is of.
 
     It is a hash of each, in no order, so that it can be told who shares one of them; a question
     with none stands by itself. Results carry it as the coordinate ``picture``, by which intervals,
@@ -82,7 +93,8 @@ def unit(sample: Sample) -> str:
         'none: 7'
     """
     with about(sample):
-        shown = sorted({digest(picture(one).encode()) for one in sample.images})
+        seen = [*map(picture, sample.images), *(film(one) for one in sample.videos)]
+        shown = sorted({digest(one.encode()) for one in seen})
     if sample.unit:
         shown.append(declared(sample.unit, digest(dict(sample.groups)[sample.unit].encode())))
     return AND.join(shown) or f"none: {sample.id or sample.question}"

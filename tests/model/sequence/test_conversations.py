@@ -385,7 +385,11 @@ def test_a_question_after_solved_ones(vlm):
         ({"messages": [{"role": "user", "content": ""}]}, "is empty"),
         ({"messages": [said("assistant", "a")]}, "nothing that the user says"),
         ({"messages": "What?"}, "a list of"),
-        ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "videos are not laid"),
+        ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "no model here hears"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "video"}]}]},
+            r"1 video\(s\) stand in messages, and 0 were",
+        ),
         ({"messages": [{"role": "user", "content": [{"type": "image", "url": "x"}]}]}, "by url"),
         ({"messages": SHOTS, "images": PICTURES[0]}, "in messages and in images="),
         ({"messages": [said("user", "a")], "images": PICTURES[0]}, r"0 image\(s\) stand.*1 were"),

@@ -45,7 +45,7 @@ def wanted(vlm: Wired, names_filter: Any, inputs: Inputs, stop: int | None) -> l
     Raises:
         UnreachedPointError: a name of what comes after that.
     """
-    tower = "pixel_values" in inputs.tensors
+    tower = inputs.seeing
     there = [
         name
         for name in vlm.hook_dict

@@ -33,7 +33,7 @@ class Preparing(AsTransformerLens):
     @checked
     def inputs(
         self,
-        samples: Sequence[Sample | Conversation] | Sample | Conversation | Picture,
+        samples: Sequence[Sample | Conversation] | Sample | Conversation | Picture | None = None,
         prompts: Sequence[str] | str | None = None,
         *,
         system: str | Sequence[str | None] | None = None,
@@ -42,8 +42,10 @@ class Preparing(AsTransformerLens):
         tools: Sequence[Any] | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
         images_kwargs: Mapping[str, Any] | None = None,
+        videos: Any = None,
+        videos_kwargs: Mapping[str, Any] | None = None,
     ) -> Inputs:
-        """Samples, conversations, or images and prompts, as tensors with every position's role.
+        """Samples, conversations, or images or videos and prompts, as tensors with all roles.
 
         Args:
             samples: samples; or conversations, lists of messages as ``Sample.messages`` takes
@@ -59,6 +61,10 @@ class Preparing(AsTransformerLens):
                 ``template``.
             template_kwargs: further variables of the chat template.
             images_kwargs: what the image processor is told for this call: ``{"size": ...}``.
+            videos: with ``prompts`` and without images: one video a prompt, or a list of them, as
+                ``Sample.videos`` takes them; ``<video>`` places them.
+            videos_kwargs: what the video processor is told for this call: ``{"fps": 1}`` frames a
+                second, ``{"do_sample_frames": False}`` for all that there are.
 
         Where the processor hides more than a twentieth of a picture, the log says so, once a
         model; ``layouts[sample].seen(image)`` says how much is left of each.
@@ -87,10 +93,10 @@ class Preparing(AsTransformerLens):
         """
         if self.processor is None:
             raise InputError("this model was opened without a processor: use inputs_from(...)")
-        given = as_asked(samples, prompts)
+        given = as_asked(samples, prompts, videos)
         said = None if answers is None else as_answers(answers)
-        told = (tools, template_kwargs, images_kwargs)
-        options = as_options(system, *told, self.processor, len(given))
+        told = (tools, template_kwargs, images_kwargs, videos_kwargs)
+        options = as_options(system, told, self.processor, self.family, len(given))
         make = partial(
             from_samples,
             given,
@@ -128,9 +134,11 @@ class Preparing(AsTransformerLens):
                 (``{"system": (1, 10), "user": [(10, 12), (28, 37)]}``), for all samples or one
                 each. Image and padding positions are found without; left out altogether, the
                 rest is ``user``; in a mapping, what is not named is ``template``.
-            sizes: width and height of every original image, for boxes in its pixels.
+            sizes: width and height of every original image, then of every video's frames, for
+                boxes in its pixels.
             images: ``pixel_values`` and whatever else the model takes of images
-                (``image_grid_thw``, ``image_sizes``, ...), in order over the whole batch.
+                (``image_grid_thw``, ``image_sizes``, ...), and ``pixel_values_videos`` and
+                whatever it takes of videos, in order over the whole batch.
 
         Raises:
             InputError: tensors or roles that do not fit together.

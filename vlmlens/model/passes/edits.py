@@ -98,12 +98,24 @@ def depth(vlm: Wired, name: str) -> int:
 def refuse_unreached(
     vlm: Wired, watched: Sequence[tuple[str, Any]], before: Mapping[str, int], tensors: Any
 ) -> None:
-    """Raise where a point that was asked for has not been passed since ``before``."""
+    """Raise where a point that was asked for has not been passed since ``before``.
+
+    And where one is to be kept that was passed twice, by pictures and by videos.
+    """
+    shown = [name for name in ("pixel_values", "pixel_values_videos") if name in tensors]
     for name, who in watched:
-        if vlm.hook_dict[name].fired == before[name]:
+        point = vlm.hook_dict[name]
+        if point.fired == before[name]:
             raise UnreachedPointError(
                 f"{name} was asked for by {who}, but this pass never reached it"
-                + ("" if "pixel_values" in tensors else ": these inputs hold no image")
+                + ("" if shown else ": these inputs hold no image")
+            )
+        twice = point.fired - before[name] > 1 and not point.tap.pieces
+        if who == "save" and len(shown) > 1 and twice:
+            raise InputError(
+                f"{name} is passed by pictures and then by videos, and one tensor is kept: save it "
+                "of samples with pictures and of samples with videos in passes of their own, or "
+                "save hook_embed"
             )
 
 

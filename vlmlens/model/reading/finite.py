@@ -98,7 +98,7 @@ def first_broken(
         Its name; None where the whole prompt's pass is finite.
     """
     names = [name for name in vlm.hook_dict if not name.endswith(UNREAD)]
-    if "pixel_values" not in inputs.tensors:
+    if not inputs.seeing:
         names = [name for name in names if not name.startswith(("vision.", "projector."))]
     try:
         saved = _looked(vlm, inputs, interventions, names)

@@ -16,6 +16,11 @@ from vlmlens.model.wiring.wired import Wired
 
 #: How many batches' features are kept: those at hand and, for pairs, those to compare with.
 FEATURES = 2
+#: What a tower is shown: its kind, its pixels, and what makes features of them.
+SEEN = (
+    ("image", "pixel_values", "get_image_features"),
+    ("video", "pixel_values_videos", "get_video_features"),
+)
 #: How many inputs: a batch with each of its answers. Equal pictures are kept once.
 INPUTS = 16
 
@@ -82,27 +87,32 @@ class Reuse:
         otherwise both run, as without reuse. They are made anew where pixels, weights or settings
         changed.
         """
-        if "pixel_values" not in tensors:
+        shown = [kind for kind, name, _ in SEEN if name in tensors]
+        if not shown:
             return tensors
         self.why_not = _why_not(vlm)
         if self.why_not:
             return tensors
-        encode = vlm.hf_model.base_model.get_image_features
-        given = {name: tensors[name] for name in signature(encode).parameters if name in tensors}
         state = vlm.config.vision_config._attn_implementation, settings(vlm)
         if self._weights.changed(vlm):
             self._features.clear()
-        same = (f for f in self._features if f.state == state and _same(f.given, given))
-        found = next(same, None)
-        if found is None:
-            kept = {name: x.clone() for name, x in given.items()}
-            found = _Features(kept, state, encode(**given, return_dict=True))
-            self._features.append(found)
-            self.encoded += 1
-        else:
-            self.reused += 1
-        rest = {name: tensor for name, tensor in tensors.items() if name not in given}
-        return rest | {"mm_encoder_outputs": {"image": found.output}}  # a dict that forward changes
+        rest, made, new = dict(tensors), {}, False
+        for kind, _, encoder in SEEN:
+            if kind not in shown:
+                continue
+            encode = getattr(vlm.hf_model.base_model, encoder)
+            given = {n: tensors[n] for n in signature(encode).parameters if n in tensors}
+            same = (f for f in self._features if f.state == state and _same(f.given, given))
+            found = next(same, None)
+            if found is None:
+                kept = {name: x.clone() for name, x in given.items()}
+                found = _Features(kept, state, encode(**given, return_dict=True))
+                self._features.append(found)
+                new = True
+            rest = {name: tensor for name, tensor in rest.items() if name not in given}
+            made[kind] = found.output
+        self.encoded, self.reused = self.encoded + new, self.reused + (not new)
+        return rest | {"mm_encoder_outputs": made}  # a dict that forward changes
 
 
 def _why_not(vlm: Wired) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from vlmlens.checks import shown
-from vlmlens.conversation import PLACEHOLDER, Message, parts_of
+from vlmlens.conversation import PLACEHOLDER, VIDEO_PLACEHOLDER, Message, parts_of
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.model.sequence.turning import refuse_moved, starts_of
 from vlmlens.sample import Sample
@@ -28,7 +28,7 @@ class Chat:
     """A rendered conversation.
 
     Attributes:
-        text: what the template made of it, with one placeholder an image.
+        text: what the template made of it, with one placeholder an image or a video.
         spans: (first character, one past the last, role) of every message's text.
         answer: what the template makes of the assistant's message; empty where the prompt ends.
         turns: the character where each turn begins.
@@ -49,12 +49,14 @@ class Options:
         tools: what the template is told of tools.
         template: further variables of the template.
         images: what the image processor is told.
+        videos: what the video processor is told.
     """
 
     system: str | None = None
     tools: Sequence[Mapping[str, Any]] | None = None
     template: Mapping[str, Any] = field(default_factory=dict)
     images: Mapping[str, Any] = field(default_factory=dict)
+    videos: Mapping[str, Any] = field(default_factory=dict)
 
 
 def render(
@@ -78,8 +80,8 @@ def render(
             characters that we mark with, or the template changes what it is given, or puts the
             images elsewhere.
     """
-    image_token = getattr(processor, "image_token", PLACEHOLDER)
-    _refuse_unspeakable(sample, options, answer, image_token)
+    tokens = _tokens(processor)
+    _refuse_unspeakable(sample, options, answer, tokens)
     template = getattr(processor, "chat_template", None) or fallback
     if not template:
         raise UnsupportedModelError(
@@ -89,7 +91,7 @@ def render(
     rendered = partial(_rendered, processor, template, options)
     _refuse_unread(options, template)
     marked, given = "", list[tuple[str, str]]()
-    for messages, mark in _readings(sample, options.system, image_token):
+    for messages, mark in _readings(sample, options.system, tokens):
         asks = messages[-1]["role"] != "assistant"
         plain = rendered(messages, add_generation_prompt=asks)
         marked = rendered([_marked(m, mark) for m in messages], add_generation_prompt=asks)
@@ -102,8 +104,9 @@ def render(
         raise InputError(_what_became(BETWEEN.findall(marked), given))
     if options.tools is not None:
         untold = partial(_rendered, processor, template, replace(options, tools=None))
-        _check_tools(plain, untold(messages, add_generation_prompt=asks), image_token)
-    if sample.messages or PLACEHOLDER in sample.question or image_token in sample.question:
+        _check_tools(plain, untold(messages, add_generation_prompt=asks), tokens)
+    marks = (PLACEHOLDER, VIDEO_PLACEHOLDER, *tokens)
+    if sample.messages or any(mark in sample.question for mark in marks):
         alone = [m | {"content": _texts(m) or [_text("")]} for m in messages]
         without = rendered([_marked(m, mark) for m in alone], add_generation_prompt=asks)
         around = [
@@ -116,15 +119,22 @@ def render(
     return Chat(plain, tuple(spans), said, starts)
 
 
-def _check_tools(told: str, untold: str, image_token: str) -> None:
+def _tokens(processor: Any) -> tuple[str, ...]:
+    """What a tokenizer reads as a picture, and as a video where it knows any."""
+    video = getattr(processor, "video_token", None)
+    return (getattr(processor, "image_token", PLACEHOLDER), *([] if video is None else [video]))
+
+
+def _check_tools(told: str, untold: str, tokens: Sequence[str]) -> None:
     """Refuse tools that a template writes nothing of, and those that would be read as pictures."""
     if told == untold:
         raise InputError("the chat template writes nothing of the tools: leave tools= out")
-    if told.count(image_token) != untold.count(image_token):
-        raise InputError(
-            f"the tools hold {image_token}, which the tokenizer would read as a picture: write it "
-            "in another way there"
-        )
+    for token in tokens:
+        if told.count(token) != untold.count(token):
+            raise InputError(
+                f"the tools hold {token}, which the tokenizer would read as a picture: write it "
+                "in another way there"
+            )
 
 
 def _answer(
@@ -143,7 +153,7 @@ def _answer(
 
 
 def _readings(
-    sample: Sample, system: str | None, image_token: str
+    sample: Sample, system: str | None, tokens: Sequence[str]
 ) -> Iterator[tuple[list[dict[str, Any]], Callable[[str], tuple[str, str, str]]]]:
     """Ways to hand the sample to a template, and to mark its texts, until one is left unchanged.
 
@@ -156,8 +166,9 @@ def _readings(
         yield messages, _trimmed
         return
     for spaces in (True, False):
-        names = (PLACEHOLDER, image_token)
-        parts = parts_of(sample.question, len(sample.images), names, spaces)
+        pictures, films = (PLACEHOLDER, tokens[0]), (VIDEO_PLACEHOLDER, *tokens[1:])
+        counts = len(sample.images), len(sample.videos)
+        parts = parts_of(sample.question, counts[0], pictures, spaces, counts[1], films)
         yield [*first, Message("user", parts).as_dict()], lambda text: ("", text, "")
 
 
@@ -203,7 +214,7 @@ def _what_became(found: list[str], given: list[tuple[str, str]]) -> str:
 
 
 def _refuse_unspeakable(
-    sample: Sample, options: Options, answer: str | None, image_token: str
+    sample: Sample, options: Options, answer: str | None, tokens: Sequence[str]
 ) -> None:
     """Refuse what no tokenizer can take, what we mark with, and images where none can be."""
     texts = [("system prompt", options.system), ("answer", answer)]
@@ -225,11 +236,11 @@ def _refuse_unspeakable(
         if text is None:
             continue
         _refuse_unreadable(name, text)
-        if image_token in text:
+        if held := next((token for token in tokens if token in text), None):
             where = (
                 "messages hold them as parts" if sample.messages else "images go in the question"
             )
-            raise InputError(f"the {name} {text!r} holds {image_token}; {where}")
+            raise InputError(f"the {name} {text!r} holds {held}; {where}")
 
 
 def _refuse_unread(options: Options, template: Any) -> None:

@@ -11,14 +11,17 @@ from vlmlens.checks import plain, shown, whole, wholes, word
 from vlmlens.errors import InputError
 from vlmlens.families import Family, Pictures
 from vlmlens.inputs import Inputs
+from vlmlens.model.sequence.dealing import layout_of
 from vlmlens.model.sequence.fitting import kind_of
-from vlmlens.model.sequence.samples import generated_numbers, layout_of, per_token, to_device
+from vlmlens.model.sequence.samples import generated_numbers, per_token, to_device
 from vlmlens.model.sequence.spelling import spelled
-from vlmlens.model.sequence.tensors import refuse_others, seen_mask, token_ids
+from vlmlens.model.sequence.tensors import refuse_others, seen_mask, token_ids, vision_ids
 from vlmlens.view import View
 
 #: Role of every position, or ranges (half open) of positions by role.
 Roles = Sequence[str] | Mapping[str, Any]
+#: What is of videos, by names that do not say so.
+OF_VIDEOS = ("second_per_grid_ts",)
 
 
 def from_tensors(
@@ -34,36 +37,31 @@ def from_tensors(
 ) -> Inputs:
     """Raw tensors and the role of every position; see ``HookedVLM.inputs_from``."""
     config = model.config
-    input_ids = token_ids(input_ids, model)
+    input_ids = token_ids(input_ids, model, family)
     batch, length = input_ids.shape
-    refuse_others(images, model)
+    refuse_others(images, model, family)
     mask = seen_mask(attention_mask, input_ids)
     per_sample = _by_sample(roles, batch)
-    known = [] if not images else [None] * _images(images) if sizes is None else _sizes(sizes)
-    at_hand = getattr(processor, "image_processor", None)
-    views = _views(family, Pictures(config, images, at_hand, known)) if images else []
-    is_image = input_ids == config.image_token_id
-    tokens, expected = int(is_image.sum()), sum(view.size for v in views for view in v)
-    if tokens != expected:
-        raise InputError(
-            f"input_ids hold {tokens} image tokens (id {config.image_token_id}), but the "
-            f"{len(views)} image(s) given make {expected}"
-        )
+    shown = _Shown(family, config, images, getattr(processor, "image_processor", None), sizes)
+    for own, what in zip(vision_ids(config, family), ("image", "video"), strict=False):
+        tokens, views = int((input_ids == own).sum()), shown.views[what]
+        expected = sum(view.size for v in views for view in v)
+        if tokens != expected:
+            raise InputError(
+                f"input_ids hold {tokens} {what} tokens (id {own}), but the {len(views)} {what}(s) "
+                f"given make {expected}"
+            )
     decode = processor.tokenizer.decode if processor is not None else None
-    layouts, dealt = [], 0
+    layouts = []
     for ids, seen, own in zip(input_ids.tolist(), mask.tolist(), per_sample, strict=True):
         named = _roles(own, ids, config)
+        what = [shown.kinds.get(i, "") if s else "" for i, s in zip(ids, seen, strict=True)]
         named = [
-            "pad" if not s else "vision" if i == config.image_token_id else r
-            for i, s, r in zip(ids, seen, named, strict=True)
+            "pad" if not s else "vision" if w else r
+            for w, s, r in zip(what, seen, named, strict=True)
         ]
-        mine, room = [], named.count("vision")
-        while room > 0 and dealt < len(views):
-            mine.append(dealt)
-            room -= sum(view.size for view in views[dealt])
-            dealt += 1
         texts = [decode([i]) for i in ids] if decode else [""] * length
-        layout = layout_of(named, texts, [views[i] for i in mine], [known[i] for i in mine])
+        layout = layout_of(named, texts, *shown.next_of([w for w in what if w]))
         if decode:
             layout = replace(layout, spelled=tuple(spelled(ids, texts, decode)))
         layouts.append(layout)
@@ -75,11 +73,61 @@ def from_tensors(
     return Inputs(tensors, tuple(layouts), (), numbers, kind_of(config))
 
 
-def _views(family: Family, pictures: Pictures) -> list[tuple[View, ...]]:
+class _Shown:
+    """The pictures and videos that raw tensors hold, to be dealt to samples in their order.
+
+    Attributes:
+        kinds: what each token is of.
+        views: the grids of every picture, and the frames of every video.
+    """
+
+    def __init__(
+        self, family: Family, config: Any, given: Mapping[str, Any], cutter: Any, sizes: Any
+    ):
+        films = {name: x for name, x in given.items() if "video" in name or name in OF_VIDEOS}
+        stills = {name: x for name, x in given.items() if name not in films}
+        counts = _images(stills), _images(films)
+        known = [None] * sum(counts) if sizes is None else _sizes(sizes)
+        if not stills and not films:
+            known = []
+        self.kinds = dict(zip(vision_ids(config, family), ("image", "video"), strict=False))
+        self.sizes = {"image": known, "video": []}
+        if films:
+            self.sizes = {"image": known[: counts[0]], "video": known[counts[0] :]}
+        self.views: dict[str, list[tuple[View, ...]]] = {"image": [], "video": []}
+        for what, tensors, make in (
+            ("image", stills, family.views),
+            ("video", films, family.videos),
+        ):
+            if tensors and make is not None:
+                own = Pictures(config, tensors, cutter, self.sizes[what])
+                self.views[what] = _views(family, make, own)
+        self._dealt = {"image": 0, "video": 0}
+
+    def next_of(self, what: Sequence[str]) -> tuple[Any, Any, Any, Any, int]:
+        """What ``layout_of`` takes of a sample whose vision tokens are of these kinds, in order."""
+        order: list[tuple[str, int]] = []
+        at = 0
+        while at < len(what) and self._dealt[what[at]] < len(self.views[what[at]]):
+            number = self._dealt[what[at]]
+            order.append((what[at], number))
+            self._dealt[what[at]] += 1
+            at += sum(view.size for view in self.views[order[-1][0]][number])
+        numbered = sorted(order)  # pictures come first
+        return (
+            [self.views[kind][n] for kind, n in numbered],
+            [self.sizes[kind][n] for kind, n in numbered],
+            (),
+            [numbered.index(one) for one in order],
+            sum(kind == "video" for kind, _ in order),
+        )
+
+
+def _views(family: Family, make: Any, pictures: Pictures) -> list[tuple[View, ...]]:
     """The grids of every image's tokens."""
     names, known = ", ".join(pictures.tensors), pictures.sizes
     try:
-        views = family.views(pictures)
+        views = make(pictures)
     except KeyError as error:
         raise InputError(
             f"{family.model_type} takes {error.args[0]} beside {names}: pass all that its "
@@ -96,7 +144,8 @@ def _views(family: Family, pictures: Pictures) -> list[tuple[View, ...]]:
 
 def _images(tensors: Mapping[str, Shaped[Tensor, "..."]]) -> int:
     """How many images raw tensors hold."""
-    for name in ("image_grid_thw", "image_sizes", "pixel_values"):
+    names = ("image_grid_thw", "video_grid_thw", "image_sizes", "pixel_values")
+    for name in (*names, "pixel_values_videos"):
         if name in tensors:
             given = tensors[name]
             if not given.ndim:

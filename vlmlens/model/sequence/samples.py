@@ -17,10 +17,14 @@ from vlmlens.inputs import Inputs
 from vlmlens.layout import TokenLayout
 from vlmlens.model.lifetime.device import device_of
 from vlmlens.model.sequence.chat import Options, render
+from vlmlens.model.sequence.dealing import layout_of
 from vlmlens.model.sequence.fitting import kind_of
 from vlmlens.model.sequence.pixels import with_options
+from vlmlens.model.sequence.processing import processed
 from vlmlens.model.sequence.roles import role_of_tokens
 from vlmlens.model.sequence.spelling import spelled
+from vlmlens.model.sequence.tensors import vision_ids
+from vlmlens.model.sequence.videos import decoded, video_processor_of
 from vlmlens.picture import open_picture
 from vlmlens.sample import Sample, about
 from vlmlens.view import View
@@ -81,10 +85,12 @@ def per_token(
 ) -> dict[str, Int[Tensor, "batch pos"]]:
     """The inputs with a number for every token of a prompt."""
     made = {}
-    for name, (number, *_) in family.per_token.items():
+    for name, (number, _, *of_video) in family.per_token.items():
         around = [getattr(config, field) for field in family.around_image.get(name, ())]
         marked = torch.isin(ids, ids.new_tensor([config.image_token_id, *around]))
         made[name] = marked.to(ids.dtype) * number
+        for token in vision_ids(config, family)[1:]:
+            made[name] += (ids == token).to(ids.dtype) * (of_video or [number])[0]
     return made
 
 
@@ -125,6 +131,12 @@ def _joined(
     if per_sample:  # a sample without images still takes its row
         there = [torch.zeros_like(there[0][:1]) if x is None else x for x in given]
     shape = [max(sizes) for sizes in zip(*(x.shape[1:] for x in there), strict=True)]
+    if name == "pixel_values_videos" and len(frames := {x.shape[1] for x in there}) > 1:
+        raise InputError(
+            f"videos of {' and '.join(map(str, sorted(frames)))} frames go into no one batch of "
+            "this model: give as many frames each, videos_kwargs={'num_frames': ...}, or one "
+            "sample at a time"
+        )
 
     def grown(x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         extra = [n - m for n, m in zip(shape, x.shape[1:], strict=True)]
@@ -143,25 +155,33 @@ def _one(
     answer: str | None,
 ) -> tuple[dict[str, Shaped[Tensor, "..."]], TokenLayout]:
     pictures = [open_picture(image) for image in sample.images]
+    taker = video_processor_of(processor, family) if sample.videos else None
+    videos = [decoded(video, taker, options.videos) for video in sample.videos]
     chat = render(sample, processor, options, answer, family.chat_template)
     tokenizer = processor.tokenizer
-    made, text, replaced = _processed(processor, chat.text, pictures, options.images)
-    made = called(made, family.renamed, model)
-    offsets = made.pop("offset_mapping")[0].tolist()
-    tensors = {k: v for k, v in made.items() if k in family.per_token or k not in PER_TOKEN}
+    made = processed(processor, chat.text, pictures, videos, options.images, options.videos)
+    named = called(made.tensors, family.renamed, model)
+    offsets = named.pop("offset_mapping")[0].tolist()
+    tensors = {k: v for k, v in named.items() if k in family.per_token or k not in PER_TOKEN}
     # Cosmos3 Edge's model asks for numbers that its processor makes only when it is told to.
     config = model.config
     tensors = per_token(tensors["input_ids"], family, config) | tensors
     ids = tensors["input_ids"][0].tolist()
-    roles, inside, turns = role_of_tokens(chat, text, ids, offsets, replaced, tokenizer)
-    vision = [i == config.image_token_id for i in ids]
+    roles, inside, turns = role_of_tokens(chat, made.text, ids, offsets, made.replaced, tokenizer)
+    seen = vision_ids(config, family)
+    vision = [i in seen for i in ids]
     roles = ["vision" if v else r for v, r in zip(vision, roles, strict=True)]
     kinds = ["separator" if i and not v else "" for i, v in zip(inside, vision, strict=True)]
     views: list[tuple[View, ...]] = []
     sizes = [picture.size for picture in pictures]
+    films = [video.size for video in videos]
     if pictures:
-        seen = with_options(processor.image_processor, options.images)
-        views = family.views(Pictures(config, tensors, seen, sizes))
+        cutter = with_options(processor.image_processor, options.images)
+        views += family.views(Pictures(config, tensors, cutter, sizes))
+    if family.videos is not None and videos:
+        merged = getattr(taker, "temporal_patch_size", 1)
+        times = [video.seconds(merged) for video in videos]
+        views += family.videos(Pictures(config, tensors, taker, films, times))
     if chat.answer:
         extra = tokenizer(chat.answer, add_special_tokens=False)["input_ids"]
         ids, roles = ids + extra, roles + ["assistant"] * len(extra)
@@ -173,99 +193,19 @@ def _one(
         tensors["input_ids"] = torch.tensor([ids])
     texts = [tokenizer.decode([i]) for i in ids]
     layout = replace(
-        layout_of(roles, texts, views, sizes, kinds),
+        layout_of(
+            roles,
+            texts,
+            views,
+            sizes + films,
+            kinds,
+            made.order(len(pictures)) if videos else (),
+            len(videos),
+        ),
         spelled=tuple(spelled(ids, texts, tokenizer.decode)),
         turn=np.array(turns),
     )
     return tensors, layout
-
-
-def _processed(
-    processor: Any, text: str, pictures: list[Any], more: Mapping[str, Any]
-) -> tuple[dict[str, Any], str, list[dict[str, Any]]]:
-    """What the processor makes; the text as it saw it, images not yet expanded; the expansions.
-
-    Some processors write around the text they are given (PaliGemma's start token).
-    """
-    bos = processor.tokenizer.bos_token
-    seen: list[str] = []
-    expand = processor.get_text_with_replacements
-
-    def recorded(given: list[str], *args: Any, **kwargs: Any) -> Any:
-        seen.append(given[0])
-        return expand(given, *args, **kwargs)
-
-    processor.get_text_with_replacements = recorded
-    # A template that writes the start token itself must not get a second one.
-    options: dict[str, Any] = {"images_kwargs": dict(more)} if more else {}
-    if bos and text.startswith(bos):
-        options["add_special_tokens"] = False
-    try:
-        made = processor(
-            text=[text],
-            images=[pictures] if pictures else None,
-            return_tensors="pt",
-            return_offsets_mapping=True,
-            return_text_replacement_offsets=True,
-            **options,
-        )
-    except Exception as error:  # processors raise whatever a picture makes them stumble over
-        raise InputError(f"the model's processor refuses this sample: {error}") from error
-    finally:
-        del processor.get_text_with_replacements
-    replaced = made.pop("text_replacement_offsets", None)
-    moved = list(replaced[0]) if replaced is not None and len(replaced) else []  # or a tensor
-    return dict(made), seen[0] if seen else text, moved
-
-
-def layout_of(
-    roles: Sequence[str],
-    tokens: Sequence[str],
-    views: Sequence[tuple[View, ...]],
-    sizes: Sequence[tuple[int, int] | None],
-    kinds: Sequence[str] = (),
-) -> TokenLayout:
-    """A layout whose vision positions are dealt to the images' grids in order, row by row.
-
-    Raises:
-        InputError: the number of vision positions is not that of the grids.
-    """
-    length = len(roles)
-    vision = np.flatnonzero(np.array(roles) == "vision")
-    counts = [sum(view.size for view in own) for own in views]
-    if len(vision) != sum(counts):
-        raise InputError(
-            f"{len(vision)} vision positions, but {len(views)} image(s) with {counts} tokens"
-        )
-    image, tile, row, column = (np.full(length, -1) for _ in range(4))
-    box = np.full((length, 4), np.nan)
-    kind = list(kinds) or [""] * length
-    start = 0
-    for number, (own, size) in enumerate(zip(views, sizes, strict=True)):
-        for which, view in enumerate(own):
-            here = vision[start : start + view.size]
-            image[here], tile[here] = number, which
-            own_grid, registers = np.split(here, [view.size - view.registers])
-            cells = np.arange(len(own_grid))
-            across = view.columns + (view.newlines == "each")
-            ends = (
-                cells % across == view.columns
-                if view.newlines == "each"
-                else cells >= (view.rows * view.columns)
-            )
-            patches = own_grid[~ends]
-            row[patches], column[patches] = np.divmod(np.arange(len(patches)), view.columns)
-            box[patches] = view.boxes(size)
-            for at in patches:
-                kind[at] = "thumbnail" if view.thumbnail else "patch"
-            for at in own_grid[ends]:
-                kind[at] = "newline"
-            for at in registers:
-                kind[at] = "register"
-            start += view.size
-    return TokenLayout(
-        tuple(roles), tuple(tokens), image, row, column, box, tile, tuple(kind), tuple(sizes)
-    )
 
 
 def _pad(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vlmlens.checks import refuse_unknown, shown
 from vlmlens.errors import InputError
+from vlmlens.families import Family
 from vlmlens.tensors import dense
 
 #: What forward takes beside images, and what to do instead.
@@ -32,7 +33,15 @@ NOT_OF_IMAGES = {
 }
 
 
-def token_ids(given: Any, model: Any) -> Int[Tensor, "batch pos"]:
+def vision_ids(config: Any, family: Family) -> tuple[int, ...]:
+    """The tokens that pictures take, and videos where the family shows some by another one."""
+    video = getattr(config, "video_token_id", None)
+    if family.videos is None or video is None or video == config.image_token_id:
+        return (config.image_token_id,)
+    return config.image_token_id, video
+
+
+def token_ids(given: Any, model: Any, family: Family) -> Int[Tensor, "batch pos"]:
     """Token ids that there are, as a table."""
     if not isinstance(given, Tensor):
         raise InputError(f"input_ids={shown(given)}: a torch tensor (batch, pos) is wanted")
@@ -41,15 +50,18 @@ def token_ids(given: Any, model: Any) -> Int[Tensor, "batch pos"]:
         raise InputError(f"input_ids must be (batch, pos), not {tuple(given.shape)}")
     if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
         raise InputError(f"input_ids are whole numbers, and not {given.dtype}")
-    config = model.config
-    size = max(model.get_input_embeddings().num_embeddings, config.image_token_id + 1)
+    config, known = model.config, vision_ids(model.config, family)
+    size = max(model.get_input_embeddings().num_embeddings, max(known) + 1)
     least, most = int(given.min()), int(given.max())
     if least < 0 or most >= size:
         wrong = least if least < 0 else most
         raise InputError(f"there is no token {wrong}: ids go from 0 to {size - 1}")
-    video = getattr(config, "video_token_id", None)
-    if video is not None and video != config.image_token_id and bool((given == video).any()):
-        raise InputError(f"input_ids hold the video token {video}: videos are not laid out")
+    video = getattr(config, "video_token_id", config.image_token_id)
+    if video is not None and video not in known and bool((given == video).any()):
+        raise InputError(
+            f"input_ids hold the video token {video}: videos are not laid out for "
+            f"{family.model_type}; pass their frames as images"
+        )
     return given.long()
 
 
@@ -69,11 +81,13 @@ def seen_mask(given: Any, ids: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch p
     return mask
 
 
-def refuse_others(images: Mapping[str, Any], model: Any) -> None:
-    """Refuse videos, what the model does not take, and what is no tensor."""
-    if videos := [name for name in images if "video" in name]:
+def refuse_others(images: Mapping[str, Any], model: Any, family: Family) -> None:
+    """Refuse what the model does not take, what is no tensor, and videos where none are shown."""
+    videos = [name for name in images if "video" in name]
+    if videos and len(vision_ids(model.config, family)) == 1:
         raise InputError(
-            f"{', '.join(videos)}: videos are not laid out; pass their frames as images"
+            f"{', '.join(videos)}: videos are not laid out for tensors of {family.model_type}; "
+            "pass their frames as images"
         )
     known = [name for name in signature(model.forward).parameters if name not in NOT_OF_IMAGES]
     refuse_unknown(images, known, "inputs_from(...)", NOT_OF_IMAGES)

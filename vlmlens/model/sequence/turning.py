@@ -79,7 +79,7 @@ def refuse_moved(
     wanted, texts = set(), 0
     for part in (part for message in messages for part in message["content"]):
         texts += part["type"] == "text" and counts(part["text"])
-        if part["type"] == "image":
+        if part["type"] != "text":
             wanted.add(texts)
     found = {at for at, (one, other) in enumerate(zip(*around, strict=True)) if one != other}
     if found != wanted:

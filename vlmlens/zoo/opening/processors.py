@@ -1,10 +1,12 @@
-"""A model's processor, also where torchvision is missing: pictures need pillow only.
+"""A model's processor, also where torchvision is missing: pictures and videos need pillow only.
 
 Several processors insist on a video processor, which needs torchvision, before they look at a
-picture. Without torchvision they are opened without it: everything about pictures is theirs.
+picture. Without torchvision they are opened without it: everything about pictures is theirs. Of
+the families that are shown videos here, one that resizes with pillow stands in its place.
 """
 
 import sys
+from contextlib import suppress
 from importlib import import_module
 from inspect import Parameter, signature
 from types import FunctionType, SimpleNamespace
@@ -12,6 +14,7 @@ from typing import Any
 
 from vlmlens.errors import UnsupportedModelError
 from vlmlens.extras import naming_extra
+from vlmlens.zoo.opening.frames import frames_class
 
 #: Processor classes of model types that transformers' list lacks.
 OWN = {
@@ -38,7 +41,11 @@ def open_processor(name: str, model_type: str, **hub: Any) -> Any:
             said = str(error).lower()
             if "torchvision" not in said and "video processor" not in said:
                 raise
-            return stills(model_type).from_pretrained(name, **hub)
+            made = stills(model_type).from_pretrained(name, **hub)
+            if (frames := frames_class(model_type)) is not None:
+                with suppress(OSError):  # saved without one: pictures go, videos are refused
+                    made.video_processor = frames.from_pretrained(name, **hub)
+            return made
 
 
 def stills(model_type: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from vlmlens.errors import UnknownModelError, UnsupportedModelError
 from vlmlens.extras import naming_extra
+from vlmlens.zoo.opening.frames import frames_class
 from vlmlens.zoo.opening.processors import stills
 from vlmlens.zoo.shapes import CHAT_TEMPLATE, shapes_tokenizer
 from vlmlens.zoo.tiny.families import TINY
@@ -113,9 +114,10 @@ def _processor(tiny: Tiny, model_type: str) -> Any:
         {"additional_special_tokens": list(tiny.plain)}, replace_extra_special_tokens=False
     )
     kind, settings = tiny.pixels
-    template = CHAT_TEMPLATE.replace("<image>", tiny.image)
+    template = CHAT_TEMPLATE if tiny.frames is None else _with_videos(tiny.video)
+    template = template.replace("<image>", tiny.image)
     with naming_extra(f"the processor of {model_type}"):
-        return stills(model_type)(
+        processor = stills(model_type)(
             image_processor=(getattr(pixels, kind, None) or getattr(transformers, kind))(
                 **settings
             ),
@@ -124,3 +126,14 @@ def _processor(tiny: Tiny, model_type: str) -> Any:
             **{name: getattr(transformers, part)() for name, part in tiny.parts.items()},
             **tiny.processor,
         )
+    if tiny.frames is not None:
+        processor.video_processor = frames_class(model_type)(**tiny.frames)
+    return processor
+
+
+def _with_videos(video: str) -> str:
+    """The chat template, which writes a message's videos after its pictures."""
+    image = "{% for part in message['content'] if part['type'] == 'image' %} <image>\n{% endfor %}"
+    both = image + image.replace("'image'", "'video'").replace("<image>", video)
+    leads = "message['content'][0]['type']"
+    return CHAT_TEMPLATE.replace(image, both).replace(f"{leads} == 'image'", f"{leads} != 'text'")

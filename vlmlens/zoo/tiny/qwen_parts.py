@@ -28,6 +28,9 @@ QWEN_PIXELS = (
     {"size": {"shortest_edge": 256, "longest_edge": 2048}, "patch_size": 4},
 )
 
+#: Of Qwen3-VL the sizes are of all frames together.
+QWEN_FRAMES = {"size": {"shortest_edge": 256, "longest_edge": 16384}, "patch_size": 4}
+
 QWEN_TOKENS = {"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"}
 
 QWEN_PLAIN = ("<|vision_start|>", "<|vision_end|>")
@@ -56,6 +59,8 @@ def qwen(kind: str, language: Mapping[str, Any] | None = None, **vision: Any) ->
         tokens=QWEN_TOKENS,
         plain=QWEN_PLAIN,
         ids=QWEN_IDS,
+        frames=QWEN_FRAMES,
+        video="<|vision_start|><|video_pad|><|vision_end|>",
     )
 
 

@@ -22,6 +22,8 @@ class Tiny:
         plain: further special tokens.
         ids: configuration fields that hold a token's id, or a list of them.
         bos: whether the chat template writes the start token; PaliGemma's processor does.
+        frames: settings of the video processor; None for a model that is shown no videos.
+        video: what stands for a video in a prompt.
         seed: of the weights, such that what is generated holds no image token.
 
     Examples:
@@ -41,4 +43,6 @@ class Tiny:
         default_factory=lambda: {"image_token_id": "<image>"}
     )
     bos: bool = True
+    frames: Mapping[str, Any] | None = None
+    video: str = "<video>"
     seed: int = 0

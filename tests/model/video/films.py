@@ -1,0 +1,42 @@
+"""Videos for tests: noise, and grey frames of which one is painted."""
+
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+import vlmlens as vl
+from vlmlens.zoo.tiny import build
+
+#: Families that are shown videos. Two are always tried, the others where slow tests run.
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+ALWAYS = ("qwen2_5_vl",)
+SIZE = (72, 48)
+
+
+@cache
+def opened(name):
+    return vl.HookedVLM(*build(name), name=name)
+
+
+def noise(frames=5, size=SIZE, fps=2, seed=0):
+    rng = np.random.default_rng(seed)
+    return vl.Video(rng.integers(0, 256, (frames, size[1], size[0], 3), dtype=np.uint8), fps)
+
+
+def grey(frames, size=SIZE):
+    return [Image.new("RGB", size, (90, 90, 90)) for _ in range(frames)]
+
+
+def painted(frames, at, box, size=SIZE):
+    """Grey frames, one of them with the middle of a box in white."""
+    made = grey(frames, size)
+    left, top, right, bottom = box
+    width, height = (right - left) / 4, (bottom - top) / 4
+    corner = (left + width, top + height, right - width - 1, bottom - height - 1)
+    ImageDraw.Draw(made[at]).rectangle([round(x) for x in corner], fill=(255, 255, 255))
+    return made
+
+
+def asked(videos, question="What moves?", **rest):
+    return vl.Sample(question, videos=videos, **rest)

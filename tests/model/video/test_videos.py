@@ -1,0 +1,330 @@
+"""Videos: ids, positions and logits are transformers' own; a token holds its place in its frame."""
+
+from importlib.util import find_spec
+
+import av
+import numpy as np
+import pytest
+import torch
+from as_users import as_users
+from conftest import build, by_turns, picture
+from films import ALWAYS, FAMILIES, SIZE, asked, grey, noise, opened, painted
+from transformers.video_utils import VideoMetadata
+
+import vlmlens as vl
+from vlmlens import identity
+from vlmlens.errors import ImageError, InputError
+from vlmlens.interventions import ZeroAblate
+from vlmlens.zoo.opening.frames import PROCESSORS
+
+#: With the tower's attention silenced, a token holds nothing but its own patches.
+ALONE = ZeroAblate(point="vision.blocks.*.attn.hook_z")
+#: How many frames a processor of each family merges into one.
+MERGED = {"qwen2_vl": 2, "qwen2_5_vl": 2, "qwen3_vl": 2}
+
+
+@pytest.fixture(scope="module", params=by_turns(FAMILIES, ALWAYS))
+def seer(request):
+    return opened(request.param)
+
+
+def plain(vlm, videos, pictures=(), question="What moves?"):
+    """What transformers' own processor makes of the same frames, with nothing of ours."""
+    content = [{"type": "image"}] * len(pictures) + [{"type": "video"}] * len(videos)
+    said = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
+    text = vlm.processor.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+    frames = [np.stack([np.asarray(frame) for frame in video.opened()]) for video in videos]
+    known = [
+        VideoMetadata(
+            total_num_frames=len(x),
+            fps=video.fps,
+            duration=len(x) / video.fps,
+            frames_indices=list(range(len(x))),
+        )
+        for x, video in zip(frames, videos, strict=True)
+    ]
+    made = vlm.processor(
+        text=[text],
+        images=[list(pictures)] if pictures else None,
+        videos=[frames],
+        videos_kwargs={"video_metadata": known},
+        add_special_tokens=False,
+        return_tensors="pt",
+    )
+    return {name: x for name, x in made.items() if isinstance(x, torch.Tensor)}
+
+
+def same_as_plain(vlm, given, made):
+    for name, x in made.items():
+        if name in given.tensors:
+            assert torch.equal(given.tensors[name], x), name
+    assert {"input_ids", "attention_mask"} <= made.keys()
+    with torch.no_grad():
+        logits = vlm.hf_model(**made).logits
+    assert torch.equal(vlm.run(given).logits, logits)
+
+
+def test_ids_positions_and_logits_are_transformers_own(seer):
+    video = noise(6)
+    given, made = seer.inputs(asked(video)), plain(seer, [video])
+    same_as_plain(seer, given, made)
+    if seer.rope.axes == ("time", "height", "width"):
+        ids, _ = seer.hf_model.model.get_rope_index(
+            **{name: x for name, x in made.items() if name != "pixel_values_videos"}
+        )
+        assert torch.equal(given.tensors["position_ids"], ids)
+
+
+def test_two_videos_and_a_picture(seer):
+    videos, still = [noise(4), noise(4, seed=1)], picture(0, (40, 40))
+    given = seer.inputs(asked(videos, images=still))
+    same_as_plain(seer, given, plain(seer, videos, [still]))
+    layout = given.layouts[0]
+    assert (layout.images, layout.videos) == (3, 2)
+    assert [layout.shown_as(n) for n in range(2)] == [1, 2]
+    assert layout.sizes == ((40, 40), SIZE, SIZE)
+    assert set(layout.video[layout.image == 0]) == {-1}
+    assert (layout.frame >= 0).sum() == (layout.video >= 0).sum() > 0
+    assert layout.seconds[layout.video < 0].tolist() == pytest.approx(
+        [np.nan] * int((layout.video < 0).sum()), nan_ok=True
+    )
+
+
+def test_a_frames_time_is_the_mean_of_those_it_merges(seer):
+    layout = seer.inputs(asked(noise(5, fps=2))).layouts[0]
+    merged = MERGED[str(seer.name)]
+    times = [*np.arange(5) / 2, *[2.0] * (-5 % merged)]
+    wanted = np.array(times).reshape(-1, merged).mean(1)
+    for frame in range(layout.frames()):
+        assert layout.seconds[layout.frame == frame] == pytest.approx(wanted[frame])
+    assert layout.frames() == len(wanted)
+
+
+def embedded(vlm, frames):
+    given = vlm.inputs(asked(vl.Video(frames, 2)))
+    return given.layouts[0], vlm.run(given, [ALONE], save="hook_embed").saved["hook_embed"][0]
+
+
+def test_a_token_sees_its_own_place_in_its_own_frame(seer):
+    count, merged = 4, MERGED[str(seer.name)]
+    layout, before = embedded(seer, grey(count))
+    rows, columns = layout.grid()
+    assert rows > 1
+    assert columns > 1
+    assert layout.frames() * merged == count
+    rng = np.random.default_rng(0)
+    for at in range(count):
+        own = layout.vision(0, at // merged)
+        assert (layout.frame[own] == at // merged).all()
+        for token in rng.choice(own, 2, replace=False):
+            _, after = embedded(seer, painted(count, at, layout.box[token]))
+            change = (after - before).norm(dim=-1).numpy()
+            assert change.argmax() == token
+            others = (layout.frame != at // merged) | (layout.row < 0)
+            assert change[others].max() == 0
+
+
+def test_boxes_cover_the_frames(seer):
+    layout = seer.inputs(asked(noise(4))).layouts[0]
+    for frame in range(layout.frames()):
+        box = layout.box[layout.vision(0, frame)]
+        assert box[:, :2].min(0).tolist() == [0, 0]
+        assert box[:, 2:].max(0).tolist() == list(SIZE)
+    assert layout.seen(0) == pytest.approx(1)
+
+
+def test_batches_agree_with_one_by_one(seer):
+    several = [asked(noise(4)), asked(noise(4, seed=1), "And what is red here?")]
+    together = seer.run(seer.inputs(several)).logits[:, -1]
+    for row, sample in enumerate(several):
+        alone = seer.run(seer.inputs(sample)).logits[0, -1]
+        assert torch.allclose(together[row], alone, atol=2e-5)
+
+
+def test_generation_is_transformers_own(seer):
+    video = noise(6, fps=1)
+    made = plain(seer, [video])
+    answer = seer.hf_model.generate(**made, max_new_tokens=6, do_sample=False)
+    ours = seer.generate(seer.inputs(asked(video)), max_new_tokens=6)
+    assert ours.tokens[0].tolist() == answer[0, made["input_ids"].shape[1] :].tolist()
+
+
+def test_after_a_long_video_positions_go_on_from_the_largest(seer):
+    if len(seer.rope.axes) < 3:
+        pytest.skip("positions are counted one by one")
+    video = noise(60, size=(24, 24), fps=1)
+    all_of_them = {"do_sample_frames": False}
+    given = seer.inputs(asked(video, "Hm?"), videos_kwargs=all_of_them)
+    names = ("input_ids", "mm_token_type_ids", "video_grid_thw", "second_per_grid_ts")
+    made = {name: given.tensors[name] for name in names if name in given.tensors}
+    ids, delta = seer.hf_model.model.get_rope_index(**made)
+    longer = given.appended(torch.tensor([[5, 6]])).tensors["position_ids"]
+    assert torch.equal(longer[..., :-2], ids)
+    assert (
+        longer[:, 0, -2:].tolist()
+        == [[ids.shape[-1] + int(delta), ids.shape[-1] + int(delta) + 1]] * 3
+    )
+    if seer.name != "qwen3_vl":  # which begins anew with every frame
+        assert int(ids.max()) > int(ids[..., -1].max())
+        answer = seer.hf_model.generate(**given.tensors, max_new_tokens=6, do_sample=False)
+        ours = seer.generate(given, max_new_tokens=6)
+        assert ours.tokens[0].tolist() == answer[0, ids.shape[-1] :].tolist()
+
+
+def test_tensors_make_the_same_inputs(seer):
+    given = seer.inputs(asked([noise(4), noise(4, seed=1)], images=picture(0, (40, 40))))
+    ours = ("input_ids", "attention_mask", "position_ids", "mm_token_type_ids")
+    shown = {name: x for name, x in given.tensors.items() if name not in ours}
+    again = seer.inputs_from(given.tensors["input_ids"], sizes=[(40, 40), SIZE, SIZE], **shown)
+    assert all(torch.equal(x, again.tensors[name]) for name, x in given.tensors.items())
+    one, other = given.layouts[0], again.layouts[0]
+    for name in ("image", "video", "frame", "tile", "row", "column", "box"):
+        assert np.array_equal(getattr(one, name), getattr(other, name), equal_nan=True), name
+
+
+def test_a_file_is_its_frames(tmp_path):
+    vlm, path = opened(ALWAYS[0]), tmp_path / "a.mp4"
+    container = av.open(str(path), "w")
+    stream = container.add_stream("mpeg4", rate=4)
+    stream.width, stream.height = SIZE
+    for at in range(8):
+        shade = np.full((SIZE[1], SIZE[0], 3), 30 * at, np.uint8)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(shade, format="rgb24")))
+    container.mux(stream.encode())
+    container.close()
+    with av.open(str(path)) as read:
+        frames = [frame.to_image() for frame in read.decode(video=0)]
+    assert len(frames) == 8
+    for told in (None, {"do_sample_frames": True, "num_frames": 4}):
+        both = [
+            vlm.inputs(videos=video, prompts="What moves?", videos_kwargs=told)
+            for video in (path, vl.Video(frames, 4))
+        ]
+        assert both[0].layouts[0].frames() == (4 if told is None else 2)
+        for name, x in both[0].tensors.items():
+            assert torch.equal(x, both[1].tensors[name]), name
+        assert np.array_equal(*(each.layouts[0].seconds for each in both), equal_nan=True)
+    path.write_bytes(b"no video")
+    with pytest.raises(ImageError, match=r"cannot read the video .*a\.mp4"):
+        vlm.inputs(videos=path, prompts="What moves?")
+    path.unlink()
+    with pytest.raises(ImageError, match="no such file"):
+        vlm.inputs(videos=str(path), prompts="What moves?")
+
+
+@pytest.mark.slow
+def test_a_saved_model_keeps_its_video_processor(tmp_path):
+    model, processor = build("qwen2_vl")
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    with (
+        vl.HookedVLM(model, processor) as one,
+        vl.HookedVLM.from_pretrained(str(tmp_path)) as other,
+    ):
+        both = [each.inputs(asked(noise(4))).tensors for each in (one, other)]
+    assert all(torch.equal(x, both[1][name]) for name, x in both[0].items())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda vlm: vlm.inputs(asked(noise(4))), "llava is shown no videos.*qwen2_vl"),
+        (lambda vlm: vlm.inputs(asked(noise(4)), videos_kwargs={"fps": 1}), "shown no videos"),
+        (lambda _: opened("qwen2_vl").inputs(videos=noise(4)), "come with prompts"),
+        (
+            lambda _: opened("qwen2_vl").inputs(asked(noise(4)), videos_kwargs={"rate": 1}),
+            "rate",
+        ),
+        (
+            lambda _: opened("qwen2_vl").inputs(
+                asked(noise(4)), videos_kwargs={"return_metadata": True}
+            ),
+            "seconds are the frames' times",
+        ),
+        (
+            lambda _: opened("qwen2_vl").inputs(
+                asked(noise(4)), videos_kwargs={"do_sample_frames": True, "num_frames": 9}
+            ),
+            "cannot choose frames of a video of 4 frames",
+        ),
+        (lambda _: opened("qwen2_vl").inputs(asked(noise(4), "<video> or <video>?")), "2 video"),
+        (lambda _: vl.Video([]), "without a frame"),
+        (lambda _: vl.Video("a.mp4", fps=2), "says so itself"),
+        (lambda _: vl.Video(np.zeros((2, 4, 4, 3), np.uint8), fps=0), "above 0"),
+        (lambda _: vl.Video(3), "is no video"),
+        (lambda _: vl.Video([picture(0, (8, 8)), picture(0, (8, 9))]).opened(), "8 x 9 pixels"),
+    ],
+)
+def test_videos_that_make_no_sense(call, message):
+    with as_users(), pytest.raises(vl.VLMLensError, match=message):
+        call(opened("llava"))
+
+
+def test_ways_to_give_videos_and_what_identifies_them():
+    frames = noise(4, fps=None).opened()
+    array = np.stack([np.asarray(frame) for frame in frames])
+    chat = [
+        {
+            "role": "user",
+            "content": [
+                {"type": "video", "video": frames},
+                {"type": "text", "text": "What moves?"},
+            ],
+        }
+    ]
+    given = [asked(frames), asked(array), asked([array]), asked([frames]), vl.Sample(messages=chat)]
+    given.append(asked(vl.Video(torch.from_numpy(array).permute(0, 3, 1, 2))))
+    vlm = opened("qwen2_vl")
+    first = vlm.inputs(given[0]).tensors
+    for sample in given:
+        assert len(sample.videos) == 1
+        made = vlm.inputs(sample).tensors
+        assert all(torch.equal(x, made[name]) for name, x in first.items())
+        assert identity.scene(sample) == identity.scene(given[0])
+    others = (
+        asked(array[::-1]),
+        asked(vl.Video(array, 2)),
+        asked(array[:3]),
+        given[0].without_images(),
+    )
+    assert len({sample.key for sample in (given[0], *others)}) == 5
+    assert len({identity.scene(sample) for sample in (given[0], *others)}) == 5
+    assert np.isnan(vlm.inputs(given[0]).layouts[0].seconds).all()
+
+
+def test_what_a_tower_makes_of_videos_is_reused(seer):
+    samples = [asked(noise(4)), asked(noise(4, seed=1), images=picture(0, (40, 40)))]
+    for sample in samples:
+        fresh = seer.run(seer.inputs(sample)).logits
+        with seer.reuse() as shared:
+            runs = [seer.run(seer.inputs(sample)).logits for _ in range(2)]
+        assert (shared.encoded, shared.reused) == (1, 1)
+        assert all(torch.equal(fresh, each) for each in runs)
+
+
+def test_what_pictures_and_videos_both_pass_is_not_kept_as_one():
+    vlm = opened("qwen2_vl")
+    both = vlm.inputs(asked(noise(4), images=picture(0, (40, 40))))
+    with pytest.raises(InputError, match="passed by pictures and then by videos"):
+        vlm.run(both, save="projector.hook_out")
+
+
+@pytest.mark.skipif(find_spec("torchvision") is None, reason="torchvision is not installed")
+def test_pixels_are_torchvisions_but_for_one_step_in_255(seer):
+    import transformers
+
+    ours = seer.processor.video_processor
+    _, name = PROCESSORS[str(seer.name)]
+    theirs = getattr(transformers, name)(
+        **{
+            key: getattr(ours, key)
+            for key in ours.valid_kwargs.__annotations__
+            if hasattr(ours, key)
+        }
+    )
+    frames = np.stack([np.asarray(frame) for frame in noise(4).opened()])
+    made = [each([frames], return_tensors="pt", do_sample_frames=False) for each in (ours, theirs)]
+    assert made[0].keys() == made[1].keys()
+    step = 1.01 / 255 / min(ours.image_std)
+    for key in made[0]:
+        assert (made[0][key].float() - made[1][key].float()).abs().max() <= step

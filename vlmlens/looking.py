@@ -1,0 +1,177 @@
+"""Where vision tokens look: the grids of an image, the frames of a video, and their pixels."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from vlmlens.checks import whole
+from vlmlens.errors import EmptySelectionError, InputError
+from vlmlens.view import covered
+
+
+class Looking:
+    """What ``TokenLayout`` says of its images; see there."""
+
+    if TYPE_CHECKING:
+        image: Int[np.ndarray, " pos"]
+        video: Int[np.ndarray, " pos"]
+        frame: Int[np.ndarray, " pos"]
+        tile: Int[np.ndarray, " pos"]
+        row: Int[np.ndarray, " pos"]
+        column: Int[np.ndarray, " pos"]
+        box: Float[np.ndarray, "pos 4"]
+        sizes: tuple[tuple[int, int] | None, ...]
+
+        def mask(self, *roles: str) -> Bool[np.ndarray, " pos"]: ...
+
+    @property
+    def images(self) -> int:
+        """How many images the sample holds, each of its videos counted as one."""
+        return int(self.image.max(initial=-1)) + 1
+
+    @property
+    def videos(self) -> int:
+        """How many videos the sample holds."""
+        return int(self.video.max(initial=-1)) + 1
+
+    def shown_as(self, video: int) -> int:
+        """The number of a video among the images: they come after the pictures.
+
+        Raises:
+            EmptySelectionError: the sample holds no such video.
+
+        Examples:
+            >>> from vlmlens.zoo import tiny
+            >>> qwen = vl.HookedVLM(*tiny.build("qwen2_vl"))
+            >>> seen = vl.Sample("What moves?", videos=np.zeros((4, 16, 24, 3), np.uint8))
+            >>> layout = qwen.inputs(seen).layouts[0]
+            >>> layout.shown_as(0), layout.frames(0), layout.grid(0)
+            (0, 2, (2, 3))
+        """
+        here = self.image[self.video == whole(video, "video")]
+        if not len(here) or video < 0:
+            raise EmptySelectionError(f"no video {video}: this sample holds {self.videos}")
+        return int(here[0])
+
+    def frames(self, video: int = 0) -> int:
+        """How many frames a video's tokens are of: of those that a tower merges, one.
+
+        Raises:
+            EmptySelectionError: the sample holds no such video.
+        """
+        return int(self.frame[self.image == self.shown_as(video)].max()) + 1
+
+    def vision(self, image: int, tile: int | None = None) -> Int[np.ndarray, " patch"]:
+        """The positions of one image's patches, tile by tile and row by row.
+
+        Newlines and registers are none. Dropped ones are padding now. A video's frames are its
+        tiles.
+
+        Examples:
+            >>> layout = model.inputs(sample).layouts[0]
+            >>> layout.vision(0)[:3], layout.row[layout.vision(0)[-1]]
+            (array([4, 5, 6]), np.int64(7))
+        """
+        here = (self.image == whole(image, "image")) & (self.row >= 0) & ~self.mask("pad")
+        if tile is not None:
+            here &= self.tile == whole(tile, "tile")
+        found = np.flatnonzero(here)
+        return found[np.lexsort((self.column[found], self.row[found], self.tile[found]))]
+
+    def tiles(self, image: int = 0) -> int:
+        """How many grids an image's patches lie on: its tiles, and its thumbnail.
+
+        A tile of a picture so thin that none of its patches is kept does not count.
+
+        Examples:
+            >>> model.inputs(sample).layouts[0].tiles()  # LLaVA-1.5 shows every picture whole
+            1
+        """
+        return int(self.tile[self.vision(image)].max(initial=-1)) + 1
+
+    def grid(self, image: int = 0, tile: int = 0) -> tuple[int, int]:
+        """Rows and columns of one image's tokens, on one of its tiles.
+
+        Raises:
+            EmptySelectionError: the sample holds no such image, or the image no such tile.
+
+        Examples:
+            >>> model.inputs(sample).layouts[0].grid()
+            (8, 8)
+        """
+        here = self.vision(image, tile)
+        if not len(here):
+            raise EmptySelectionError(
+                f"no tile {tile} of image {image}: this sample holds {self.images} image(s), with "
+                f"{', '.join(str(self.tiles(i)) for i in range(self.images)) or 'no'} tile(s)"
+            )
+        return int(self.row[here].max()) + 1, int(self.column[here].max()) + 1
+
+    def shown(self, image: int = 0) -> tuple[float, float, float, float]:
+        """The rectangle around all that an original image's patches look at: what a crop leaves.
+
+        Returns:
+            Left, top, right and bottom, in pixels of the original.
+
+        Raises:
+            EmptySelectionError: the sample holds no such image.
+            InputError: the original's size is unknown.
+
+        Examples:
+            >>> from PIL import Image
+            >>> wide = Image.new("RGB", (96, 64), "red")  # of which a square crop leaves the middle
+            >>> model.inputs(wide, "What is this?").layouts[0].shown()
+            (16.0, 0.0, 80.0, 64.0)
+        """
+        boxes, size = self._boxes(image)
+        low, high = boxes[:, :2].min(0).clip(min=0), boxes[:, 2:].max(0).clip(max=size)
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+    def seen(self, image: int = 0) -> float:
+        """Share of an original image's pixels that at least one of its patches looks at.
+
+        1 is all of them. Less is what a crop to a square, or patches that leave a strip over,
+        hide from the model: of a picture three times as wide as high, a centre crop leaves 1/3.
+
+        Raises:
+            EmptySelectionError: the sample holds no such image.
+            InputError: the original's size is unknown.
+
+        Examples:
+            >>> model.inputs(sample).layouts[0].seen()  # a square picture: nothing is cropped
+            1.0
+        """
+        boxes, size = self._boxes(image)
+        return min(covered(boxes) / (size[0] * size[1]), 1.0)
+
+    def _boxes(self, image: int) -> tuple[Float[np.ndarray, "patch 4"], tuple[int, int]]:
+        """What an image's patches look at, and the original's size."""
+        boxes, image = self.box[self.vision(image)], whole(image, "image")
+        if not len(boxes):
+            raise EmptySelectionError(f"no image {image}: this sample holds {self.images}")
+        size = self.sizes[image] if 0 <= image < len(self.sizes) else None
+        if size is None or np.isnan(boxes).any():
+            raise InputError("the original image's size is unknown: pass images, not pixel_values")
+        return boxes, size
+
+    def within(self, box: Iterable[int | float], image: int = 0) -> Int[np.ndarray, " chosen"]:
+        """The vision tokens whose pixels overlap a box of the original image.
+
+        Args:
+            box: left, top, right, bottom, in pixels of the original image.
+            image: which of the sample's images.
+
+        Examples:
+            >>> layout = model.inputs(sample).layouts[0]  # 224 x 224 pixels, 28 a token
+            >>> layout.within((0, 0, 28, 56)) - layout.vision(0)[0]
+            array([0, 8])
+        """
+        left, top, right, bottom = box
+        here = self.vision(image)
+        b = self.box[here]
+        if np.isnan(b).any():
+            raise InputError("the original image's size is unknown: pass images, not pixel_values")
+        over = (b[:, 0] < right) & (b[:, 2] > left) & (b[:, 1] < bottom) & (b[:, 3] > top)
+        return here[over]

@@ -1,0 +1,84 @@
+"""What a processor makes of a rendered conversation, its pictures and its videos."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vlmlens.errors import InputError
+from vlmlens.model.sequence.videos import Decoded
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a processor made.
+
+    Attributes:
+        tensors: by name.
+        text: the text as it saw it, images not yet expanded. Some processors write around the
+            text they are given (PaliGemma's start token).
+        replaced: where it expanded placeholders, as transformers reports it.
+    """
+
+    tensors: dict[str, Any]
+    text: str
+    replaced: list[dict[str, Any]]
+
+    def order(self, pictures: int) -> list[int]:
+        """Pictures, and videos numbered after them, in the order that they stand in.
+
+        Nothing where the processor does not say: then there are pictures alone.
+        """
+        next_of = {"image": iter(range(pictures)), "video": iter(range(pictures, 10**9))}
+        return [next(next_of[item.get("type", "image")]) for item in self.replaced]
+
+
+def processed(
+    processor: Any,
+    text: str,
+    pictures: Sequence[Any],
+    videos: Sequence[Decoded],
+    pictures_told: Mapping[str, Any],
+    videos_told: Mapping[str, Any],
+) -> Made:
+    """What the processor makes of a text, its pictures and its videos.
+
+    Raises:
+        InputError: it refuses them.
+    """
+    bos = processor.tokenizer.bos_token
+    seen: list[str] = []
+    expand = processor.get_text_with_replacements
+
+    def recorded(given: list[str], *args: Any, **kwargs: Any) -> Any:
+        seen.append(given[0])
+        return expand(given, *args, **kwargs)
+
+    processor.get_text_with_replacements = recorded
+    options: dict[str, Any] = {"images_kwargs": dict(pictures_told)} if pictures_told else {}
+    if videos:
+        options["videos"] = [[video.frames for video in videos]]
+        options["videos_kwargs"] = dict(videos_told) | {
+            "video_metadata": [video.metadata for video in videos],
+            "do_sample_frames": False,  # that is done
+            "return_metadata": True,
+        }
+    # A template that writes the start token itself must not get a second one.
+    if bos and text.startswith(bos):
+        options["add_special_tokens"] = False
+    try:
+        made = processor(
+            text=[text],
+            images=[list(pictures)] if pictures else None,
+            return_tensors="pt",
+            return_offsets_mapping=True,
+            return_text_replacement_offsets=True,
+            **options,
+        )
+    except Exception as error:  # processors raise whatever a picture makes them stumble over
+        raise InputError(f"the model's processor refuses this sample: {error}") from error
+    finally:
+        del processor.get_text_with_replacements
+    replaced = made.pop("text_replacement_offsets", None)
+    made.pop("video_metadata", None)
+    moved = list(replaced[0]) if replaced is not None and len(replaced) else []  # or a tensor
+    return Made(dict(made), seen[0] if seen else text, moved)

@@ -1,0 +1,168 @@
+"""Videos as a processor takes them: the frames that it chooses, and their times."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from vlmlens.checks import refuse_unknown, shown
+from vlmlens.errors import ImageError, InputError, UnsupportedModelError
+from vlmlens.extras import require
+from vlmlens.families import FAMILIES, Family
+from vlmlens.model.sequence.pixels import OURS
+from vlmlens.video import Video
+
+#: What would make a video processor hand out something else than is laid out here.
+NOT_TOLD = {
+    **OURS,
+    "video_metadata": "Video(frames, fps=...) says it",
+    "return_metadata": "inputs.layouts[sample].seconds are the frames' times",
+}
+#: What a processor takes off its settings before it chooses frames by the rest.
+NOT_OF_CHOOSING = (
+    *("input_data_format", "do_convert_rgb", "do_sample_frames", "device", "video_metadata"),
+)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A video's frames, those that the processor chose.
+
+    Attributes:
+        frames: (frame height width channel), bytes.
+        metadata: transformers' own: of which frames they are, and how many a second there were.
+        chosen: numbers of these frames among the video's.
+    """
+
+    frames: UInt8[np.ndarray, "frame height width 3"]
+    metadata: Any
+    chosen: tuple[int, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.frames.shape[2], self.frames.shape[1]
+
+    def seconds(self, merged: int) -> tuple[float, ...]:
+        """The times of frames of which so many are merged: their means; NaN where nobody knows.
+
+        A last one that is short of frames repeats its last, as processors do.
+        """
+        rate = self.metadata.fps or np.nan
+        chosen = [*self.chosen, *[self.chosen[-1]] * (-len(self.chosen) % merged)]
+        return tuple((np.array(chosen).reshape(-1, merged) / rate).mean(1).tolist())
+
+
+def video_processor_of(processor: Any, family: Family) -> Any:
+    """What takes videos, of a family that does.
+
+    Raises:
+        UnsupportedModelError: another family, or a processor without it.
+    """
+    if family.videos is None:
+        taking = ", ".join(name for name, each in FAMILIES.items() if each.videos is not None)
+        raise UnsupportedModelError(
+            f"{family.model_type} is shown no videos here; families that are: {taking}. Give "
+            "frames as images: Sample(images=frames)"
+        )
+    taker = getattr(processor, "video_processor", None)
+    if not hasattr(taker, "sample_frames"):
+        raise UnsupportedModelError(
+            f"this {type(processor).__name__} has no video processor: open the model with "
+            "HookedVLM.from_pretrained(name), which brings one"
+        )
+    return taker
+
+
+def videos_told(given: Any, processor: Any, family: Family) -> dict[str, Any]:
+    """What a user wrote for ``videos_kwargs``, checked by name.
+
+    Raises:
+        InputError: what is no mapping, or nothing that this video processor knows.
+        UnsupportedModelError: a family that takes no videos.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InputError(f"videos_kwargs={shown(given)}: a mapping, {{'fps': ...}}, is wanted")
+    names = video_processor_of(processor, family).valid_kwargs.__annotations__
+    refuse_unknown(given, [n for n in names if n not in NOT_TOLD], "videos_kwargs", NOT_TOLD)
+    return dict(given)
+
+
+def decoded(video: Video, taker: Any, told: Mapping[str, Any]) -> Decoded:
+    """A video's frames, those that the processor chooses.
+
+    Raises:
+        ImageError: frames or a file that cannot be read.
+        InputError: a choice that the processor refuses.
+        MissingToolError: a file, and nothing that decodes it is installed.
+    """
+    from transformers.video_utils import VideoMetadata
+
+    choose = partial(_choice, taker, told)
+    if video.file is not None:
+        return _from_file(video, choose)
+    frames = np.stack([np.asarray(frame) for frame in video.opened()])
+    count, height, width = frames.shape[:3]
+    metadata = VideoMetadata(
+        total_num_frames=count,
+        fps=video.fps,
+        width=width,
+        height=height,
+        duration=None if video.fps is None else count / video.fps,
+        frames_indices=list(range(count)),
+    )
+    metadata.frames_indices = choose(metadata)
+    chosen = tuple(int(n) for n in metadata.frames_indices)
+    return Decoded(frames[list(chosen)], metadata, chosen)
+
+
+def _choice(taker: Any, told: Mapping[str, Any], metadata: Any, **_: Any) -> list[int]:
+    """Numbers of the frames that a video processor chooses."""
+    names = taker.valid_kwargs.__annotations__
+    settings = {name: getattr(taker, name, None) for name in names} | dict(told)
+    if not settings["do_sample_frames"]:
+        return list(range(metadata.total_num_frames))
+    by = {name: x for name, x in settings.items() if name not in NOT_OF_CHOOSING}
+    try:
+        chosen = [int(n) for n in taker.sample_frames(metadata=metadata, **by)]
+    except Exception as error:  # processors raise whatever they stumble over
+        raise InputError(
+            f"the model's processor cannot choose frames of a video of "
+            f"{metadata.total_num_frames} frames: {error}. videos_kwargs={{'do_sample_frames': "
+            "False}} takes all of them"
+        ) from error
+    if not chosen:
+        raise InputError(
+            f"the model's processor chooses none of {metadata.total_num_frames} frames"
+        )
+    return chosen
+
+
+def _from_file(video: Video, choose: Any) -> Decoded:
+    """The frames of a file that a processor chooses, as PyAV decodes them."""
+    from transformers.video_utils import load_video
+
+    path: Any = str(video.frames)
+    instead = "a list of its frames goes without: Video(frames, fps=...)"
+    require("av", f"the video {video.named()}", instead)
+    if video.file is None or not video.file.is_file():
+        raise ImageError(f"cannot read the video {video.named()}: there is no such file")
+    try:
+        frames, metadata = load_video(path, backend="pyav", sample_indices_fn=choose)
+    except InputError:
+        raise
+    except Exception as error:  # decoders raise whatever they stumble over
+        raise ImageError(f"cannot read the video {video.named()}: {error}") from error
+    made: Any = metadata
+    chosen = tuple(int(n) for n in made.frames_indices)
+    if len(frames) != len(chosen):
+        raise ImageError(
+            f"the video {video.named()} says that it has {made.total_num_frames} frames; of "
+            f"{len(chosen)} chosen ones {len(frames)} could be decoded"
+        )
+    return Decoded(np.asarray(frames), metadata, chosen)

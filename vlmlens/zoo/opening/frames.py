@@ -1,0 +1,125 @@
+"""Video processors with pillow, where torchvision is missing: transformers' own in all but pixels.
+
+How frames are chosen, stacked, cut into patches and counted is the checkpoint's own code. Resizing,
+cropping and normalizing, for which it calls torchvision, is done here: with pillow, frame by frame.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from PIL import Image
+from torch import Tensor
+
+#: The video processors of the families that vlmlens shows videos to, by model type: the folder of
+#: transformers that each lies in, and its name.
+PROCESSORS = {
+    "qwen2_vl": ("qwen2_vl", "Qwen2VLVideoProcessor"),
+    "qwen2_5_vl": ("qwen2_vl", "Qwen2VLVideoProcessor"),
+    "qwen3_vl": ("qwen3_vl", "Qwen3VLVideoProcessor"),
+    "qwen3_vl_moe": ("qwen3_vl", "Qwen3VLVideoProcessor"),
+    "llava_onevision": ("llava_onevision", "LlavaOnevisionVideoProcessor"),
+    "llava_next_video": ("llava_next_video", "LlavaNextVideoVideoProcessor"),
+    "smolvlm": ("smolvlm", "SmolVLMVideoProcessor"),
+    "internvl": ("internvl", "InternVLVideoProcessor"),
+}
+#: What transformers imports of torchvision at the top of some of these files, and calls nowhere.
+UNUSED = ("", ".transforms", ".transforms.v2", ".transforms.v2.functional")
+
+
+def frames_class(model_type: str) -> Any:
+    """A model type's video processor, which resizes with pillow; None where it takes no videos."""
+    if model_type not in PROCESSORS:
+        return None
+    folder, name = PROCESSORS[model_type]
+    own = getattr(_module(f"transformers.models.{folder}.video_processing_{folder}"), name)
+
+    class Frames(own, _pillow()):
+        def convert_to_rgb(self, video: Any) -> Any:
+            """Frames are opened in RGB."""
+            return video
+
+    Frames.__name__ = name  # what is saved names transformers' own class
+    return Frames
+
+
+def _pillow() -> Any:
+    """What a video processor calls torchvision for, without it."""
+    base: Any = import_module("transformers.image_processing_backends").TorchvisionBackend
+
+    class Pillow(base):
+        backend = "pil"
+
+        def resize(
+            self, image: Shaped[Tensor, "..."], size: Any, resample: Any = None, **_: Any
+        ) -> Shaped[Tensor, "..."]:
+            """Frames (..., channel row column) of bytes, each resized as a picture is."""
+            height, width = _wanted(image, size)
+            if image.shape[-2:] == (height, width):
+                return image
+            how = Image.Resampling.BILINEAR if resample is None else int(resample)
+            flat = image.reshape(-1, *image.shape[-3:]).permute(0, 2, 3, 1).numpy()
+            made = [np.asarray(Image.fromarray(x).resize((width, height), how)) for x in flat]
+            stacked = torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2)
+            return stacked.reshape(*image.shape[:-2], height, width)
+
+        def normalize(
+            self, image: Float[Tensor, "..."], mean: Any, std: Any, **_: Any
+        ) -> Float[Tensor, "..."]:
+            """Less the mean, by the deviation, channel by channel."""
+            less, by = (torch.as_tensor(x, dtype=image.dtype).view(-1, 1, 1) for x in (mean, std))
+            return (image - less) / by
+
+        def center_crop(
+            self, image: Shaped[Tensor, "..."], size: Any, **_: Any
+        ) -> Shaped[Tensor, "..."]:
+            """The middle, with black around it where it is wanted larger."""
+            for axis, wanted in ((-2, size.height), (-1, size.width)):
+                short = max(wanted - image.shape[axis], 0)
+                around = (short // 2, (short + 1) // 2)
+                image = torch.nn.functional.pad(image, (0, 0, *around) if axis == -2 else around)
+                image = image.narrow(axis, int((image.shape[axis] - wanted) / 2), wanted)
+            return image
+
+    return Pillow
+
+
+def _wanted(image: Shaped[Tensor, "..."], size: Any) -> tuple[int, int]:
+    """Height and width that frames are resized to."""
+    fitted: Any = import_module("transformers.image_transforms").get_resize_output_image_size
+    if size.height and size.width:
+        return size.height, size.width
+    if size.shortest_edge and not size.longest_edge:
+        height, width = fitted(
+            image[0],
+            size.shortest_edge,
+            default_to_square=False,
+            input_data_format="channels_first",
+        )
+        return int(height), int(width)
+    raise ValueError(f"frames are resized to a height and width or a shortest edge, not {size}")
+
+
+def _module(name: str) -> Any:
+    """A file of transformers, with stand-ins for what it imports of torchvision for nothing."""
+    import_module("transformers.video_processing_utils")  # which asks whether torchvision is there
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("torchvision"):
+            raise
+    made = {f"torchvision{inner}": ModuleType(f"torchvision{inner}") for inner in UNUSED}
+    for path, module in made.items():
+        outer, _, inner = path.rpartition(".")
+        if outer:
+            setattr(made[outer], inner, module)
+    sys.modules.update(made)
+    try:
+        return import_module(name)
+    finally:
+        for path in made:
+            del sys.modules[path]
