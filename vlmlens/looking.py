@@ -60,6 +60,14 @@ class Looking:
 
         Raises:
             EmptySelectionError: the sample holds no such video.
+
+        Examples:
+            >>> from vlmlens.zoo import tiny
+            >>> qwen = vl.HookedVLM(*tiny.build("qwen2_vl"))
+            >>> video = vl.Video(np.zeros((6, 16, 16, 3), np.uint8), fps=1)
+            >>> layout = qwen.inputs(videos=video, prompts="What moves?").layouts[0]
+            >>> layout.frames(), layout.seconds[layout.frame == 1][0]  # of two frames it makes one
+            (3, np.float64(2.5))
         """
         return int(self.frame[self.image == self.shown_as(video)].max()) + 1
 

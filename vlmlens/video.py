@@ -82,6 +82,10 @@ class Video(Checked):
         Raises:
             ImageError: a frame that cannot be read, or of another size than the first; a file,
                 whose frames ``model.inputs`` decodes.
+
+        Examples:
+            >>> [frame.mode for frame in vl.Video(np.zeros((2, 4, 4, 3), np.uint8)).opened()]
+            ['RGB', 'RGB']
         """
         if self.file is not None:
             raise ImageError(f"the frames of {self.named()} are decoded by model.inputs(...)")
@@ -99,6 +103,11 @@ class Video(Checked):
 
         Raises:
             ImageError: a frame or a file that cannot be read.
+
+        Examples:
+            >>> black = np.zeros((2, 4, 4, 3), np.uint8)
+            >>> vl.Video(black).trace() == vl.Video(list(black)).trace()
+            True
         """
         if self.file is not None:
             try:
@@ -108,7 +117,12 @@ class Video(Checked):
         return f"{self.fps} {' '.join(map(trace, self.opened()))}"
 
     def named(self) -> str:
-        """What messages call it."""
+        """What messages call it.
+
+        Examples:
+            >>> vl.Video(np.zeros((2, 4, 4, 3), np.uint8), fps=2).named(), vl.Video("a.mp4").named()
+            ('2 frames, 2 a second', 'a.mp4')
+        """
         if self.file is not None:
             return printable(self.file)
         rate = "" if self.fps is None else f", {self.fps:g} a second"
