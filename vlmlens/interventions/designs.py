@@ -9,6 +9,7 @@ from vlmlens.errors import EmptySelectionError, InputError
 
 Grid = Int[np.ndarray, "row column"]
 Order = Int[np.ndarray, " patch"]
+Frames = Int[np.ndarray, "frame place"]
 
 #: Shuffles of any set of tokens: which of them change places with each other.
 SHUFFLES: dict[str, Callable[[Order, Order], Order]] = {
@@ -41,6 +42,14 @@ MOVES: dict[str, Callable[[Grid, np.random.Generator, tuple[int, int]], Grid]] =
 }
 
 DESIGNS = (*SHUFFLES, *MOVES)
+
+#: Moves along a video's time, of a table of its tokens: what lies where afterwards.
+TIMES: dict[str, Callable[[Frames, np.random.Generator], Frames]] = {
+    "within frames": lambda table, rng: rng.permuted(table, axis=1),
+    "across frames": lambda table, rng: rng.permuted(table, axis=0),
+    "frames": lambda table, rng: table[rng.permutation(len(table))],
+    "backward": lambda table, rng: table[::-1],
+}
 
 
 def arrangement(
@@ -95,4 +104,34 @@ def arrangement(
     if moved.shape != grid.shape:
         raise InputError(f"{design!r} makes {moved.shape} of {grid.shape}: it needs a square")
     order[sorting] = moved.reshape(-1)
+    return order
+
+
+def over_time(
+    design: str, frame: Order, row: Order, column: Order, rng: np.random.Generator
+) -> Order:
+    """Which token of a video takes each token's place.
+
+    Args:
+        design: a name of ``TIMES``.
+        frame: each token's frame.
+        row: its row there.
+        column: its column; no two tokens share all three.
+        rng: draws what is random.
+
+    Raises:
+        InputError: frames of which other places are meant than of the first.
+        EmptySelectionError: fewer than two frames, or places, to move among.
+    """
+    order, frames = np.arange(len(frame)), np.unique(frame)
+    sorting = np.lexsort((column, row, frame))
+    places = [(row[own], column[own]) for own in (sorting[frame[sorting] == n] for n in frames)]
+    if any(not np.array_equal(one, places[0]) for one in places):
+        raise InputError(f"{design!r} moves tokens of the same places in every frame")
+    table = sorting.reshape(len(frames), -1)
+    if table.shape[design == "within frames"] < 2:
+        raise EmptySelectionError(
+            f"{design!r} has nothing to move: {table.shape[0]} frame(s) of {table.shape[1]} places"
+        )
+    order[sorting] = TIMES[design](table, rng).reshape(-1)
     return order

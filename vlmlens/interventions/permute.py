@@ -11,7 +11,7 @@ from torch import Tensor
 from vlmlens.checks import one_of, whole, wholes
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.interventions.base import Intervention, Site, generator
-from vlmlens.interventions.designs import DESIGNS, SHUFFLES, arrangement
+from vlmlens.interventions.designs import DESIGNS, SHUFFLES, TIMES, arrangement, over_time
 from vlmlens.interventions.prepare import chosen_rows, only_inputs
 from vlmlens.interventions.vision import images, tiles
 from vlmlens.layout import TokenLayout
@@ -41,7 +41,9 @@ class PermuteVision(Intervention):
         design: ``"free"``, ``"within rows"``, ``"within columns"`` shuffle; ``"rows"``,
             ``"columns"`` and ``"blocks"`` shuffle whole ones; ``"mirror"``, ``"flip"`` (upside
             down), ``"transpose"``, ``"rotate 90"`` (clockwise), ``"rotate 180"``, ``"rotate
-            270"`` draw nothing.
+            270"`` draw nothing. Of videos, whose pictures stay: ``"within frames"`` shuffles each
+            frame, ``"across frames"`` each place among frames, ``"frames"`` whole ones, and
+            ``"backward"`` turns time around; ``"free"`` shuffles all of a video.
         fraction: the share of tokens that a shuffle touches, drawn at random. A shuffled token
             may come back to its own place.
         among: only these change places: ``Region(...)`` or ``~Region(...)``. A rectangle is
@@ -70,7 +72,7 @@ class PermuteVision(Intervention):
 
     def __post_init__(self):
         super().__post_init__()
-        one_of(self.design, "design", DESIGNS)
+        one_of(self.design, "design", (*DESIGNS, *TIMES))
         one_of(self.moves, "moves", MOVED)
         whole(self.seed, "seed", least=0)
         if self.permutation is not None:
@@ -153,6 +155,16 @@ class PermuteVision(Intervention):
             order[mine] = mine[self._given(len(mine))]
             return order
         rng = generator(self.seed, key, image)
+        if self.design in TIMES:
+            if not layout.videos:
+                raise EmptySelectionError(f"{self.design!r} moves frames, and there is no video")
+            if self.fraction < 1:
+                raise InputError(f"fraction is for {', '.join(SHUFFLES)}, not {self.design!r}")
+            if len(mine) and layout.frame[here[0]] >= 0:
+                own = here[mine]
+                looks = (layout.frame[own], layout.row[own], layout.column[own])
+                order[mine] = mine[over_time(self.design, *looks, rng)]
+            return order
         grids = [mine] if self.design == "free" else tiles(layout, here)
         for grid in grids:
             own = np.intersect1d(grid, mine)

@@ -4,6 +4,7 @@
 sample's layout which positions it means; what means nothing there raises and says what there is.
 """
 
+from vlmlens.positions.frames import Frame
 from vlmlens.positions.grid import Box, Cell, Column, Region, Row
 from vlmlens.positions.selection import (
     AllOf,
@@ -28,6 +29,7 @@ __all__ = [
     "Box",
     "Cell",
     "Column",
+    "Frame",
     "Indices",
     "Not",
     "Positions",

@@ -10,6 +10,7 @@ from vlmlens.probes.attribution import (
     integrated_gradients,
     patch_map,
 )
+from vlmlens.probes.by_frame import frame_balance
 from vlmlens.probes.by_head import head_probe
 from vlmlens.probes.cmb import cross_modality_balance, modality_dominance, paper_balance
 from vlmlens.probes.contribution import attention_contribution
@@ -51,6 +52,7 @@ PROBES = {
         attention_shares,
         attribution_patching,
         cross_modality_balance,
+        frame_balance,
         direct_attribution,
         direction_words,
         dose_response,
@@ -105,6 +107,7 @@ __all__ = [
     "direction_words",
     "dose_response",
     "embedding_norms",
+    "frame_balance",
     "grade",
     "head_atlas",
     "head_probe",

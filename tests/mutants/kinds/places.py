@@ -159,7 +159,7 @@ PLACES: tuple[Fault, ...] = (
     ),
     Fault(
         "the share seen is of the square around a picture",
-        "layout.py",
+        "looking.py",
         "covered(boxes) / (size[0] * size[1])",
         "covered(boxes) / max(size) ** 2",
         ("model/sequence/test_seen.py::test_a_samples_share_is_over_all_its_pictures",),
