@@ -67,6 +67,7 @@ def hooks(model):
     return [hook for each in kept for hook in each if hook.__module__.startswith("vlmlens")]
 
 
+@pytest.mark.slow
 def test_from_python_until_it_is_closed():
     with vl.HookedVLM(*build("llava"), name="tiny") as model:
         sample = vl.Sample(QUESTION, picture(1))

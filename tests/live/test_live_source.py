@@ -90,6 +90,7 @@ def test_hostile_words_stay_words(tab):
     assert asked(tab)[0].value == question
 
 
+@pytest.mark.slow
 def test_what_is_listed_is_evaluated_to_the_same_value(tab):
     for edit in EDITS:
         state = tab.add(**edit)

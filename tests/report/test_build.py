@@ -149,6 +149,7 @@ def test_it_is_one_file_that_loads_nothing(tmp_path, results, table):
     assert text.count("* plotly.js v") == 1
 
 
+@pytest.mark.slow
 def test_the_same_numbers_give_the_same_bytes(tmp_path, results, table):
     first, second = (
         build(results, table, tmp_path / name).read_bytes() for name in ("a.html", "b.html")
@@ -216,6 +217,7 @@ def test_what_was_not_measured_is_left_out(page, results, table, gone):
         assert missing[gone] not in found.ids()
 
 
+@pytest.mark.slow
 def test_there_may_be_no_psi_and_nothing_at_all(page, results):
     assert "psi" not in page(results).ids()
     assert "no measurement" in page(xr.Dataset()).text
@@ -229,12 +231,14 @@ def test_a_data_set_without_answers(page, results, table):
     assert "accuracy" not in text and "p: " not in text
 
 
+@pytest.mark.slow
 def test_questions_without_an_answer_are_named(page, results, table):
     results.attrs["unanswered"] = json.dumps(["gray.png", "b"])
     assert "2 of 4 questions have no right answer" in page(results, table).text
     assert "gray.png, b" in page(results, table).text
 
 
+@pytest.mark.slow
 def test_questions_about_one_picture_are_counted(page, results, table):
     n = results.sizes["sample"]
     names = [f"picture {k // 2}" for k in range(n)]
@@ -257,6 +261,7 @@ def test_attributes_that_are_no_json_are_shown_as_they_are(page, results, broken
     assert broken in page(results).text
 
 
+@pytest.mark.slow
 def test_it_survives_the_way_through_a_file(tmp_path, page, results, table):
     results.to_netcdf(tmp_path / "results.nc", engine="h5netcdf")
     with xr.open_dataset(tmp_path / "results.nc", engine="h5netcdf") as opened:
@@ -268,6 +273,7 @@ def test_bytes_that_are_no_text_do_not_stop_it(page, results):
     assert "folder\\udcff" in page(results).text
 
 
+@pytest.mark.slow
 def test_folders_are_made_and_an_old_page_is_replaced(tmp_path, results):
     path = tmp_path / "deep" / "report.html"
     build(results, None, path)
