@@ -82,7 +82,7 @@ def _wait_for(address):
     pytest.fail("JupyterLab did not start")
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 def test_choices_come_back_and_keys_stay(lab, browser, shot):
     context = browser.new_context(viewport={"width": 1500, "height": 1100})
     page = context.new_page()
