@@ -8,11 +8,13 @@ import io
 import pytest
 import torch
 from children import python
+from conftest import picture
 from talking import SCENE, Tab, hosted
 
 import vlmlens as vl
 from vlmlens import interventions
 from vlmlens.live import asking
+from vlmlens.live.serving import Host
 from vlmlens.live.source import written
 from vlmlens.select import Where
 from vlmlens.zoo.tiny import build
@@ -74,7 +76,7 @@ def test_code_runs_in_a_fresh_process(tab, tmp_path):
     torch.testing.assert_close(torch.load(path), logits, atol=1e-3, rtol=1e-3)
     shown = tab.state("open")
     for which in ("clean", "edited"):
-        assert shown[which]["answer"] in done.stdout.split(which, 1)[1].split("{")[0]
+        assert shown[which]["answer"] in done.stdout.split(which, 1)[1].split("[(")[0]
 
 
 def asked(tab):
@@ -129,3 +131,17 @@ def test_a_cell_opens_the_model_as_it_was_opened():
 
 def test_what_is_at_its_default_is_not_written():
     assert written(interventions.KnockOut(), {}) == "KnockOut()"
+
+
+def test_references_are_written_and_tokens_that_read_alike_stay_apart():
+    with vl.HookedVLM(*build("llava"), name="mine") as model:
+        sample = vl.Sample("What is this?", picture(3, (40, 40)), references=("red", "blue"))
+        host = Host(model, sample)
+        code = Tab(host).ask("code")["python"]
+        names = {"model": model}
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            exec(code, names)
+        host.close()
+    assert names["sample"].references == sample.references and names["sample"].key == sample.key
+    pairs = said.getvalue().splitlines()[0].partition("[(")[2]
+    assert len(ast.literal_eval("[(" + pairs)) == 5

@@ -16,9 +16,11 @@ from vlmlens.cache import ActivationCache, Save
 from vlmlens.errors import InputError
 from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention
+from vlmlens.live.changing import Watch
 from vlmlens.live.edits import heads, patch
 from vlmlens.live.turns import Job
 from vlmlens.model import HookedVLM
+from vlmlens.model.reuse.entering import refuse_hooks
 from vlmlens.model.reuse.prefill import Prefill
 from vlmlens.probes import lens_needs, logit_lens
 from vlmlens.sample import Sample
@@ -74,11 +76,18 @@ class Asking:
         if model.processor is None:
             raise InputError("a live explorer asks in words: open the model with its processor")
         self.model = model
+        self._watch = Watch(model)
         self._clean: OrderedDict[int, Clean] = OrderedDict()
         self._kept: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
 
     def clean(self, sample: Sample, job: Job) -> Clean:
-        """A sample's clean run; a question about the last picture starts from its run."""
+        """A sample's clean run; a question about the last picture starts from its run.
+
+        Nothing is kept of what the model was before somebody changed it.
+        """
+        if self._watch.changed():
+            self._clean.clear()
+            self._kept.clear()
         if (found := self._clean.get(id(sample))) is not None:
             self._clean.move_to_end(id(sample))
             return found
@@ -109,15 +118,18 @@ class Asking:
 
     def whole(self, clean: Clean, edits: Sequence[Intervention]) -> str:
         """The answer to its end."""
+        refuse_hooks(self.model)
         return self._said(clean.inputs, edits)
 
     def heads(self, clean: Clean) -> ActivationCache:
         """What the clean run held at every head's output."""
+        refuse_hooks(self.model)
         run = partial(self.model.run, clean.inputs, save=heads.POINT, logits=False)
         return self.once(("heads", id(clean)), clean, run).saved
 
     def stream(self, clean: Clean, second: Sample) -> ActivationCache:
         """What the run on another picture held in the stream, under the same question."""
+        refuse_hooks(self.model)
 
         def run() -> Any:
             other = replace(second, question=clean.sample.question)
@@ -129,6 +141,7 @@ class Asking:
         self, clean: Clean, edits: Sequence[Intervention], position: int
     ) -> list[list[dict[str, Any]]]:
         """The likeliest words at one position, layer by layer."""
+        refuse_hooks(self.model)
         need = lens_needs(self.model, rows=(position,))
         run = self.model.run(clean.inputs, list(edits), save=need, logits=False)
         table = logit_lens(run, need, self.model.processor.tokenizer).isel(sample=0, pos=0)
@@ -143,6 +156,7 @@ class Asking:
         self, clean: Clean, edits: tuple[Intervention, ...], query: int
     ) -> Float[np.ndarray, "layer head key"]:
         """What one position reads, in every layer and head."""
+        refuse_hooks(self.model)
 
         def run() -> Any:
             save = Save(PATTERN.format("*"), rows=(query,))

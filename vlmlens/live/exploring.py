@@ -1,7 +1,8 @@
 """explore: a page to ask and edit a model by hand, from Python."""
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, wait
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, final
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 #: Pixels of the frame in a notebook.
 HEIGHT = 900
+#: What is asked of the tab that was used last.
+OF_LAST: dict[str, Callable[[Session, Job], Any]] = {
+    "edits": lambda session, job: session.edits(job)[1],
+    "code": lambda session, job: session.code(job),
+}
 
 
 @checked
@@ -45,7 +51,7 @@ def explore(
 
     Raises:
         MissingToolError: the extra ``app`` is not installed.
-        InputError: no model, no sample with a picture, or a port that is taken.
+        InputError: no model, no sample with one picture and no video, or a port that is taken.
 
     Examples:
         >>> view = vl.live.explore(model, sample)
@@ -81,27 +87,36 @@ class LiveExplorer:
     def __init__(self, server: "Server"):
         self._server = server
         self.address = server.address
+        self._last: dict[str, Future[Any]] | None = None  # what the tab used last came to, at close
 
     @property
     def edits(self) -> tuple[Intervention, ...]:
         """The edits of the tab that was used last, as interventions."""
-        found = self._of_last(lambda session, job: session.edits(job)[1])
-        return () if found is None else found
+        return self._of_last("edits") or ()
 
     @property
     def code(self) -> str:
         """The Python of the tab that was used last; "" before any was opened."""
-        return self._of_last(lambda session, job: session.code(job)) or ""
+        return self._of_last("code") or ""
 
-    def _of_last(self, work: Callable[[Session, Job], Any]) -> Any:
-        """What comes of the session that was used last, in its turn; None without any."""
+    def _of_last(self, what: str) -> Any:
+        """What comes of the session that was used last; None without any."""
+        found = self._asked((what,)) if self._last is None else self._last
+        return found[what].result() if what in found else None
+
+    def _asked(self, names: Iterable[str]) -> "dict[str, Future[Any]]":
+        """What was asked of the session that was used last, in its turn; nothing without any."""
         host = self._server.host
-        if not (sessions := list(host.sessions.values())):
-            return None
-        return host.turns.submit(Job(), partial(work, sessions[-1])).result()
+        if (session := host.last()) is None:
+            return {}
+        return {name: host.turns.submit(Job(), partial(OF_LAST[name], session)) for name in names}
 
     def close(self) -> None:
-        """Stop the server, and leave the model as it was."""
+        """Stop the server, and leave the model as it was; ``edits`` and ``code`` stay."""
+        if self._last is None:
+            self._server.host.turns.call_off()
+            self._last = self._asked(OF_LAST)
+            wait(self._last.values())
         self._server.close()
 
     def __enter__(self) -> "LiveExplorer":
@@ -152,5 +167,11 @@ def first(sample: Any) -> Sample:
         raise InputError(
             f"{sample.named()}: a live explorer begins with one question about a picture, without "
             "messages"
+        )
+    if len(sample.images) > 1 or sample.videos:
+        raise InputError(
+            f"{sample.named()}: a live explorer asks about one picture, and this sample has "
+            f"{len(sample.images)} pictures and {len(sample.videos)} videos: "
+            "Sample(question, picture) is wanted"
         )
     return sample

@@ -61,12 +61,20 @@ class Host:
             self.sessions.move_to_end(found.name)
             return found
 
+    def last(self) -> Session | None:
+        """The session that was used last."""
+        with self._lock:
+            return next(reversed(self.sessions.values()), None)
+
     async def done(self, session: Session, what: str, message: dict[str, Any], job: Job) -> Any:
         """What an action comes to, when its turn has come."""
 
         def work(job: Job) -> Any:
             return ACTIONS[what](session, message, job, self.uploads)
 
+        with self._lock:
+            if session.name in self.sessions:
+                self.sessions.move_to_end(session.name)
         return await asyncio.wrap_future(self.turns.submit(job, work))
 
     def close(self) -> None:

@@ -165,6 +165,7 @@ class Session:
         if held.second is not None:
             other = self._picture(held.second)
             shown["second"] = other["picture"]
+            shown["second_size"] = [other["width"], other["height"]]
             if "scene" in other:
                 shown["second_scene"] = other["scene"]
         return shown

@@ -30,7 +30,7 @@ for name, given in (("clean", []), ("edited", edits)):
     logits = model.run(inputs, given, logits="last").logits[0, -1].float()
     likely = logits.softmax(-1).topk(5)
     words = [model.processor.tokenizer.decode([i]) for i in likely.indices.tolist()]
-    print(name, repr(answer), dict(zip(words, likely.values.tolist())))
+    print(name, repr(answer), list(zip(words, likely.values.tolist())))
 """
 
 
@@ -140,7 +140,7 @@ def _plain(value: Any) -> bool:
 def _sample(sample: Sample) -> str:
     pictures = ", ".join(map(_picture, sample.images))
     said = [repr(sample.question), f"[{pictures}]"]
-    for name in ("answer", "choices", "id", "options"):
+    for name in ("answer", "references", "choices", "id", "options"):
         if value := getattr(sample, name):
             said.append(f"{name}={value!r}")
     return f"vl.Sample(\n    {(','.join(f'{chr(10)}    {part}' for part in said)).strip()},\n)"

@@ -71,13 +71,17 @@ class Turns:
             job.cancel()
         return self._thread.submit(partial(self._run, job, work))
 
+    def call_off(self) -> None:
+        """Call off what runs and waits; what comes after has its turn."""
+        for job in list(self._jobs):
+            job.cancel()
+
     def close(self) -> None:
         """Stop: what waits and what runs is called off, and the model is as it was."""
         if self._closed:
             return
         self._closed = True
-        for job in list(self._jobs):
-            job.cancel()
+        self.call_off()
         self._thread.shutdown(wait=True)
         with self.model.journal.turn:
             self._stack.close()

@@ -2,7 +2,7 @@
 
 import { change, view } from "./store.js";
 import { connect, Gone } from "./socket.js";
-import { keep, kept, replay } from "./again.js";
+import { keep, kept, remember, replay } from "./again.js";
 
 const token = new URLSearchParams(location.search).get("token") ?? "";
 const SLOW = 350; // milliseconds until something counts as long
@@ -25,7 +25,7 @@ async function opened() {
   if (before && before.session !== fresh.session) {
     const { state, lost } = await replay(before, fresh, (what, details) => line.ask(what, details), upload);
     take(state);
-    if (lost.length) change({ error: `The server started anew and refused ${lost.join("; ")}` });
+    if (lost.length) change({ error: `The server started anew and lost ${lost.join("; ")}` });
   } else take(fresh);
   change({ online: true });
 }
@@ -36,7 +36,8 @@ function take(state) {
   const asked = before && JSON.stringify(before.clean) === JSON.stringify(state.clean) && same;
   const places = same ? {} : { focus: null, region: new Set() };
   const which = state.edited || view.which === "effect" ? view.which : "clean";
-  const found = asked ? {} : { effect: null, layers: null, which: which === "effect" ? "clean" : which };
+  const other = before && before.sample.second !== state.sample.second ? { layers: null } : {};
+  const found = asked ? other : { effect: null, layers: null, which: which === "effect" ? "clean" : which };
   const lensEdited = view.lensEdited && Boolean(state.edited);
   change({ state, version: view.version + 1, which, lensEdited, draft: null, code: "", ...places, ...found });
   keep(token, state);
@@ -81,6 +82,14 @@ function changing(what, details) {
   });
 }
 
+function sending(what, file) {
+  return attempt(async () => {
+    const { state } = await request(what, { upload: await upload(file) });
+    remember(state.sample[what], file);
+    take(state);
+  });
+}
+
 async function upload(file) {
   const address = new URL("picture", location.href);
   address.search = new URLSearchParams({ token }).toString();
@@ -93,8 +102,8 @@ async function upload(file) {
 export const act = {
   question: (text) => changing("question", { text }),
   scene: (scene) => changing("picture", { scene }),
-  picture: (file) => attempt(async () => take((await request("picture", { upload: await upload(file) })).state)),
-  second: (file) => attempt(async () => take((await request("second", { upload: await upload(file) })).state)),
+  picture: (file) => sending("picture", file),
+  second: (file) => sending("second", file),
   secondScene: (scene) => changing("second", { scene }),
   noSecond: () => changing("second", {}),
   add: (edit) => changing("edit", { edit }),

@@ -1,12 +1,18 @@
 // What this page would have to tell a server that knows nothing of it: kept for this tab.
 
 let memory = null;
+const files = new Map(); // what the page is shown of a picture -> the file that was sent
 
+export function remember(picture, file) {
+  files.set(picture, file);
+}
+
+const SHOWN = 768; // pixels of the longer side of what the page is shown: pictures.py
 const name = (token) => `vlmlens live ${token}`;
 
 export function keep(token, state) {
-  const { question, picture, scene, second, second_scene } = state.sample;
-  memory = { session: state.session, question, picture, scene, second, second_scene, edits: state.edits.map((each) => each.edit) };
+  const { question, picture, scene, second, second_scene, width, height, second_size } = state.sample;
+  memory = { session: state.session, question, picture, scene, second, second_scene, size: [width, height], second_size, edits: state.edits.map((each) => each.edit) };
   stored((store) => store.setItem(name(token), JSON.stringify(memory)));
 }
 
@@ -38,17 +44,26 @@ export async function replay(before, fresh, ask, upload) {
   const differs = (a, b) => JSON.stringify(a ?? null) !== JSON.stringify(b ?? null);
   if (before.scene ? differs(before.scene, fresh.sample.scene) : differs(before.picture, fresh.sample.picture)) {
     await tell("the picture", "picture", () => source(before.scene, before.picture, upload));
+    if (smaller(before.scene, before.picture, before.size)) lost.push("the full size of the picture");
   }
   if (before.question !== fresh.sample.question) {
     await tell("the question", "question", () => ({ text: before.question }));
   }
-  if (before.second) await tell("the second picture", "second", () => source(before.second_scene, before.second, upload));
+  if (before.second) {
+    await tell("the second picture", "second", () => source(before.second_scene, before.second, upload));
+    if (smaller(before.second_scene, before.second, before.second_size)) lost.push("the full size of the second picture");
+  }
   for (const edit of before.edits) await tell(`an edit of ${edit.kind}`, "edit", () => ({ edit }));
   return { state, lost };
 }
 
 async function source(scene, picture, upload) {
-  return scene ? { scene } : { upload: await upload(blob(picture)) };
+  return scene ? { scene } : { upload: await upload(files.get(picture) ?? blob(picture)) };
+}
+
+// Whether only the smaller copy that is shown is left, as after the page was loaded anew.
+function smaller(scene, picture, size) {
+  return !scene && !files.has(picture) && Math.max(...(size ?? [0])) > SHOWN;
 }
 
 function blob(address) {

@@ -21,23 +21,32 @@ export function startSecond() {
 
 // The same patch at another layer is the same edit moved, so that layers can be walked through.
 function patch(from, to) {
-  const keys = view.region.size ? [...view.region].sort((a, b) => a - b) : null;
+  const keys = region();
   const edit = { kind: "patch", layers: [from, to], keys };
   const there = view.state.edits.find((each) => each.edit.kind === "patch" && JSON.stringify(each.edit.keys ?? null) === JSON.stringify(keys));
   return there ? act.change(there.number, edit) : act.add(edit);
 }
 
 async function tryEach() {
-  const keys = view.region.size ? [...view.region].sort((a, b) => a - b) : null;
+  const keys = region();
   const found = await act.sweep({ what: "layers", keys });
-  if (found) change({ layers: found });
+  if (found) change({ layers: { ...found, keys } });
+}
+
+function region() {
+  return view.region.size ? [...view.region].sort((a, b) => a - b) : null;
+}
+
+// What was swept, while the region is the one that it was swept with.
+function swept() {
+  return view.layers && JSON.stringify(view.layers.keys) === JSON.stringify(region()) ? view.layers : null;
 }
 
 function draw() {
   if (!view.state) return;
   const { sample, edits } = view.state;
   const patched = edits.filter((each) => each.edit.kind === "patch").map((each) => each.edit.layers);
-  const mark = JSON.stringify([view.version, view.layers, view.region.size]);
+  const mark = JSON.stringify([view.version, swept(), view.region.size]);
   const box = byId("second-body");
   if (box.dataset.mark === mark) return;
   box.dataset.mark = mark;
@@ -76,7 +85,8 @@ function chosenPicture(sample, patched) {
   tools.append(press("Try each layer", tryEach, "vx-button strong"), press("Another file", () => file.click()), press("Take away", () => act.noSecond()));
   side.append(tools);
   pair.append(image, side);
-  const found = view.layers ? [make("p", "hint", `${view.layers.text}: ${number(view.layers.clean)} in the clean run. Bars: how much patching that layer changes it.`)] : [];
+  const bars = swept();
+  const found = bars ? [make("p", "hint", `${bars.text}: ${number(bars.clean)} in the clean run. Bars: how much patching that layer changes it.`)] : [];
   return [pair, layerRow(patched), ...found];
 }
 
@@ -84,7 +94,7 @@ function layerRow(patched) {
   const row = make("div", "layers");
   row.setAttribute("role", "group");
   row.setAttribute("aria-label", "layer to patch");
-  const values = view.layers?.values ?? [];
+  const values = swept()?.values ?? [];
   const most = values.length ? largest(values, values.keys()) : 0;
   for (let layer = 0; layer < view.state.model.layers; layer++) {
     const one = press("", (event) => step(layer, event.shiftKey, patched), "layer");

@@ -1,7 +1,7 @@
 """What an image passes through: the weights, settings and code of tower and projector."""
 
 import types
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Shaped
@@ -29,7 +29,7 @@ class Weights:
 
     def changed(self, vlm: Wired) -> bool:
         """Whether any of them is another, or holds other values, than at the last look."""
-        now = [x for module in vision_modules(vlm) for x in _own(module)]
+        now = [x for module in vision_modules(vlm) for x in own(module)]
         same = len(now) == len(self._known) and all(
             x is kept and _alike(x, copy) for x, (kept, copy) in zip(now, self._known, strict=True)
         )
@@ -48,9 +48,14 @@ def vision_modules(vlm: Wired) -> Iterator[nn.Module]:
     yield from (module for module in vlm.hf_model.modules() if id(module) not in left)
 
 
-def settings(vlm: Wired) -> Hashable:
-    """The configuration, and what every module of tower and projector is set to and made of."""
-    made = tuple(_made(module) for module in vision_modules(vlm))
+def settings(vlm: Wired, modules: Iterable[nn.Module] | None = None) -> Hashable:
+    """The configuration, and what modules are set to and made of; by default tower and projector.
+
+    Args:
+        vlm: an open model.
+        modules: the modules.
+    """
+    made = tuple(map(_made, vision_modules(vlm) if modules is None else modules))
     return identity.value(vlm.config), torch.is_autocast_enabled("cpu"), made
 
 
@@ -62,7 +67,8 @@ def _made(module: nn.Module) -> Hashable:
     return type(module), plain, code, switches
 
 
-def _own(module: nn.Module) -> Iterator[Shaped[Tensor, "..."]]:
+def own(module: nn.Module) -> Iterator[Shaped[Tensor, "..."]]:
+    """A module's own parameters and buffers, without those of what it holds."""
     for held in (module._parameters, module._buffers):
         yield from (x for x in held.values() if x is not None)
 
