@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from vlmlens.annotations import Checked, kinds, settle
+from vlmlens.checks import shown
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Indices, Positions, Span, as_written, chosen, indices
@@ -30,7 +31,8 @@ class Where(Checked):
     Attributes:
         layers: blocks, counted from 0; negative counts from the last; 0.5 is the block at half
             the depth and ``(0.25, 0.75)`` the middle half. Points outside the blocks
-            (``hook_embed``) belong to no layer and are edited whatever this says.
+            (``hook_embed``) belong to no layer: beside points of blocks they are edited whatever
+            this says, and alone they are refused.
         heads: heads (or key-value heads, at points that have those), counted from 0.
         positions: along ``pos``: roles (``"vision"``), ``"last"``, indices, selections such as
             ``Role("vision") & ~Row(0)``, or a tuple of these. Along ``patch``, at the projector,
@@ -80,6 +82,27 @@ class Where(Checked):
         if self.layers is None or layer is None:
             return True
         return layer in indices(self.layers, layers, "layer")
+
+    def refuse_no_layer(self, layers: Sequence[int | None]) -> None:
+        """Refuse ``layers`` at points of which none is in a block.
+
+        Args:
+            layers: each point's block; None for a point outside the blocks.
+
+        Raises:
+            EmptySelectionError: layers are named, and none of the points has one.
+
+        Examples:
+            >>> vl.Where(layers=3).refuse_no_layer([0, 1, 2, 3])
+            >>> vl.Where(layers=3).refuse_no_layer([None])
+            Traceback (most recent call last):
+            vlmlens.errors.EmptySelectionError: layers=3 where no point is in a block: ...
+        """
+        if self.layers is not None and layers and all(layer is None for layer in layers):
+            raise EmptySelectionError(
+                f"layers={shown(self.layers)} where no point is in a block: leave layers out, or "
+                "edit a point of the blocks, such as blocks.*.hook_resid_pre"
+            )
 
     def has_step(self, step: int) -> bool:
         """Whether a decoding step is meant; 0 is the pass over the prompt.

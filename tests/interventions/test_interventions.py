@@ -8,6 +8,7 @@ from conftest import QUESTIONS, picture
 
 import vlmlens as vl
 from vlmlens.errors import EmptySelectionError, InputError, UnknownPointError
+from vlmlens.experiments import sweep
 from vlmlens.interventions import (
     KnockOut,
     PatchFrom,
@@ -16,7 +17,8 @@ from vlmlens.interventions import (
     Site,
     ZeroAblate,
 )
-from vlmlens.model.passes.edits import depth
+from vlmlens.model.passes.edits import depth, edited_points
+from vlmlens.select import Where
 
 PATTERN = "blocks.*.attn.hook_pattern"
 
@@ -276,6 +278,19 @@ def test_what_is_not_meant_stays_bit_for_bit(vlm, inputs, edit, point):
     mask = torch.ones_like(x, dtype=torch.bool) if mask is None else mask.expand_as(x)
     assert torch.equal(after[names[0]][~mask], x[~mask])
     assert_apart(after[names[0]][mask], x[mask])
+
+
+def test_layers_of_what_is_in_no_block_are_refused(vlm, inputs):
+    """At every such point; beside points of blocks they stand for those alone."""
+    outside = [name for name, at in vlm.hook_dict.items() if at.point.layer is None]
+    assert {"hook_embed", "vision.hook_embed"} <= set(outside)
+    for name in outside:
+        with pytest.raises(EmptySelectionError, match="no point is in a block"):
+            vlm.run(inputs, Scale(name, Where(layers=0), by=2.0))
+    with pytest.raises(EmptySelectionError, match="no point is in a block"):
+        sweep(vlm, *samples()[:2], "hook_embed", where=Where(layers=0), progress=False)
+    mixed = edited_points(vlm, Scale("*hook_resid_post", Where(layers=0)))
+    assert any(vlm.hook_dict[name].point.layer == 0 for name in mixed)
 
 
 def test_layers_of_the_tower_are_counted_in_the_tower(vlm, inputs):

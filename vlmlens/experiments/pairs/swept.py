@@ -69,9 +69,11 @@ class Swept:
 
         Raises:
             InputError: there is none in these layers, or a window of what has no layers.
+            EmptySelectionError: layers of a point that is in no block.
         """
-        found = []
-        for name in model.matching(self.point):
+        found, matching = [], model.matching(self.point)
+        self.where.refuse_no_layer([model.hook_dict[name].point.layer for name in matching])
+        for name in matching:
             stack = "vision.blocks" if name.startswith("vision.") else "blocks"
             if self.where.has_layer(model.hook_dict[name].point.layer, model.depth(stack)):
                 found.append(name)

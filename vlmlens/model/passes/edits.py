@@ -65,9 +65,11 @@ def edited_points(vlm: Wired, intervention: Intervention) -> list[str]:
     """The points that an intervention edits, by name, in the layers that it means."""
     if not intervention.points:
         return []
+    matching = vlm.matching(intervention.points)
+    intervention.where.refuse_no_layer([vlm.hook_dict[name].point.layer for name in matching])
     names = [
         name
-        for name in vlm.matching(intervention.points)
+        for name in matching
         if intervention.where.has_layer(vlm.hook_dict[name].point.layer, depth(vlm, name))
     ]
     for pattern in intervention.also:  # where this model has them
