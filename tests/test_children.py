@@ -37,6 +37,7 @@ def test_what_never_comes_is_not_waited_for():
         silent.kill()
 
 
+@pytest.mark.slow
 def test_a_test_that_hangs_ends_its_process_and_says_where(tmp_path):
     """By what pytest is told in pyproject.toml, at another limit."""
     (tmp_path / "test_hangs.py").write_text("import time\ndef test_it():\n    time.sleep(600)\n")

@@ -62,6 +62,7 @@ def test_what_there_is():
     assert CliRunner().invoke(cli.app, ["models"]).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_check_tells_points_and_laws_and_writes_them(vlmlens_says, tmp_path):
     path = tmp_path / "new" / "audits.json"
     code, said, _ = vlmlens_says("check", "--tiny", "llava", "--json", path)
@@ -76,12 +77,14 @@ def test_a_check_tells_points_and_laws_and_writes_them(vlmlens_says, tmp_path):
     assert "| llava | 0 | 0 | " in page([path])
 
 
+@pytest.mark.slow
 def test_a_check_of_a_folder_is_that_of_the_model_in_it(vlmlens_says, saved):
     code, said, _ = vlmlens_says("check", saved, "--device", "cpu", "--dtype", "float32")
     assert code == 0
     assert f"{saved} (llava); transformers " in said
 
 
+@pytest.mark.slow
 def test_a_check_of_all_says_which_does_not_hold(vlmlens_says, tmp_path, monkeypatch):
     """The status tells it, though the last one holds."""
     few = {name: tiny.TINY[name] for name in ("llava/siglip-qwen2", "paligemma")}
@@ -94,6 +97,7 @@ def test_a_check_of_all_says_which_does_not_hold(vlmlens_says, tmp_path, monkeyp
     assert "missed**" in page([tmp_path / "audits.json"])
 
 
+@pytest.mark.slow
 def test_a_check_goes_on_after_a_family_that_cannot_be_run(vlmlens_says, tmp_path, monkeypatch):
     few = {name: tiny.TINY[name] for name in ("llava", "paligemma")}
     monkeypatch.setattr(tiny, "TINY", few)
@@ -198,6 +202,7 @@ def test_all_of_it_is_written_and_printed(saved, tmp_path, vlmlens_says):
     assert {"cmb", "cmb_low", "cmb_high", "cmb_p", "cmb_significant"} <= set(summary)
 
 
+@pytest.mark.slow
 def test_a_folder_of_ones_own_images(saved, tmp_path, vlmlens_says):
     photos = tmp_path / "photos [2024]"
     photos.mkdir()
@@ -224,6 +229,7 @@ def test_a_folder_of_ones_own_images(saved, tmp_path, vlmlens_says):
     assert results.attrs["left_out"] == "1: notes.txt"
 
 
+@pytest.mark.slow
 def test_one_missing_answer_is_left_out_by_name(saved, tmp_path, vlmlens_says):
     rows = ["image,question,answer"]
     for n in range(4):
@@ -241,6 +247,7 @@ def test_one_missing_answer_is_left_out_by_name(saved, tmp_path, vlmlens_says):
     assert "1 of 4 questions have no right answer" in page
 
 
+@pytest.mark.slow
 def test_questions_about_one_picture_are_said_to_be(saved, tmp_path, vlmlens_says):
     picture(0, (50, 30)).save(tmp_path / "one.png")
     rows = [f"one.png,What color is the {what}?,red" for what in ("circle", "square", "line")]
@@ -325,6 +332,7 @@ def test_the_version(vlmlens_says):
     assert vlmlens_says("--version") == (0, f"vlmlens {vlmlens.__version__}\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -25,6 +25,7 @@ def events(said):
     return [json.loads(line) for line in said.splitlines()]
 
 
+@pytest.mark.slow
 def test_shares_fill_one_folder_and_the_last_run_reports(
     vlmlens_says, command, tmp_path, monkeypatch
 ):
@@ -48,6 +49,7 @@ def test_shares_fill_one_folder_and_the_last_run_reports(
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_events_are_a_json_object_a_line(vlmlens_says, command, tmp_path):
     code, said, _ = vlmlens_says(*command, "--out", tmp_path, "--json")
     told = events(said)
@@ -65,6 +67,7 @@ def test_events_are_a_json_object_a_line(vlmlens_says, command, tmp_path):
     assert told[-1]["report"] == str(tmp_path / "report.html")
 
 
+@pytest.mark.slow
 def test_lines_where_there_is_no_terminal(vlmlens_says, command, tmp_path):
     _, _, told = vlmlens_says(*command, "--out", tmp_path)
     lines = [line for line in told.splitlines() if " done, " in line]

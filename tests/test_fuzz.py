@@ -107,6 +107,7 @@ def test_run(vlm, inputs, interventions, save, options):
     tried(lambda: vlm.run(save))
 
 
+@pytest.mark.slow
 @bounded(25)
 @given(anything, anything)
 def test_transformer_lens_doors(vlm, inputs, names, option):

@@ -3,10 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
+
 HOME = Path(__file__).parents[1]
 README = (HOME / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.pages
 def test_links_of_the_readme_lead_somewhere():
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", README) if "://" not in link]
     assert len(links) > 10

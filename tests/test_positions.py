@@ -193,6 +193,7 @@ def mask(selection):
         return None
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(a=TREES, b=TREES)
 def test_the_algebra_of_sets(a, b):

@@ -50,6 +50,7 @@ def over_patch(page, row, column, grid=3):
     )
 
 
+@pytest.mark.slow
 def test_it_opens_where_the_answer_begins_and_says_how_much_of_the_image_is_read(page_of):
     table = attention()
     page = page_of(plots.explorer(table))

@@ -56,6 +56,7 @@ def table():
     return xr.Dataset(found, coords={"category": ["overall", HOSTILE]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [420, 1240])
 def test_a_report_draws_every_figure_and_obeys_no_data(opened, drawn, shot, tmp_path, width):
     page = opened(build(results(), table(), tmp_path / "report.html"), width=width)
@@ -66,6 +67,7 @@ def test_a_report_draws_every_figure_and_obeys_no_data(opened, drawn, shot, tmp_
     shot(page, f"report-{width}")
 
 
+@pytest.mark.slow
 def test_answers_are_chosen_by_what_became_of_them_and_by_category(opened, shot, tmp_path):
     found = results()
     correct = found["correct"].values.copy()
@@ -111,6 +113,7 @@ def test_pointing_at_a_figure_tells_its_interval(opened, tmp_path):
     assert "n = 9" in text
 
 
+@pytest.mark.slow
 def test_a_picture_can_be_written(browser, tmp_path):
     pytest.importorskip("kaleido")
     fig = plots.dose(xr.DataArray([1.0, 0.5], dims="dose", coords={"dose": [0, 1]}))

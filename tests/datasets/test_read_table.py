@@ -333,6 +333,7 @@ def test_an_unreadable_picture_is_a_failed_sample_of_a_run(tmp_path):
     assert "mine.tsv" in failure["error"]
 
 
+@pytest.mark.slow
 def test_the_command_line_reads_them(tmp_path):
     model = tmp_path / "model"
     for part in build("llava"):

@@ -72,6 +72,7 @@ def asked(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_set_is_asked_graded_and_tabulated_by_one_command(name, asked):
     key, split, count, _ = PUBLISHED[name]
@@ -151,6 +152,7 @@ def test_models_stand_side_by_side(evaluated):
     assert "Position Sensitivity Index" in said and "differences" in said
 
 
+@pytest.mark.slow
 def test_items_hold_all_that_grading_takes(evaluated):
     folder, _ = evaluated
     items, settings = records.read(folder)
@@ -163,6 +165,7 @@ def test_items_hold_all_that_grading_takes(evaluated):
     assert settings["command"].startswith("vlmlens ")
 
 
+@pytest.mark.slow
 def test_answers_are_graded_again_without_a_model(evaluated, tmp_path):
     """No torch pass is made, and what the page shows is drawn anew from the data."""
     folder, _ = evaluated
@@ -193,6 +196,7 @@ word = "no function"
 """
 
 
+@pytest.mark.slow
 def test_a_judge_of_ones_own(evaluated, tmp_path, monkeypatch):
     folder, _ = evaluated
     (tmp_path / "my_judge.py").write_text(JUDGES)
@@ -237,6 +241,7 @@ def test_another_run_does_not_replace_other_models(evaluated):
     assert code == 2 and "holds results of shapes-both, which would be replaced" in said
 
 
+@pytest.mark.slow
 def test_a_second_run_asks_nothing_again(tmp_path, monkeypatch):
     words = ["evaluate", "shapes-base", "--data", "shapes-2d", "--samples", 6, "--out", tmp_path]
     words += ["--conditions", "clean,permuted", "--permutations", 1]
@@ -251,6 +256,7 @@ def test_a_second_run_asks_nothing_again(tmp_path, monkeypatch):
     assert (tmp_path / "metrics.csv").read_text() == before
 
 
+@pytest.mark.slow
 def test_likelihoods_are_kept_and_weighed_again(tmp_path):
     words = ["evaluate", "shapes-base", "--data", "shapes-2d", "--samples", 6, "--out", tmp_path]
     words += ["--conditions", "clean", "--score", "likelihood:calibrated"]
@@ -271,6 +277,7 @@ def test_likelihoods_are_kept_and_weighed_again(tmp_path):
     assert code == 2 and "of which nothing is left under text-only" in said
 
 
+@pytest.mark.slow
 def test_what_cannot_be_asked_is_refused_before_a_model_is_opened(tmp_path):
     for more, told in (
         (["--conditions", "clean,permutated"], "no condition 'permutated'"),
@@ -315,6 +322,7 @@ def folder_of(tmp_path, count, broken=()):
     return folder
 
 
+@pytest.mark.slow
 def test_items_that_fail_are_recorded_and_in_no_metric(tmp_path):
     folder = folder_of(tmp_path, 24, broken=(5,))
     out = tmp_path / "out"
@@ -380,6 +388,7 @@ def test_a_table_with_a_fault_is_refused_and_nothing_is_written(fault, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_tables_that_are_only_unusual_are_asked(tmp_path):
     """UTF-16, semicolons; an item without an answer is asked, counted, and in no metric."""
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")

@@ -76,6 +76,7 @@ def test_commands_for_small_models_run(command, tmp_path, monkeypatch):
     assert (len(psi) > 1) == bool(permuted)
 
 
+@pytest.mark.pages
 def test_the_page_on_benchmarks_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {}

@@ -30,6 +30,7 @@ def found(shapes):
     return align(shapes, pairs(24, "train"), POINT, rank=8, epochs=4, batch=8, progress=False)
 
 
+@pytest.mark.slow
 def test_a_learned_subspace_carries_the_colour_where_random_ones_do_not(shapes, found):
     table = interchange(shapes, pairs(16, "test"), found, draws=2)
     assert table["accuracy_low"] > table["control_accuracy_high"]

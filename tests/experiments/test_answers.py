@@ -39,6 +39,7 @@ def asked(model, samples, **options):
     return permutation_test(model, samples, permutations=1, progress=False, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", by_turns([[0], [5], [1, 2], [0, 1, 2, 3, 4]], [[1, 2]]))
 @pytest.mark.parametrize("batch", by_turns([1, 4, 32], [4]))
 def test_some_missing_answers_change_nothing_of_the_others(shapes, which, batch):
@@ -80,6 +81,7 @@ def test_what_the_model_says_may_be_empty(shapes):
     assert found["correct"].values.ravel().tolist() == [0.0, 0.0]  # it says something
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", [Answering(), Comparing(), Choosing()])
 def test_every_measure_leaves_a_hole_where_an_answer_is_missing(shapes, measure):
     """And none for the others of its batch."""

@@ -223,6 +223,7 @@ def test_faithfulness_of_shapes_base_grows_to_one(shapes):
     assert (high > curve["faithfulness"].values[:3]).all()
 
 
+@pytest.mark.slow
 def test_shares_are_of_sums_over_pairs_and_pairs_run_together_are_those_run_alone(shapes, swaps):
     found = edges(shapes, swaps, places=PLACES, steps=0, batch=4, progress=False)
     circuit = Circuit.top(found, 60)
@@ -370,6 +371,7 @@ def test_overlap_counts_what_is_shared():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grouped", [1, 2])
 def test_heads_that_change_names_share_what_has_no_head(grouped):
     """A lone edge of head 1 is found again in one renaming of four, with its keys."""

@@ -219,6 +219,7 @@ def test_edges_rank_as_exact_patching_does_in_other_families(vlm, pair):
     assert np.min(found) > 0.9
 
 
+@pytest.mark.slow
 def test_places_cut_an_edge_into_parts_that_sum_to_it(vlm, pair):
     whole = found(vlm, [pair], steps=0).isel(sample=0)
     at = {"left": Column((0.0, 0.5)), "vision": "vision", "last": "last"}
@@ -257,6 +258,7 @@ def test_a_place_is_where_a_sender_is_confined_to(model, pair):
     )
 
 
+@pytest.mark.slow
 def test_pairs_run_together_are_those_run_alone(shapes, swaps):
     """Questions of different length are padded; normalized by each pair's own effect."""
     assert len({len(shapes.inputs([p.clean]).layouts[0]) for p in swaps}) > 1

@@ -290,6 +290,7 @@ def test_edits_reach_every_part_of_a_measure(model):
 # The permutation test.
 
 
+@pytest.mark.slow
 def test_answers_do_not_depend_on_the_batch(model):
     samples = asked(4)
     one, three, all_of_them = (

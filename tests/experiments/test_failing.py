@@ -195,6 +195,7 @@ def test_a_permutation_test_counts_its_failures_once(model):
 # Edits of chosen samples.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [0, 5, (1, 4), (0.5,), -1, range(2, 4)])
 def test_chosen_samples_are_those_of_the_experiment_at_any_batch(model, wanted):
     edit = Scale(point="hook_embed", by=30.0, where=vl.Where(positions="vision", samples=wanted))
@@ -255,6 +256,7 @@ def test_what_fails_in_one_of_several_measurements_is_in_none(model, which, time
     assert np.isfinite(table["log_prob"]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", by_turns([6, 20, 32, 44, 56, 68], [32]))
 def test_what_fails_in_a_later_table_only_stops_no_table(model, times):
     """A picture that is gone at any moment: every table comes out, and each names what it lacks."""

@@ -95,6 +95,7 @@ def failures(table):
     return json.loads(table.attrs["failures"])
 
 
+@pytest.mark.slow
 def test_a_pair_that_fails_is_left_out_by_name(
     shapes, good, bad, caplog, tmp_path, which, monkeypatch
 ):
@@ -132,6 +133,7 @@ def test_a_pair_that_fails_is_left_out_by_name(
     assert set(tried) == {3}
 
 
+@pytest.mark.slow
 def test_shares_threads_and_one_process_leave_out_the_same(shapes, bad, tmp_path, which):
     """Which batch a pair is in, what it begins with: nothing hangs on what failed elsewhere."""
     given = {"max_failed": 2}
@@ -163,6 +165,7 @@ def test_what_all_fail_of_is_said_as_it_is(shapes, bad, which):
         run(which, shapes, [bad[3]] * 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["sweep", "path_patch", "edges"])
 def test_a_pair_that_scores_alike_is_left_out(shapes, good, tmp_path, which):
     """Also where it is there already, of a map that was no share of anything."""
@@ -176,6 +179,7 @@ def test_a_pair_that_scores_alike_is_left_out(shapes, good, tmp_path, which):
     xr.testing.assert_identical(run(which, shapes, pairs, folder=tmp_path / "all", **given), alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sweep", "path_patch"])
 def test_where_the_first_about_a_picture_fails_the_others_begin_by_themselves(
     shapes, tmp_path, kind, monkeypatch

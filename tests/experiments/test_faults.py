@@ -112,6 +112,7 @@ def child(function):
 # Kills.
 
 
+@pytest.mark.slow
 def test_twenty_kills_lose_nothing_and_double_nothing(model, tmp_path, at_once):
     """At random moments, until it is done; what is read at last is what one run gives."""
     rng, slow, done = random.Random(0), Slow(seconds=0.01), [0]
@@ -411,6 +412,7 @@ def pooled(kind):
     return kind(2, mp_context=FORK, initializer=dies_with_its_parent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
 def test_pools_give_the_table_of_one_process(shapes, tmp_path, kind):
     samples = vl.datasets.load("shapes-2d", samples=6)
@@ -421,6 +423,7 @@ def test_pools_give_the_table_of_one_process(shapes, tmp_path, kind):
     xr.testing.assert_identical(found, run.run(tmp_path))
 
 
+@pytest.mark.slow
 def test_shards_give_the_table_of_one_process(shapes, tmp_path):
     samples = vl.datasets.load("shapes-2d", samples=9)
     run = Experiment(shapes, samples, Answering(max_new_tokens=2), EDITS, batch=2)
@@ -434,6 +437,7 @@ def test_shards_give_the_table_of_one_process(shapes, tmp_path):
         run.run(tmp_path, executor=Shard(5, 8))
 
 
+@pytest.mark.slow
 def test_shards_of_a_diagnosis_and_of_a_sweep(shapes, tmp_path):
     samples = vl.datasets.load("shapes-2d", samples=4)
     given = {"permutations": 1, "max_new_tokens": 2, "batch": 1, "progress": False}

@@ -94,6 +94,7 @@ def test_every_measure_says_so(shapes, measure, value, layer, tmp_path):
     assert Experiment(shapes, SAMPLES, measure).run(tmp_path).sizes["sample"] == 2
 
 
+@pytest.mark.slow
 def test_a_diagnosis_says_so_and_goes_on_where_it_may(shapes):
     samples = shapes_2d(4)
     weight = shapes.hf_model.get_submodule(shapes.family.lm_layers)[1].mlp.down_proj.weight
@@ -151,6 +152,7 @@ SWEEPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", SWEEPS)
 @pytest.mark.parametrize(("layer", "value"), by_turns(BROKEN, BROKEN[:1]))
 def test_every_sweep_says_so(shapes, how, value, layer, tmp_path):

@@ -50,6 +50,7 @@ def right(shapes, samples, *edits):
     return (logits.argmax(-1) == torch.tensor(tokens)).double().numpy()
 
 
+@pytest.mark.slow
 def test_it_carries_the_task_where_random_heads_do_not(shapes, found):
     """Asked for a color, the bundled model names the shape, in part of fresh pictures."""
     import xarray as xr

@@ -40,6 +40,7 @@ def vlm():
 EXPERIMENT = ("samples", "interventions", "dimension", "batch", "max_failed", "names", "measure")
 
 
+@pytest.mark.slow
 @bounded(20)
 @given(some_of(EXPERIMENT), anything)
 def test_experiment(vlm, options, folder):
@@ -72,6 +73,7 @@ def test_sweep(vlm, samples, options):
     tried(lambda: experiments.sweep(vlm, samples, OTHERS, **usual))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["diagnose", "diagnose_all", "permutation_test"])
 @bounded(10)
 @given(data=st.data())

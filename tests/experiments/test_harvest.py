@@ -107,6 +107,7 @@ def test_of_a_tower_all_of_its_positions_are_kept(name, tmp_path):
             assert set(own["role"].values) == {"vision"} and own["box"].isnull().all()
 
 
+@pytest.mark.slow
 def test_only_the_rows_that_are_asked_for(shapes, tmp_path):
     whole = kept(shapes, tmp_path / "whole").dataset().load()
     some = kept(shapes, tmp_path / "some", rows="vision").dataset().load()

@@ -121,6 +121,7 @@ CELLS = {
 }
 
 
+@pytest.mark.slow
 def test_every_part_of_a_cell_changes_its_key(model):
     keys = {name: key(model, **given) for name, given in CELLS.items()}
     assert len(set(keys.values())) == len(keys), sorted(keys, key=keys.__getitem__)

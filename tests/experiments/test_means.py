@@ -89,6 +89,7 @@ def mean(tensors):
     return torch.stack(tensors).mean(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", by_turns(SUMMING, UNLIKE))
 def test_a_circuits_run_among_means_is_that_of_a_slow_reference(name, pair, averaged):
     with vl.HookedVLM(*build(name), name=name) as vlm:
@@ -148,6 +149,7 @@ def test_stretches_that_differ_share_one_mean_and_others_have_one_each_by_hand()
     assert padded == stretches(prompts[0]) and padded[1].at == slice(3, 5)
 
 
+@pytest.mark.slow
 def test_pairs_run_together_have_the_means_of_those_run_alone(shapes, swaps, tmp_path):
     """Questions of several lengths are among them."""
     circuit = Circuit([("image", "L0H1.v"), ("L0H1", "M1"), ("M1", "logits"), ("M2", "logits")])

@@ -26,6 +26,7 @@ def table(saved):
         return found(model)
 
 
+@pytest.mark.slow
 def test_weights_on_disk(saved, table, tmp_path):
     """Half of the language model, and the head; what is there is fetched layer by layer."""
     with vl.HookedVLM.from_pretrained(str(saved)) as model:
@@ -42,6 +43,7 @@ def test_weights_on_disk(saved, table, tmp_path):
         xr.testing.assert_identical(found(model, tmp_path / "out"), table)  # as it is read back
 
 
+@pytest.mark.slow
 def test_weights_on_the_cpu_that_are_computed_with_elsewhere(saved, table):
     """On a machine without a GPU, elsewhere is the CPU, too."""
     with vl.HookedVLM.from_pretrained(str(saved)) as opened:

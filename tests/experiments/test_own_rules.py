@@ -38,6 +38,7 @@ def test_a_set_is_graded_by_its_own_rule(name):
 BOTH = ["pope, hub", "vqa-v2, hub", "2ds", "gqa, hub", "mmvp"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", by_turns(BOTH, ["vqa-v2, hub"]))
 def test_both_commands_give_every_answer_the_same_grade(name, tmp_path, monkeypatch):
     """The rule grades by the answer's length, so that both kinds of grade come up."""
@@ -78,6 +79,7 @@ def test_tables_of_letters_are_graded_alike(tmp_path):
     assert rule("It is on the right.", sample).score == 1.0
 
 
+@pytest.mark.slow
 def test_another_rule_is_named(tmp_path):
     said = run("diagnose", "shapes-base", "--samples", 6, "--grader", "exact", "--permutations", 1,
                "--out", tmp_path)  # fmt: skip

@@ -96,6 +96,7 @@ def test_both_commands_draw_by_the_unit_of_the_set(name, tmp_path, monkeypatch):
     assert f"<th>{unit}s</th>" in page
 
 
+@pytest.mark.slow
 def test_other_tables_of_a_diagnosis_draw_so_as_well(tmp_path):
     """Means of maps over eighteen samples of nine pairs are means of nine."""
     mmvp(tmp_path)

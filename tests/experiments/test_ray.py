@@ -84,6 +84,7 @@ def workers():
             process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", by_turns(RECIPES.values(), [RECIPES["diagnose"]]), ids=RECIPES)
 def test_two_workers_make_the_tables_of_one_process(shapes, tmp_path, workers, recipe):
     recipe(shapes, tmp_path / "one")
@@ -92,6 +93,7 @@ def test_two_workers_make_the_tables_of_one_process(shapes, tmp_path, workers, r
     assert tables(recipe, shapes, tmp_path / "two") == alone
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(shapes, tmp_path, workers):
     samples = vl.datasets.load("shapes-2d", samples=12)
     edits = {"original": (), "seed 0": (PermuteVision(),)}
@@ -157,6 +159,7 @@ def test_a_command_has_its_work_done_by_workers(tmp_path, workers, monkeypatch, 
 RECIPES_OF_PAIRS = ["sweep", "path_patch", "edges", "faithfulness"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [*RECIPES_OF_PAIRS, "harvest"])
 def test_workers_do_all_that_is_long_as_one_process(shapes, tmp_path, workers, which):
     """And leave out the pair that does not align."""
@@ -204,6 +207,7 @@ def test_workers_that_fit_nowhere_are_refused(shapes, workers):
         run.run(executor=OnRay(num_gpus=3))
 
 
+@pytest.mark.slow
 def test_workers_that_are_none_are_refused():
     for given in ({"num_cpus": 0}, {"workers": 0}, {"num_gpus": -1}, {"workers": 1.5}):
         with as_users(), pytest.raises(InputError, match=next(iter(given))):

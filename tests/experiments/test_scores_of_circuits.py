@@ -109,6 +109,7 @@ def test_ends_are_transformers_own_and_everything_makes_up_the_way_between(vlm, 
     assert_close(means["none"].item(), floor, like=like)  # a mean over one sample is that sample
 
 
+@pytest.mark.slow
 def test_pairs_with_answers_of_several_lengths_are_run_together_as_alone(vlm, pair):
     swapped = tuple(
         vl.Sample(QUESTION[:-1], each.images, answer=other.answer)

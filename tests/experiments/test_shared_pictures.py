@@ -76,6 +76,7 @@ def test_sweeps_say_so():
     assert shared(found)[0] == shared(found)[2] != shared(found)[1]
 
 
+@pytest.mark.slow
 def test_a_diagnosis_says_so_in_every_table(shapes):
     base = shapes_2d(3)
     asked = [replace(s, id=f"{s.id}-{k}") for s in base for k in range(2)]

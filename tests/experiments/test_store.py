@@ -372,6 +372,7 @@ print(len(slips))
 """
 
 
+@pytest.mark.slow
 def test_slips_are_refused_in_our_words():
     environment = os.environ | {"PYTHONPATH": str(Path(vl.__file__).parents[1])}
     done = ran(sys.executable, "-", input=SLIPS, env=environment)

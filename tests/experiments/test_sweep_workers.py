@@ -74,6 +74,7 @@ def forbid(monkeypatch, kind):
     monkeypatch.setattr(kind, "runs", not_again)
 
 
+@pytest.mark.slow
 def test_shares_that_are_merged_are_the_map_of_one_process(shapes, tmp_path, monkeypatch, which):
     recipe = RECIPES[which]
     alone = recipe(shapes)
@@ -89,6 +90,7 @@ def test_shares_that_are_merged_are_the_map_of_one_process(shapes, tmp_path, mon
     assert sum(each.done for each in counts) == sum(each.asked for each in counts) > 6
 
 
+@pytest.mark.slow
 def test_threads_make_the_map_of_one_process(shapes, which):
     with ThreadPoolExecutor(2) as threads:
         same(RECIPES[which](shapes, executor=threads), RECIPES[which](shapes))
@@ -109,6 +111,7 @@ def test_processes_make_the_map_of_one_process(shapes, which, tmp_path):
     same(found, run(shapes, *given, **ends, **options))
 
 
+@pytest.mark.slow
 def test_a_map_that_was_broken_off_anywhere_is_the_one_that_was_not(
     shapes, tmp_path, monkeypatch, which
 ):
@@ -136,6 +139,7 @@ def test_a_map_that_was_broken_off_anywhere_is_the_one_that_was_not(
     assert len(asked_for) == pieces + breaks  # nothing twice but what was broken off
 
 
+@pytest.mark.slow
 def test_two_maps_into_one_folder_do_nothing_twice(shapes, tmp_path, monkeypatch, which):
     """One begins while the other is at it: what the first does, the second waits for."""
     kind, recipe = KINDS[which], RECIPES[which]

@@ -138,6 +138,7 @@ def test_a_score_of_ones_own(llava):
     assert_close(found["clean"].item(), whole)
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_it_stopped(llava, tmp_path, monkeypatch):
     monkeypatch.setattr(Sweeping, "most", 16)
     whole = sweep(llava, CLEAN, OTHER, progress=False)
@@ -178,6 +179,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 def test_a_folder_answers_for_the_settings_of_its_sweep_alone(llava, tmp_path):
     usual = {"point": "blocks.*.attn.hook_z", "edit": ZeroAblate(), "over": "role"}
     usual |= {"score": "log_prob", "progress": False}

@@ -505,6 +505,7 @@ def test_patchscopes(case):
 # In a folder, and what is refused.
 
 
+@pytest.mark.slow
 def test_a_folder_tells_what_was_asked_apart(case, tmp_path):
     model, clean, other = case
     usual = {"over": "layer", "point": "blocks.*.hook_mlp_out", "score": "log_prob"}

@@ -54,6 +54,7 @@ def test_a_law_that_breaks_is_a_finding():
     assert law.found == "RuntimeError: CUDA error: an illegal memory access (broken)"
 
 
+@pytest.mark.slow
 def test_an_audit_that_misses_says_by_how_much(monkeypatch):
     monkeypatch.setitem(vl.model.audit.measure.BOUNDS, torch.float32, 0.0)
     holds, found = laws.audited(Card("cpu"), "llava", torch.float32)

@@ -37,6 +37,7 @@ def said_of(form, place, other):
     return text.replace("\0", LETTERS[place])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", by_turns(["{}", "({})"], ["{}"]))
 def test_what_explains_a_letter_is_no_other_answer(form):
     tried = 0

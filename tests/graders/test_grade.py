@@ -83,6 +83,7 @@ word = st.sampled_from(["red", "dark", "top", "left", "1", "11", "no", "not", "s
 phrase = st.lists(word, min_size=1, max_size=3, unique=True).map(" ".join)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(phrase, min_size=2, max_size=4, unique=True), st.sampled_from(["{}", "{}.", "{}!"]))
 def test_a_choice_is_itself_and_no_other(choices, form):

@@ -44,6 +44,7 @@ def rule(name, said, sample):
     return GRADERS[name](said, sample)
 
 
+@pytest.mark.slow
 def test_a_letter_is_taken_in_all_phrasings_and_every_letter_alike():
     tried = 0
     for form, order, count in product(ONE, ORDERS, (2, 5)):
@@ -57,6 +58,7 @@ def test_a_letter_is_taken_in_all_phrasings_and_every_letter_alike():
     assert tried > 200
 
 
+@pytest.mark.slow
 def test_no_letter_is_taken_where_there_are_two_or_none():
     tried = 0
     for form, one, two in product(NONE, range(8), range(8)):
@@ -69,6 +71,7 @@ def test_no_letter_is_taken_where_there_are_two_or_none():
     assert tried > 200
 
 
+@pytest.mark.slow
 def test_options_are_taken_by_their_text():
     forms = ("T", "T.", "It is T.", "The answer is T.", "**T**", "Answer: T", '"T"')
     for form, (place, text), (_, other) in product(forms, enumerate(TEXTS), enumerate(TEXTS)):

@@ -50,6 +50,7 @@ def painted(sample):
     return [names[own.argmax()] if own.max() > 0.6 else "" for own in shares]
 
 
+@pytest.mark.slow
 def test_every_colour_has_a_feature(runs, features):
     acts = f"{features.point}.hook_sae_acts_post"
     found = marking_features(runs, [painted(sample) for sample in SAMPLES], acts)
@@ -61,6 +62,7 @@ def test_every_colour_has_a_feature(runs, features):
     assert len(set(colours.feature.values.tolist())) == len(COLORS)
 
 
+@pytest.mark.slow
 def test_some_places_have_a_feature_and_inner_ones_have_none(runs, features):
     acts = f"{features.point}.hook_sae_acts_post"
     rows, columns = (marking_features(runs, axis, acts) for axis in ("row", "column"))
@@ -86,6 +88,7 @@ def test_what_it_leaves_over_is_little(runs, features):
     assert int((~alive).sum()) < 10
 
 
+@pytest.mark.slow
 def test_the_answers_are_as_likely_through_it(model, features):
     asked = model.inputs(SAMPLES, answers=[sample.answer for sample in SAMPLES])
     clean = answer_score(model.run(asked)).mean()

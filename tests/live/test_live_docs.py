@@ -19,6 +19,7 @@ def test_what_the_page_shows_runs(tmp_path, monkeypatch):
     assert names["view"].address.startswith("http://127.0.0.1:")
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_limits_are():
     assert f"{pictures.MOST_BYTES // 2**20} MiB" in PAGE
     assert f"{pictures.MOST_PIXELS / 1e6:g} million pixels" in PAGE

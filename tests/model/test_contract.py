@@ -120,6 +120,7 @@ def test_every_point_has_the_axes_it_declares(vlm, inputs):
             assert size.get("kv_head", tower_kv_heads) == tower_kv_heads, name
 
 
+@pytest.mark.slow
 def test_every_point_is_alive(vlm, inputs):
     """Every kind in one layer, and all layers by turns; an audit tries more of them."""
     clean = vlm.run(inputs).logits

@@ -71,6 +71,7 @@ def test_operations_are_those_that_torch_counts(name):
     assert counted.operations.keys() >= {"tower", "projector", "blocks", "head"}
 
 
+@pytest.mark.slow
 def test_experiments_take_what_is_said():
     whole, bare = both("llava")
     pair = [
@@ -127,6 +128,7 @@ def test_the_most_memory_is_what_is_measured():
         assert told[job] == pytest.approx(measured, rel=0.1), (job, really, told)
 
 
+@pytest.mark.slow
 def test_the_command_agrees_with_the_page_on_seven_billion_weights(vlmlens_says, tmp_path):
     seven().save_pretrained(tmp_path)
     path = tmp_path / "plan.json"
@@ -172,6 +174,7 @@ def test_a_plan_that_makes_no_sense_is_refused(options, message):
         plan("tiny", build("llava")[0].config, **options)
 
 
+@pytest.mark.slow
 def test_a_card_that_is_too_small_for_any_prompt(vlmlens_says):
     code, said, _ = vlmlens_says("plan", "shapes-base", "--memory", "0.0005")
     assert code == 0
@@ -181,6 +184,7 @@ def test_a_card_that_is_too_small_for_any_prompt(vlmlens_says):
     assert "did you mean shapes-base" in said
 
 
+@pytest.mark.slow
 def test_more_cards_where_one_is_too_small():
     held = plan("tiny", build("llava")[0].config).memory["float32"]
     room = (held.weights / 2.5 + held.run) / 0.9 / 2**30

@@ -35,6 +35,7 @@ def overlap(model, asked, boxes):
     return probes.object_overlap(run, boxes)
 
 
+@pytest.mark.slow
 def test_heads_find_objects_that_are_there_only(model, samples):
     """The same boxes on another sample's picture: attention no longer prefers them."""
     boxes = boxes_of(samples)
@@ -47,6 +48,7 @@ def test_heads_find_objects_that_are_there_only(model, samples):
     assert float(sighted["mean"].max()) > float(blind["mean"].max())
 
 
+@pytest.mark.slow
 def test_an_answer_needs_its_picture(model, samples):
     found = experiments.controls(model, samples, ["text only", "noise"])
     table = experiments.control_table(found).sel(category="overall")
@@ -56,6 +58,7 @@ def test_an_answer_needs_its_picture(model, samples):
     assert (table["psi_low"] > 20).all()
 
 
+@pytest.mark.slow
 def test_a_model_that_sees_nothing_has_no_position_to_lose(model, samples):
     """Shuffling the tokens of a blank picture: hardly an answer changes."""
     blank = blinded(samples, "blank")
@@ -127,6 +130,7 @@ def test_row_and_column_are_read_off_noise_too(model, samples):
     assert (found["accuracy_low"].isel(layer=0) > found["majority"].isel(layer=0) + 0.3).all()
 
 
+@pytest.mark.slow
 def test_shuffling_moves_what_is_said(model, samples):
     """And does so for some questions far more than for others: the mean is not the median."""
     edits = {"shuffled": [PermuteVision(seed=0)]}

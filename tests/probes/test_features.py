@@ -49,6 +49,7 @@ def test_a_picture_of_one_kind_has_none():
     assert not np.isnan(found[1]).any()
 
 
+@pytest.mark.slow
 def test_a_planted_feature_is_found_and_the_control_knows_nothing(run):
     name, layout = acts(), run.inputs.layouts[0]
     planted = run.saved[name].clone()

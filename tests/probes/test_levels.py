@@ -29,6 +29,7 @@ def measured(once, sets):
     return {name: share for name, share in found.items() if name != SETS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", by_turns([10, 20], [10]))
 @pytest.mark.parametrize("shape", by_turns(["exponential", "lognormal"], ["lognormal"]))
 def test_skewed_maps_in_which_nothing_differs_hold_no_finding(shape, n):
@@ -45,6 +46,7 @@ def saturated(rng, n):
     return many[rng.choice(len(many), n)] - many.mean(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", by_turns([10, 20, 50], [10]))
 def test_saturated_shares_in_which_nothing_differs_hold_no_finding(n):
     found = measured(mapped(lambda rng: saturated(rng, n)), 40)
@@ -77,6 +79,7 @@ MORE_MEANS = [("normal", 20, 0.94), ("lognormal", 40, 0.93)]
 MORE_MEANS += [("exponential", n, 0.935) for n in (10, 12, 20, 60)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "n", "least"), by_turns(MEANS + MORE_MEANS, MEANS))
 def test_intervals_of_means_cover(name, n, least):
     draw = mean_covered(lambda rng: SHAPES[name](rng, (n, 40)), 0.0)
@@ -105,6 +108,7 @@ def test_intervals_of_psi_near_its_ceiling_cover():
     assert found["psi"] >= 0.95 and found["psi_corrected"] >= 0.95, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffles", by_turns([1, 5], [1]))
 def test_the_p_of_psi_is_small_as_often_as_it_says(shuffles):
     assert measured(exchanged([4] * 10, shuffles), 100)["p of PSI"] <= 0.12

@@ -176,6 +176,7 @@ def test_a_cell_whose_tail_is_not_in_the_data_is_no_finding():
     assert found["p_corrected"].item() > 100 * t.pvalue
 
 
+@pytest.mark.slow
 def test_the_maximum_statistic_keeps_the_family_wise_rate():
     """60 maps of noise, 12 cells each: uncorrected, about half the maps hold a "finding"."""
     found = {"max": 0, "none": 0}
@@ -347,6 +348,7 @@ def power_of_a_t_test(n, d, alpha):
     return integrate.quad(at, 0, most, points=[min(1.0, most / 2)], epsabs=1e-11, limit=500)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.05, 0.2, 1e-2, 1e-4, 1e-6])
 @pytest.mark.parametrize("power", [0.3, 0.8, 0.99])
 @pytest.mark.parametrize("d", [0.05, 0.3, -0.8, 2.0])

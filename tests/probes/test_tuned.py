@@ -88,6 +88,7 @@ def test_a_translator_is_what_plain_torch_makes_of_it(any_vlm):
         block._forward_hooks.clear()
 
 
+@pytest.mark.slow
 def test_trained_it_is_nearer_to_the_answer_on_pictures_it_never_saw(shapes, lens):
     inputs = shapes.inputs(vl.datasets.shapes_2d(48))
     plain, tuned = (probes.lens_divergence(shapes, inputs, own) for own in (None, lens))

@@ -53,6 +53,7 @@ def page(tmp_path):
     return written
 
 
+@pytest.mark.slow
 def test_every_measurement_has_its_figure_and_section(page, results, table):
     found = page(results, table)
     assert [name for name in found.ids() if name.startswith("figure-")] == [
@@ -63,6 +64,7 @@ def test_every_measurement_has_its_figure_and_section(page, results, table):
     assert "failures" not in found.ids()
 
 
+@pytest.mark.slow
 def test_it_says_how_it_came_about(page, results, table):
     text = page(results, table).text
     for said in ("shapes-base", "vlmlens diagnose shapes-base --seed 3", "torch 2.13.0", "3"):
@@ -70,12 +72,14 @@ def test_it_says_how_it_came_about(page, results, table):
     assert "4 samples of shapes-2d" in text
 
 
+@pytest.mark.slow
 def test_the_table_holds_the_numbers(page, results, table):
     text = page(results, table).text
     assert "overall 200 90 % [85, 95] 60 % [55, 65] 33 % [25, 40] 46.2 %" in text
     assert "1.2 [1.0, 1.5] 25 % 0.0001" in text
 
 
+@pytest.mark.slow
 def test_the_first_samples_are_shown_with_and_without_order(page, results, table):
     text = page(results, table).text
     assert "What is 0? right red in order ✓ red shuffled ✗ blue ×2 0 · color" in text
@@ -83,6 +87,7 @@ def test_the_first_samples_are_shown_with_and_without_order(page, results, table
     assert "right, but wrong when shuffled: 3" in text and "wrong in order" not in text
 
 
+@pytest.mark.slow
 def test_pictures_stand_with_their_answers_and_show_what_the_model_was_shown(tmp_path, results):
     shown = {
         "0": (Thumbnail("data:image/png;base64,AAAA", "a<b>.png", (25.0, 0.0, 50.0, 100.0)),),
@@ -134,6 +139,7 @@ def test_the_absolute_value_is_taken_before_the_mean(tmp_path, results):
     assert "mean 2\\u003cbr\\u003e95 % interval [2, 2]" in text
 
 
+@pytest.mark.slow
 def test_it_is_one_file_that_loads_nothing(tmp_path, results, table):
     path = build(results, table, tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == [path]
@@ -195,6 +201,7 @@ def test_every_section_has_its_line_of_the_contents_and_a_sentence(page, results
         assert tags[start : start + 3] == ["section", "h2", "p"]
 
 
+@pytest.mark.slow
 def test_every_figure_has_a_name_a_key_and_a_button(page, results, table):
     found = page(results, table).found
     drawn = [attrs for tag, attrs in found if "plotly-graph-div" in attrs.get("class", "")]
@@ -208,6 +215,7 @@ def test_every_figure_has_a_name_a_key_and_a_button(page, results, table):
     assert any(each.get("tabindex") == "0" for each in regions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", ["cmb", "alpha_v", "hidden_norm", "correct", "answer", "log_prob"])
 def test_what_was_not_measured_is_left_out(page, results, table, gone):
     found = page(results.drop_vars(gone), table)
@@ -223,6 +231,7 @@ def test_there_may_be_no_psi_and_nothing_at_all(page, results):
     assert "no measurement" in page(xr.Dataset()).text
 
 
+@pytest.mark.slow
 def test_a_data_set_without_answers(page, results, table):
     results.attrs["reference"] = "own"
     text = page(results.drop_vars("gold"), table).text
@@ -248,6 +257,7 @@ def test_questions_about_one_picture_are_counted(page, results, table):
     assert "questions about" not in page(alone, table).text
 
 
+@pytest.mark.slow
 def test_failures_are_told_and_counted(page, results):
     results.attrs["failures"] = json.dumps([{"id": "7", "error": "ImageError: 7.png is empty"}])
     text = page(results).text
@@ -255,6 +265,7 @@ def test_failures_are_told_and_counted(page, results):
     assert "7 ImageError: 7.png is empty" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["not json", "[1]", '{"a": 1}', "3"])
 def test_attributes_that_are_no_json_are_shown_as_they_are(page, results, broken):
     results.attrs |= {"failures": broken, "versions": broken}
@@ -268,6 +279,7 @@ def test_it_survives_the_way_through_a_file(tmp_path, page, results, table):
         assert page(opened, table).text == page(results, table).text
 
 
+@pytest.mark.slow
 def test_bytes_that_are_no_text_do_not_stop_it(page, results):
     results.attrs["data"] = "folder\udcff"  # how Python spells a file name that is not UTF-8
     assert "folder\\udcff" in page(results).text
@@ -288,6 +300,7 @@ def test_a_folder_is_no_place_for_it(tmp_path, results):
         build(results, None, tmp_path)
 
 
+@pytest.mark.slow
 def test_every_answer_says_whose_it_is(page, results, table):
     """A folder of images asks all of them the same: only their names tell them apart."""
     named = results.assign_coords(

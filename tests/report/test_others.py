@@ -62,6 +62,7 @@ def test_what_other_sections_tell_and_what_is_no_measurement_is_left_out():
     assert [other.name for other in others(table, CLAIMED)] == ["mine"]
 
 
+@pytest.mark.slow
 def test_a_store_is_reported_from_its_folder_or_its_file(tmp_path, results, table):
     results["mine"] = values(sample=4, layer=2, head=3).assign_attrs(long_name="my measure")
     results.attrs["delta"] = 0.5  # from a file it comes back as a number of numpy's

@@ -213,6 +213,7 @@ def holding(folder, *names):
             started.kill()
 
 
+@pytest.mark.slow
 def test_work_is_one_process_s_until_it_is_given_back_or_the_process_is_killed(tmp_path):
     own, other = "a" * 32, "b" * 32
     claims = Claims(tmp_path)

@@ -52,6 +52,7 @@ def test_without_a_shuffle_nothing_is_said_of_order(found):
     assert order(found.sel(condition=["intact"])) == []
 
 
+@pytest.mark.slow
 def test_conditions_are_measured_on_the_same_questions(vlm):
     answered = scores(vlm, list(entries(3)))
     assert answered["condition"].values.tolist() == ["intact", "shuffled", "noise"]

@@ -24,6 +24,7 @@ def study():
     return module.Study()
 
 
+@pytest.mark.pages
 def test_the_page_has_the_tables_of_the_stored_results(study):
     page = (DOCS / "study.md").read_text()
     for made in (study.accuracy, study.forms, study.lengths, study.inside, study.untrained):
@@ -31,6 +32,7 @@ def test_the_page_has_the_tables_of_the_stored_results(study):
     assert all((DOCS / "images" / "study" / f"psi-{arm}.png").exists() for arm in study.seeds)
 
 
+@pytest.mark.slow
 def test_forms_are_of_all_questions_about_places(study):
     counted = {row[0]: int(row[1]) for row in table_rows(study.forms())}
     assert counted["edge"] + counted["quadrant"] == 96  # absolute
@@ -61,6 +63,7 @@ def test_a_card_of_runs_without_a_text_stage_is_refused(tmp_path, vlm):
         card("shapes-staged", "base", answers, [], tmp_path / "base-kept-x1-0", vlm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "arm"), BUNDLED.items())
 def test_an_arm_is_small_and_its_card_is_of_the_stored_results(name, arm):
     folder = zoo.bundled()[name]

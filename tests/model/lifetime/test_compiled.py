@@ -50,6 +50,7 @@ def test_nobody_watches_and_compiled_code_runs(both):
     assert torch.equal(*said)
 
 
+@pytest.mark.slow
 def test_whoever_watches_or_edits_steps_out_of_it(both):
     plain, compiled, runs = both
     for model in (plain, compiled):
@@ -71,6 +72,7 @@ def test_whoever_watches_or_edits_steps_out_of_it(both):
     torch.testing.assert_close(after, plain.run(ask(plain)).logits)
 
 
+@pytest.mark.slow
 def test_cells_resume_from_a_prefill(both):
     _, compiled, _ = both
     compiled.run(ask(compiled))

@@ -14,6 +14,7 @@ from vlmlens.zoo.opening.weightless import weightless
 PATTERNS = "blocks.*.attn.hook_pattern"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::vlmlens.errors.BeyondTrainingWarning")
 @pytest.mark.parametrize("name", ["llava", "qwen2_5_vl"])
 @pytest.mark.parametrize("needs", [(), cmb.NEEDS, rope.NEEDS, norms.NEEDS])

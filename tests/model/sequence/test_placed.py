@@ -86,6 +86,7 @@ class Packed(nn.Module):
         return nn.functional.linear(x, weight.to(x.dtype) * self.scale, self.bias)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_that_are_packed(name):
     model, processor = build(name)

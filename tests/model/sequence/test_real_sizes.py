@@ -153,6 +153,7 @@ def looks_where_it_says(vlm, ends, pictures, cell=0.05):
             assert off.max() < allowed, (size, tile, off.max() / (sides / size).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_a_token_looks_where_its_box_lies(real, size):
     vlm, ends = real

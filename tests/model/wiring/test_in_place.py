@@ -90,6 +90,7 @@ def hooked(vlm, inputs, name, hook):
         return vlm.run_with_hooks(inputs, fwd_hooks=[(name, hook)])
 
 
+@pytest.mark.slow
 def test_three_ways_to_edit_are_one_at_every_point_of_every_family(every_vlm, every_inputs):
     clean = every_vlm.run(every_inputs).logits
     for number, name in enumerate(one_of_each(every_vlm)):
@@ -100,6 +101,7 @@ def test_three_ways_to_edit_are_one_at_every_point_of_every_family(every_vlm, ev
     assert torch.equal(every_vlm.run(every_inputs).logits, clean)
 
 
+@pytest.mark.slow
 def test_an_edit_in_place_stays_inside_where(every_vlm, every_inputs):
     clean = every_vlm.run(every_inputs, save="*").saved
     for number, name in enumerate(one_of_each(every_vlm)):
@@ -162,6 +164,7 @@ def test_saving_copies_nothing(two_vlm, two_inputs):
     assert saved[between[0]].data_ptr() == saved[between[1]].data_ptr()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", UNNOTICED)
 def test_what_torch_does_not_notice_counts_too(two_vlm, two_inputs, way):
     for name in one_of_each(two_vlm):
@@ -221,6 +224,7 @@ DOORS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
 def test_every_door_takes_edits_in_place(two_vlm, two_inputs, door):
     with torch.no_grad():
@@ -230,6 +234,7 @@ def test_every_door_takes_edits_in_place(two_vlm, two_inputs, door):
             assert torch.equal(door(two_vlm, two_inputs, name, way), expected), (name, way)
 
 
+@pytest.mark.slow
 def test_the_next_hook_goes_on_from_an_edit_in_place(two_vlm, two_inputs):
     ways = (new, returned, bare)
     for name in one_of_each(two_vlm):
@@ -241,6 +246,7 @@ def test_the_next_hook_goes_on_from_an_edit_in_place(two_vlm, two_inputs):
         assert all(torch.equal(logits[0], x) for x in logits[1:]), name
 
 
+@pytest.mark.slow
 def test_decoding(two_vlm, two_inputs):
     for name in one_of_each(two_vlm):
         said = [
@@ -287,6 +293,7 @@ def test_what_the_tower_made_is_not_written_into_while_it_is_shared(two_vlm, two
         assert torch.equal(two_vlm.run(two_inputs).logits, clean)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_patched_from_is_not_written_into(two_vlm, two_inputs):
     names = [n for n in one_of_each(two_vlm) if not two_vlm.hook_dict[n].tap.pieces]
     source = two_vlm.run(two_inputs, save=names).saved
@@ -325,6 +332,7 @@ def test_a_function_that_reduces_may_write_into_what_it_is_given(two_vlm, two_in
         torch.testing.assert_close(run.logits, clean.logits, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_gradients_flow_through_an_edit_in_place(two_vlm, two_inputs):
     entering = "hook_embed"
     for name in one_of_each(two_vlm):
@@ -380,6 +388,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_hook_of_another_shape_is_refused(two_vlm, two_inputs, wrong):
     for name in one_of_each(two_vlm):

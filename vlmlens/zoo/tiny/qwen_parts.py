@@ -49,6 +49,10 @@ def qwen(kind: str, language: Mapping[str, Any] | None = None, **vision: Any) ->
     heads = (
         {} if kind.startswith("qwen3_vl") else {"num_attention_heads": 2, "num_key_value_heads": 1}
     )
+    films: dict[str, Any] = {
+        "frames": QWEN_FRAMES,
+        "video": "<|vision_start|><|video_pad|><|vision_end|>",
+    }
     return Tiny(
         config={
             "vision_config": {"model_type": f"{kind}_vision"} | QWEN_TOWER | vision,
@@ -59,8 +63,7 @@ def qwen(kind: str, language: Mapping[str, Any] | None = None, **vision: Any) ->
         tokens=QWEN_TOKENS,
         plain=QWEN_PLAIN,
         ids=QWEN_IDS,
-        frames=QWEN_FRAMES,
-        video="<|vision_start|><|video_pad|><|vision_end|>",
+        **({} if kind.startswith("qwen3_5") else films),
     )
 
 
