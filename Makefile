@@ -33,7 +33,7 @@ machine: $(STAMP)
 
 # What the documentation shows: notebooks, examples, pages, and what stands in docstrings.
 pages: $(STAMP)
-	$(PYTEST) --dist load $(UNTYPED) -p no:randomly -m "pages and not slow"
+	$(PYTEST) --dist worksteal $(UNTYPED) -p no:randomly -m "pages and not slow"
 
 # Everything, once: some 40 minutes.
 every: $(STAMP)
