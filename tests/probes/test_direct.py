@@ -7,8 +7,9 @@ import pytest
 import torch
 from as_users import as_users
 from closeness import assert_close
-from conftest import EVERY, build, by_turns, picture
+from conftest import EVERY, KINDS, build, by_turns, picture
 from einops import rearrange
+from peft import LoraConfig, get_peft_model
 
 import vlmlens as vl
 from vlmlens import plots
@@ -23,7 +24,14 @@ SAMPLES = [
 NO_SUM = ("gemma4", "gemma4/experts", "lfm2_vl", "qwen3_5", "qwen3_5_moe")
 
 
-@pytest.fixture(scope="module", params=by_turns(name for name in EVERY if name not in NO_SUM))
+#: Their logits are the unembedding's output times a number of the configuration.
+SCALED = ("cohere_compass", "hyperclovax_vision_v2")
+
+
+@pytest.fixture(
+    scope="module",
+    params=by_turns([name for name in EVERY if name not in NO_SUM], (*KINDS, *SCALED)),
+)
 def vlm(request):
     """Every tiny model whose stream is a sum of points."""
     with vl.HookedVLM(*build(request.param)) as model:
@@ -38,7 +46,10 @@ def inputs(vlm):
 def test_parts_sum_to_the_logit(vlm, inputs):
     """But for what is added between blocks, which no sublayer writes."""
     found = direct_attribution(vlm, inputs, "red", "blue", by="part")
-    logits = vlm.run(inputs, save="hook_logits").saved["hook_logits"][:, -1]  # before a cap
+    run = vlm.run(inputs, save="hook_logits")
+    capped = getattr(vlm.config.get_text_config(), "final_logit_softcapping", None)
+    logits = (run.saved["hook_logits"] if capped else run.logits)[:, -1]
+    assert (vlm.config.model_type in SCALED) == (vlm.family.logit_scale(vlm.config) != 1)
     right, wrong = (int(direct_token(vlm, text)) for text in ("red", "blue"))
     total = logits[:, right] - logits[:, wrong]
     assert_close(found["total"].values, total, like=logits)
@@ -48,6 +59,29 @@ def test_parts_sum_to_the_logit(vlm, inputs):
     np.testing.assert_allclose(
         found.sum("part") + found["remainder"], found["total"], rtol=1e-4, atol=1e-4
     )
+
+
+def test_words_enter_as_their_rows_of_the_table(vlm, inputs):
+    """Times what the model multiplies them with; the norms of the table's rows, too."""
+    entered = vlm.run(inputs, save="hook_embed").saved["hook_embed"][0]
+    words = torch.tensor(inputs.layouts[0].mask("user"))
+    ids = inputs.tensors["input_ids"][0, words]
+    assert_close(vlm.W_E[ids], entered[words])
+    assert_close(vlm.embed(ids[None])[0], entered[words])
+    table = vl.probes.embedding_norms(vlm).values
+    np.testing.assert_allclose(table[ids], entered[words].norm(dim=-1), rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # between peft and transformers
+def test_an_adapter_of_the_unembedding_is_in_its_directions():
+    model, processor = build("llava")
+    lora = LoraConfig(target_modules=["lm_head"], init_lora_weights=False)
+    with vl.HookedVLM(get_peft_model(model, lora), processor) as vlm:
+        inputs = vlm.inputs(SAMPLES)
+        found = direct_attribution(vlm, inputs, "red", by="part")
+        logits = vlm.run(inputs).logits[:, -1]
+        assert_close(found["total"].values, logits[:, direct_token(vlm, "red")], like=logits)
+        assert_close(found["remainder"].values, np.zeros(2), like=logits)
 
 
 def direct_token(vlm, text):

@@ -151,6 +151,23 @@ def test_tokens_before_the_prompt_are_in_no_module(saved, tmp_path):
         vl.HookedVLM.from_pretrained(str(tmp_path))
 
 
+@pytest.mark.filterwarnings("ignore:aLoRA is currently")
+def test_adapters_that_a_wrapper_switches_are_refused(saved, copied):
+    """The model inside would compute as if they were off."""
+    base, processor = zoo.load(saved / "base")
+    wrapped = get_peft_model(base, LoraConfig(**LORA, alora_invocation_tokens=[1, 2]))
+    with pytest.raises(UnsupportedModelError, match="an activated LoRA"):
+        vl.HookedVLM(wrapped, processor)
+    changed(copied, alora_invocation_tokens=[1, 2])
+    with pytest.raises(UnsupportedModelError, match="an activated LoRA"):
+        vl.HookedVLM.from_pretrained(str(copied))
+
+
+def test_a_folder_has_no_revision_but_its_files(saved):
+    with vl.HookedVLM.from_pretrained(str(saved / "adapter"), revision="v2") as vlm:
+        assert "v2" not in vlm.revision
+
+
 @pytest.mark.slow
 def test_every_kind_that_lies_in_modules(saved):
     """Wrapped as peft returns it: the logits are those of what was wrapped."""

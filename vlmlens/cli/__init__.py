@@ -23,10 +23,11 @@ for _command in (
     app.command()(_command)
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         out.print(f"vlmlens {vlmlens.__version__}", highlight=False)
         raise typer.Exit
+    return asked
 
 
 @app.callback()

@@ -186,6 +186,8 @@ class Family:
         renamed: what a processor calls an image input -> what the model's forward takes it as.
         unlike: invariants that do not hold, ``"stream"`` or ``"rotation"``, and why.
         logit_scale: config -> what the unembedding's output is multiplied with to be logits.
+        embed_scale: config -> what rows of the embedding table are multiplied with on their way to
+            block 0, where no module does it.
         chat_template: for checkpoints that come without one.
         towers: other paths of the tower's list of blocks, by the tower's ``model_type``.
         videos: ``Pictures`` -> for each video, the grid of each of its frames, in the tokens'
@@ -222,6 +224,7 @@ class Family:
     renamed: Mapping[str, str] = field(default_factory=dict)
     unlike: Mapping[str, str] = field(default_factory=dict)
     logit_scale: Callable[[Any], float] = unscaled
+    embed_scale: Callable[[Any], float] = unscaled
     chat_template: str = ""
     towers: Mapping[str, str] = field(default_factory=dict)
     videos: Callable[[Pictures], list[tuple[View, ...]]] | None = None

@@ -28,6 +28,10 @@ def _scale(config: Any) -> float:
     return config.text_config.logits_scaling
 
 
+def _embed_scale(config: Any) -> float:
+    return config.text_config.embedding_multiplier
+
+
 HYPERCLOVAX_VISION_V2 = Family(
     model_type="hyperclovax_vision_v2",
     views=merged_grids,
@@ -41,4 +45,5 @@ HYPERCLOVAX_VISION_V2 = Family(
     },
     lm_kinds=_kinds,
     logit_scale=_scale,
+    embed_scale=_embed_scale,
 )

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -21,6 +21,7 @@ WAITING = 64
 _log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Hosts(Protocol):
     """What a connection needs of the server."""
 

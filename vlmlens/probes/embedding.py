@@ -75,11 +75,11 @@ def embedding_norms(model: HookedVLM, texts: Sequence[str] | None = None) -> xr.
         ({'token': 6}, [0, 0, 0, 1, 1, 1])
     """
     table = model.hf_model.get_input_embeddings()
-    device = table.weight.device
+    device, scale = table.weight.device, abs(model.family.embed_scale(model.config))
     with torch.no_grad():
         if texts is None:
             chunks = torch.arange(table.num_embeddings, device=device).split(4096)
-            norms = torch.cat([l2(table.forward(ids)).cpu() for ids in chunks]).numpy()
+            norms = torch.cat([l2(table.forward(ids)).cpu() for ids in chunks]).numpy() * scale
             return _labelled(norms, ["table"] * len(norms), [0] * len(norms))
         if model.processor is None:
             raise InputError("captions need a tokenizer: this model was opened without a processor")
@@ -88,7 +88,7 @@ def embedding_norms(model: HookedVLM, texts: Sequence[str] | None = None) -> xr.
         if not any(found):
             raise InputError("the captions hold no token")
         flat = onto(torch.tensor([i for ids in found for i in ids]), device)
-        norms = l2(table.forward(flat)).cpu().numpy()
+        norms = l2(table.forward(flat)).cpu().numpy() * scale
     of = [number for number, ids in enumerate(found) for _ in ids]
     return _labelled(norms, ["captions"] * len(norms), of)
 

@@ -184,7 +184,8 @@ def _adapted(
     opened = adapters.put_on(opened, source, model)
     if adapters.own_processor(source):
         processor = _processor(model, str(source), opened.config.model_type, {})
-    opened.config._commit_hash = f"{below} with {hub.get('revision') or _hashed(source)}"
+    own = hub["revision"] if found_at(_folder(model)) != "folder" else _hashed(source)
+    opened.config._commit_hash = f"{below} with {own}"
     return opened, processor
 
 

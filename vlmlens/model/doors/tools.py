@@ -1,8 +1,10 @@
 """A model's weights and parts, by TransformerLens's names."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from transformer_lens.FactoredMatrix import FactoredMatrix
 
@@ -66,14 +68,17 @@ class Tools(Speaking):
     def embed(self) -> Part:
         """The table of tokens: ``W_E``, and called with token ids, their rows."""
         table: Any = self.hf_model.get_input_embeddings()
-        return Part(self._wired, "embed", {"W_E": lambda: self.W_E}, table.forward)
+        scale = self.family.embed_scale(self.config)
+        call = partial(_scaled, table.forward, scale)
+        return Part(self._wired, "embed", {"W_E": lambda: self.W_E}, call)
 
     @property
     def unembed(self) -> Part:
         """What makes logits of the normed stream: ``W_U``, ``b_U``, and called, the logits."""
         head: Any = self.hf_model.get_submodule(self.family.lm_head)
         weights = {"W_U": lambda: self.W_U, "b_U": lambda: self.b_U}
-        return Part(self._wired, "unembed", weights, head.forward)
+        call = partial(_scaled, head.forward, self.family.logit_scale(self.config))
+        return Part(self._wired, "unembed", weights, call)
 
     @property
     def W_E(self) -> Float[Tensor, "vocab d_model"]:
@@ -156,3 +161,10 @@ for _name, _points in {
     "set_use_hook_mlp_in": "hook_mlp_in",
 }.items():
     setattr(Tools, _name, _switch(_name, _points))
+
+
+def _scaled(
+    call: Callable[..., Shaped[Tensor, "..."]], scale: float, x: Shaped[Tensor, "..."]
+) -> Shaped[Tensor, "..."]:
+    """What a module makes, times what the model multiplies it with."""
+    return call(x) if scale == 1 else call(x) * scale

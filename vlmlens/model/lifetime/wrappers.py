@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from vlmlens.errors import UnsupportedModelError
+from vlmlens.zoo.opening.adapters import outside_modules
 
 
 def unwrapped(model: Any) -> Any:
@@ -14,8 +15,8 @@ def unwrapped(model: Any) -> Any:
     other object is returned as it is.
 
     Raises:
-        UnsupportedModelError: what ``torch.compile`` returned; adapters that are tokens before the
-            prompt, which are in no module. Says what to open instead.
+        UnsupportedModelError: what ``torch.compile`` returned; adapters that do not lie in
+            modules alone, such as tokens before the prompt. Says what to open instead.
     """
     if isinstance(model, torch.nn.Module) and "_orig_mod" in model._modules:
         raise UnsupportedModelError(
@@ -26,11 +27,13 @@ def unwrapped(model: Any) -> Any:
     while _is_of_peft(model):
         parts = vars(model)["_modules"]
         inside = parts.get("base_model", parts.get("model"))
-        if inside is None or _before_the_prompt(model):
+        settings = dict(getattr(model, "peft_config", {})).values()
+        why = "; ".join(dict.fromkeys(filter(None, map(outside_modules, settings))))
+        if inside is None or why:
             raise UnsupportedModelError(
-                f"{type(model).__name__} of peft with {_kinds(model)}: it puts what it learned "
-                "before the prompt, and not into modules, so the model inside computes something "
-                "else. Adapters in modules open as they are: LoRA, DoRA, IA3, ..."
+                f"{type(model).__name__} of peft: {why or 'it holds no model'}, so the model "
+                "inside computes something else. Adapters that lie in modules alone open as they are: "
+                "LoRA, DoRA, IA3, ..."
             )
         model = inside
     return model
@@ -38,13 +41,3 @@ def unwrapped(model: Any) -> Any:
 
 def _is_of_peft(model: Any) -> bool:
     return type(model).__module__.partition(".")[0] == "peft"
-
-
-def _before_the_prompt(model: Any) -> bool:
-    settings = getattr(model, "peft_config", {})
-    return any(getattr(each, "is_prompt_learning", False) for each in dict(settings).values())
-
-
-def _kinds(model: Any) -> str:
-    settings = dict(getattr(model, "peft_config", {})).values()
-    return ", ".join(sorted({str(getattr(each, "peft_type", "?")) for each in settings}))

@@ -33,7 +33,7 @@ def _acting(hf_model: Any) -> list[str]:
     """The adapters of peft's that act, and on how many modules: ``adapter math on 12 modules``."""
     found: Counter[str] = Counter()
     for module in hf_model.modules():
-        if not type(module).__module__.startswith("peft.tuners."):
+        if not type(module).__module__.startswith("peft."):
             continue
         merged = list(getattr(module, "merged_adapters", []))
         on = [] if getattr(module, "disable_adapters", False) else _chosen(module)
@@ -47,7 +47,9 @@ def _chosen(module: Any) -> list[str]:
     chosen = getattr(module, "active_adapters", [])
     chosen = [chosen] if isinstance(chosen, str) else list(chosen)
     inside = {
-        key for part in getattr(module, "adapter_layer_names", ()) for key in _keys(module, part)
+        key
+        for part in (*getattr(module, "adapter_layer_names", ()), "modules_to_save")
+        for key in _keys(module, part)
     }
     return [name for name in chosen if name in inside]
 

@@ -224,7 +224,7 @@ class ResidualStream(Finer):
     ) -> Attributions:
         """What every part of the stream adds to a token's logit: direct logit attribution.
 
-        The parts of ``decompose_resid`` sum to the logit (at ``hook_logits``), but for what the
+        The parts of ``decompose_resid`` sum to the logit before any soft cap, but for what the
         final norm's bias and the unembedding's bias add.
 
         Args:

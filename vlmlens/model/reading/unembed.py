@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vlmlens.checks import shown, whole, word
 from vlmlens.errors import InputError, UnsupportedModelError
+from vlmlens.model.reading.weights import unembedding
 from vlmlens.model.wiring.wired import Wired
 from vlmlens.tensors import dense
 
@@ -31,7 +32,8 @@ def directions(vlm: Wired, tokens: Tokens) -> Float[Tensor, "*lead d_model"]:
                 "the unembedding's weights are quantised or not at hand, so a token has no "
                 "direction; open the model with the unembedding in floating point"
             )
-        return head.weight.detach()[_ids(vlm, tokens).to(head.weight.device)]
+        rows = unembedding(vlm)[0].T  # with adapters, and scaled as the model does
+        return rows[_ids(vlm, tokens).to(rows.device)]
 
 
 def _ids(vlm: Wired, tokens: Tokens) -> Int[Tensor, "*lead"]:

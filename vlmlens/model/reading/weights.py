@@ -137,16 +137,20 @@ def embedding(vlm: Wired) -> Float[Tensor, "vocab d_model"]:
     """
     table = vlm.hf_model.get_input_embeddings()
     with align_module_device(table), torch.no_grad():
+        scale = vlm.family.embed_scale(vlm.config)
         if type(table) is nn.Embedding:
-            return table.weight.detach()
-        size = vlm.config.get_text_config().vocab_size
-        return table.forward(torch.arange(size, device=vlm.device)[None])[0]
+            rows = table.weight.detach()
+        else:
+            size = vlm.config.get_text_config().vocab_size
+            rows = table.forward(torch.arange(size, device=vlm.device)[None])[0]
+        return rows if scale == 1 else rows * scale
 
 
 def unembedding(vlm: Wired) -> tuple[Float[Tensor, "d_model vocab"], Float[Tensor, " vocab"]]:
     """What the normed stream is multiplied with to make logits, and what is added."""
     matrix, bias = matrix_of(vlm.hf_model.get_submodule(vlm.family.lm_head))
-    return matrix.T, bias
+    scale = vlm.family.logit_scale(vlm.config)
+    return (matrix.T, bias) if scale == 1 else (matrix.T * scale, bias * scale)
 
 
 def norm_weight(module: Any, name: str) -> Float[Tensor, " d_model"]:

@@ -45,6 +45,21 @@ def base_revision(folder: Path) -> dict[str, str]:
     return {"revision": told} if isinstance(told, str) and told else {}
 
 
+def outside_modules(settings: Any) -> str:
+    """Why the model inside would compute something else than peft's wrapper; "" where it does not.
+
+    Args:
+        settings: of one adapter, peft's.
+    """
+    if getattr(settings, "is_prompt_learning", False):
+        return "it is tokens before the prompt"
+    if getattr(settings, "alora_invocation_tokens", None):
+        return "its wrapper looks for the tokens that switch it on (an activated LoRA)"
+    if "XLORA" in str(getattr(settings, "peft_type", "")):
+        return "its wrapper weighs several adapters anew at every pass"
+    return ""
+
+
 def own_processor(folder: Path) -> bool:
     """Whether the adapter was saved with a processor beside it."""
     return any((folder / name).is_file() for name in PROCESSOR)
@@ -71,10 +86,10 @@ def put_on(opened: Any, folder: Path, name: str) -> Any:
 
     try:
         settings = PeftConfig.from_pretrained(str(folder))
-        if settings.is_prompt_learning:
+        if why := outside_modules(settings):
             raise UnsupportedModelError(
-                f"{name} is an adapter of kind {settings.peft_type}: tokens before the prompt, and "
-                "nothing in modules; adapters in modules open: LoRA, DoRA, IA3, ..."
+                f"{name} is an adapter of kind {getattr(settings.peft_type, 'value', '?')}: {why}; "
+                "adapters that lie in modules alone open: LoRA, DoRA, IA3, ..."
             )
         wrapped, report = _wrapped(opened, folder, settings)
     except (
