@@ -32,8 +32,8 @@ def unwrapped(model: Any) -> Any:
         if inside is None or why:
             raise UnsupportedModelError(
                 f"{type(model).__name__} of peft: {why or 'it holds no model'}, so the model "
-                "inside computes something else. Adapters that lie in modules alone open as they are: "
-                "LoRA, DoRA, IA3, ..."
+                "inside computes something else. Adapters that lie in modules alone open as they "
+                "are: LoRA, DoRA, IA3, ..."
             )
         model = inside
     return model
