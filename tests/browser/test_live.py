@@ -217,7 +217,9 @@ def test_a_region_of_the_picture_is_edited_in_every_way(page, explored):
 
 
 @slow
-def test_layers_are_patched_from_a_second_picture_one_after_the_other(page, shapes, explored):
+def test_layers_are_patched_from_a_second_picture_one_after_the_other(
+    page, shapes, explored, tmp_path
+):
     pressed(page, "Mirror image")
     assert page.locator("#second img").is_visible()
     for layer in (0, 3):  # the same edit, moved
@@ -234,6 +236,14 @@ def test_layers_are_patched_from_a_second_picture_one_after_the_other(page, shap
     press(page, "Try each layer")
     page.wait_for_selector(".rise")
     assert page.locator(".rise").count() == 4
+    drag(page, over(page, 2, 2), over(page, 3, 3))  # bars are of the region that was swept
+    assert page.locator(".rise").count() == 0
+    press(page, "Try each layer")
+    page.wait_for_selector(".rise")
+    other = tmp_path / "other.png"
+    SCENE.draw(224).save(other)
+    after(page, lambda: page.get_by_label("second picture file").set_input_files(other))
+    assert page.locator(".rise").count() == 0  # and of the picture
     pressed(page, "Take away")
     assert page.locator("#second img").count() == 0
 

@@ -11,7 +11,9 @@ import pytest
 from children import HOME, LIMIT, line_of
 
 from browser.live_pages import (
+    SCENE,
     TOKEN,
+    after,
     answers,
     codes,
     error,
@@ -137,3 +139,27 @@ def test_a_server_that_was_killed_and_started_anew_is_told_everything_again(
     assert (codes(page), answers(page)) == before
     pressed(page, "Collapse", "#region")
     assert len(codes(page)) == len(before[0]) + 1
+
+
+def test_a_new_server_is_told_large_pictures_in_full_or_the_loss_is_said(lived, served, tmp_path):
+    lived.excused += ["WebSocket connection to", "ERR_CONNECTION_REFUSED"]
+    page = lived(served.start())
+    wide = tmp_path / "wide.png"
+    SCENE.draw(1000).save(wide)
+    after(page, lambda: page.locator("#file").set_input_files(wide))
+    after(page, lambda: page.get_by_label("second picture file").set_input_files(wide))
+    sizes = (
+        "import(document.baseURI + 'static/store.js').then(({ view: { state: { sample } } }) =>"
+        " [sample.width, ...sample.second_size])"
+    )
+    for loaded, width in ((False, 1000), (True, 768)):
+        if loaded:  # what was sent does not outlive the page
+            page.reload()
+            page.wait_for_selector("body[data-ready=true]", timeout=60_000)
+        served.kill()
+        page.wait_for_selector("body[data-ready=false]")
+        served.start()
+        page.wait_for_selector("body[data-ready=true]", timeout=60_000)
+        painted(page)
+        assert page.evaluate(sizes) == [width, width, width]
+        assert ("the full size of the second picture" in error(page)) == loaded
