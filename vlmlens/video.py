@@ -17,8 +17,9 @@ from vlmlens.picture import Picture, at_home, fixed, open_picture, printable
 class Video(Checked):
     """A video: its frames in order, or a file.
 
-    Which frames a model is shown is for its processor to say: ``model.inputs(...,
-    videos_kwargs={"do_sample_frames": ..., "fps": ...})``.
+    Which frames a model is shown is for its processor to say, and for a call: ``model.inputs(...,
+    videos_kwargs={"fps": ...})`` so many a second, ``{"num_frames": ...}`` so many in all,
+    ``{"do_sample_frames": False}`` every one.
 
     Attributes:
         frames: pictures of one size, each given as ``Sample.images`` takes one; or an array

@@ -1,6 +1,7 @@
 """Controls, doses, causal effects, several models, summaries: by hand and on a tiny model."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ from PIL import Image
 import vlmlens as vl
 from vlmlens import experiments, probes
 from vlmlens.errors import InputError
-from vlmlens.experiments import Comparing, Probing, blinded, summarise
+from vlmlens.evaluation import Questions
+from vlmlens.evaluation.asking import Plan
+from vlmlens.evaluation.conditions import conditions_of
+from vlmlens.experiments import Comparing, Probing, blinded, further, summarise
 from vlmlens.experiments.blind import CONTROLS
 from vlmlens.experiments.reads import passes
 from vlmlens.interventions import PermuteVision, Scale
@@ -104,6 +108,28 @@ def test_another_picture_is_never_ones_own(shown):
         assert not pixels & set(own)
         assert bool(after.images) == bool(own)
         assert replace(after, images=before.images) == before
+
+
+def test_controls_that_would_leave_a_video_are_refused(llava):
+    film = Sample("What moves?", videos=vl.Video([picture(0)] * 2, 2), answer="it", id="film")
+    mixed = [*SAMPLES, film]
+    assert blinded(mixed, "text only")[-1].videos == ()
+    for control in CONTROLS[1:]:
+        with pytest.raises(InputError, match=f"'film' has a video, which '{control}' would leave"):
+            blinded(mixed, control)
+        with pytest.raises(InputError, match="'film' has a video"):
+            experiments.controls(llava, mixed, ["text only", control])
+        plan = Plan(conditions_of(control.replace(" ", "-")))
+        with pytest.raises(InputError, match="'film' has a video"):
+            plan.refuse(Questions("mine", mixed, None))
+
+
+def test_a_diagnosis_of_videos_asks_without_them_alone(monkeypatch):
+    film = Sample("What moves?", videos=vl.Video([picture(0)] * 2, 2), answer="it")
+    monkeypatch.setattr(further, "controls", lambda model, samples, kinds, **how: kinds)
+    tables = SimpleNamespace(model=None, answering=None)
+    assert further.Further.blind(tables, SAMPLES, True, {}) == list(CONTROLS)
+    assert further.Further.blind(tables, [*SAMPLES, film], True, {}) == ["text only"]
 
 
 def test_controls_are_asked_the_same_questions(llava):

@@ -46,6 +46,14 @@ def test_best_are_right_and_sure_and_worst_are_wrong_and_far_off(graded):
     assert extremes(graded.drop_vars("log_prob")) == (["a", "c"], ["d", "b"])
 
 
+def test_the_best_are_right_and_the_worst_are_wrong(graded):
+    for right, of in (({"a"}, (["a"], ["d", "b"])), (set(), ([], ["d", "b"]))):
+        correct = graded["correct"].copy()
+        correct[:, 0] = [float(name in right) for name in "abcd"]
+        assert extremes(graded.assign(correct=correct)) == of
+        assert extremes(graded.assign(correct=1 - correct))[1] == sorted(right)
+
+
 def test_what_nobody_graded_is_neither(graded):
     some = graded["correct"].where(graded["sample"] != "c")
     assert extremes(graded.assign(correct=some)) == (["a"], ["d"])

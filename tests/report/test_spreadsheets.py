@@ -57,6 +57,22 @@ def test_samples_are_averaged_within_themselves(written, results):
     assert "correct" not in samples  # it has permutations, and stands with the answers
 
 
+def test_roles_have_a_column_each_and_maps_none(written, results):
+    norm = np.array([[10.0, 12.0], [1.0, 3.0]])[None] * np.arange(1, 5)[:, None, None]
+    more = xr.Dataset(
+        {
+            "norm": (("sample", "role", "depth"), norm),
+            "map": (("sample", "row", "column"), norm),
+        },
+        coords={"sample": results["sample"], "role": ["vision", "user"]},
+    )
+    samples, _ = written(more)["samples"]
+    of_numbers = [name for name in samples if name.startswith(("norm", "map"))]
+    assert of_numbers == ["norm[role=vision]", "norm[role=user]"]
+    assert samples["norm[role=vision]"].tolist() == [11, 22, 33, 44]
+    assert samples["norm[role=user]"].tolist() == [2, 4, 6, 8]
+
+
 def test_corrected_tests_stand_beside_their_cells(written, results):
     tests = xr.Dataset({f"cmb{end}": results["cmb"][0] for end in ("", "_low", "_high", "_n")})
     tests["cmb_p"] = xr.full_like(results["cmb"][0], 0.25)

@@ -15,6 +15,7 @@ from vlmlens.errors import DataError, ImageError, InputError
 from vlmlens.evaluation.conditions import CLEAN, TEXT_ONLY, Condition, Edits
 from vlmlens.evaluation.sets import Questions
 from vlmlens.experiments import Answering, Choosing, Experiment, Measure, blinded
+from vlmlens.experiments.blind import refuse_videos
 from vlmlens.experiments.executors import Executor
 from vlmlens.experiments.permuting import likelihood_form
 from vlmlens.experiments.progress import Progress
@@ -60,11 +61,13 @@ class Plan:
         """Say before a model is opened what cannot be asked so.
 
         Raises:
-            InputError: a condition of pictures where there are none, or calibration by leaving
-                out a picture that is left out already.
+            InputError: a condition of pictures where there are none, one that would leave a video
+                as it is, or calibration by leaving out a picture that is left out already.
             DataError: likelihood of choices that are not there.
         """
         names = [each.name for each in self.conditions]
+        for condition in self.conditions:
+            refuse_videos(asked.samples, condition.control)
         lacking = next((s for s in asked.samples if not s.images), None)
         seeing = [n for n in names if n != CLEAN]
         if lacking is not None and seeing:

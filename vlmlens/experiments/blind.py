@@ -85,7 +85,8 @@ def blinded(samples: Sequence[Sample], control: str) -> list[Sample]:
     pictures stay what they are, and only their questions are not about them.
 
     Raises:
-        InputError: an unknown control, or a sample that there is no other picture for.
+        InputError: an unknown control, a sample that there is no other picture for, or one with
+            videos, which only ``"text only"`` takes away.
 
     Examples:
         >>> found = vl.experiments.blinded(samples, "text only")
@@ -94,8 +95,23 @@ def blinded(samples: Sequence[Sample], control: str) -> list[Sample]:
     """
     samples = as_samples(samples)
     one_of(control, "control", CONTROLS)
+    refuse_videos(samples, control)
     shown = [_shown(sample) for sample in samples] if control == "other picture" else []
     return _blinded(samples, control, shown)
+
+
+def refuse_videos(samples: Sequence[Sample], control: str) -> None:
+    """Say which sample has a video that a control would leave as it is.
+
+    Raises:
+        InputError: there is one.
+    """
+    kept = next((sample for sample in samples if sample.videos), None)
+    if control in CONTROLS[1:] and kept is not None:
+        raise InputError(
+            f"{kept.named()} has a video, which {control!r} would leave as it is: pictures alone "
+            "are replaced. Ask under 'text only', which leaves videos out, too"
+        )
 
 
 def _shown(sample: Sample) -> frozenset[str]:
@@ -168,7 +184,7 @@ def controls(
         The measure's variables over (control, sample); ``"original"`` is the first control.
 
     Raises:
-        InputError: an unknown control.
+        InputError: an unknown control, or one that would leave a sample's videos as they are.
 
     Examples:
         >>> found = vl.experiments.controls(model, samples[:2], ["text only", "noise"])
@@ -176,6 +192,8 @@ def controls(
         (['original', 'text only', 'noise'], {'control': 3, 'sample': 2})
     """
     samples = as_samples(samples)
+    for kind in kinds:
+        refuse_videos(samples, kind)
     how = Answering() if measure is None else measure
     tables = []
     for kind in (ORIGINAL, *kinds):

@@ -195,8 +195,10 @@ class Further:
         return summarise(means, scene=self.scene, seed=self.seed)
 
     def blind(self, samples: Sequence[Sample], several: bool, how: dict[str, Any]) -> xr.Dataset:
-        """Answers without the picture; another picture needs several."""
+        """Answers without the picture; another picture needs several, and videos go out only."""
         kinds = [kind for kind in CONTROLS if several or kind != "other picture"]
+        if any(sample.videos for sample in samples):
+            kinds = ["text only"]
         return controls(self.model, samples, kinds, measure=self.answering, **how)
 
     def _how(self, names: Sequence[str], lost: Failures) -> dict[str, Any]:

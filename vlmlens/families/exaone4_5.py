@@ -25,4 +25,5 @@ EXAONE4_5 = replace(
     positions=count,
     per_token={},
     lm_kinds=_kinds,
+    videos=None,
 )

@@ -28,7 +28,8 @@ def extremes(results: xr.Dataset, each: int = EACH) -> tuple[list[str], list[str
     """The names of the samples that were answered best and worst, vision tokens in order.
 
     Worst are those that are wrong, and of them those whose right answer has the lowest log
-    probability; best the other way round. Samples that nobody graded are neither.
+    probability; best are those that are right, and of them the likeliest. Samples that nobody
+    graded are neither.
 
     Args:
         results: with ``correct`` and perhaps ``log_prob`` over (sample, permutation).
@@ -51,7 +52,8 @@ def extremes(results: xr.Dataset, each: int = EACH) -> tuple[list[str], list[str
     order = known[np.lexsort((known, -np.nan_to_num(likely[known], nan=-np.inf), -right[known]))]
     names = [word(name) for name in results["sample"].values.tolist()]
     few = min(each, len(order) // 2)
-    best, worst = order[:few].tolist(), order[::-1][:few].tolist()
+    best = [at for at in order[:few].tolist() if right[at] > 0]
+    worst = [at for at in order[::-1][:few].tolist() if right[at] < 1]
     return [names[at] for at in best], [names[at] for at in worst]
 
 

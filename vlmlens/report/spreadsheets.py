@@ -1,6 +1,7 @@
 """The numbers of a report as other programs read them: CSV and Parquet beside the page."""
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from vlmlens.report.others import AXES, corrected
 FOLDER = "tables"
 #: Dimensions of measurements that no figure of the page draws.
 EXTRA = {"to", "band", "quantile"}
+#: What a sample's number is the mean over. Maps of rows and columns stand with the cells alone.
+AVERAGED, MAPPED = ("layer", "head", "depth"), {"row", "column"}
 STATISTICS = ("mean", "low", "high", "n", "p_corrected")
 
 
@@ -28,7 +31,8 @@ def write_tables(
 
     * ``answers``: a row for each sample and permutation, with question, right answer, what was
       said, whether it is right, and its log probability
-    * ``samples``: a row for each sample; what has layers or heads is averaged over them
+    * ``samples``: a row for each sample; what has layers or heads is averaged over them, and
+      roles, parts, bands and the like have a column each: ``norm[role=user]``
     * ``cells``: a row for each cell (layer, head, role ...) of every measurement, with its mean
       over samples, the 95 % interval, n, and p of the corrected test where there is one
     * ``categories``: accuracies and PSI, where there are any
@@ -79,14 +83,26 @@ def _answers(results: xr.Dataset) -> pd.DataFrame:
 
 
 def _samples(results: xr.Dataset) -> pd.DataFrame:
-    """A number for each sample and measurement."""
+    """A number for each sample and measurement, or each role, part or band of it."""
     kept: dict[str, xr.DataArray] = {}
     for name, values in _measurements(results):
-        if "permutation" not in values.dims:
-            kept[name] = values.mean([dim for dim in values.dims if dim != "sample"])
+        if "permutation" not in values.dims and not MAPPED & set(values.dims):
+            kept |= _columns(name, values.mean([dim for dim in AVERAGED if dim in values.dims]))
     if not kept:
         return pd.DataFrame()
     return _as_written(_plain(xr.Dataset(kept)).to_dataframe().reset_index())
+
+
+def _columns(name: str, values: xr.DataArray) -> dict[str, xr.DataArray]:
+    """A number for each sample, for each entry of all the other dimensions."""
+    dims = [str(dim) for dim in values.dims if dim != "sample"]
+    found = {}
+    for at in product(*(range(values.sizes[dim]) for dim in dims)):
+        entry = dict(zip(dims, at, strict=True))
+        labels = [f"{dim}={values[dim].values[n]}" for dim, n in entry.items()]
+        column = f"{name}[{', '.join(labels)}]" if labels else name
+        found[column] = values.isel(entry, drop=True)
+    return found
 
 
 def _cells(results: xr.Dataset, tests: xr.Dataset | None) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from vlmlens.zoo.opening.frames import PROCESSORS
 #: With the tower's attention silenced, a token holds nothing but its own patches.
 ALONE = ZeroAblate(point="vision.blocks.*.attn.hook_z")
 #: How many frames a processor of each family merges into one.
-MERGED = {"qwen2_vl": 2, "qwen2_5_vl": 2, "qwen3_vl": 2}
+MERGED = {"qwen2_vl": 2, "qwen2_5_vl": 2, "qwen3_vl": 2, "qwen3_vl_moe": 2}
 
 
 @pytest.fixture(scope="module", params=by_turns(FAMILIES, ALWAYS))
@@ -28,7 +28,7 @@ def seer(request):
     return opened(request.param)
 
 
-def plain(vlm, videos, pictures=(), question="What moves?"):
+def plain(vlm, videos, pictures=(), question="What moves?", **told):
     """What transformers' own processor makes of the same frames, with nothing of ours."""
     content = [{"type": "image"}] * len(pictures) + [{"type": "video"}] * len(videos)
     said = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
@@ -47,7 +47,7 @@ def plain(vlm, videos, pictures=(), question="What moves?"):
         text=[text],
         images=[list(pictures)] if pictures else None,
         videos=[frames],
-        videos_kwargs={"video_metadata": known},
+        videos_kwargs={"video_metadata": known, **told},
         add_special_tokens=False,
         return_tensors="pt",
     )
@@ -73,6 +73,29 @@ def test_ids_positions_and_logits_are_transformers_own(seer):
             **{name: x for name, x in made.items() if name != "pixel_values_videos"}
         )
         assert torch.equal(given.tensors["position_ids"], ids)
+
+
+@pytest.mark.parametrize(("told", "frames"), [({"fps": 2}, 6), ({"num_frames": 4}, 4)])
+def test_who_says_how_many_frames_gets_as_many(seer, told, frames):
+    video = noise(24, size=(32, 32), fps=8)
+    given = seer.inputs(asked(video), videos_kwargs=told)
+    assert given.layouts[0].frames() * MERGED[str(seer.name)] == frames
+    theirs = {"fps": None, "num_frames": None, "do_sample_frames": True} | told
+    same_as_plain(seer, given, plain(seer, [video], **theirs))
+    everyone = seer.inputs(asked(video), videos_kwargs=told | {"do_sample_frames": False})
+    assert everyone.layouts[0].frames() * MERGED[str(seer.name)] == 24
+
+
+def test_times_of_a_rate_that_nobody_told_are_unknown(seer):
+    for told in (None, {"do_sample_frames": False}, {"num_frames": 4}):
+        layout = seer.inputs(asked(noise(6, fps=None)), videos_kwargs=told).layouts[0]
+        assert layout.frames() > 1
+        assert np.isnan(layout.seconds).all()
+
+
+def test_no_family_is_shown_videos_that_is_not_tried_here():
+    every = vl.families.FAMILIES.items()
+    assert {name for name, family in every if family.videos} == set(FAMILIES)
 
 
 def test_two_videos_and_a_picture(seer):
@@ -164,7 +187,7 @@ def test_after_a_long_video_positions_go_on_from_the_largest(seer):
         longer[:, 0, -2:].tolist()
         == [[ids.shape[-1] + int(delta), ids.shape[-1] + int(delta) + 1]] * 3
     )
-    if seer.name != "qwen3_vl":  # which begins anew with every frame
+    if not str(seer.name).startswith("qwen3_vl"):  # which begins anew with every frame
         assert int(ids.max()) > int(ids[..., -1].max())
         answer = seer.hf_model.generate(**given.tensors, max_new_tokens=6, do_sample=False)
         ours = seer.generate(given, max_new_tokens=6)

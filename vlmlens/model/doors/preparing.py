@@ -64,7 +64,8 @@ class Preparing(AsTransformerLens):
             videos: with ``prompts`` and without images: one video a prompt, or a list of them, as
                 ``Sample.videos`` takes them; ``<video>`` places them.
             videos_kwargs: what the video processor is told for this call: ``{"fps": 1}`` frames a
-                second, ``{"do_sample_frames": False}`` for all that there are.
+                second, ``{"num_frames": 8}`` in all, ``{"do_sample_frames": False}`` for all that
+                there are.
 
         Where the processor hides more than a twentieth of a picture, the log says so, once a
         model; ``layouts[sample].seen(image)`` says how much is left of each.

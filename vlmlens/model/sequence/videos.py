@@ -1,6 +1,7 @@
 """Videos as a processor takes them: the frames that it chooses, and their times."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,6 +26,10 @@ NOT_TOLD = {
 NOT_OF_CHOOSING = (
     *("input_data_format", "do_convert_rgb", "do_sample_frames", "device", "video_metadata"),
 )
+
+
+#: What says how many frames are chosen; processors take only one of them at a time.
+HOW_MANY = ("fps", "num_frames")
 
 
 @dataclass(frozen=True)
@@ -122,14 +127,22 @@ def decoded(video: Video, taker: Any, told: Mapping[str, Any]) -> Decoded:
 
 
 def _choice(taker: Any, told: Mapping[str, Any], metadata: Any, **_: Any) -> list[int]:
-    """Numbers of the frames that a video processor chooses."""
+    """Numbers of the frames that a video processor chooses.
+
+    Who says how many wants them chosen, also of a processor that otherwise takes all of them; and
+    what its own settings say of how many is then of no account.
+    """
     names = taker.valid_kwargs.__annotations__
-    settings = {name: getattr(taker, name, None) for name in names} | dict(told)
+    settings = {name: getattr(taker, name, None) for name in names}
+    if any(told.get(name) is not None for name in HOW_MANY):
+        settings |= dict.fromkeys(HOW_MANY) | {"do_sample_frames": True}
+    settings |= told
     if not settings["do_sample_frames"]:
         return list(range(metadata.total_num_frames))
     by = {name: x for name, x in settings.items() if name not in NOT_OF_CHOOSING}
     try:
-        chosen = [int(n) for n in taker.sample_frames(metadata=metadata, **by)]
+        # Of a copy: a processor writes the rate that it supposes into what it is given.
+        chosen = [int(n) for n in taker.sample_frames(metadata=copy(metadata), **by)]
     except Exception as error:  # processors raise whatever they stumble over
         raise InputError(
             f"the model's processor cannot choose frames of a video of "
