@@ -98,6 +98,25 @@ def settle(value: Any, rules: Mapping[frozenset[Any], Rule] = RULES) -> None:
             object.__setattr__(value, item.name, made)
 
 
+def settled(
+    kind: type, given: Mapping[str, Any], rules: Mapping[frozenset[Any], Rule] = RULES
+) -> dict[str, Any]:
+    """What came from outside for fields of a dataclass, checked and made plain before it is made.
+
+    Raises:
+        InputError: names the field.
+    """
+    made = dict(given)
+    for item in fields(kind):
+        annotation = _annotation(kind, item)
+        rule = rules.get(kinds(annotation))
+        optional = item.default is None or NoneType in get_args(annotation)
+        here = item.name in made and not (made[item.name] is None and optional)
+        if rule is not None and here:
+            made[item.name] = rule(made[item.name], item.name)
+    return made
+
+
 def _annotation(kind: type, item: Field) -> Any:
     """A field's type; one that was written as a text is looked up."""
     if not isinstance(item.type, str):

@@ -15,6 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 import websockets
+from as_users import as_users
 from children import line_of, until
 from conftest import picture
 from talking import QUESTION
@@ -133,9 +134,9 @@ def _swept(address):
 
 
 def test_what_is_no_model_or_no_sample_is_refused():
-    with pytest.raises(InputError, match="no open model"):
+    with as_users(), pytest.raises(InputError, match="no open model"):
         vl.live.explore(build("llava")[0])
-    with vl.HookedVLM(*build("llava")) as model:
+    with as_users(), vl.HookedVLM(*build("llava")) as model:
         with pytest.raises(InputError, match="no sample"):
             vl.plots.explorer(model, "What?")
         with pytest.raises(InputError, match="one question about a picture"):
@@ -151,7 +152,7 @@ def test_what_is_no_model_or_no_sample_is_refused():
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch, vlmlens_says):
     monkeypatch.setattr("vlmlens.extras.find_spec", lambda name: None)
-    with pytest.raises(MissingToolError, match="needs starlette"):
+    with as_users(), pytest.raises(MissingToolError, match="needs starlette"):
         vl.live.explore(None)
     code, _, said = vlmlens_says("explore", "shapes-base")
     assert code == 2 and "needs starlette" in said and "[app]" in said

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
+from vlmlens.annotations import settled
 from vlmlens.checks import one_of, shown
 from vlmlens.errors import InputError
-from vlmlens.live.edits.base import LiveEdit
+from vlmlens.live.edits.base import KINDS_OF_DATA, LiveEdit
 from vlmlens.live.edits.block import Block
 from vlmlens.live.edits.heads import Heads
 from vlmlens.live.edits.norms import Norms
@@ -38,7 +39,7 @@ def as_edit(given: Any) -> LiveEdit:
     known = signature(EDITS[kind]).parameters.values()
     if missing := [p.name for p in known if p.default is p.empty and p.name not in fields]:
         raise InputError(f"an edit of the kind {kind!r} needs {', '.join(missing)}")
-    return EDITS[kind](**fields)
+    return EDITS[kind](**settled(EDITS[kind], fields, KINDS_OF_DATA))
 
 
 def as_json(edit: LiveEdit) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class LiveEdit(Checked):
     PLACES: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self):
-        settle(self, _RULES)
+        settle(self, KINDS_OF_DATA)
 
     @property
     def label(self) -> str:
@@ -124,7 +124,7 @@ def _pairs(value: Any, what: str) -> tuple[tuple[int, ...], ...]:
 
 
 #: How fields are checked, by what they are annotated as.
-_RULES = RULES | {
+KINDS_OF_DATA = RULES | {
     frozenset({tuple[int, ...]}): _numbers,
     frozenset({tuple[int, int]}): _signed,
     frozenset({tuple[tuple[int, ...], ...]}): _pairs,

@@ -24,7 +24,7 @@ class Heads(LiveEdit):
 
     heads: tuple[tuple[int, ...], ...]
     how: str = "zero"
-    factor: float = 1.0
+    factor: int | float = 1.0
 
     def __post_init__(self):
         super().__post_init__()

@@ -31,7 +31,7 @@ class Norms(LiveEdit):
 
     keys: tuple[int, ...] | None = None
     how: str = "text"
-    factor: float = 1.0
+    factor: int | float = 1.0
     PLACES: ClassVar[tuple[str, ...]] = ("keys",)
 
     def __post_init__(self):

@@ -23,7 +23,7 @@ class Positions(LiveEdit):
 
     keys: tuple[int, ...]
     how: str = "collapse"
-    by: float = 0.0
+    by: int | float = 0.0
     PLACES: ClassVar[tuple[str, ...]] = ("keys",)
 
     def __post_init__(self):
