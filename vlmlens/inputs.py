@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Int, Num, Shaped
 from torch import Tensor
 
 from vlmlens import display
@@ -128,8 +128,10 @@ class Inputs:
             self, tensors=tensors, layouts=tuple(lay.extended(names) for lay in self.layouts)
         )
 
-    def _last_position(self) -> Int[Tensor, "*plane batch 1"]:
+    def _last_position(self) -> Num[Tensor, "*plane batch 1"]:
         """The position that the next one follows: the last, or the largest after a video.
+
+        Positions that were moved by fractions are no integers.
 
         A video's time may run ahead of the text behind it, and models of several axes go on
         from the largest number on any of them.

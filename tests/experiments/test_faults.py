@@ -23,7 +23,7 @@ import pytest
 import torch
 import xarray as xr
 from as_users import as_users
-from children import HOME, dies_with_its_parent, ended, until
+from children import HOME, dies_with_its_parent, ended, python, until
 from conftest import QUESTIONS, build, by_turns, picture
 
 import vlmlens as vl
@@ -421,6 +421,27 @@ def test_pools_give_the_table_of_one_process(shapes, tmp_path, kind):
         found = run.run(tmp_path, executor=pool)
     xr.testing.assert_identical(found, run.run())
     xr.testing.assert_identical(found, run.run(tmp_path))
+
+
+#: What hangs in a fork: threads of OpenMP, which the process has used and its forks wait for.
+FORKED = """
+import multiprocessing, sys, torch, vlmlens as vl
+from concurrent.futures import ProcessPoolExecutor
+torch.set_num_threads(2)
+from vlmlens.experiments import Answering, Experiment
+samples = vl.datasets.load("shapes-2d", samples=3)
+with vl.HookedVLM.from_pretrained("shapes-base") as model:
+    run = Experiment(model, samples, Answering(max_new_tokens=2))
+    alone = run.run()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        found = run.run(executor=pool)
+    assert found.answer.equals(alone.answer) and found.sizes["sample"] == 3
+"""
+
+
+@pytest.mark.slow
+def test_a_fork_of_a_process_that_has_used_threads_goes_on():
+    python(FORKED)
 
 
 @pytest.mark.slow

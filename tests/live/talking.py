@@ -1,5 +1,8 @@
 """A session without a server: what a tab would send, and what it would be answered."""
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
 from conftest import picture
 
 import vlmlens as vl
@@ -40,3 +43,9 @@ class Tab:
 
 def hosted(model, question=QUESTION):
     return Host(model, vl.Sample(question, picture(3, (40, 40))))
+
+
+def awaited(coroutine):
+    """What a coroutine returns, in a thread of its own: playwright keeps a loop in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result(timeout=60)

@@ -1,12 +1,10 @@
 """The notebook changes its model while the page is open, tabs take turns, and the page closes."""
 
-import asyncio
-
 import numpy as np
 import pytest
 import torch
 from conftest import picture
-from talking import Tab, hosted
+from talking import Tab, awaited, hosted
 
 import vlmlens as vl
 from vlmlens.errors import InputError
@@ -110,8 +108,8 @@ def test_the_tab_used_last_is_the_one_in_python_and_stays_after_close(model):
         assert (view.edits, view.code) == ((), "")
         host = view._server.host
         one, other = host.session(None), host.session(None)
-        asyncio.run(host.done(other, "open", {}, Job()))
-        asyncio.run(host.done(one, "edit", {"edit": EDIT}, Job()))
+        awaited(host.done(other, "open", {}, Job()))
+        awaited(host.done(one, "edit", {"edit": EDIT}, Job()))
         edits, code = view.edits, view.code
         assert [type(edit) for edit in edits] == [ZeroAblate] and "ZeroAblate" in code
     assert (view.edits, view.code) == (edits, code)

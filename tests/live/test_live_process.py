@@ -1,6 +1,5 @@
 """The real server: on this machine alone, gone with its parent; the model is left clean."""
 
-import asyncio
 import json
 import os
 import signal
@@ -14,11 +13,12 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-import websockets
 from as_users import as_users
 from children import line_of, until
 from conftest import picture
 from talking import QUESTION
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
 
 import vlmlens as vl
 from vlmlens.errors import InputError, MissingToolError
@@ -45,18 +45,15 @@ def talked(address, *requests):
     """What a page's socket is answered, one request after the other."""
     home, token = parts(address)
 
-    async def talk():
-        where = f"{home.replace('http', 'ws')}/socket?token={token}"
-        async with websockets.connect(where, origin=home, open_timeout=30) as line:
-            answers = []
-            for number, request in enumerate(requests):
-                await line.send(json.dumps({"id": number, **request}))
-                while "progress" in (said := json.loads(await asyncio.wait_for(line.recv(), 60))):
-                    pass
-                answers.append(said)
-            return answers
-
-    return asyncio.run(talk())
+    where = f"{home.replace('http', 'ws')}/socket?token={token}"
+    answers = []
+    with connect(where, origin=home, open_timeout=30, proxy=None) as line:
+        for number, request in enumerate(requests):
+            line.send(json.dumps({"id": number, **request}))
+            while "progress" in (said := json.loads(line.recv(60))):
+                pass
+            answers.append(said)
+    return answers
 
 
 def hooks(model):
@@ -129,7 +126,7 @@ def test_it_is_left_clean_in_the_middle_of_work(monkeypatch):
 
 
 def _swept(address):
-    with suppress(websockets.WebSocketException):  # the server goes away
+    with suppress(WebSocketException):  # the server goes away
         talked(address, {"do": "sweep", "what": "heads"})
 
 

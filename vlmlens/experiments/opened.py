@@ -1,5 +1,6 @@
 """The model that a worker has open for what it is sent: one at a time, and the right one."""
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -36,7 +37,8 @@ class Opened:
 
         Args:
             opening: of the model that is wanted.
-            threads: of the process that began, which decide over the last bits.
+            threads: of the process that began, which decide over the last bits. A fork of a
+                process takes one: its OpenMP waits for ever for threads that it left behind.
             base: identity of what that process measures.
             found: what it is here.
 
@@ -44,7 +46,7 @@ class Opened:
             DataError: it is another here.
         """
         with self.turn:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(1 if _FORKED.is_set() else threads)
             if self.opening != opening or self.model is None:
                 if self.model is not None:
                     self.model.close()
@@ -64,6 +66,11 @@ def _open(opening: Opening) -> HookedVLM:
     name, options = opening
     return HookedVLM.from_pretrained(name, **dict(options))
 
+
+#: Set in a process that was forked off one that had this module, and so torch.
+_FORKED = threading.Event()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_FORKED.set)
 
 #: This process's; only workers have one.
 OPENED = Opened()
