@@ -23,10 +23,10 @@ test: $(STAMP)
 
 # The same numbers on another machine: other vector instructions, threads, kernels and order. Two
 # of the settings in tests/machines.py, chosen by TURN. Of the tests of numbers (model, edits,
-# probes, docstrings' examples) and of what is marked `slow` one share in five, by turns: after five
-# days all of it was tried. SHARES=1 tries all of it at once.
+# probes, docstrings' examples) and of what is marked `slow` one share in eleven, by turns: after
+# eleven days all of it was tried. SHARES=1 tries all of it at once.
 TURN ?= $(shell date +%j)
-SHARES ?= 5
+SHARES ?= 11
 machine: $(STAMP)
 	eval "$$($(BIN)/python tests/machines.py $(TURN))" && \
 		$(PYTEST) $${ORDER:--p no:randomly} -m "numbers or slow" --share $(TURN)/$(SHARES)

@@ -199,6 +199,7 @@ def test_a_sample_that_fails_on_a_worker_is_named(shapes, workers):
     assert found.sizes["sample"] == 4
 
 
+@pytest.mark.slow
 def test_workers_that_fit_nowhere_are_refused(shapes, workers):
     samples = vl.datasets.load("shapes-2d", samples=2)
     run = Experiment(shapes, samples, Answering(max_new_tokens=1))

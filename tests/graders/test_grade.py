@@ -41,6 +41,7 @@ def golds(kind, n):
     return found + ([TEXTS[n]] if kind in ("texts", "both", "with stops") else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CHOICES)
 @pytest.mark.parametrize("form", FORMS)
 def test_no_letter_suffers(form, kind):

@@ -81,6 +81,7 @@ def test_a_place_that_is_not_known_is_not_drawn(graded, attention):
     assert looked(None, graded, {"c": PICTURE}) == looked(attention, graded, None) == []
 
 
+@pytest.mark.slow
 def test_the_page_shows_them(tmp_path, graded, attention):
     shown = {"c": PICTURE, "d": PICTURE}
     path = build(graded, None, tmp_path / "r.html", shown, tables={"attended": attention})

@@ -101,6 +101,7 @@ def edits(vlm, inputs):
     return [getattr(interventions, name)(**each) for name, many in given.items() for each in many]
 
 
+@pytest.mark.slow
 def test_edits_wait_for_nothing(on_meta):
     vlm, inputs = on_meta
     for edit in edits(vlm, inputs):
