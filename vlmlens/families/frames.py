@@ -4,7 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from vlmlens.errors import InputError
 from vlmlens.families.family import Pictures
+from vlmlens.families.geometry import covered
 from vlmlens.view import View
 
 
@@ -23,3 +25,27 @@ def frames(
         tuple(replace(grid, seconds=second) for second in own[:count])
         for grid, own, count in zip(grids, times, counts, strict=True)
     ]
+
+
+def square_frames(videos: Pictures, side: int, seen: int) -> list[tuple[View, ...]]:
+    """Every frame is a square of tokens, pooled from the patches of a tower that takes squares.
+
+    Args:
+        videos: the videos, each of as many frames.
+        side: tokens along a frame's side.
+        seen: pixels along it that they are made of, from the left and the top.
+
+    Raises:
+        InputError: frames of another size than the tower's.
+    """
+    _, count, _, height, width = videos.tensors["pixel_values_videos"].shape
+    pixels = videos.config.vision_config.image_size
+    if (height, width) != (pixels, pixels):
+        raise InputError(
+            f"frames of {width} x {height} pixels, and this model's tower takes {pixels} x "
+            f"{pixels}: let the video processor resize and crop to that"
+        )
+    grids = [
+        View(side, side, covered(videos.processor, size, (seen, seen))) for size in videos.sizes
+    ]
+    return frames(videos, grids, [count] * len(grids))

@@ -1,6 +1,13 @@
-"""LLaVA-OneVision: LLaVA-NeXT's tiles, pooled when they are many; several images are not tiled."""
+"""LLaVA-OneVision: LLaVA-NeXT's tiles, pooled when they are many; several images are not tiled.
+
+A video's frames are not tiled either, and have half as many rows and columns; one newline ends the
+whole video.
+"""
+
+from dataclasses import replace
 
 from vlmlens.families.family import Family, Pictures
+from vlmlens.families.frames import square_frames
 from vlmlens.families.geometry import first, in_square, whole
 from vlmlens.families.llava import deepest_selected
 from vlmlens.families.llava_next import best_canvas, tile_of, unpadded
@@ -28,9 +35,16 @@ def _views(pictures: Pictures) -> list[tuple[View, ...]]:
     return found
 
 
+def _frames(videos: Pictures) -> list[tuple[View, ...]]:
+    tile = tile_of(videos)
+    found = square_frames(videos, -(-tile.side // 2), tile.side * tile.patch)
+    return [(*own[:-1], replace(own[-1], newlines="last")) for own in found]
+
+
 LLAVA_ONEVISION = Family(
     model_type="llava_onevision",
     views=_views,
     vision_used=deepest_selected,
     per_sample=("batch_num_images",),
+    videos=_frames,
 )

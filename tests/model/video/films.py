@@ -9,7 +9,7 @@ import vlmlens as vl
 from vlmlens.zoo.tiny import build
 
 #: Families that are shown videos. Two are always tried, the others where slow tests run.
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "llava_onevision")
 ALWAYS = ("qwen2_5_vl",)
 SIZE = (72, 48)
 

@@ -1,5 +1,6 @@
 """Videos: ids, positions and logits are transformers' own; a token holds its place in its frame."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import av
@@ -16,11 +17,13 @@ from vlmlens import identity
 from vlmlens.errors import ImageError, InputError
 from vlmlens.interventions import ZeroAblate
 from vlmlens.zoo.opening.frames import PROCESSORS
+from vlmlens.zoo.tiny import TINY, made
+from vlmlens.zoo.tiny.parts import SIGLIP, square
 
 #: With the tower's attention silenced, a token holds nothing but its own patches.
 ALONE = ZeroAblate(point="vision.blocks.*.attn.hook_z")
 #: How many frames a processor of each family merges into one.
-MERGED = {"qwen2_vl": 2, "qwen2_5_vl": 2, "qwen3_vl": 2, "qwen3_vl_moe": 2}
+MERGED = {"qwen2_vl": 2, "qwen2_5_vl": 2, "qwen3_vl": 2, "qwen3_vl_moe": 2, "llava_onevision": 1}
 
 
 @pytest.fixture(scope="module", params=by_turns(FAMILIES, ALWAYS))
@@ -107,7 +110,8 @@ def test_two_videos_and_a_picture(seer):
     assert [layout.shown_as(n) for n in range(2)] == [1, 2]
     assert layout.sizes == ((40, 40), SIZE, SIZE)
     assert set(layout.video[layout.image == 0]) == {-1}
-    assert (layout.frame >= 0).sum() == (layout.video >= 0).sum() > 0
+    ends = np.array(layout.kind)[layout.video >= 0] == "newline"
+    assert (layout.frame >= 0).sum() == (layout.video >= 0).sum() - ends.sum() > 0
     assert layout.seconds[layout.video < 0].tolist() == pytest.approx(
         [np.nan] * int((layout.video < 0).sum()), nan_ok=True
     )
@@ -145,6 +149,31 @@ def test_a_token_sees_its_own_place_in_its_own_frame(seer):
             assert change.argmax() == token
             others = (layout.frame != at // merged) | (layout.row < 0)
             assert change[others].max() == 0
+
+
+def test_an_odd_square_is_halved_to_the_next_whole():
+    """LLaVA-OneVision's 27 by 27 patches become 14 by 14 tokens: here 5 by 5 become 3 by 3."""
+    entry, side = TINY["llava_onevision"], square(40)
+    model, processor = made(
+        replace(
+            entry,
+            config=entry.config | {"vision_config": SIGLIP | {"image_size": 40}},
+            pixels=(entry.pixels[0], entry.pixels[1] | side),
+            processor=entry.processor | {"num_image_tokens": 25},
+            frames=side,
+        ),
+        "llava_onevision",
+    )
+    with vl.HookedVLM(model, processor) as vlm:
+        same_as_plain(vlm, vlm.inputs(asked(noise(3))), plain(vlm, [noise(3)]))
+        layout, before = embedded(vlm, grey(3))
+        assert (layout.frames(), layout.grid()) == (3, (3, 3))
+        assert (layout.mask("vision").sum(), layout.kind.count("newline")) == (28, 1)
+        for token in layout.vision(0, 1):
+            _, after = embedded(vlm, painted(3, 1, layout.box[token]))
+            change = (after - before).norm(dim=-1).numpy()
+            assert change.argmax() == token
+            assert change[layout.frame != 1].max() == 0
 
 
 def test_boxes_cover_the_frames(seer):
@@ -269,6 +298,20 @@ def test_a_saved_model_keeps_its_video_processor(tmp_path):
                 asked(noise(4)), videos_kwargs={"do_sample_frames": True, "num_frames": 9}
             ),
             "cannot choose frames of a video of 4 frames",
+        ),
+        (
+            lambda _: opened("llava_onevision").inputs(
+                asked(noise(4)), videos_kwargs={"size": {"height": 48, "width": 40}}
+            ),
+            "frames of 40 x 48 pixels, and this model's tower takes 32 x 32",
+        ),
+        (
+            lambda _: opened("llava_onevision").inputs(asked([noise(4), noise(6)])),
+            r"(?s)refuses this sample.*videos have 4 and 6 frames.*\{'num_frames': 4\}",
+        ),
+        (
+            lambda _: opened("llava_onevision").inputs([asked(noise(4)), asked(noise(6))]),
+            "videos of 4 and 6 frames go into no one batch",
         ),
         (lambda _: opened("qwen2_vl").inputs(asked(noise(4), "<video> or <video>?")), "2 video"),
         (lambda _: vl.Video([]), "without a frame"),

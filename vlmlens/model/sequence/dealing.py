@@ -50,8 +50,6 @@ def layout_of(
         for which, view in enumerate(own):
             here = vision[start : start + view.size]
             image[here], tile[here] = number, which
-            if number >= pictures:
-                video[here], frame[here], seconds[here] = number - pictures, which, view.seconds
             own_grid, registers = np.split(here, [view.size - view.registers])
             cells = np.arange(len(own_grid))
             across = view.columns + (view.newlines == "each")
@@ -63,6 +61,9 @@ def layout_of(
             patches = own_grid[~ends]
             row[patches], column[patches] = np.divmod(np.arange(len(patches)), view.columns)
             box[patches] = view.boxes(size)
+            if number >= pictures:  # what ends a video is of it, and of no frame
+                video[here] = number - pictures
+                frame[patches], seconds[patches] = which, view.seconds
             for at in patches:
                 kind[at] = "thumbnail" if view.thumbnail else "patch"
             for at in own_grid[ends]:
@@ -70,17 +71,6 @@ def layout_of(
             for at in registers:
                 kind[at] = "register"
             start += view.size
-    return TokenLayout(
-        tuple(roles),
-        tuple(tokens),
-        image,
-        row,
-        column,
-        box,
-        tile,
-        tuple(kind),
-        tuple(sizes),
-        video=video,
-        frame=frame,
-        seconds=seconds,
-    )
+    looks = {"video": video, "frame": frame, "seconds": seconds}
+    texts = tuple(roles), tuple(tokens)
+    return TokenLayout(*texts, image, row, column, box, tile, tuple(kind), tuple(sizes), **looks)

@@ -75,7 +75,14 @@ def processed(
             **options,
         )
     except Exception as error:  # processors raise whatever a picture makes them stumble over
-        raise InputError(f"the model's processor refuses this sample: {error}") from error
+        counts = sorted({len(video.frames) for video in videos})
+        uneven = (
+            f". Its videos have {' and '.join(map(str, counts))} frames, and some models take as "
+            f"many of each: videos_kwargs={{'num_frames': {counts[0]}}}"
+        )
+        raise InputError(
+            f"the model's processor refuses this sample: {error}{uneven if counts[1:] else ''}"
+        ) from error
     finally:
         del processor.get_text_with_replacements
     replaced = made.pop("text_replacement_offsets", None)

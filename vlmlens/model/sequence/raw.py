@@ -42,7 +42,7 @@ def from_tensors(
     refuse_others(images, model, family)
     mask = seen_mask(attention_mask, input_ids)
     per_sample = _by_sample(roles, batch)
-    shown = _Shown(family, config, images, getattr(processor, "image_processor", None), sizes)
+    shown = _Shown(family, config, images, processor, sizes)
     for own, what in zip(vision_ids(config, family), ("image", "video"), strict=False):
         tokens, views = int((input_ids == own).sum()), shown.views[what]
         expected = sum(view.size for v in views for view in v)
@@ -82,7 +82,7 @@ class _Shown:
     """
 
     def __init__(
-        self, family: Family, config: Any, given: Mapping[str, Any], cutter: Any, sizes: Any
+        self, family: Family, config: Any, given: Mapping[str, Any], processor: Any, sizes: Any
     ):
         films = {name: x for name, x in given.items() if "video" in name or name in OF_VIDEOS}
         stills = {name: x for name, x in given.items() if name not in films}
@@ -100,7 +100,8 @@ class _Shown:
             ("video", films, family.videos),
         ):
             if tensors and make is not None:
-                own = Pictures(config, tensors, cutter, self.sizes[what])
+                taker = getattr(processor, f"{what}_processor", None)
+                own = Pictures(config, tensors, taker, self.sizes[what])
                 self.views[what] = _views(family, make, own)
         self._dealt = {"image": 0, "video": 0}
 

@@ -24,7 +24,7 @@ from vlmlens.model.sequence.processing import processed
 from vlmlens.model.sequence.roles import role_of_tokens
 from vlmlens.model.sequence.spelling import spelled
 from vlmlens.model.sequence.tensors import vision_ids
-from vlmlens.model.sequence.videos import decoded, video_processor_of
+from vlmlens.model.sequence.videos import Decoded, decoded, video_processor_of
 from vlmlens.picture import open_picture
 from vlmlens.sample import Sample, about
 from vlmlens.view import View
@@ -128,6 +128,8 @@ def _joined(
 ) -> Shaped[Tensor, "..."]:
     """What several samples have of one input, one after the other, padded with zeros."""
     there = [x for x in given if x is not None]
+    if len(given) == 1:  # as it lies in memory, which the last bits of convolutions depend on
+        return there[0]
     if per_sample:  # a sample without images still takes its row
         there = [torch.zeros_like(there[0][:1]) if x is None else x for x in given]
     shape = [max(sizes) for sizes in zip(*(x.shape[1:] for x in there), strict=True)]
@@ -172,16 +174,9 @@ def _one(
     vision = [i in seen for i in ids]
     roles = ["vision" if v else r for v, r in zip(vision, roles, strict=True)]
     kinds = ["separator" if i and not v else "" for i, v in zip(inside, vision, strict=True)]
-    views: list[tuple[View, ...]] = []
-    sizes = [picture.size for picture in pictures]
-    films = [video.size for video in videos]
-    if pictures:
-        cutter = with_options(processor.image_processor, options.images)
-        views += family.views(Pictures(config, tensors, cutter, sizes))
-    if family.videos is not None and videos:
-        merged = getattr(taker, "temporal_patch_size", 1)
-        times = [video.seconds(merged) for video in videos]
-        views += family.videos(Pictures(config, tensors, taker, films, times))
+    sizes, films = [picture.size for picture in pictures], [video.size for video in videos]
+    takers = processor.image_processor, taker
+    views = _grids(tensors, config, family, takers, (sizes, films), videos, options)
     if chat.answer:
         extra = tokenizer(chat.answer, add_special_tokens=False)["input_ids"]
         ids, roles = ids + extra, roles + ["assistant"] * len(extra)
@@ -206,6 +201,38 @@ def _one(
         turn=np.array(turns),
     )
     return tensors, layout
+
+
+def _grids(
+    tensors: Mapping[str, Any],
+    config: Any,
+    family: Family,
+    takers: tuple[Any, Any],
+    sizes: tuple[list[tuple[int, int]], list[tuple[int, int]]],
+    videos: Sequence[Decoded],
+    options: Options,
+) -> list[tuple[View, ...]]:
+    """The grids of a sample's pictures, then the frames of its videos.
+
+    Args:
+        tensors: what the processor made.
+        config: of the model.
+        family: its family.
+        takers: what takes pictures, and what takes videos.
+        sizes: width and height of every picture, and of every video.
+        videos: their frames.
+        options: what takers are told.
+    """
+    views: list[tuple[View, ...]] = []
+    if sizes[0]:
+        cutter = with_options(takers[0], options.images)
+        views += family.views(Pictures(config, tensors, cutter, sizes[0]))
+    if family.videos is not None and videos:
+        merged = getattr(takers[1], "temporal_patch_size", 1)
+        times = [video.seconds(merged) for video in videos]
+        filmed = with_options(takers[1], options.videos)
+        views += family.videos(Pictures(config, tensors, filmed, sizes[1], times))
+    return views
 
 
 def _pad(

@@ -147,7 +147,7 @@ def _choice(taker: Any, told: Mapping[str, Any], metadata: Any, **_: Any) -> lis
         raise InputError(
             f"the model's processor cannot choose frames of a video of "
             f"{metadata.total_num_frames} frames: {error}. videos_kwargs={{'do_sample_frames': "
-            "False}} takes all of them"
+            "False} takes all of them"
         ) from error
     if not chosen:
         raise InputError(

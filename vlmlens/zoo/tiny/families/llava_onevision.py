@@ -22,5 +22,6 @@ TINY: dict[str, Tiny] = {
         },
         tokens={"video_token": "<video>"},
         ids={"image_token_id": "<image>", "video_token_id": "<video>"},
+        frames=square(32),
     ),
 }
