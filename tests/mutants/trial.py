@@ -19,7 +19,7 @@ HEAVY = [
     *("transformers.models.auto.modeling_auto", "transformers.models.llava.modeling_llava"),
 ]
 NEEDED = ("vlmlens", "tests", "docs", "examples", "notebooks", "README.md", "pyproject.toml")
-LIMIT = 900.0  # seconds
+LIMIT = 1800.0  # seconds
 
 
 @dataclass(frozen=True)
