@@ -1,10 +1,14 @@
-"""LLaVA-NeXT: a small copy of the image, then the image in tiles, with a newline after each row."""
+"""LLaVA-NeXT: a small copy of the image, then the image in tiles, with a newline after each row.
+
+A video's frames are not tiled; every few rows and columns of theirs are pooled into one.
+"""
 
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from vlmlens.families.family import Family, Pictures
+from vlmlens.families.frames import square_frames
 from vlmlens.families.geometry import first, whole
 from vlmlens.families.llava import deepest_selected
 from vlmlens.view import View
@@ -117,5 +121,11 @@ def _views(pictures: Pictures) -> list[tuple[View, ...]]:
     return found
 
 
+def _pooled_frames(videos: Pictures) -> list[tuple[View, ...]]:
+    tile, stride = tile_of(videos), videos.config.spatial_pool_stride
+    side = tile.side // stride
+    return square_frames(videos, side, side * stride * tile.patch)
+
+
 LLAVA_NEXT = Family(model_type="llava_next", views=_views, vision_used=deepest_selected)
-LLAVA_NEXT_VIDEO = replace(LLAVA_NEXT, model_type="llava_next_video")
+LLAVA_NEXT_VIDEO = replace(LLAVA_NEXT, model_type="llava_next_video", videos=_pooled_frames)

@@ -9,9 +9,12 @@ import vlmlens as vl
 from vlmlens.zoo.tiny import build
 
 #: Families that are shown videos. Two are always tried, the others where slow tests run.
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "llava_onevision")
+QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
+FAMILIES = (*QWEN, "llava_onevision", "llava_next_video")
 ALWAYS = ("qwen2_5_vl",)
 SIZE = (72, 48)
+#: What is seen of frames of this size: all of them, but where they are cropped to a square.
+SEEN = {"llava_next_video": (12, 0, 60, 48)}
 
 
 @cache

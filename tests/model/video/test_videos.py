@@ -9,7 +9,7 @@ import pytest
 import torch
 from as_users import as_users
 from conftest import build, by_turns, picture
-from films import ALWAYS, FAMILIES, SIZE, asked, grey, noise, opened, painted
+from films import ALWAYS, FAMILIES, QWEN, SEEN, SIZE, asked, grey, noise, opened, painted
 from transformers.video_utils import VideoMetadata
 
 import vlmlens as vl
@@ -23,7 +23,7 @@ from vlmlens.zoo.tiny.parts import SIGLIP, square
 #: With the tower's attention silenced, a token holds nothing but its own patches.
 ALONE = ZeroAblate(point="vision.blocks.*.attn.hook_z")
 #: How many frames a processor of each family merges into one.
-MERGED = {"qwen2_vl": 2, "qwen2_5_vl": 2, "qwen3_vl": 2, "qwen3_vl_moe": 2, "llava_onevision": 1}
+MERGED = {name: 2 if name in QWEN else 1 for name in FAMILIES}
 
 
 @pytest.fixture(scope="module", params=by_turns(FAMILIES, ALWAYS))
@@ -178,11 +178,12 @@ def test_an_odd_square_is_halved_to_the_next_whole():
 
 def test_boxes_cover_the_frames(seer):
     layout = seer.inputs(asked(noise(4))).layouts[0]
+    seen = SEEN.get(str(seer.name), (0, 0, *SIZE))
     for frame in range(layout.frames()):
         box = layout.box[layout.vision(0, frame)]
-        assert box[:, :2].min(0).tolist() == [0, 0]
-        assert box[:, 2:].max(0).tolist() == list(SIZE)
-    assert layout.seen(0) == pytest.approx(1)
+        assert (*box[:, :2].min(0), *box[:, 2:].max(0)) == seen
+    share = (seen[2] - seen[0]) * (seen[3] - seen[1]) / (SIZE[0] * SIZE[1])
+    assert layout.seen(0) == pytest.approx(share)
 
 
 def test_batches_agree_with_one_by_one(seer):
@@ -304,6 +305,12 @@ def test_a_saved_model_keeps_its_video_processor(tmp_path):
                 asked(noise(4)), videos_kwargs={"size": {"height": 48, "width": 40}}
             ),
             "frames of 40 x 48 pixels, and this model's tower takes 32 x 32",
+        ),
+        (
+            lambda _: opened("llava_next_video").inputs(
+                asked(noise(4)), videos_kwargs={"do_center_crop": False}
+            ),
+            "frames of 48 x 32 pixels, and this model's tower takes 32 x 32",
         ),
         (
             lambda _: opened("llava_onevision").inputs(asked([noise(4), noise(6)])),

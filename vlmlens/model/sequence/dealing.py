@@ -71,6 +71,6 @@ def layout_of(
             for at in registers:
                 kind[at] = "register"
             start += view.size
-    looks = {"video": video, "frame": frame, "seconds": seconds}
-    texts = tuple(roles), tuple(tokens)
-    return TokenLayout(*texts, image, row, column, box, tile, tuple(kind), tuple(sizes), **looks)
+    texts, places = (tuple(roles), tuple(tokens)), (image, row, column, box, tile)
+    ends = tuple(kind), tuple(sizes)
+    return TokenLayout(*texts, *places, *ends, video=video, frame=frame, seconds=seconds)

@@ -14,5 +14,6 @@ TINY: dict[str, Tiny] = {
         processor=WITH_CLS,
         plain=("<video>",),
         ids={"image_token_id": "<image>", "video_token_id": "<video>"},
+        frames=CLIP_PIXELS,
     ),
 }
