@@ -192,6 +192,7 @@ class Family:
         towers: other paths of the tower's list of blocks, by the tower's ``model_type``.
         videos: ``Pictures`` -> for each video, the grid of each of its frames, in the tokens'
             order; None where no videos are shown.
+        unmixed: why pictures and videos go into no one sample; empty where they do.
 
     Examples:
         >>> family = model.family
@@ -228,6 +229,7 @@ class Family:
     chat_template: str = ""
     towers: Mapping[str, str] = field(default_factory=dict)
     videos: Callable[[Pictures], list[tuple[View, ...]]] | None = None
+    unmixed: str = ""
 
     def around(self, config: Any) -> "Family":
         """The family with the path that holds for the tower of this configuration.

@@ -1,18 +1,32 @@
-"""Idefics3 and SmolVLM: the image in tiles, then a small copy of it; pixels shuffled into depth."""
+"""Idefics3 and SmolVLM: the image in tiles, then a small copy of it; pixels shuffled into depth.
+
+SmolVLM is shown a video's frames as so many whole images, with their times written before them.
+"""
 
 from dataclasses import replace
 
 from vlmlens.families.family import Family, Pictures
+from vlmlens.families.frames import frames
 from vlmlens.families.geometry import blank, first, tiles, whole
 from vlmlens.view import View
 
 
-def _views(pictures: Pictures) -> list[tuple[View, ...]]:
-    config = pictures.config
+def _square(pictures: Pictures) -> tuple[int, float]:
+    """Tokens along a tile's side, and how much of it they cover."""
     pixels = pictures.tensors["pixel_values"].shape[-1]
-    unit = config.vision_config.patch_size * config.scale_factor
+    unit = pictures.config.vision_config.patch_size * pictures.config.scale_factor
     side = pixels // unit
-    share = side * unit / pixels
+    return side, side * unit / pixels
+
+
+def _whole_frames(videos: Pictures) -> list[tuple[View, ...]]:
+    side, share = _square(videos)
+    grids = [View(side, side, first(whole(size), share)) for size in videos.sizes]
+    return frames(videos, grids, [videos.tensors["pixel_values"].shape[1]] * len(grids))
+
+
+def _views(pictures: Pictures) -> list[tuple[View, ...]]:
+    side, share = _square(pictures)
     if pictures.tensors["pixel_values"].shape[:2].numel() == len(pictures.sizes):  # none is cut
         return [(View(side, side, first(whole(size), share)),) for size in pictures.sizes]
     found: list[tuple[View, ...]] = []
@@ -38,4 +52,9 @@ IDEFICS3 = Family(
     rotary="model.text_model.rotary_emb",
     per_sample=("pixel_values", "pixel_attention_mask"),
 )
-SMOLVLM = replace(IDEFICS3, model_type="smolvlm")
+SMOLVLM = replace(
+    IDEFICS3,
+    model_type="smolvlm",
+    videos=_whole_frames,
+    unmixed="transformers' processor for it makes pixel_values of either, and drops the pictures'",
+)

@@ -10,7 +10,11 @@ from vlmlens.zoo.tiny import build
 
 #: Families that are shown videos. Two are always tried, the others where slow tests run.
 QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
-FAMILIES = (*QWEN, "llava_onevision", "llava_next_video")
+FAMILIES = (*QWEN, "llava_onevision", "llava_next_video", "smolvlm")
+#: Of these, those whose videos' tokens and tensors are those of pictures.
+AS_PICTURES = ("smolvlm",)
+#: Those that take pictures and videos in samples of their own.
+UNMIXED = ("smolvlm",)
 ALWAYS = ("qwen2_5_vl",)
 SIZE = (72, 48)
 #: What is seen of frames of this size: all of them, but where they are cropped to a square.

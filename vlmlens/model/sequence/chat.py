@@ -17,6 +17,7 @@ from vlmlens.checks import shown
 from vlmlens.conversation import PLACEHOLDER, VIDEO_PLACEHOLDER, Message, parts_of
 from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.model.sequence.turning import refuse_moved, starts_of
+from vlmlens.model.sequence.videos import template_for
 from vlmlens.sample import Sample
 
 OPEN, CLOSE = "\ue000", "\ue001"
@@ -82,7 +83,7 @@ def render(
     """
     tokens = _tokens(processor)
     _refuse_unspeakable(sample, options, answer, tokens)
-    template = getattr(processor, "chat_template", None) or fallback
+    template = template_for(sample, processor, fallback)
     if not template:
         raise UnsupportedModelError(
             "the processor has no chat template; set processor.chat_template to the one the model "

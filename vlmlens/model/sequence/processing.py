@@ -1,6 +1,7 @@
 """What a processor makes of a rendered conversation, its pictures and its videos."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +59,8 @@ def processed(
     if videos:
         options["videos"] = [[video.frames for video in videos]]
         options["videos_kwargs"] = dict(videos_told) | {
-            "video_metadata": [video.metadata for video in videos],
+            # Copies: processors write the rate that they suppose into what they are given.
+            "video_metadata": [copy(video.metadata) for video in videos],
             "do_sample_frames": False,  # that is done
             "return_metadata": True,
         }

@@ -157,7 +157,7 @@ def _one(
     answer: str | None,
 ) -> tuple[dict[str, Shaped[Tensor, "..."]], TokenLayout]:
     pictures = [open_picture(image) for image in sample.images]
-    taker = video_processor_of(processor, family) if sample.videos else None
+    taker = video_processor_of(processor, family, len(pictures)) if sample.videos else None
     videos = [decoded(video, taker, options.videos) for video in sample.videos]
     chat = render(sample, processor, options, answer, family.chat_template)
     tokenizer = processor.tokenizer

@@ -1,9 +1,11 @@
 """Videos as a processor takes them: the frames that it chooses, and their times."""
 
+import sys
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from vlmlens.errors import ImageError, InputError, UnsupportedModelError
 from vlmlens.extras import require
 from vlmlens.families import FAMILIES, Family
 from vlmlens.model.sequence.pixels import OURS
+from vlmlens.sample import Sample
 from vlmlens.video import Video
 
 #: What would make a video processor hand out something else than is laid out here.
@@ -61,17 +64,29 @@ class Decoded:
         return tuple((np.array(chosen).reshape(-1, merged) / rate).mean(1).tolist())
 
 
-def video_processor_of(processor: Any, family: Family) -> Any:
+def video_processor_of(processor: Any, family: Family, pictures: int = 0) -> Any:
     """What takes videos, of a family that does.
+
+    Args:
+        processor: the model's.
+        family: the model's.
+        pictures: how many are beside them.
 
     Raises:
         UnsupportedModelError: another family, or a processor without it.
+        InputError: pictures beside videos that the family takes alone.
     """
     if family.videos is None:
         taking = ", ".join(name for name, each in FAMILIES.items() if each.videos is not None)
         raise UnsupportedModelError(
             f"{family.model_type} is shown no videos here; families that are: {taking}. Give "
             "frames as images: Sample(images=frames)"
+        )
+    if pictures and family.unmixed:
+        raise InputError(
+            f"{family.model_type} takes pictures or videos, and not both in one sample: "
+            f"{family.unmixed}. Ask about them in samples of their own, or show the pictures as "
+            "frames of a video"
         )
     taker = getattr(processor, "video_processor", None)
     if not hasattr(taker, "sample_frames"):
@@ -80,6 +95,20 @@ def video_processor_of(processor: Any, family: Family) -> Any:
             "HookedVLM.from_pretrained(name), which brings one"
         )
     return taker
+
+
+def template_for(sample: Sample, processor: Any, fallback: str) -> Any:
+    """The template that a processor takes for a sample.
+
+    SmolVLM's has one of its own for conversations with videos, whatever the checkpoint's is; but
+    what is compared with the rendering of these has no videos in it.
+    """
+    if sample.videos:
+        homes = (vars(sys.modules[each.__module__]) for each in type(processor).__mro__)
+        own = next((x for home in homes if (x := home.get("DEFAULT_CHAT_TEMPLATE"))), None)
+        if own is not None:
+            return own
+    return getattr(processor, "chat_template", None) or fallback
 
 
 def videos_told(given: Any, processor: Any, family: Family) -> dict[str, Any]:
@@ -136,6 +165,8 @@ def _choice(taker: Any, told: Mapping[str, Any], metadata: Any, **_: Any) -> lis
     settings = {name: getattr(taker, name, None) for name in names}
     if any(told.get(name) is not None for name in HOW_MANY):
         settings |= dict.fromkeys(HOW_MANY) | {"do_sample_frames": True}
+        if "skip_secs" in signature(taker.sample_frames).parameters:
+            settings |= {"fps": metadata.fps, "num_frames": metadata.total_num_frames}
     settings |= told
     if not settings["do_sample_frames"]:
         return list(range(metadata.total_num_frames))

@@ -1,5 +1,8 @@
 """What the tiny models of Idefics 3 and SmolVLM share."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from vlmlens.zoo.tiny.parts import text, tower
 from vlmlens.zoo.tiny.tiny import Tiny
 
@@ -16,7 +19,7 @@ IDEFICS_TOKENS = (
 )
 
 
-def idefics(kind: str, **tokens: str) -> Tiny:
+def idefics(kind: str, frames: Mapping[str, Any] | None = None, **tokens: str) -> Tiny:
     """A tiny model of tiles, with the tokens around them."""
     processor = {"idefics3_vision": "Idefics3", "smolvlm_vision": "SmolVLM"}[kind]
     return Tiny(
@@ -29,4 +32,5 @@ def idefics(kind: str, **tokens: str) -> Tiny:
         processor={"image_seq_len": 4},
         tokens=tokens,
         plain=IDEFICS_TOKENS,
+        frames=frames,
     )
