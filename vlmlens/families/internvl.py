@@ -1,4 +1,7 @@
-"""InternVL: the image in tiles, then a small copy of it; pixels shuffled into depth."""
+"""InternVL: the image in tiles, then a small copy of it; pixels shuffled into depth.
+
+A video's frames are so many whole images, each with its number before it.
+"""
 
 import math
 from collections.abc import Callable
@@ -6,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from vlmlens.families.family import Family, Pictures
+from vlmlens.families.frames import frames
 from vlmlens.families.geometry import first, tiles, whole
 from vlmlens.view import View
 
@@ -58,14 +62,32 @@ def tiled(
     return found
 
 
+def _square(config: Any) -> tuple[int, int]:
+    """Tokens along a tile's side, and pixels along a token's."""
+    patch, ratio = config.vision_config.patch_size[0], config.downsample_ratio
+    return int(config.vision_config.image_size[0] // patch * ratio), round(patch / ratio)
+
+
 def _views(pictures: Pictures) -> list[tuple[View, ...]]:
-    vision = pictures.config.vision_config
-    patch, ratio = vision.patch_size[0], pictures.config.downsample_ratio
-    side = int(vision.image_size[0] // patch * ratio)
-    return tiled(pictures, side, round(patch / ratio))
+    return tiled(pictures, *_square(pictures.config))
+
+
+def _numbered_frames(videos: Pictures) -> list[tuple[View, ...]]:
+    side, unit = _square(videos.config)
+    share = side * unit / videos.tensors["pixel_values"].shape[-1]
+    grids = [View(side, side, first(whole(size), share)) for size in videos.sizes]
+    return frames(videos, grids, [len(own) for own in videos.seconds])
 
 
 INTERNVL = Family(
-    model_type="internvl", views=_views, vision_layers="model.vision_tower.encoder.layer"
+    model_type="internvl",
+    views=_views,
+    vision_layers="model.vision_tower.encoder.layer",
+    videos=_numbered_frames,
 )
-QIANFAN_OCR = replace(INTERNVL, model_type="qianfan_ocr", vision_layers="model.vision_tower.layers")
+QIANFAN_OCR = replace(
+    INTERNVL,
+    model_type="qianfan_ocr",
+    vision_layers="model.vision_tower.layers",
+    videos=None,
+)

@@ -10,9 +10,9 @@ from vlmlens.zoo.tiny import build
 
 #: Families that are shown videos. Two are always tried, the others where slow tests run.
 QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
-FAMILIES = (*QWEN, "llava_onevision", "llava_next_video", "smolvlm")
+FAMILIES = (*QWEN, "llava_onevision", "llava_next_video", "smolvlm", "internvl")
 #: Of these, those whose videos' tokens and tensors are those of pictures.
-AS_PICTURES = ("smolvlm",)
+AS_PICTURES = ("smolvlm", "internvl")
 #: Those that take pictures and videos in samples of their own.
 UNMIXED = ("smolvlm",)
 ALWAYS = ("qwen2_5_vl",)

@@ -44,10 +44,12 @@ def seer(request):
     return opened(request.param)
 
 
-def plain(vlm, videos, pictures=(), question="What moves?", **told):
+def plain(vlm, videos, pictures=(), parts=None, images_kwargs=None, **told):
     """What transformers' own processor makes of the same frames, with nothing of ours."""
     content = [{"type": "image"}] * len(pictures) + [{"type": "video"}] * len(videos)
-    said = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
+    said = [
+        {"role": "user", "content": parts or [*content, {"type": "text", "text": "What moves?"}]}
+    ]
     text = vlm.processor.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
     started = text.startswith(vlm.processor.tokenizer.bos_token)  # as when it tokenizes, too
     frames = [np.stack([np.asarray(frame) for frame in video.opened()]) for video in videos]
@@ -65,6 +67,7 @@ def plain(vlm, videos, pictures=(), question="What moves?", **told):
         images=[list(pictures)] if pictures else None,
         videos=[frames],
         videos_kwargs={"video_metadata": known, **told},
+        **({"images_kwargs": images_kwargs} if images_kwargs else {}),
         add_special_tokens=not started,
         return_tensors="pt",
     )
@@ -427,6 +430,34 @@ def test_ways_to_give_videos_and_what_identifies_them():
     assert len({sample.key for sample in (given[0], *others)}) == 5
     assert len({identity.scene(sample) for sample in (given[0], *others)}) == 5
     assert np.isnan(vlm.inputs(given[0]).layouts[0].seconds).all()
+
+
+#: Parts as they stand, in place of pictures first.
+IN_ORDER = (
+    "{{ bos_token }}{% for message in messages %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% elif part['type'] == 'image' %}"
+    "<IMG_CONTEXT>{% else %}<video>{% endif %}{% endfor %}{% endfor %}"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [{}, {"crop_to_patches": False}])
+@pytest.mark.parametrize("order", [("image", "video"), ("video", "image")])
+def test_tiles_of_pictures_lie_among_frames(order, told):
+    """InternVL's tower sees tiles and frames in one row, in the order they stand in."""
+    model, processor = build("internvl")
+    processor.chat_template = IN_ORDER
+    video, still = noise(4), picture(0, (96, 48))
+    said = [{"type": kind} for kind in order] + [{"type": "text", "text": "What?"}]
+    with vl.HookedVLM(model, processor) as vlm:
+        chat = vl.Sample(messages=[{"role": "user", "content": said}], images=still, videos=video)
+        given = vlm.inputs(chat, images_kwargs=told or None)
+        same_as_plain(vlm, given, plain(vlm, [video], [still], parts=said, images_kwargs=told))
+        layout, alone = given.layouts[0], vlm.inputs(still, "What?", images_kwargs=told or None)
+    assert (layout.tiles(0), layout.tiles(1), layout.frames()) == (1 if told else 3, 4, 4)
+    assert (layout.vision(0)[0] < layout.vision(1)[0]) == (order[0] == "image")
+    mine, others = layout.vision(0), alone.layouts[0].vision(0)
+    assert np.array_equal(layout.box[mine], alone.layouts[0].box[others])
 
 
 def test_what_a_tower_makes_of_videos_is_reused(seer):

@@ -223,16 +223,19 @@ def _grids(
         videos: their frames.
         options: what takers are told.
     """
-    views: list[tuple[View, ...]] = []
-    if sizes[0]:
-        cutter = with_options(takers[0], options.images)
-        views += family.views(Pictures(config, tensors, cutter, sizes[0]))
+    views, films = list[tuple[View, ...]](), list[tuple[View, ...]]()
     if family.videos is not None and videos:
         merged = getattr(takers[1], "temporal_patch_size", 1)
         times = [video.seconds(merged) for video in videos]
         filmed = with_options(takers[1], options.videos)
-        views += family.videos(Pictures(config, tensors, filmed, sizes[1], times))
-    return views
+        films = family.videos(Pictures(config, tensors, filmed, sizes[1], times))
+    if sizes[0]:
+        cutter = with_options(takers[0], options.images)
+        if films and not any("video" in name for name in tensors):  # as many as are of pictures
+            ours = tensors["pixel_values"][sum(map(len, films)) :]
+            tensors = {**tensors, "pixel_values": ours}
+        views = family.views(Pictures(config, tensors, cutter, sizes[0]))
+    return [*views, *films]
 
 
 def _pad(

@@ -22,5 +22,6 @@ TINY: dict[str, Tiny] = {
         processor={"image_seq_length": 4},
         tokens=TOKENS | {"video_token": "<video>"},
         ids={"image_token_id": "<IMG_CONTEXT>"},
+        frames=square(32),
     ),
 }
