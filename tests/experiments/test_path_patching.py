@@ -188,3 +188,21 @@ def test_slips_are_named(model, pair):
         path_patch(model, pair[0], other, score=scored, progress=False)
     with pytest.raises(InputError, match="score alike"):
         path_patch(model, pair[0], pair[0], score=scored, progress=False)
+
+
+@pytest.mark.slow
+def test_the_edits_of_a_path_are_the_path():
+    pair = vl.datasets.counterfactual_pairs(1, kind="swap")[0]
+    with vl.HookedVLM.from_pretrained("shapes-base") as model:
+        ends, place = (("L0H1", "M0"), "L2H3.v"), vl.Where(positions="vision")
+        edits = vl.experiments.path_edits(model, pair.clean, pair.corrupted, *ends, sent=place)
+        table = path_patch(
+            model, pair.clean, pair.corrupted, [ends[0]], [ends[1]], sent=place,
+            score=lambda logits: logits[:, 7], normalized=False, progress=False,
+        )  # fmt: skip
+        inputs = model.inputs([pair.corrupted])
+        runs = [model.run(inputs, each, logits="last").logits[0, -1, 7] for each in (edits, ())]
+        assert float(runs[0] - runs[1]) == pytest.approx(table.item(), abs=1e-4)
+        assert abs(table.item()) > 1e-3
+        with pytest.raises(InputError, match="means 4 nodes"):
+            vl.experiments.path_edits(model, pair.clean, pair.corrupted, "L0H*", "logits")

@@ -118,7 +118,8 @@ def test_edits_apply_in_their_order(tab):
 
 
 def test_every_kind_of_edit_is_tried(tab):
-    assert {edit["kind"] for edit, _ in cases(tab)} == set(EDITS)
+    saved = {"cell"}  # of a map, in test_live_saved.py
+    assert {edit["kind"] for edit, _ in cases(tab)} == set(EDITS) - saved
 
 
 REFUSED = [

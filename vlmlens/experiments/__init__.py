@@ -13,7 +13,7 @@ from vlmlens.experiments.circuits.circuit import Circuit
 from vlmlens.experiments.circuits.edge_attribution import edges
 from vlmlens.experiments.circuits.faithfulness import faithfulness
 from vlmlens.experiments.circuits.overlapping import overlap
-from vlmlens.experiments.circuits.path_patching import path_patch
+from vlmlens.experiments.circuits.path_patching import path_edits, path_patch
 from vlmlens.experiments.diagnosis import Diagnosis, save
 from vlmlens.experiments.effects import causal_effects, compare, dose_effects
 from vlmlens.experiments.everything import diagnose_all
@@ -83,6 +83,7 @@ __all__ = [
     "interchange",
     "linear_table",
     "overlap",
+    "path_edits",
     "path_patch",
     "permutation_test",
     "read",

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from vlmlens.checks import flag, one_of, shown, whole, word
+from vlmlens.checks import flag, one_of, shown, whole, wholes, word
 from vlmlens.errors import InputError
 from vlmlens.live.edits import as_edit
+from vlmlens.live.edits.cell import Cell
 from vlmlens.live.history import Held
 from vlmlens.live.pictures import Uploads, asked_picture
+from vlmlens.live.saved import Saved
 from vlmlens.live.session import Session
 from vlmlens.live.sweeping import swept
 from vlmlens.live.turns import Job
@@ -105,6 +107,27 @@ def _sweep(session: Session, message: Message, job: Job, uploads: Uploads) -> Me
     return swept(session, message, job)
 
 
+def _map(session: Session, message: Message, job: Job, uploads: Uploads) -> Message:
+    return {"map": _saved(session).shown()}
+
+
+def _cell(session: Session, message: Message, job: Job, uploads: Uploads) -> Message:
+    saved, given = _saved(session), message.get("at")
+    others = tuple(edit for edit in session.now.edits if not isinstance(edit, Cell))
+    if given is None:
+        return _with(session, job, session.now.with_edits(others))
+    at = wholes(given, "at", least=0)
+    session.asking.clean(session.now.sample, job)  # which sees whether the model is another now
+    session.asking.cell(session.now.sample, at)
+    edit = Cell(at, saved.label((at[0], at[1])))
+    return _with(session, job, session.now.with_edits((*others, edit)))
+
+
+def _home(session: Session, message: Message, job: Job, uploads: Uploads) -> Message:
+    saved = _saved(session)
+    return {"state": session.asked(job, saved.edited, saved.second)}
+
+
 #: What the page can ask for.
 ACTIONS: dict[str, Callable[[Session, Message, Job, Uploads], Message]] = {
     "open": _open,
@@ -123,11 +146,20 @@ ACTIONS: dict[str, Callable[[Session, Message, Job, Uploads], Message]] = {
     "code": _code,
     "say": _say,
     "sweep": _sweep,
+    "map": _map,
+    "cell": _cell,
+    "home": _home,
 }
 
 
 def _with(session: Session, job: Job, held: Held) -> Message:
     return {"state": session.show(job, session.history.then(held))}
+
+
+def _saved(session: Session) -> Saved:
+    if session.asking.saved is None:
+        raise InputError("no saved map is open here: vlmlens explore MODEL --sweep FILE opens one")
+    return session.asking.saved
 
 
 def _number(session: Session, message: Message) -> int:

@@ -18,6 +18,7 @@ from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention
 from vlmlens.live.changing import Watch
 from vlmlens.live.edits import heads, patch
+from vlmlens.live.saved.base import Made, Saved
 from vlmlens.live.turns import Job
 from vlmlens.model import HookedVLM
 from vlmlens.model.reuse.entering import refuse_hooks
@@ -72,10 +73,10 @@ class Clean:
 class Asking:
     """A model, and what was asked of it lately."""
 
-    def __init__(self, model: HookedVLM):
+    def __init__(self, model: HookedVLM, saved: Saved | None = None):
         if model.processor is None:
             raise InputError("a live explorer asks in words: open the model with its processor")
-        self.model = model
+        self.model, self.saved = model, saved
         self._watch = Watch(model)
         self._clean: OrderedDict[int, Clean] = OrderedDict()
         self._kept: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
@@ -88,6 +89,8 @@ class Asking:
         if self._watch.changed():
             self._clean.clear()
             self._kept.clear()
+            if self.saved is not None:
+                self.saved.forget()
         if (found := self._clean.get(id(sample))) is not None:
             self._clean.move_to_end(id(sample))
             return found
@@ -116,20 +119,32 @@ class Asking:
             return Answer(self._said(clean.inputs, edits), logits)
         return Answer(self.word(int(logits.argmax())).strip() + "…", logits)
 
+    def cell(self, sample: Sample, at: Sequence[int]) -> Made:
+        """A cell of the saved map, made again.
+
+        Raises:
+            InputError: no map, no such cell, or another sample than the map's.
+        """
+        if self.saved is None:
+            raise InputError("no saved map is open here, so it has no cells")
+        self._refuse_hooks()
+        self.saved.refuse_other(sample)
+        return self.saved.cell(at)
+
     def whole(self, clean: Clean, edits: Sequence[Intervention]) -> str:
         """The answer to its end."""
-        refuse_hooks(self.model)
+        self._refuse_hooks()
         return self._said(clean.inputs, edits)
 
     def heads(self, clean: Clean) -> ActivationCache:
         """What the clean run held at every head's output."""
-        refuse_hooks(self.model)
+        self._refuse_hooks()
         run = partial(self.model.run, clean.inputs, save=heads.POINT, logits=False)
         return self.once(("heads", id(clean)), clean, run).saved
 
     def stream(self, clean: Clean, second: Sample) -> ActivationCache:
         """What the run on another picture held in the stream, under the same question."""
-        refuse_hooks(self.model)
+        self._refuse_hooks()
 
         def run() -> Any:
             other = replace(second, question=clean.sample.question)
@@ -141,7 +156,7 @@ class Asking:
         self, clean: Clean, edits: Sequence[Intervention], position: int
     ) -> list[list[dict[str, Any]]]:
         """The likeliest words at one position, layer by layer."""
-        refuse_hooks(self.model)
+        self._refuse_hooks()
         need = lens_needs(self.model, rows=(position,))
         run = self.model.run(clean.inputs, list(edits), save=need, logits=False)
         table = logit_lens(run, need, self.model.processor.tokenizer).isel(sample=0, pos=0)
@@ -156,7 +171,7 @@ class Asking:
         self, clean: Clean, edits: tuple[Intervention, ...], query: int
     ) -> Float[np.ndarray, "layer head key"]:
         """What one position reads, in every layer and head."""
-        refuse_hooks(self.model)
+        self._refuse_hooks()
 
         def run() -> Any:
             save = Save(PATTERN.format("*"), rows=(query,))
@@ -176,6 +191,10 @@ class Asking:
     def word(self, token: int) -> str:
         """A token's text."""
         return self.model.processor.tokenizer.decode([token])
+
+    def _refuse_hooks(self) -> None:
+        with self.model.journal.turn:  # hooks of a run in another thread are off again by then
+            refuse_hooks(self.model)
 
     def _said(self, inputs: Inputs, edits: Sequence[Intervention]) -> str:
         return self.model.generate(inputs, list(edits), max_new_tokens=TOKENS).texts[0].strip()

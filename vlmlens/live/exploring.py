@@ -31,7 +31,14 @@ OF_LAST: dict[str, Callable[[Session, Job], Any]] = {
 
 @checked
 def explore(
-    model: HookedVLM, sample: Sample | None = None, *, port: int = 0, token: str | None = None
+    model: HookedVLM,
+    sample: Sample | None = None,
+    *,
+    second: Sample | None = None,
+    sweep: Any = None,
+    circuit: Any = None,
+    port: int = 0,
+    token: str | None = None,
 ) -> "LiveExplorer":
     """Open a page on which a person asks and edits this model with mouse and keyboard.
 
@@ -43,6 +50,12 @@ def explore(
     Args:
         model: an open model, with its processor.
         sample: what is asked first; by default where one shape of a drawn scene is.
+        second: of ``sweep`` or ``circuit``, the clean sample that is patched from, where the table
+            does not hold its picture.
+        sweep: a table of ``experiments.sweep``: itself, a netCDF file, or the ``folder=`` that it
+            was given. Its map is drawn; a chosen cell is patched, and its answer shown.
+        circuit: the same of ``experiments.path_patch`` or ``edges``, or a ``Circuit``, or a file of
+            it.
         port: where it listens; 0 takes a free port.
         token: what its address has to hold; by default nobody can guess it.
 
@@ -51,7 +64,9 @@ def explore(
 
     Raises:
         MissingToolError: the extra ``app`` is not installed.
-        InputError: no model, no sample with one picture and no video, or a port that is taken.
+        InputError: no model, no sample with one picture and no video, or a port that is taken;
+            a table of another model or of other samples.
+        DataError: a file that is not there, or does not hold what its cells are made of.
 
     Examples:
         >>> view = vl.live.explore(model, sample)
@@ -62,11 +77,14 @@ def explore(
     """
     refuse_without()
     from vlmlens.live.running import Server
+    from vlmlens.live.saved import open_saved
     from vlmlens.live.serving import Host
 
     if not isinstance(model, HookedVLM):
         raise InputError(f"{shown(model)} is no open model: HookedVLM.from_pretrained(name)")
-    server = Server(Host(model, first(sample), token), port)
+    saved = open_saved(model, sample, second, sweep, circuit)
+    begin = first(sample if saved is None else saved.edited)
+    server = Server(Host(model, begin, token, saved), port)
     server.start()
     return LiveExplorer(server)
 

@@ -19,6 +19,7 @@ from vlmlens.live.asking import Asking
 from vlmlens.live.connection import Connection
 from vlmlens.live.guard import HEADERS, POLICY, Guard
 from vlmlens.live.pictures import MOST_BYTES, Uploads
+from vlmlens.live.saved import Saved
 from vlmlens.live.session import Session
 from vlmlens.live.turns import Job, Turns
 from vlmlens.model import HookedVLM
@@ -34,7 +35,13 @@ SHARED = ("values.js", "paint.js", "dom.js", "pointing.js", "explorer.css")
 class Host:
     """One model and what is asked of it, by however many tabs."""
 
-    def __init__(self, model: HookedVLM, sample: Sample, token: str | None = None):
+    def __init__(
+        self,
+        model: HookedVLM,
+        sample: Sample,
+        token: str | None = None,
+        saved: Saved | None = None,
+    ):
         self.model, self.sample = model, sample
         self.sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = Lock()
@@ -46,7 +53,7 @@ class Host:
         ]
         self._files = page_files()
         self.guard = Guard(Starlette(routes=routes), token or token_urlsafe(24))
-        self.asking, self.uploads = Asking(model), Uploads()
+        self.asking, self.uploads = Asking(model, saved), Uploads()
         self.turns = Turns(model)  # last: it is on the model until it is closed
 
     def session(self, name: Any) -> Session:

@@ -1,6 +1,6 @@
 """What one tab does: a history, made into interventions, answers and the state that it is shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from secrets import token_urlsafe
@@ -12,10 +12,11 @@ from vlmlens.interventions import Intervention
 from vlmlens.live.asking import TOKENS, Answer, Asking, Clean
 from vlmlens.live.edits import LiveEdit, as_json
 from vlmlens.live.edits.base import Setting
+from vlmlens.live.edits.cell import Cell
 from vlmlens.live.history import Held, History
 from vlmlens.live.moving import carried, why
 from vlmlens.live.pictures import as_data_address, as_scene
-from vlmlens.live.source import cell, written
+from vlmlens.live.source import Code, cell, written
 from vlmlens.live.turns import Cancelled, Job
 from vlmlens.sample import Sample
 
@@ -34,7 +35,8 @@ class Session:
     def __init__(self, asking: Asking, sample: Sample):
         self.name = token_urlsafe(9)
         self.asking = asking
-        self.history = History(Held(sample))
+        second = None if asking.saved is None else asking.saved.second
+        self.history = History(Held(sample, second))
 
     @property
     def now(self) -> Held:
@@ -48,6 +50,7 @@ class Session:
             clean.inputs.layouts[0],
             partial(self.asking.heads, clean),
             partial(self.second, clean, held),
+            partial(self.asking.cell, held.sample),
         )
         return tuple(edit.interventions(setting) for edit in held.edits)
 
@@ -93,10 +96,29 @@ class Session:
     def code(self, job: Job) -> str:
         """A cell that does all of it."""
         held = self.now
-        clean, edits = self.edits(job)
+        clean = self.asking.clean(held.sample, job)
         names = self._names(clean, held)
         other = held.second and replace(held.second, question=held.sample.question)
-        return cell(self.asking.model, held.sample, other, edits, names, TOKENS)
+        made = self.interventions(clean, held)
+        return cell(self.asking.model, held.sample, other, self._codes(held, made, names), TOKENS)
+
+    def _codes(
+        self,
+        held: Held,
+        made: Sequence[tuple[Intervention, ...]],
+        names: Mapping[int, str],
+    ) -> list[Code]:
+        """Every edit as Python."""
+        found = []
+        for edit, own in zip(held.edits, made, strict=True):
+            if isinstance(edit, Cell):
+                it, saved = self.asking.cell(held.sample, edit.at), self.asking.saved
+                pair = saved.both[0] if saved is not None and saved.both[1] is not None else None
+                found.append(Code(it.lines, it.kinds, it.before, pair))
+            else:
+                lines = tuple(written(one, names) for one in own)
+                found.append(Code(lines, frozenset(type(one).__name__ for one in own)))
+        return found
 
     def _fitting(
         self, clean: Clean, held: Held, job: Job
@@ -135,7 +157,9 @@ class Session:
         made: Sequence[tuple[Intervention, ...]],
     ) -> dict[str, Any]:
         model, names = self.asking.model, self._names(clean, held) if made else {}
-        layout = clean.inputs.layouts[0]
+        layout, codes = clean.inputs.layouts[0], self._codes(held, made, names)
+        chosen = next((edit.at for edit in held.edits if isinstance(edit, Cell)), None)
+        saved = self.asking.saved
         return {
             "session": self.name,
             "model": {
@@ -147,16 +171,19 @@ class Session:
             "sample": self._shown(held),
             "tokens": [_token(layout, at) for at in range(len(layout))],
             "query": len(layout) - 1,
+            "cell": saved and chosen and saved.told((chosen[0], chosen[1])),
+            "mapped": saved is not None,
+            "home": saved is not None and saved.is_of(held.sample),
             "clean": self._answer(clean.answer),
             "edited": edited and self._answer(edited),
             "edits": [
                 {
                     "number": number,
                     "label": edit.label,
-                    "python": ",\n".join(written(one, names) for one in own),
+                    "python": ",\n".join(code.lines),
                     "edit": as_json(edit),
                 }
-                for number, (edit, own) in enumerate(zip(held.edits, made, strict=True))
+                for number, (edit, code) in enumerate(zip(held.edits, codes, strict=True))
             ],
         }
 

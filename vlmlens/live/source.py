@@ -1,13 +1,15 @@
 """The Python that does what was done by hand."""
 
 import base64
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from vlmlens import positions
 from vlmlens.datasets.shapes import Drawn
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM
@@ -50,6 +52,23 @@ def written(edit: Intervention, names: Mapping[int, str]) -> str:
     return f"{type(edit).__name__}({', '.join(said)})"
 
 
+@dataclass(frozen=True, eq=False)
+class Code:
+    """An edit as Python.
+
+    Attributes:
+        lines: its interventions.
+        kinds: the names that they need of ``vlmlens.interventions``.
+        before: lines that come before all edits.
+        pair: the sample that these call ``pair``.
+    """
+
+    lines: tuple[str, ...]
+    kinds: frozenset[str]
+    before: str = ""
+    pair: Sample | None = None
+
+
 def folded(line: str, by: str = "    ") -> str:
     """A line of code, broken where it is long."""
     inner = by + "    "
@@ -67,8 +86,7 @@ def cell(
     model: HookedVLM,
     sample: Sample,
     second: Sample | None,
-    edits: Sequence[Intervention],
-    names: Mapping[int, str],
+    edits: Sequence[Code],
     tokens: int,
 ) -> str:
     """A cell that opens the model, asks, edits and prints both answers; runs by itself.
@@ -77,29 +95,31 @@ def cell(
         model: the open model.
         sample: what is asked.
         second: the same question about the second picture, if it is patched from.
-        edits: the interventions.
-        names: what activations are called, by ``id``.
+        edits: every edit as Python.
         tokens: how long answers may be.
     """
-    code = [written(edit, names) for edit in edits]
+    code = [line for edit in edits for line in edit.lines]
     used = {name for text in code for name in ("clean", "second") if f"{name}.saved" in text}
     samples = [("sample", sample)] + ([("other", second)] if "second" in used and second else [])
+    samples += [("pair", edit.pair) for edit in edits if edit.pair is not None]
     lines, shapes = [], False
     for name, each in samples:
         lines.append(f"{name} = {_sample(each)}")
         shapes = shapes or any(isinstance(picture, Drawn) for picture in each.images)
-    kinds = sorted({type(edit).__name__ for edit in edits} | ({"Where"} if edits else set()))
     imports = ["import base64", ""] * any("base64." in line for line in lines)
     imports += ["import vlmlens as vl"]
     imports += ["from vlmlens.datasets.shapes import Scene, Shape"] * shapes
-    own = [kind for kind in kinds if kind != "Where"]
+    own = sorted({kind for edit in edits for kind in edit.kinds})
     imports += [folded(f"from vlmlens.interventions import {_listed(own)}", "")] * bool(own)
-    imports += ["from vlmlens.select import Where"] * bool(edits)
+    places = {name for line in code for name in re.findall(r"\b([A-Z]\w+)\(", line)}
+    places = sorted(places & set(positions.__all__))
+    imports += [f"from vlmlens.positions import {_listed(places)}"] * bool(places)
+    imports += ["from vlmlens.select import Where"] * any("Where(" in line for line in code)
     return CELL.format(
         imports="\n".join(imports),
         model=_opened(model),
         pictures="\n".join(lines),
-        sources="".join(_SOURCES[name] for name in sorted(used)),
+        sources="".join([_SOURCES[name] for name in sorted(used)] + [e.before for e in edits]),
         edits="".join(folded(f"{text},") + "\n" for text in code),
         tokens=tokens,
     )

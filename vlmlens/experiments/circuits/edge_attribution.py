@@ -20,6 +20,7 @@ from vlmlens.experiments.executors import Executor
 from vlmlens.experiments.experiment import MAX_FAILED
 from vlmlens.experiments.given import as_batch, as_model
 from vlmlens.experiments.pairs.running import How
+from vlmlens.experiments.pairs.told import ASKED, asked_told
 from vlmlens.experiments.progress import Progress
 from vlmlens.experiments.readings import Answers, AnyScore, units_of
 from vlmlens.model import HookedVLM
@@ -142,6 +143,7 @@ def edges(
         steps=m,
         along=along,
         places=repr(where),
+        **{ASKED: asked_told("edges", str(model.name), {"score": score, "system": system})},
         **found.attrs,
     )
 

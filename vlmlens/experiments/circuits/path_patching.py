@@ -9,7 +9,7 @@ import xarray as xr
 from vlmlens.annotations import checked
 from vlmlens.checks import shown
 from vlmlens.errors import InputError, UnsupportedModelError
-from vlmlens.experiments.circuits.nodes import Names, meant, readers, writers
+from vlmlens.experiments.circuits.nodes import Names, Node, meant, readers, writers
 from vlmlens.experiments.circuits.paths import Asked, Pathing
 from vlmlens.experiments.executors import Executor
 from vlmlens.experiments.experiment import MAX_FAILED
@@ -17,6 +17,7 @@ from vlmlens.experiments.given import as_model
 from vlmlens.experiments.pairs.running import How, as_pairs, over_maps
 from vlmlens.experiments.progress import Progress
 from vlmlens.experiments.readings import Answers, AnyScore, answered
+from vlmlens.interventions import PatchFrom
 from vlmlens.model import HookedVLM
 from vlmlens.sample import Sample
 from vlmlens.select import Where
@@ -114,8 +115,77 @@ def path_patch(
         >>> effect.shape
         (1, 1, 1)
     """
-    as_model(model)
     pairs = answered(as_pairs(clean, corrupted), answers)
+    ends = _ends(as_model(model), senders, receivers, sent, received)
+    asked = Asked(*ends, sent, received, score, system, normalized)
+    return over_maps(Pathing(model, asked), pairs, How(folder, executor, progress, max_failed))
+
+
+@checked
+def path_edits(
+    model: HookedVLM,
+    clean: Sample,
+    corrupted: Sample,
+    sender: str | tuple[str, ...],
+    receiver: str | tuple[str, ...],
+    *,
+    sent: Where = Where(),
+    received: Where = Where(),
+    system: str | None = None,
+) -> tuple[PatchFrom, ...]:
+    """The edits that patch one path, for runs of the corrupted sample: what it answers then.
+
+    Args:
+        model: an open model.
+        clean: the sample to take from.
+        corrupted: its counterpart, whose runs the edits are for.
+        sender: one node, or several in a tuple that act as one, as ``path_patch`` names them.
+        receiver: the same of what reads.
+        sent: the positions at which the sender writes what it wrote in the clean run.
+        received: the positions at which the receiver reads it.
+        system: a system prompt.
+
+    Returns:
+        A ``PatchFrom`` for every node that reads, which holds the stream it reads.
+
+    Raises:
+        InputError: as ``path_patch``; a name that means several nodes.
+        UnsupportedModelError: a model whose stream is no sum of what is written into it.
+
+    Source: as ``path_patch``.
+
+    Examples:
+        >>> pair = vl.datasets.counterfactual_pairs(1, kind="swap")[0]
+        >>> edits = vl.experiments.path_edits(
+        ...     model, pair.clean, pair.corrupted, "image", "L1H2.v"
+        ... )
+        >>> [edit.point for edit in edits]
+        ['blocks.1.hook_v_input']
+        >>> logits = model.run(model.inputs([pair.corrupted]), edits).logits
+    """
+    (both,) = as_pairs(clean, corrupted)
+    ends = _ends(as_model(model), [sender], [receiver], sent, received)
+    for name, found in zip((sender, receiver), ends, strict=True):
+        if len(found) > 1:
+            raise InputError(
+                f"{shown(name)} means {len(found)} nodes: name one, or several in a tuple"
+            )
+    # "kl" reads the prompt alone, whatever is known of the answers
+    work = Pathing(model, Asked(*ends, sent, received, "kl", system, normalized=False))
+    (side,) = work.runs(both, None)
+    ((edits,),) = work.edits(side, [0])
+    return tuple(edits)
+
+
+def _ends(
+    model: HookedVLM, senders: Names, receivers: Names, sent: Where, received: Where
+) -> tuple[dict[str, tuple[Node, ...]], dict[str, tuple[Node, ...]]]:
+    """The nodes that are meant, in a model that has paths.
+
+    Raises:
+        InputError: names that mean no node, a ``Where`` of more than positions.
+        UnsupportedModelError: there are none.
+    """
     for what, where in (("sent", sent), ("received", received)):
         if not isinstance(where, Where) or replace(where, positions=None) != Where():
             raise InputError(f"{what}={shown(where)}: Where(positions=...) and no more is wanted")
@@ -125,9 +195,7 @@ def path_patch(
             f"({model.family.unlike['stream']}), so there are no direct paths: patch the points "
             "themselves, with sweep or PatchFrom"
         )
-    asked = Asked(
+    return (
         meant(senders, writers(model), "senders"),
         meant(receivers, readers(model), "receivers"),
-        *(sent, received, score, system, normalized),
     )
-    return over_maps(Pathing(model, asked), pairs, How(folder, executor, progress, max_failed))

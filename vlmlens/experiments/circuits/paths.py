@@ -16,6 +16,7 @@ from vlmlens.experiments.circuits.nodes import Node, norm_of
 from vlmlens.experiments.circuits.writes import change, points_of
 from vlmlens.experiments.pairs.pieces import Both, CellWork, Plan
 from vlmlens.experiments.pairs.swept import settled
+from vlmlens.experiments.pairs.told import ASKED, PAIR, asked_told, pair_told
 from vlmlens.experiments.readings import AnyScore, Reading, readings_of, units_of
 from vlmlens.identity import unit
 from vlmlens.interventions import PatchFrom
@@ -51,6 +52,11 @@ class Asked:
     score: AnyScore
     system: str | None
     normalized: bool
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """All but the nodes."""
+        return {name: each for name, each in vars(self).items() if not isinstance(each, Mapping)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +162,7 @@ class Pathing(CellWork):
             found, measure, clean = [], side.reading.measure, side.logits[0]
             with torch.no_grad():
                 own = np.array([float(measure(rows[None], clean)) for rows in side.logits])
-                for edits in self._edits(side, self._pieces[number]):
+                for edits in self.edits(side, self._pieces[number]):
                     resumed = self.model.resume(
                         side.base, edits, side.reading.positions, unseen=True
                     )
@@ -191,6 +197,7 @@ class Pathing(CellWork):
                 "corrupted": ("sample", [floor]),
                 "question": ("sample", [edited.question]),
                 "picture": ("sample", [unit(edited)]),
+                PAIR: ("sample", [pair_told(both)]),
             },
             name="effect",
             attrs={
@@ -199,6 +206,7 @@ class Pathing(CellWork):
                 "source": "arXiv:2304.05969",
                 "sent": repr(asked.sent),
                 "received": repr(asked.received),
+                ASKED: asked_told("paths", str(self.model.name), asked.how),
                 "whole_passes": sum(int(table["whole"]) for table in tables),
             },
         )
@@ -217,7 +225,7 @@ class Pathing(CellWork):
                 count += own
         return pieces
 
-    def _edits(self, side: Side, rows: Sequence[int]) -> Iterator[list[list[PatchFrom]]]:
+    def edits(self, side: Side, rows: Sequence[int]) -> Iterator[list[list[PatchFrom]]]:
         """The edits of some senders' paths, some paths of one sender at a time."""
         source, base = side.source, side.base
         for row in rows:

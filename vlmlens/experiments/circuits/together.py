@@ -8,11 +8,12 @@ from jaxtyping import Float, Shaped
 
 from vlmlens.experiments.pairs.pieces import Both, PairWork, Piece, Plan
 from vlmlens.experiments.pairs.running import How, over_pairs
+from vlmlens.experiments.pairs.told import PAIR, pair_told
 from vlmlens.identity import unit
 from vlmlens.sample import Sample
 
 #: What a table says of every pair.
-ABOUT = ("clean", "corrupted", "question", "picture")
+ABOUT = ("clean", "corrupted", "question", "picture", PAIR)
 
 
 class TwinWork(PairWork[xr.Dataset]):
@@ -40,6 +41,7 @@ class TwinWork(PairWork[xr.Dataset]):
         (table,), corrupted = tables, both[1]
         assert corrupted is not None
         about = {"question": corrupted.question, "picture": unit(corrupted)}
+        about[PAIR] = pair_told(both)
         return table.rename(base="corrupted").assign(about)
 
 

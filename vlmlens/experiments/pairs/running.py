@@ -10,12 +10,13 @@ import xarray as xr
 
 from vlmlens.errors import InputError
 from vlmlens.experiments.effect_maps import joined
-from vlmlens.experiments.executors import Executor, as_executor
+from vlmlens.experiments.executors import Executor, Shard, as_executor
 from vlmlens.experiments.failing import Failing
-from vlmlens.experiments.given import as_samples
+from vlmlens.experiments.given import as_folder, as_samples
 from vlmlens.experiments.keys import Keys
 from vlmlens.experiments.pairs.counting import Count
 from vlmlens.experiments.pairs.found import Found, FoundInFolder
+from vlmlens.experiments.pairs.maps import keep_map
 from vlmlens.experiments.pairs.pieces import Both, Made, PairWork, Piece, Plan
 from vlmlens.experiments.progress import Progress, telling
 from vlmlens.identity import unit
@@ -113,7 +114,10 @@ def over_maps(work: PairWork[xr.DataArray], pairs: Sequence[Both], how: How) -> 
         VLMLensError: as ``over_pairs``; what is measured of them cannot be one map.
     """
     found = over_pairs(work, pairs, how)
-    return joined(found.made, found.names).assign_attrs(found.attrs)
+    table = joined(found.made, found.names)
+    if how.folder is not None and not isinstance(how.executor, Shard):
+        keep_map(table, as_folder(how.folder))
+    return table.assign_attrs(found.attrs)
 
 
 def _planned(

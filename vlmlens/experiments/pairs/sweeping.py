@@ -14,6 +14,7 @@ from vlmlens.cache import ActivationCache
 from vlmlens.experiments.effect_maps import effect_map, with_words
 from vlmlens.experiments.pairs.pieces import Both, CellWork, Plan
 from vlmlens.experiments.pairs.swept import Cell, Swept
+from vlmlens.experiments.pairs.told import ASKED, PAIR, asked_told, pair_told
 from vlmlens.experiments.readings import Reading, readings_of, units_of
 from vlmlens.identity import unit
 from vlmlens.layout import TokenLayout
@@ -180,6 +181,7 @@ class Sweeping(CellWork):
                 question=("sample", [sample.question]),
                 picture=("sample", [unit(sample)]),
             )
+            .assign_coords({PAIR: ("sample", [pair_told(both)])})
             .assign_attrs(
                 long_name="share of the answer restored" if restored else "effect",
                 units="1" if restored else units_of(asked.score),
@@ -187,6 +189,7 @@ class Sweeping(CellWork):
                 point=asked.point,
                 edit="PatchFrom" if asked.edit is None else str(asked.edit),
                 window=asked.window,
+                **{ASKED: asked_told("sweep", str(self.model.name), vars(asked))},
                 whole_passes=sum(int(table["whole"]) for table in tables),
             )
         )

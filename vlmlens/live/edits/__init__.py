@@ -9,6 +9,7 @@ from vlmlens.checks import one_of, shown
 from vlmlens.errors import InputError
 from vlmlens.live.edits.base import KINDS_OF_DATA, LiveEdit
 from vlmlens.live.edits.block import Block
+from vlmlens.live.edits.cell import Cell
 from vlmlens.live.edits.heads import Heads
 from vlmlens.live.edits.norms import Norms
 from vlmlens.live.edits.patch import Patch
@@ -23,6 +24,7 @@ EDITS: dict[str, type[LiveEdit]] = {
     "positions": Positions,
     "norms": Norms,
     "patch": Patch,
+    "cell": Cell,
 }
 
 

@@ -22,12 +22,14 @@ class Setting:
         layout: of the prompt that is edited.
         clean: what the unedited run held at every head's output; for means.
         second: what the run on the second picture held in the stream; for patches.
+        cell: a cell of the saved map, made again; for cells.
     """
 
     model: HookedVLM
     layout: TokenLayout
     clean: Callable[[], ActivationCache]
     second: Callable[[], ActivationCache]
+    cell: Callable[[tuple[int, ...]], Any]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import { startLens } from "./lens.js";
 import { startMaps } from "./maps.js";
 import { startPicture } from "./picture.js";
 import { startRegions } from "./regions.js";
+import { startSaved } from "./saved.js";
 import { startSecond } from "./second.js";
 import { startWords } from "./words.js";
 
@@ -86,6 +87,6 @@ function frame() {
   });
 }
 
-for (const each of [frame, question, files, startPicture, startWords, startRegions, startAnswers, startHeads, startEdits, startSecond, startLens, startMaps]) each();
+for (const each of [frame, question, files, startPicture, startWords, startRegions, startAnswers, startHeads, startSaved, startEdits, startSecond, startLens, startMaps]) each();
 change();
 start();

@@ -12,6 +12,7 @@ from typing import Any, final
 import numpy as np
 import xarray as xr
 
+from vlmlens.checks import refuse_unknown
 from vlmlens.errors import InputError
 from vlmlens.plots.interactive.bare import labelled
 from vlmlens.plots.interactive.page import beside, page
@@ -49,7 +50,7 @@ class Selection:
     area: tuple[int, ...] = ()
 
 
-def explorer(runs: Any, given: Any = None, *, title: str = "") -> Any:
+def explorer(runs: Any, given: Any = None, *, title: str = "", **live: Any) -> Any:
     """Attention to point at: who reads whom, on the image, in the words and by head.
 
     Point at a word to see what it reads, at a patch to see who reads it; click to lock; drag over
@@ -57,8 +58,7 @@ def explorer(runs: Any, given: Any = None, *, title: str = "") -> Any:
     ``widget``), where ``.selection`` says what is chosen; ``.save("page.html")`` writes the same
     as one file.
 
-    Of an open model it is a live page instead, on which the model can be asked and edited:
-    ``explorer(model, sample)`` is ``live.explore(model, sample)``.
+    Of an open model it is ``live.explore(model, sample)``, on which it is asked and edited.
 
     Args:
         runs: what ``probes.attention_rows`` returns: ``attention`` (layer, head, query, key),
@@ -69,6 +69,7 @@ def explorer(runs: Any, given: Any = None, *, title: str = "") -> Any:
             (head, query, key), (layer, head, query, key), or a list of layers. Or an open model.
         given: of a bare pattern its tokens, a text for every key; of a model what is asked first.
         title: above it; by default the question.
+        live: of a model, what ``live.explore`` takes: ``sweep``, ``circuit``, ``second``.
 
     Returns:
         An ``Explorer``; of an open model, a ``live.LiveExplorer``.
@@ -91,13 +92,13 @@ def explorer(runs: Any, given: Any = None, *, title: str = "") -> Any:
 
         if title:
             raise InputError("title= is for runs: a live page shows the question it asks")
-        return explore(runs, given)
+        return explore(runs, given, **live)
+    refuse_unknown(live, ("runs", "given", "title"), "explorer(...) of runs")
     if not isinstance(runs, xr.Dataset | Mapping):
         runs = labelled(runs, given)
     elif given is not None:
         raise InputError(
-            "attention rows take nothing beside them: tokens belong to a bare pattern, and what is "
-            "asked to an open model"
+            "attention rows take nothing beside them: tokens are a bare pattern's, questions a model's"
         )
     return Explorer(runs, title=title)
 
