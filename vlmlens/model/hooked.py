@@ -15,6 +15,7 @@ from vlmlens.interventions import Intervention, as_edits
 from vlmlens.model.audit.findings import Audit
 from vlmlens.model.audit.measure import audit
 from vlmlens.model.decoding import choosing, generate
+from vlmlens.model.decoding.beams import Beams
 from vlmlens.model.decoding.likelihood import scores
 from vlmlens.model.decoding.streaming import as_streamer
 from vlmlens.model.doors.given import (
@@ -122,6 +123,9 @@ class HookedVLM(Running):
         temperature: int | float = 0.0,
         seed: int = 0,
         stop: bool = True,
+        num_beams: int | None = None,
+        length_penalty: int | float | None = None,
+        early_stopping: bool | str | None = None,
         answered: Sequence[Inputs] = (),
         attention: str = "auto",
         streamer: Any = None,
@@ -146,6 +150,13 @@ class HookedVLM(Running):
             seed: for drawing: on a CPU the tokens are those that transformers draws after
                 ``torch.manual_seed(seed)``.
             stop: end at the model's end token; otherwise go on to ``max_new_tokens``.
+            num_beams: how many beams of every sample transformers' beam search follows; 1 for
+                none, by default as the checkpoint says. Edits act on every beam of the samples
+                that they mean; hooks see a row a beam, sample by sample. Then the best beam is
+                decoded once more for what is saved, from the prompt's own pass.
+            length_penalty: a beam's score is its log-probability / length ** this; likewise.
+            early_stopping: a sample is done once ``num_beams`` of its beams have ended, or with
+                ``"never"`` once none can become better; likewise.
             answered: the same prompts with answers, ``inputs(..., answers=...)``: how likely these
                 are, in ``scores``. They start from the prompt's keys and values, unless an edit
                 may reach them, or the model remembers more than that; then ``scores.whole`` says
@@ -157,8 +168,9 @@ class HookedVLM(Running):
 
         Raises:
             InputError: padding on the right, numbers that make no sense, a checkpoint that is set
-                to another way of decoding, such as ``num_beams=4``, or an edit for steps of which
-                none came for some sample: its answer ended before.
+                to another way of decoding, such as ``num_return_sequences=2``, beams with a
+                temperature or a streamer, or an edit for steps of which none came for some
+                sample: its answer ended before.
 
         Examples:
             >>> said = model.generate(model.inputs(samples[:2]), max_new_tokens=3)
@@ -166,7 +178,8 @@ class HookedVLM(Running):
             (('green', 'purple'), torch.Size([2, 2]))
         """
         self.check_open()
-        request = choosing.Request(max_new_tokens, min_new_tokens, temperature, seed, stop)
+        beams = Beams(num_beams, length_penalty, early_stopping)
+        request = choosing.Request(max_new_tokens, min_new_tokens, temperature, seed, stop, beams)
         edits, saves = as_edits(interventions), as_saves(save)
         refuse_idle(edits, request.most)
         inputs = prepared(as_inputs(inputs, "generate"), edits)
@@ -183,6 +196,7 @@ class HookedVLM(Running):
                 choice=choosing.choice(request, self, inputs.tensors, tokenizer),
                 cache=generate.empty_cache(self.config.get_text_config()),
                 max_new_tokens=request.most,
+                beam_pass=edited,
                 score=partial(scores, inputs, answers, edits, edited),
                 streamer=listening,
             )

@@ -226,7 +226,7 @@ def test_what_is_no_streamer(vlm, asked):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("num_beams", 4),
+        ("num_beam_groups", 2),
         ("num_return_sequences", 2),
         ("penalty_alpha", 0.6),
         ("guidance_scale", 1.5),

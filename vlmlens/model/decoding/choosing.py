@@ -7,7 +7,7 @@ and hands it to a decoding function of ours, which takes it and decodes nothing.
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,11 +26,11 @@ from transformers.generation.stopping_criteria import (
 
 from vlmlens.checks import flag, number, whole
 from vlmlens.errors import InputError
+from vlmlens.model.decoding.beams import Beams
 from vlmlens.model.wiring.wired import Wired
 
 #: Settings of ``generation_config`` that are other ways of decoding; what they are where unused.
 OTHER_WAYS: Mapping[str, tuple[Any, ...]] = {
-    "num_beams": (1,),
     "num_beam_groups": (1,),
     "num_return_sequences": (1,),
     "penalty_alpha": (0,),
@@ -50,7 +50,14 @@ OF_DRAWING = (
 )
 #: Settings that only beams, its own caches or its own output read; it warns of these, too.
 UNREAD = (
-    *("early_stopping", "length_penalty", "cache_implementation", "cache_config", "max_cache_len"),
+    *(
+        "num_beams",
+        "early_stopping",
+        "length_penalty",
+        "cache_implementation",
+        "cache_config",
+        "max_cache_len",
+    ),
     *("output_scores", "output_logits", "output_attentions", "output_hidden_states"),
     "return_dict_in_generate",
 )
@@ -66,6 +73,7 @@ class Request:
         temperature: 0 for the likeliest token.
         seed: for drawing.
         stop: whether answers end.
+        beams: how widely is searched.
 
     Raises:
         InputError: numbers that make no sense.
@@ -76,6 +84,7 @@ class Request:
     temperature: Any = 0.0
     seed: Any = 0
     stop: Any = True
+    beams: Beams = field(default_factory=Beams)
 
     def __post_init__(self):
         most = whole(self.most, "max_new_tokens", least=1)
@@ -100,6 +109,7 @@ class Choice:
         ends: the end tokens; none likewise.
         filler: what stands after an answer's end.
         draw: for tokens that are drawn; None for the likeliest.
+        beams: how widely is searched.
     """
 
     processors: LogitsProcessorList
@@ -107,6 +117,7 @@ class Choice:
     ends: tuple[int, ...]
     filler: int
     draw: torch.Generator | None
+    beams: Beams = field(default_factory=Beams)
 
     def token(
         self, ids: Int[Tensor, "batch pos"], logits: Float[Tensor, "batch vocab"]
@@ -146,13 +157,20 @@ def choice(
         value = getattr(settings, name, None)
         if value is not None and value not in unused:
             raise _not_ours(f"{name}={value!r}")
+    beams = request.beams.of(settings)
+    if beams.number > 1 and request.temperature:
+        raise InputError(
+            f"temperature={request.temperature} draws tokens, and num_beams={beams.number} "
+            "looks for the likeliest answer: leave one of them out, or use "
+            "model.hf_model.generate(...)"
+        )
     length = tensors["input_ids"].shape[1]
     # Lengths of all, as settings of both kinds would make transformers warn at every call.
     own: dict[str, Any] = {"max_new_tokens": None, "max_length": length + request.most}
     ends = settings.eos_token_id
     ends = () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
     filler = settings.pad_token_id if settings.pad_token_id is not None else (ends or (0,))[0]
-    own |= {"pad_token_id": filler}
+    own |= {"pad_token_id": filler, "num_beams": beams.number}  # some count a row a beam
     if request.least is not None:
         own |= {"min_new_tokens": None, "min_length": length + request.least}
     if request.temperature:
@@ -191,6 +209,7 @@ def choice(
         ends if request.stop else (),
         filler,
         torch.Generator(device="cpu").manual_seed(request.seed) if request.temperature else None,
+        beams,
     )
 
 

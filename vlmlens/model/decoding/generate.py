@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from transformers import Cache, DynamicCache
 from vlmlens.errors import InputError
 from vlmlens.inputs import Inputs
 from vlmlens.layout import CUT
+from vlmlens.model.decoding.beams import Found, search
 from vlmlens.model.decoding.choosing import Choice
 from vlmlens.model.decoding.streaming import put
 from vlmlens.model.passes.run import Generation, Run, Scores
@@ -30,16 +32,26 @@ def decode(
     choice: Choice,
     cache: Cache,
     max_new_tokens: int,
+    beam_pass: Callable[..., Any],
     score: Callable[[Float[Tensor, "batch vocab"], Cache], Scores],
     streamer: Any = None,
 ) -> Generation:
     """Continue prompts token by token; see ``HookedVLM.generate``.
 
-    ``score`` is shown the prompt's last logits, and the cache before anything is added to it.
+    ``score`` is shown the prompt's last logits, and the cache before anything is added to it. With
+    beams, the best one of every sample is searched after that, and then decoded as any answer is:
+    what is saved is its own.
 
     Raises:
-        InputError: prompts that are padded on the right.
+        InputError: prompts that are padded on the right, or a streamer for beams, whose first
+            token is settled with their last.
     """
+    if streamer is not None and choice.beams.number > 1:
+        raise InputError(
+            f"num_beams={choice.beams.number} settles an answer's tokens at its end, so that none "
+            "can be streamed: leave streamer= out, or num_beams=1"
+        )
+    how: Choice | Found = choice
     if any(layout.roles[-1] == "pad" for layout in inputs.layouts):
         raise InputError("generation needs left-padded inputs: model.inputs(..., padding='left')")
     step_inputs = inputs
@@ -58,28 +70,29 @@ def decode(
         steps.append(as_run(step_inputs, logits, saved))
         if step == 0:
             scores = score(logits, cache)
+            if choice.beams.number > 1:
+                named = partial(_named, tokenizer=tokenizer)
+                how = search(choice, inputs, logits[:, -1], cache, beam_pass, named, max_new_tokens)
         ids = step_inputs.tensors["input_ids"]
-        token = choice.token(ids, logits[:, -1]).masked_fill(done, choice.filler)
+        token = how.token(ids, logits[:, -1]).masked_fill(done, choice.filler)
         lengths += (~done).long()
         tokens.append(token)
         put(streamer, token)
-        done = done | choice.done(torch.cat([ids, token[:, None]], 1))
+        done = done | how.done(torch.cat([ids, token[:, None]], 1))
         if done.all() or step == max_new_tokens - 1:
             break
         grown = _named(step_inputs.appended(token[:, None]), tokenizer)
         newest = {name: grown.tensors[name][..., -1:] for name in ("input_ids", "position_ids")}
         mask = grown.tensors["attention_mask"]
-        kept = {
-            "input_ids": grown.tensors["input_ids"],
-            "position_ids": grown.tensors["position_ids"],
-        }
+        kept = {name: grown.tensors[name] for name in newest}
         step_inputs = replace(grown, tensors=kept | {"attention_mask": mask})
         tensors = newest | {"attention_mask": mask}
     if streamer is not None:
         streamer.end()
     ids = torch.stack(tokens, dim=1)
     texts = _texts(ids, lengths, tokenizer, choice)
-    return Generation(inputs, ids, lengths, texts, tuple(steps), scores)
+    best = how.scores if isinstance(how, Found) else None
+    return Generation(inputs, ids, lengths, texts, tuple(steps), scores, best)
 
 
 def empty_cache(text: Any) -> Cache:
@@ -116,7 +129,10 @@ def _named(inputs: Inputs, tokenizer: Any) -> Inputs:
 
 
 def _texts(
-    ids: Int[Tensor, "batch step"], lengths: Int[Tensor, " batch"], tokenizer: Any, choice: Choice
+    ids: Int[Tensor, "batch step"],
+    lengths: Int[Tensor, " batch"],
+    tokenizer: Any,
+    choice: Choice | Found,
 ) -> tuple[str, ...]:
     if tokenizer is None:
         return ()

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
+import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
@@ -26,8 +27,12 @@ def add_edits(
     interventions: Sequence[Intervention],
     level: Level,
     step: int = 0,
+    beams: Sequence[Inputs] = (),
 ) -> tuple[list[tuple[str, Intervention | str]], list[Sight]]:
     """Put every intervention's hooks on its points.
+
+    With beams, a pass's rows are every sample's beams; an edit is shown one beam of every sample
+    after the other, so that its samples, keys and values are the samples'.
 
     Returns:
         The points and who asked for them, for ``refuse_unreached``; and what looks at attention
@@ -35,27 +40,32 @@ def add_edits(
     """
     watched: list[tuple[str, Intervention | str]] = []
     sights: list[Sight] = []
+    turns = beams or (inputs,)
     watching: dict[int, Sight] = {}
     for intervention in interventions:
         found = sight_of(intervention, edited_points(vlm, intervention), step, len(inputs))
         if found is None:
             continue
         for name in found[1]:
-            look: Any = partial(_look, sight=found[0], site=_site(vlm, inputs, name, step))
+            sites = [_site(vlm, turn, name, step) for turn in turns]
+            look: Any = partial(_look, sight=found[0], sites=sites)
             vlm.hook_dict[name].add_own(look, level)
         sights.append(found[0])
         watching[id(intervention)] = found[0]
     for intervention in interventions:
-        seen: dict[str, Tensor] = {}
-        masks: dict = {}
+        seen: list[dict[str, Tensor]] = [{} for _ in turns]
+        masks: list[dict] = [{} for _ in turns]
         for name in edited_points(vlm, intervention):
             hook: Any
             for read in read_points(vlm, intervention, name):
-                hook = partial(see, seen=seen)
+                hook = partial(_see, seen=seen)
                 vlm.hook_dict[read].add_own(hook, level)
-            site = replace(_site(vlm, inputs, name, step), seen=seen, masks=masks)
+            sites = [
+                replace(_site(vlm, turn, name, step), seen=own, masks=made)
+                for turn, own, made in zip(turns, seen, masks, strict=True)
+            ]
             sight = watching.get(id(intervention)) if name.endswith(MASK) else None
-            hook = partial(_edit, intervention=intervention, site=site, sight=sight)
+            hook = partial(_edit, intervention=intervention, sites=sites, sight=sight)
             vlm.hook_dict[name].add_own(hook, level)
             watched.append((name, intervention))
     return watched, sights
@@ -172,18 +182,38 @@ def _site(vlm: Wired, inputs: Inputs, name: str, step: int) -> Site:
     return Site(name, point.axes, point.point.layer, inputs.layouts, inputs.keys, step, model=vlm)
 
 
-def _look(x: Shaped[Tensor, "..."], hook: WiredPoint, sight: Sight, site: Site) -> None:
-    sight.look(x, site)
+def _look(x: Shaped[Tensor, "..."], hook: WiredPoint, sight: Sight, sites: Sequence[Site]) -> None:
+    for own, site in zip(_turns(x, len(sites)), sites, strict=True):
+        sight.look(own, site)
+
+
+def _see(
+    x: Shaped[Tensor, "..."], hook: WiredPoint, seen: Sequence[dict[str, Shaped[Tensor, "..."]]]
+) -> None:
+    for own, notes in zip(_turns(x, len(seen)), seen, strict=True):
+        see(own, hook, notes)
 
 
 def _edit(
     x: Shaped[Tensor, "*axes"],
     hook: WiredPoint,
     intervention: Intervention,
-    site: Site,
+    sites: Sequence[Site],
     sight: Sight | None = None,
 ) -> Shaped[Tensor, "*axes"] | None:
-    edited = intervention.apply(x, site)
-    if sight is not None:
-        sight.masked(x, edited)
-    return None if edited is x else edited
+    turns, made = _turns(x, len(sites)), []
+    for own, site in zip(turns, sites, strict=True):
+        edited = intervention.apply(own, site)
+        if sight is not None:
+            sight.masked(own, edited)
+        made.append(edited)
+    if all(new is old for new, old in zip(made, turns, strict=True)):
+        return None
+    return made[0] if turns[0] is x else torch.stack(made, 1).flatten(0, 1)
+
+
+def _turns(x: Shaped[Tensor, "..."], beams: int) -> list[Shaped[Tensor, "..."]]:
+    """One beam of every sample, then the next; an activation that all rows share is every row's."""
+    if beams == 1 or len(x) == 1:
+        return [x] * beams
+    return list(x.unflatten(0, (-1, beams)).unbind(1))

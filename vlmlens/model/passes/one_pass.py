@@ -33,6 +33,7 @@ def one_pass(
     step: int = 0,
     logits: bool | Positions = True,
     cache: Cache | None = None,
+    beams: Sequence[Inputs] = (),
 ) -> tuple[Float[Tensor, "batch pos vocab"], ActivationCache]:
     """One forward pass under interventions.
 
@@ -45,6 +46,8 @@ def one_pass(
         step: the decoding step; 0 is the prompt.
         logits: of every position, of these, or none: then the pass ends with what is watched.
         cache: keys and values of what came before, to which this pass adds its own.
+        beams: the inputs beam by beam, where a pass's rows are every sample's beams; edits mean
+            samples, and hooks see the rows.
 
     Returns:
         Logits (batch pos vocab), and what was saved.
@@ -60,8 +63,9 @@ def one_pass(
         if interventions or saves:
             refuse_recomputing(vlm)
         stack.enter_context(as_watched(vlm))
-        stack.enter_context(seated(vlm, inputs.layouts, step))
-        edited, sights = add_edits(vlm, inputs, interventions, level, step)
+        layouts = [turn.layouts for turn in beams or (inputs,)]
+        stack.enter_context(seated(vlm, *layouts, step=step))
+        edited, sights = add_edits(vlm, inputs, interventions, level, step, beams)
         watched += edited
         stack.enter_context(keeping.of(saves, level))
         watched += [(name, "save") for name in keeping.hooked]

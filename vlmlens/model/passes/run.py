@@ -79,6 +79,8 @@ class Generation:
         texts: the tokens, decoded, special ones left out; empty without a tokenizer.
         steps: one pass a token. Step 0 is the prompt; every later one feeds a single token.
         scores: of the answers that were given.
+        beam_scores: with beams, each answer's log-probability in nats, as processors leave it,
+            divided by its length ** length_penalty; None without.
 
     Examples:
         >>> said = model.generate(model.inputs(samples[:2]), max_new_tokens=3)
@@ -92,6 +94,7 @@ class Generation:
     texts: tuple[str, ...]
     steps: tuple[Run, ...]
     scores: Scores = field(default_factory=Scores)
+    beam_scores: Float[Tensor, " batch"] | None = None
 
     def __repr__(self) -> str:
         """What was said, and not the numbers behind it."""

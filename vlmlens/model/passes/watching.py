@@ -28,8 +28,14 @@ def as_watched(vlm: Wired) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def seated(vlm: Wired, layouts: Sequence[TokenLayout], step: int = 0) -> Iterator[None]:
-    """Tell the dictionaries that are spliced in what the positions of the passes inside are."""
+def seated(vlm: Wired, *layouts: Sequence[TokenLayout], step: int = 0) -> Iterator[None]:
+    """Tell the dictionaries that are spliced in what the positions of the passes inside are.
+
+    Args:
+        vlm: the open model.
+        layouts: the samples'; of every beam, where rows are beams.
+        step: the decoding step.
+    """
     before = [(each, each.seat) for each in vlm.spliced]
     try:
         for each, _ in before:

@@ -86,14 +86,14 @@ class Spliced:
         splice: what is spliced in.
         points: the dictionary's points, by their last word.
         level: in which thread, and how long, it acts.
-        seat: the layouts of the pass, and its step; None outside of one.
+        seat: the layouts of the pass, beam by beam, and its step; None outside of one.
     """
 
     def __init__(self, splice: Splice, host: WiredPoint, source: WiredPoint, level: Level):
         self.splice, self.level = splice, level
         self._host, self._source = host, source
         self._read: Tensor | None = None
-        self.seat: tuple[Sequence[TokenLayout], int] | None = None
+        self.seat: tuple[Sequence[Sequence[TokenLayout]], int] | None = None
         line: Any = _Line(host)
         self.points: dict[str, WiredPoint] = {}
         for point in DICTIONARY_POINTS:
@@ -178,7 +178,11 @@ class Spliced:
         if not where.has_step(step):
             rows = as_rows(x, self._host.axes)
             return torch.zeros([1] * rows.ndim, dtype=torch.bool, device=x.device)
-        mask = where.mask(self._host.axes, x.shape, layouts)
+        shape = (len(x) // len(layouts), *x.shape[1:])
+        found = [where.mask(self._host.axes, shape, each) for each in layouts]
+        # Rows are every sample's beams, sample by sample.
+        beams = [own.expand(shape[0], *own.shape[1:]) for own in found if own is not None]
+        mask = torch.stack(beams, 1).flatten(0, 1) if beams else None
         if mask is not None and row_axes(self._host.axes) != self._host.axes:
             mask = as_rows(mask.expand(x.shape), self._host.axes)
         return None if mask is None else onto(mask, x.device)
