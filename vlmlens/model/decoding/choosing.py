@@ -157,13 +157,7 @@ def choice(
         value = getattr(settings, name, None)
         if value is not None and value not in unused:
             raise _not_ours(f"{name}={value!r}")
-    beams = request.beams.of(settings)
-    if beams.number > 1 and request.temperature:
-        raise InputError(
-            f"temperature={request.temperature} draws tokens, and num_beams={beams.number} "
-            "looks for the likeliest answer: leave one of them out, or use "
-            "model.hf_model.generate(...)"
-        )
+    beams = _beams(request, settings)
     length = tensors["input_ids"].shape[1]
     # Lengths of all, as settings of both kinds would make transformers warn at every call.
     own: dict[str, Any] = {"max_new_tokens": None, "max_length": length + request.most}
@@ -211,6 +205,22 @@ def choice(
         torch.Generator(device="cpu").manual_seed(request.seed) if request.temperature else None,
         beams,
     )
+
+
+def _beams(request: Request, settings: Any) -> Beams:
+    """How widely is searched.
+
+    Raises:
+        InputError: tokens that are to be drawn as well.
+    """
+    beams = request.beams.of(settings)
+    if beams.number > 1 and request.temperature:
+        raise InputError(
+            f"temperature={request.temperature} draws tokens, and num_beams={beams.number} "
+            "looks for the likeliest answer: leave one of them out, or use "
+            "model.hf_model.generate(...)"
+        )
+    return beams
 
 
 def _read(given: Any, *, drawing: bool, own_generate: bool) -> Any:
