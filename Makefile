@@ -9,7 +9,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 # Checking annotations as tests run takes a third of their time; `make machine` and `make every` do.
 UNTYPED = -o addopts="-ra --strict-markers --strict-config"
 
-.PHONY: demo test machine pages every versions plain bench bench-scale coverage gpu mutants smol browser gallery \
+.PHONY: demo test machine pages every versions pythons plain bench bench-scale coverage gpu mutants smol browser gallery \
 	study docs versions-of-docs check format \
 	compatibility transformers release clean
 
@@ -45,6 +45,33 @@ versions: transformers
 	for each in oldest newest; do \
 		PYTHONPATH=$(CURDIR)/$(AUDITS)/$$each $(PYTEST) $(UNTYPED) -p no:randomly -m versions || exit 1; \
 	done
+
+# What is asked of another Python: the contract on four kinds of models, experiments and their
+# results on disk, the numbers of the paper's own functions, the command line, and the examples.
+CORE = --kinds -m "not slow" tests/model/test_contract.py tests/test_cli.py tests/test_examples.py \
+	tests/test_layout.py tests/test_select.py tests/store/test_stores.py tests/probes/test_golden.py \
+	tests/experiments/test_experiment.py tests/experiments/test_effects.py
+# In an environment of its own: $(call tried,python,folder,what pip is told).
+tried = $(1) -m venv $(2) && \
+	$(2)/bin/python -m pip install --quiet --upgrade pip && \
+	$(2)/bin/python -m pip install --quiet $(3) $(PIP_ARGS) torch && \
+	$(2)/bin/python -m pip install --quiet $(3) $(PIP_ARGS) -e . --group tests && \
+	OMP_NUM_THREADS=1 $(2)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(UNTYPED) \
+		-p no:randomly $(CORE)
+
+# Under each of these Pythons that is installed, with the pinned versions; which were skipped is said
+# at the end. With pyenv: PYENV_VERSION=3.11.7:3.12.1 make pythons, or PYTHONS=3.12.
+PYTHONS ?= 3.11 3.12 3.13 3.14
+pythons:
+	rm -rf $(VENV)-pythons
+	@for each in $(PYTHONS); do \
+		if python$$each -c "" 2>/dev/null; then \
+			echo "== Python $$each"; \
+			{ $(call tried,python$$each,$(VENV)-pythons/$$each,-c constraints.txt); } || exit 1; \
+			held="$$held $$each"; \
+		else skipped="$$skipped $$each"; fi; \
+	done; echo "holds under Python:$$held; not installed, skipped:$${skipped:- none}"; test -n "$$held"
+	rm -rf $(VENV)-pythons
 
 # The demo and the examples as users have them: pip's own choice of every version, no constraints.
 # But for torch, which comes first at the pinned version, where pip would load gigabytes of CUDA.

@@ -94,15 +94,20 @@ def cannot_run(name: str) -> str:
 
 def pytest_addoption(parser):
     parser.addoption("--share", default="0/1", help="i/n: one share in n of the tests, in turn")
+    parser.addoption("--kinds", action="store_true", help="tests of one model: of four kinds alone")
+
+
+def model_of(item) -> str | None:
+    """The tiny model that a test is of, if it is of one."""
+    given = getattr(item, "callspec", None)
+    values = given.params.values() if given else ()
+    return next((each for each in values if isinstance(each, str) and each in EVERY), None)
 
 
 def share_of(item) -> int:
     """Which share a test is of: those of a model together, others as they fall."""
-    given = getattr(item, "callspec", None)
-    for value in given.params.values() if given else ():
-        if isinstance(value, str) and value in EVERY:
-            return EVERY.index(value)
-    return crc32(item.nodeid.encode())
+    name = model_of(item)
+    return crc32(item.nodeid.encode()) if name is None else EVERY.index(name)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -117,7 +122,13 @@ def pytest_collection_modifyitems(config, items):
             if reason := cannot_run(name):
                 item.add_marker(pytest.mark.skip(reason=reason))
     turn, shares = map(int, config.getoption("share").split("/"))
-    if left := [item for item in items if share_of(item) % shares != turn % shares]:
+    only = (None, *KINDS) if config.getoption("kinds") else (None, *EVERY)
+    left = [
+        item
+        for item in items
+        if share_of(item) % shares != turn % shares or model_of(item) not in only
+    ]
+    if left:
         config.hook.pytest_deselected(items=left)
         gone = set(map(id, left))
         items[:] = [item for item in items if id(item) not in gone]

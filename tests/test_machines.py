@@ -35,29 +35,46 @@ def test_every_share_meets_every_setting(most):
     assert math.gcd(int(shares), len(possible(most))) == 1
 
 
+def item(number, **params):
+    return SimpleNamespace(
+        nodeid=f"tests/test_some.py::test_it[{number}]",
+        path=conftest.TESTS / "test_some.py",
+        callspec=SimpleNamespace(params=params),
+    )
+
+
+def chosen(items, share="0/1", kinds=False):
+    """What is kept; all else is said to be left out, once."""
+    left = []
+    hook = SimpleNamespace(pytest_deselected=lambda items: left.extend(items))
+    options = {"share": share, "kinds": kinds}
+    config = SimpleNamespace(getoption=options.__getitem__, hook=hook)
+    kept = list(items)
+    conftest.pytest_collection_modifyitems(config, kept)
+    assert [each for each in items if each in kept] == kept  # in their order
+    assert sorted(map(id, kept + left)) == sorted(map(id, items))
+    return kept
+
+
+def test_of_four_kinds_alone():
+    items = [item(n, vlm=name, n=n) for n, name in enumerate(conftest.EVERY)]
+    items += [item(100, n=3), item(101, text="not a model"), item(102)]
+    kept = chosen(items, kinds=True)
+    assert [each.callspec.params.get("vlm") for each in kept[:-3]] == sorted(
+        conftest.KINDS, key=conftest.EVERY.index
+    )
+    assert kept[-3:] == items[-3:]
+
+
 def test_shares_are_all_there_is_and_keep_a_models_tests_together():
-    def item(number):
+    def of(number):
         name = conftest.EVERY[number % len(conftest.EVERY)]
         params = [{"name": name}, {"vlm": name, "n": 3}, {"n": number}, {}][number % 4]
-        return SimpleNamespace(
-            nodeid=f"tests/test_some.py::test_it[{number}]",
-            path=conftest.TESTS / "test_some.py",
-            callspec=SimpleNamespace(params=params),
-        )
+        return item(number, **params)
 
-    def chosen(share, items):
-        left = []
-        hook = SimpleNamespace(pytest_deselected=lambda items: left.extend(items))
-        config = SimpleNamespace(getoption=lambda name: share, hook=hook)
-        kept = list(items)
-        conftest.pytest_collection_modifyitems(config, kept)
-        assert [each for each in items if each in kept] == kept  # in their order
-        assert {id(each) for each in kept + left} == {id(each) for each in items}
-        return kept
-
-    items = [item(number) for number in range(240)]
-    assert chosen("0/1", items) == items
-    shares = [chosen(f"{turn}/5", items) for turn in range(331, 336)]
+    items = [of(number) for number in range(240)]
+    assert chosen(items) == items
+    shares = [chosen(items, f"{turn}/5") for turn in range(331, 336)]
     names = [each.nodeid for share in shares for each in share]
     assert sorted(names) == sorted(each.nodeid for each in items)
     for model in conftest.EVERY:

@@ -37,5 +37,13 @@ def test_an_index_shows_no_link_that_leads_nowhere():
     assert len(shown().split()) > 0.9 * len(kept)
 
 
+def test_pythons_that_are_named_are_tried():
+    named = re.findall(r"Python :: (3\.\d+)", " ".join(PROJECT["project"]["classifiers"]))
+    (tried,) = re.findall(r"^PYTHONS \?= (.*)$", Path(HOME, "Makefile").read_text(), re.MULTILINE)
+    assert named[0] == PROJECT["project"]["requires-python"].removeprefix(">=")
+    assert set(named) <= set(tried.split())
+    assert all(version in README for version in named)
+
+
 def test_licences_are_there():
     assert all(Path(HOME, file).is_file() for file in PROJECT["project"]["license-files"])
