@@ -98,7 +98,8 @@ def explorer(runs: Any, given: Any = None, *, title: str = "", **live: Any) -> A
         runs = labelled(runs, given)
     elif given is not None:
         raise InputError(
-            "attention rows take nothing beside them: tokens are a bare pattern's, questions a model's"
+            "attention rows take nothing beside them: tokens are a bare pattern's, "
+            "questions a model's"
         )
     return Explorer(runs, title=title)
 
