@@ -98,8 +98,7 @@ def explorer(runs: Any, given: Any = None, *, title: str = "", **live: Any) -> A
         runs = labelled(runs, given)
     elif given is not None:
         raise InputError(
-            "attention rows take nothing beside them: tokens are a bare pattern's, "
-            "questions a model's"
+            "attention rows stand alone: given= is a bare pattern's tokens or a model's question"
         )
     return Explorer(runs, title=title)
 
