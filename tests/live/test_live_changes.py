@@ -9,7 +9,7 @@ from talking import Tab, awaited, hosted
 import vlmlens as vl
 from vlmlens.errors import InputError
 from vlmlens.interventions import ZeroAblate
-from vlmlens.live import asking
+from vlmlens.live import asking, changing
 from vlmlens.live.changing import Watch
 from vlmlens.live.exploring import first
 from vlmlens.live.turns import Job
@@ -77,6 +77,66 @@ def test_a_look_finds_nothing_where_only_runs_were_made(tab, model):
     assert not watch.changed()
     doubled(model)
     assert watch.changed() and not watch.changed()
+
+
+def weight(model):
+    return model.hf_model.get_submodule(model.family.lm_layers)[1].self_attn.o_proj.weight
+
+
+def written(model):
+    with torch.no_grad():
+        weight(model)[0, 0] += 1
+
+
+def assigned(model):
+    weight(model).data = weight(model).data.clone()
+
+
+def written_by_data(model):
+    weight(model).data.mul_(1.5)
+
+
+def written_by_numpy(model):
+    weight(model).detach().numpy()[...] += 1
+
+
+def loaded(model):
+    model.hf_model.load_state_dict({k: v + 1 for k, v in model.hf_model.state_dict().items()})
+
+
+def replaced(model):
+    owner = model.hf_model.get_submodule(model.family.lm_layers)[1].self_attn.o_proj
+    owner.weight = torch.nn.Parameter(owner.weight.detach().clone())
+
+
+CHANGES = [written, assigned, written_by_data, written_by_numpy, loaded, replaced]
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_next_look_sees_a_change_however_large_the_model(model, monkeypatch, change, large):
+    if large:
+        monkeypatch.setattr(changing, "MOST", 2048)
+        monkeypatch.setattr(changing, "PIECE", 1024)
+        monkeypatch.setattr(changing, "SPREAD", 8)
+    watch = Watch(model)
+    assert bool(watch._pieces) == large
+    for _ in range(3):
+        assert not watch.changed()
+    change(model)
+    assert watch.changed() and not watch.changed()
+
+
+def test_one_number_that_no_version_counts_is_seen_when_its_turn_comes(model, monkeypatch):
+    monkeypatch.setattr(changing, "MOST", 2048)
+    monkeypatch.setattr(changing, "PIECE", 1024)
+    monkeypatch.setattr(changing, "SPREAD", 2)
+    watch = Watch(model)
+    turns = -(-len(watch._pieces) // 2)
+    assert not any(watch.changed() for _ in range(turns))
+    weight(model).data.view(-1)[7] += 1
+    assert sum(watch.changed() for _ in range(turns)) == 1
+    assert not any(watch.changed() for _ in range(turns))
 
 
 def test_hooks_that_the_notebook_left_on_are_refused(tab, model):
