@@ -88,6 +88,6 @@ def test_what_is_no_pattern_is_refused(pattern, tokens, said):
 
 def test_tokens_are_of_bare_patterns_alone(tmp_path):
     view = plots.explorer(causal(3), TOKENS)
-    with pytest.raises(InputError, match="take nothing beside"):
+    with pytest.raises(InputError, match="stand alone"):
         plots.explorer(view.runs["attention"], TOKENS)
     assert " circle" in view.save(tmp_path / "page.html").read_text()
