@@ -150,6 +150,39 @@ def test_what_never_varies_is_not_tested():
     assert "fewer than 5 samples (there are 4)" in few.attrs["note"]
 
 
+def flipped(d, draws=499):
+    """Corrected p of sign flips and the largest cell, written out."""
+    rng = np.random.default_rng(0)
+
+    def size(x):
+        return np.abs(x.sum(0) / np.sqrt((x**2).sum(0)))
+
+    tops = [size(d * rng.choice([-1, 1], (len(d), 1, 1))).max() for _ in range(draws)]
+    return ((np.array(tops)[:, None, None] >= size(d) - 1e-12).sum(0) + 1) / (draws + 1)
+
+
+def test_large_effects_in_few_samples_are_noted_where_the_mean_test_cannot_tell():
+    """Twelve samples, each three deviations from the null: signs tell, means may not."""
+    d = np.random.default_rng(1).normal(size=(12, 4, 8)) + 3
+    assert (d > 0).all() and flipped(d).max() < 0.01
+    found = map_test(layers_heads(d), permutations=499)
+    missed = found["p_corrected"].values >= 0.05
+    assert missed.any() and found["p_corrected"].max() > 0.9
+    assert f"{missed.sum()} of 32 cells deviate the same way in every sample" in found.attrs["note"]
+    signs = map_test(layers_heads(d), test="exchange", permutations=499)
+    assert signs["p_corrected"].max() < 0.01 and "deviate" not in signs.attrs.get("note", "")
+    # However large the effect: |z| cannot pass the ceiling that skewness sets.
+    a = 1.5 * stats.skew(d, bias=False, axis=0) / np.sqrt(12)
+    far = map_test(layers_heads(d + 100), permutations=99)["z"].values
+    bent = a < -0.1
+    np.testing.assert_allclose(far[bent], -1 / a[bent], rtol=1e-4)
+    more = np.random.default_rng(1).normal(size=(20, 4, 8)) + 3
+    enough = map_test(layers_heads(more), permutations=499)
+    assert enough["significant"].all() and "deviate" not in enough.attrs.get("note", "")
+    nothing = map_test(layers_heads(d - 3), permutations=99)
+    assert "deviate" not in nothing.attrs.get("note", "")
+
+
 def test_z_is_students_t_or_halls_whichever_is_smaller():
     x = noise(30) + 0.2
     found = map_test(layers_heads(x))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import stats
 
 from vlmlens.draws import by_scene
@@ -49,7 +49,10 @@ def map_test(
     replacement from the centred deviations, each map is tested in the same way, and the cell is
     compared with the largest |z| of every such map (``"max"``), or with all of its cells
     (``"fdr"``, at least ``p``, then Benjamini-Hochberg). Signs that are flipped would not do: the
-    means of skewed numbers, as shares and norms are, pass for findings.
+    means of skewed numbers, as shares and norms are, pass for findings. The price: |z| is at most
+    1 / |a| where the longer tail lies towards the null, however large the effect, and maps drawn
+    from few units have large z of their own. Some twelve units may find nothing although each
+    deviates the same way; the attribute ``note`` counts the cells of which a sign test says so.
 
     ``"exchange"``: a deviation is as likely to have the other sign, as the difference of two
     conditions that may change places. Signs are then flipped for whole units, with
@@ -134,15 +137,40 @@ def map_test(
     }
     if isinstance(null, int | float):
         found.attrs["null"] = float(null)
-    untold = int((refused & (units > 0)).sum())
-    if untold:
-        note = (
-            f"{untold} of {refused.size} cells are not tested: fewer than {FEW} {unit}s "
-            f"(there are {len(sums)}), or the same value in all. More {unit}s; or, for the "
-            "difference of two conditions that may change places, test='exchange'"
-        )
-        found.attrs["note"] = "; ".join(filter(None, [found.attrs.get("note"), note]))
+    missed = _agreeing(sums, counts) & (adjusted >= 1 - LEVEL) & (test == "mean") & ~refused
+    notes = _notes(refused & (units > 0), missed, unit, len(sums))
+    if told := "; ".join(filter(None, [found.attrs.get("note"), *notes])):
+        found.attrs["note"] = told
     return found
+
+
+def _notes(
+    untold: Bool[np.ndarray, " cell"], missed: Bool[np.ndarray, " cell"], unit: str, count: int
+) -> list[str]:
+    """What to say of cells that are not tested, and of those whose effect so few cannot tell."""
+    notes = []
+    instead = "or, for the difference of two conditions that may change places, test='exchange'"
+    if untold.any():
+        notes.append(
+            f"{int(untold.sum())} of {untold.size} cells are not tested: fewer than {FEW} {unit}s "
+            f"(there are {count}), or the same value in all. More {unit}s; {instead}"
+        )
+    if missed.any():
+        notes.append(
+            f"{int(missed.sum())} of {missed.size} cells deviate the same way in every {unit} and "
+            f"have no small p: {count} {unit}s do not rule out rare values on the other side, by "
+            f"which the mean would be the null. More {unit}s; {instead}"
+        )
+    return notes
+
+
+def _agreeing(
+    sums: Float[np.ndarray, "unit cell"], counts: Float[np.ndarray, "unit cell"]
+) -> Bool[np.ndarray, " cell"]:
+    """Cells that a sign test finds, corrected for their number: all units on one side."""
+    n = (counts > 0).sum(0)
+    one_way = ((sums > 0).sum(0) == n) | ((sums < 0).sum(0) == n)
+    return one_way & (2.0 ** (1 - n) * n.size < 1 - LEVEL)
 
 
 def _adjusted(
