@@ -31,7 +31,7 @@ class NormalizeVision(Intervention):
     active: every token leaves with norm 1.0126. Rows of zeros in the table do not count.
 
     The paper trains its models with this in place. Put into a model that was trained without, it
-    breaks more than it mends; measure before you conclude.
+    may cost nearly nothing, or nearly all that the model sees: measure before you conclude.
 
     Source: Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, Normalize, with gain 1.
 
