@@ -17,6 +17,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaTokenizerFast
 
 import vlmlens as vl
 from vlmlens.errors import UnsupportedModelError
+from vlmlens.planning import plan
 from vlmlens.zoo.opening import original_llava
 from vlmlens.zoo.opening.original_llava import SYSTEM
 
@@ -505,3 +506,21 @@ def test_a_tokenizer_that_does_not_fit_the_table_is_refused(write):
     (folder / "tokenizer.model").unlink()
     with pytest.raises(UnsupportedModelError, match="tokenizer"):
         opened(folder, picture(0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["plain", "both"])
+def test_what_it_takes_is_planned_from_its_settings_alone(write, words, tmp_path, arm):
+    """As of the converted folder, whose configuration transformers made of the weights."""
+    flags = dict(zip(("normalize_projector", "use_multilayer_features"), ARMS[arm], strict=True))
+    folder, _ = write(arm, vocab_size=words[1].vocab_size(), **flags)
+    whole = vl.zoo.configuration(original_llava.convert(folder, tmp_path / "converted"))
+    for file in folder.iterdir():
+        if file.name != "config.json":
+            file.unlink()
+    config = vl.zoo.configuration(folder)
+    ours, theirs = (plan("llava", each, text=8).to_dict() for each in (config, whole))
+    assert ours == theirs
+    (folder / "config.json").write_text(json.dumps(SETTINGS))
+    with pytest.raises(UnsupportedModelError, match="names no mm_vision_tower, or no vocab_size"):
+        vl.zoo.configuration(folder)

@@ -10,7 +10,7 @@ from vlmlens.checks import found_at
 from vlmlens.errors import UnknownModelError, UnsupportedModelError
 from vlmlens.picture import at_home
 from vlmlens.zoo.opening import adapters, homes
-from vlmlens.zoo.opening.hub import pinned, telling
+from vlmlens.zoo.opening.hub import REACH, pinned, telling
 
 __all__ = ["bundled", "configuration", "find", "load", "revision"]
 
@@ -134,10 +134,10 @@ def configuration(model: str | Path, **hub: Any) -> Any:
         return configuration(base, **hub)
     found = _configured(model, name, hub)
     if found is None:
-        raise UnsupportedModelError(
-            f"{model} is in the layout of LLaVA's own code, whose configuration alone does not say "
-            "how large its vocabulary and tower are"
-        )
+        from vlmlens.zoo.opening import original_llava
+
+        folder = Path(name) if Path(name).is_dir() else _pinned(model, name, hub).parent
+        return original_llava.configuration(folder, {k: hub[k] for k in REACH[1:] if k in hub})
     refuse_no_vlm(model, found, bool(hub.get("trust_remote_code")))
     return found
 

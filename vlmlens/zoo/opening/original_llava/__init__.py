@@ -16,9 +16,10 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from vlmlens.errors import UnsupportedModelError
-from vlmlens.zoo.opening.original_llava.parts import parts_of
+from vlmlens.zoo.opening.original_llava.parts import Parts, parts_of
 from vlmlens.zoo.opening.original_llava.prompt import SYSTEM, original_processor
 from vlmlens.zoo.opening.original_llava.settings import is_normalized, is_original, settings_of
+from vlmlens.zoo.opening.original_llava.tower import tower_config
 from vlmlens.zoo.opening.original_llava.weights import HEAD, read, renamed, with_image_row
 
 __all__ = ["SYSTEM", "convert", "is_original", "load"]
@@ -80,6 +81,40 @@ def load(
         )
     model.generation_config.suppress_tokens = [image_id]
     return model, processor
+
+
+def configuration(folder: Path, hub: Mapping[str, Any] = MappingProxyType({})) -> Any:
+    """What ``load`` would give its model for a configuration, from ``config.json`` alone.
+
+    What only weights and tokenizer tell is taken as its settings say: that the arms of the paper
+    are what the two flags call them, and that the vocabulary ends right before the placeholder.
+
+    Args:
+        folder: with ``config.json``.
+        hub: how the configuration of a tower that is not known is fetched, as in ``load``.
+
+    Raises:
+        UnsupportedModelError: settings that ``load`` refuses, or no size of the vocabulary.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from vlmlens.zoo.opening.original_llava import configuration
+        >>> configuration(Path("no/llava-v1.5-7b"))  # a folder that is not there
+        Traceback (most recent call last):
+        vlmlens.errors.UnsupportedModelError: no/llava-v1.5-7b has no config.json ...
+    """
+    settings = settings_of(folder)
+    name, words = settings.get("mm_vision_tower"), settings.get("vocab_size")
+    if not name or not isinstance(words, int):
+        raise UnsupportedModelError(
+            f"{folder}: config.json names no mm_vision_tower, or no vocab_size: it does not say "
+            "how large the model is, so open it with its weights"
+        )
+    normalized, multilayer = (
+        bool(settings.get(flag)) for flag in ("normalize_projector", "use_multilayer_features")
+    )
+    parts = Parts(settings, tower_config(name, hub), {}, normalized, multilayer)
+    return parts.config(words, words + 1)
 
 
 def _filled(config: Any, weights: dict[str, Shaped[Tensor, "..."]], **options: Any) -> Any:
