@@ -61,27 +61,27 @@ class Plan:
         """Say before a model is opened what cannot be asked so.
 
         Raises:
-            InputError: a condition of pictures where there are none, one that would leave a video
-                as it is, or calibration by leaving out a picture that is left out already.
+            InputError: a condition of pictures or videos where there are none, one that would
+                leave a video as it is, or calibration by leaving out what is left out already.
             DataError: likelihood of choices that are not there.
         """
         names = [each.name for each in self.conditions]
         for condition in self.conditions:
             refuse_videos(asked.samples, condition.control)
-        lacking = next((s for s in asked.samples if not s.images), None)
+        lacking = next((s for s in asked.samples if not s.images and not s.videos), None)
         seeing = [n for n in names if n != CLEAN]
         if lacking is not None and seeing:
             raise InputError(
-                f"{asked.name}: {lacking.named()} has no picture, so {', '.join(seeing)} would "
-                "change nothing; ask under clean alone"
+                f"{asked.name}: {lacking.named()} has no picture and no video, so "
+                f"{', '.join(seeing)} would change nothing; ask under clean alone"
             )
         form = likelihood_form(self.scoring)
         if form:
             Choosing.places(asked.samples)
         if form == "calibrated" and TEXT_ONLY in names:
             raise InputError(
-                "likelihood:calibrated takes off what is likely without the picture, of which "
-                "nothing is left under text-only: leave one of the two out"
+                "likelihood:calibrated takes off what is likely without the picture or video, of "
+                "which nothing is left under text-only: leave one of the two out"
             )
 
 
@@ -204,7 +204,7 @@ def _told(sample: Sample, name: str, asked: Questions, entry: str) -> dict[str, 
         "data": asked.name,
         "prompt_form": sample.form,
         "sample": name,
-        "picture": AND.join(pictures_of(entry)) if sample.images else "",
+        "picture": AND.join(pictures_of(entry)) if sample.images or sample.videos else "",
         "unit": entry or f"none: {name}",
         "category": sample.category,
         "groups": [{"kind": kind, "name": each} for kind, each in sample.groups],

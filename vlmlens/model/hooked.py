@@ -211,10 +211,12 @@ class HookedVLM(Running):
         Points: where each kind is present, whether one pass reaches it, whether an edit of it
         reaches the logits. Invariants: logits equal plain transformers', with nobody watching and
         with every point saved; the stream adds up; nothing attends to what comes later; rotated
-        queries and keys; decoding with the cache; a padded batch.
+        queries and keys; decoding with the cache; a padded batch; of a family that is shown
+        videos, logits about one.
 
         Args:
-            inputs: what to measure on; by default two drawn pictures and questions.
+            inputs: what to measure on, but for the video; by default two drawn pictures and
+                questions.
 
         Returns:
             An ``Audit``, which prints as a table.

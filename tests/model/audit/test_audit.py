@@ -1,5 +1,6 @@
 """What a model says of itself: on every family, on unknown ones, and on broken ones."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from vlmlens.errors import UnsupportedModelError
 from vlmlens.families import FAMILIES
 from vlmlens.model.audit.measure import Invariant, PointReport
 from vlmlens.model.decoding.prefix import prefix_cache
+from vlmlens.model.sequence import samples
 from vlmlens.model.wiring import attention
 from vlmlens.model.wiring import wire as wires
 
@@ -28,6 +30,9 @@ def test_every_law_holds_on_every_family(name):
     assert found.holds, str(found)
     assert not found.recognised
     assert all(law.difference == 0 for law in found.invariants[:2])
+    assert (found.invariants[-1].difference == 0) == (
+        FAMILIES[name.split("/")[0]].videos is not None
+    )
     offered = {point.name for point in found.points if point.layers}
     assert {"hook_embed", "blocks.*.attn.hook_z", "projector.hook_out"} <= offered
 
@@ -97,6 +102,41 @@ def test_every_law_can_be_broken(point, monkeypatch):
     assert f"FAIL  {law.name}" in str(found)
 
 
+def test_a_law_of_videos_is_broken_where_only_videos_are_wrong(monkeypatch):
+    """Frames in another order, in our hands alone: everything about pictures still holds."""
+    monkeypatch.setattr("vlmlens.model.audit.measure._points", lambda *_: ())
+    decoded = samples.decoded
+
+    def backward(*args):
+        found = decoded(*args)
+        return replace(found, frames=found.frames[::-1].copy())
+
+    monkeypatch.setattr(samples, "decoded", backward)
+    with vl.HookedVLM(*build("internvl")) as vlm:
+        found = vlm.audit()
+    (broken,) = [law for law in found.invariants if not law.holds]
+    assert broken.name.startswith("a video")
+
+
+@pytest.mark.slow
+def test_who_cannot_be_shown_a_video_is_told_so(monkeypatch):
+    monkeypatch.setattr("vlmlens.model.audit.measure._points", lambda *_: ())
+    notes = []
+    for lacking in ("video_processor", "chat_template"):
+        model, processor = build("qwen2_5_vl")
+        setattr(processor, lacking, build("llava")[1].chat_template if "chat" in lacking else None)
+        if "chat" in lacking:
+            processor.chat_template = processor.chat_template.replace(
+                "<image>", "<|vision_start|><|image_pad|><|vision_end|>"
+            )
+        with vl.HookedVLM(model, processor) as vlm:
+            found = vlm.audit()
+        assert found.holds, str(found)
+        notes.append(found.invariants[-1].note)
+    assert notes[0] == "does not apply: it was opened without a video processor"
+    assert notes[1].startswith("does not apply: ")
+
+
 def test_a_token_that_transformers_counts_wrongly_is_found(monkeypatch):
     """Every new token is at position 0 for transformers' own decoding, and for nobody else."""
     usual = LlavaForConditionalGeneration.prepare_inputs_for_generation
@@ -150,8 +190,8 @@ def test_an_edit_that_moves_nothing_but_roundings_is_lost(monkeypatch):
 @pytest.mark.slow
 def test_the_readme_counts_the_laws(vlm):
     text = Path("README.md").read_text(encoding="utf-8")
-    assert "This and nine more invariants" in text
-    assert len(vlm.audit().invariants) == 1 + 9
+    assert "This and ten more invariants" in text
+    assert len(vlm.audit().invariants) == 1 + 10
 
 
 def test_what_holds_by_hand():
@@ -184,7 +224,8 @@ def test_the_audit_on_inputs_of_ones_own(vlm, inputs):
     found = vlm.audit(inputs)
     assert found.holds, str(found)
     assert [law.note for law in found.invariants if law.note] == [
-        "does not apply: made with a system or answers"
+        "does not apply: made with a system or answers",
+        "does not apply: it is shown no videos",
     ]
     raw = vlm.inputs_from(
         inputs.tensors["input_ids"][:1],
@@ -196,6 +237,7 @@ def test_the_audit_on_inputs_of_ones_own(vlm, inputs):
     assert [law.name for law in found.invariants if law.note] == [
         "resuming from a prefill: whole passes under the same edits",
         "a padded batch: its samples one by one",
+        "a video: logits of transformers' own processor and model",
     ]
 
 

@@ -35,7 +35,7 @@ def _skipped(name: str, bound: float, why: str) -> Invariant:
     return Invariant(name, float("nan"), bound, why)
 
 
-def _worse(a: float, b: float) -> float:
+def worse(a: float, b: float) -> float:
     """The larger difference; NaN if either is, which ``max`` would lose."""
     return float(torch.tensor([a, b]).max())
 
@@ -55,7 +55,7 @@ def stream(vlm: Audited, saved, part: str, bound: float) -> Invariant:
         parts = [at + p for p in ("resid_pre", "attn_out", "mlp_out", "resid_post")]
         if all(p in saved for p in parts):
             pre, attention, mlp, post = (saved[p] for p in parts)
-            worst, found = _worse(worst, off(pre + attention + mlp, post)), True
+            worst, found = worse(worst, off(pre + attention + mlp, post)), True
     if not found:
         return Invariant(
             name, float("nan"), bound, "does not apply: not all of its terms are points"
@@ -82,7 +82,7 @@ def causal(vlm: Audited, inputs: Inputs) -> Invariant:
                 seen = torch.from_numpy(layout.mask("vision", "bos", "system", "user", "template"))
                 future &= ~(seen[:, None] & seen[None, :])
             weights = pattern[row][..., future.to(pattern.device)]
-            worst = _worse(worst, float(weights.abs().max()) if weights.numel() else 0.0)
+            worst = worse(worst, float(weights.abs().max()) if weights.numel() else 0.0)
     return Invariant(name, worst, 0.0)
 
 
@@ -103,7 +103,7 @@ def rope(vlm: Audited, saved, bound: float) -> Invariant:
         cos, sin = (saved[at + t].unsqueeze(-2) for t in ("cos", "sin"))
         for side in (side for side in "qk" if at + side in saved):
             rotated = rotate(saved[at + side], cos, sin, vlm.rope.pairing)
-            worst = _worse(worst, off(rotated, saved[f"{at}rot_{side}"]))
+            worst = worse(worst, off(rotated, saved[f"{at}rot_{side}"]))
     return Invariant(name, worst, bound)
 
 
@@ -177,5 +177,5 @@ def batch(vlm: Audited, inputs: Inputs, bound: float) -> Invariant:
             )
         alone = vlm.run(single).logits[0]
         beside = together[row, _own(inputs, row).to(together.device)]
-        worst = _worse(worst, off(beside, alone))
+        worst = worse(worst, off(beside, alone))
     return Invariant(name, worst, bound)

@@ -12,6 +12,7 @@ from torch import Tensor
 from vlmlens.inputs import Inputs
 from vlmlens.interventions import Edit
 from vlmlens.model.audit import checks
+from vlmlens.model.audit.filmed import video
 from vlmlens.model.audit.findings import Audit, Invariant, PointReport
 from vlmlens.model.passes.runs import Audited
 from vlmlens.model.reading.made_of import in_words
@@ -45,6 +46,7 @@ def audit(vlm: Audited, inputs: Inputs | None = None) -> Audit:
         checks.own_decoding(vlm, inputs, bound),
         checks.resuming(vlm, inputs, bound),
         checks.batch(vlm, inputs, bound),
+        video(vlm),
     ]
     points = tuple(_points(vlm, inputs, set(whole[1]), plain, bound))
     return Audit(
