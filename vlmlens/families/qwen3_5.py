@@ -7,5 +7,5 @@ from dataclasses import replace
 
 from vlmlens.families.qwen2_vl import QWEN2_VL
 
-QWEN3_5 = replace(QWEN2_VL, model_type="qwen3_5", videos=None)
-QWEN3_5_MOE = replace(QWEN2_VL, model_type="qwen3_5_moe", videos=None)
+QWEN3_5 = replace(QWEN2_VL, model_type="qwen3_5")
+QWEN3_5_MOE = replace(QWEN2_VL, model_type="qwen3_5_moe")

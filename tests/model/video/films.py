@@ -9,7 +9,7 @@ import vlmlens as vl
 from vlmlens.zoo.tiny import build
 
 #: Families that are shown videos. Two are always tried, the others where slow tests run.
-QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
+QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe")
 FAMILIES = (*QWEN, "llava_onevision", "llava_next_video", "smolvlm", "internvl")
 #: Of these, those whose videos' tokens and tensors are those of pictures.
 AS_PICTURES = ("smolvlm", "internvl")

@@ -22,6 +22,8 @@ PROCESSORS = {
     "qwen2_5_vl": ("qwen2_vl", "Qwen2VLVideoProcessor"),
     "qwen3_vl": ("qwen3_vl", "Qwen3VLVideoProcessor"),
     "qwen3_vl_moe": ("qwen3_vl", "Qwen3VLVideoProcessor"),
+    "qwen3_5": ("qwen3_vl", "Qwen3VLVideoProcessor"),
+    "qwen3_5_moe": ("qwen3_vl", "Qwen3VLVideoProcessor"),
     "llava_onevision": ("llava_onevision", "LlavaOnevisionVideoProcessor"),
     "llava_next_video": ("llava_next_video", "LlavaNextVideoVideoProcessor"),
     "smolvlm": ("smolvlm", "SmolVLMVideoProcessor"),

@@ -63,7 +63,7 @@ def qwen(kind: str, language: Mapping[str, Any] | None = None, **vision: Any) ->
         tokens=QWEN_TOKENS,
         plain=QWEN_PLAIN,
         ids=QWEN_IDS,
-        **({} if kind.startswith("qwen3_5") else films),
+        **films,
     )
 
 
