@@ -82,6 +82,7 @@ plain:
 	$(PLAIN)/bin/python -m pip install --quiet $(PIP_ARGS) $(shell grep ^torch== constraints.txt)
 	$(PLAIN)/bin/python -m pip install --quiet $(PIP_ARGS) .
 	cd $(PLAIN) && bin/vlmlens diagnose shapes-base --data shapes-2d --out demo
+	cd $(PLAIN) && bin/vlmlens families
 	cd $(PLAIN) && for each in $(CURDIR)/examples/*.py; do \
 		echo $$each; bin/python -W error::FutureWarning $$each >/dev/null || exit 1; \
 	done

@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 import pytest
 from children import HOME, python
 from conftest import picture
+from typer.testing import CliRunner
 
-from vlmlens import experiments, live, plots, probes, zoo
+from vlmlens import cli, experiments, live, plots, probes, zoo
 from vlmlens.datasets import photo_pairs, shapes_2d
 from vlmlens.errors import MissingToolError
 from vlmlens.extras import EXTRAS, missing, naming_extra
@@ -50,6 +51,14 @@ def bare(monkeypatch):
     monkeypatch.setattr(processing, "num2words", None)
     monkeypatch.delitem(sys.modules, "vlmlens.interop.nnsight", raising=False)
     monkeypatch.setitem(sys.modules, "nnsight", None)  # what an import of it does then is refuse
+
+
+def test_families_are_listed_where_one_needs_an_extra(bare):
+    found = CliRunner().invoke(cli.app, ["families"])
+    assert found.exit_code == 0
+    rows = {line.split()[0]: line for line in found.output.splitlines() if line}
+    assert set(rows) >= set(tiny.TINY)
+    assert "[smolvlm]" in rows["smolvlm"] and "clip" in rows["llava"]
 
 
 def llava():

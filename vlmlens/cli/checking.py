@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlmlens.cli.terminal import Attention, Device, DeviceMap, Dtype, Revision, Trust, opening, out
-from vlmlens.errors import InputError, UnsupportedModelError, VLMLensError
+from vlmlens.errors import InputError, MissingToolError, UnsupportedModelError, VLMLensError
 
 if TYPE_CHECKING:
     from vlmlens.model.audit.findings import Audit
@@ -99,8 +99,8 @@ def families() -> None:
     for name in (name for name in TINY if name.partition("/")[0] in FAMILIES):
         try:
             made = build(name)
-        except UnsupportedModelError as error:
-            lines.append(str(error))
+        except (MissingToolError, UnsupportedModelError) as error:
+            lines.append(f"{name:20} {error}")
             continue
         with HookedVLM(*made) as vlm:
             counts = [
