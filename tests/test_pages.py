@@ -106,7 +106,7 @@ def test_every_command_of_a_page_exists(page, tmp_path, monkeypatch):
                 if shlex.join(words) in CHEAP:
                     assert CliRunner().invoke(cli.app, own).exit_code == 0, words
             else:
-                assert words[0] in ("pip", "ray", "cd", "python3"), words
+                assert words[0] in ("pip", "ray", "cd", "python3", "source"), words
 
 
 def test_a_command_or_an_option_that_is_not_there_is_seen():

@@ -1,5 +1,6 @@
 """Videos: ids, positions and logits are transformers' own; a token holds its place in its frame."""
 
+import json
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -23,11 +24,12 @@ from films import (
     opened,
     painted,
 )
+from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata
 
 import vlmlens as vl
 from vlmlens import identity
-from vlmlens.errors import ImageError, InputError
+from vlmlens.errors import ImageError, InputError, VLMLensError
 from vlmlens.interventions import ZeroAblate
 from vlmlens.zoo.opening.frames import PROCESSORS
 from vlmlens.zoo.tiny import TINY, made
@@ -343,6 +345,31 @@ def test_a_saved_model_keeps_its_video_processor(tmp_path):
     ):
         both = [each.inputs(asked(noise(4))).tensors for each in (one, other)]
     assert all(torch.equal(x, both[1][name]) for name, x in both[0].items())
+
+
+def test_a_model_saved_without_one_is_shown_pictures_and_one_that_is_not_reached_is_said(
+    tmp_path, monkeypatch
+):
+    model, processor = build("qwen2_vl")
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    file = tmp_path / "processor_config.json"
+    settings = json.loads(file.read_text())
+    kept = {key: value for key, value in settings.items() if key != "video_processor"}
+    assert kept != settings
+    file.write_text(json.dumps(kept))
+    (tmp_path / "preprocessor_config.json").unlink(missing_ok=True)
+    with vl.HookedVLM.from_pretrained(str(tmp_path)) as vlm:
+        assert len(vlm.inputs(picture(), "What color is it?")) == 1
+        with pytest.raises(InputError, match="shown no videos"):
+            vlm.inputs(asked(noise(4)))
+
+    def unreached(*_, **__):
+        raise OSError("We couldn't connect to the hub")
+
+    monkeypatch.setattr(BaseVideoProcessor, "get_video_processor_dict", unreached)
+    with pytest.raises((OSError, VLMLensError), match="couldn't connect"):
+        vl.HookedVLM.from_pretrained(str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ the families that are shown videos here, one that resizes with pillow stands in 
 """
 
 import sys
-from contextlib import suppress
 from importlib import import_module
 from inspect import Parameter, signature
 from types import FunctionType, SimpleNamespace
@@ -43,8 +42,12 @@ def open_processor(name: str, model_type: str, **hub: Any) -> Any:
                 raise
             made = stills(model_type).from_pretrained(name, **hub)
             if (frames := frames_class(model_type)) is not None:
-                with suppress(OSError):  # saved without one: pictures go, videos are refused
+                try:
                     made.video_processor = frames.from_pretrained(name, **hub)
+                except OSError as error:
+                    # Saved without one: pictures go, videos are refused. A hub that fails says so.
+                    if "a directory containing" not in str(error):
+                        raise
             return made
 
 
