@@ -361,7 +361,7 @@ def test_a_model_saved_without_one_is_shown_pictures_and_one_that_is_not_reached
     (tmp_path / "preprocessor_config.json").unlink(missing_ok=True)
     with vl.HookedVLM.from_pretrained(str(tmp_path)) as vlm:
         assert len(vlm.inputs(picture(), "What color is it?")) == 1
-        with pytest.raises(InputError, match="shown no videos"):
+        with pytest.raises(VLMLensError, match=r"no video processor.*where it has one"):
             vlm.inputs(asked(noise(4)))
 
     def unreached(*_, **__):

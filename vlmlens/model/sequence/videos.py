@@ -92,7 +92,8 @@ def video_processor_of(processor: Any, family: Family, pictures: int = 0) -> Any
     if not hasattr(taker, "sample_frames"):
         raise UnsupportedModelError(
             f"this {type(processor).__name__} has no video processor: open the model with "
-            "HookedVLM.from_pretrained(name), which brings one"
+            "HookedVLM.from_pretrained(name), which brings the checkpoint's own where it "
+            "has one (video_preprocessor_config.json, or within processor_config.json)"
         )
     return taker
 
