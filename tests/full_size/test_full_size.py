@@ -6,6 +6,7 @@ import torch
 import vlmlens as vl
 from vlmlens.families import FAMILIES
 from vlmlens.interventions import KnockOut
+from vlmlens.model.audit.checks import plain_logits
 from vlmlens.planning import drawn, full_size, weighing
 from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS
 from vlmlens.zoo.opening.weightless import weightless
@@ -30,7 +31,10 @@ def test_a_family_runs_at_full_size(name):
         assert layout.roles.count("vision") == len(layout) - TEXT >= 64
         layer = attending(vlm)
         one_pass(vlm, inputs, layer)
+        for part in ("vision.blocks", "blocks"):
+            ends_of_a_part(vlm, inputs, part)
         logits = (1, len(layout), vlm.config.get_text_config().vocab_size)
+        assert plain_logits(vlm, inputs).shape == logits
         cut = KnockOut(where=vl.Where(layers=layer, queries="user", keys="vision"))
         assert vlm.run(inputs, cut).logits.shape == logits
         kept = vlm.prefill(inputs)
@@ -58,18 +62,10 @@ def every_point_is_known(vlm):
 
 
 def one_pass(vlm, inputs, layer):
-    """What a pass saves has the axes of its points, and every axis one size."""
+    """What a pass saves has the axes of its points, and every axis of a part one size."""
     text = vlm.config.get_text_config()
-    # What a norm divides by is read off what it does, which takes its weights.
-    wanted = [n for n in vlm.matching(f"blocks.{layer}.*") if not n.endswith("hook_scale")]
-    saved = vlm.run(inputs, save=[*wanted, "hook_embed", "ln_final.hook_normalized"]).saved
-    sizes: dict[str, set[int]] = {}
-    for name, tensor in saved.items():
-        axes = vlm.hook_dict[name].axes
-        assert tensor.ndim == len(axes), name
-        for axis, size in zip(axes, tensor.shape, strict=True):
-            sizes.setdefault(axis, set()).add(size)
     length = len(inputs.layouts[0])
+    sizes = axes_of(vlm, inputs, [f"blocks.{layer}.*", "hook_embed", "ln_final.hook_normalized"])
     expected = {
         "batch": {1},
         **{key: {length} for key in ("pos", "query", "key")},
@@ -77,3 +73,27 @@ def one_pass(vlm, inputs, layer):
         "d_model": {text.hidden_size},
     }
     assert {axis: sizes[axis] for axis in expected} == expected
+
+
+def ends_of_a_part(vlm, inputs, part):
+    """What an audit compares in the first and the last block of a part is of one shape."""
+    for at in {0, vlm.depth(part) - 1}:
+        block = f"{part}.{at}"
+        assert axes_of(vlm, inputs, [f"{block}.*"]), block
+        stream = {f"{block}.hook_{n}" for n in ("resid_pre", "attn_out", "mlp_out", "resid_post")}
+        saved = vlm.run(inputs, save=sorted(stream & set(vlm.hook_dict))).saved
+        assert len({tensor.shape for tensor in saved.values()}) == 1, block
+
+
+def axes_of(vlm, inputs, patterns):
+    """The sizes of every axis, over all points of these names; the points have these axes."""
+    # What a norm divides by is read off what it does, which takes its weights.
+    wanted = [n for pattern in patterns for n in vlm.matching(pattern)]
+    saved = vlm.run(inputs, save=[n for n in wanted if not n.endswith("hook_scale")]).saved
+    sizes: dict[str, set[int]] = {}
+    for name, tensor in saved.items():
+        axes = vlm.hook_dict[name].axes
+        assert tensor.ndim == len(axes), name
+        for axis, size in zip(axes, tensor.shape, strict=True):
+            sizes.setdefault(axis, set()).add(size)
+    return sizes
