@@ -105,3 +105,9 @@ def test_names_from_data_are_shown_and_not_obeyed():
 def test_other_dimensions_are_refused_by_name(dims, by, said):
     with pytest.raises(InputError, match=said):
         plots.depth(xr.DataArray(np.zeros((2,) * len(dims)), dims=dims), by=by)
+
+
+def test_a_new_line_of_a_title_is_one_and_has_its_room():
+    one, two = (plots.depth(by_layer(), title=text) for text in ("<i>one</i>", "<i>one</i>\ntwo"))
+    assert two.layout.title.text == "&lt;i&gt;one&lt;/i&gt;<br>two"
+    assert two.layout.margin.t > one.layout.margin.t > plots.depth(by_layer()).layout.margin.t

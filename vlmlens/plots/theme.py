@@ -138,6 +138,19 @@ def plain(text: object) -> str:
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def heading(title: str | None, room: int = 16) -> dict[str, Any]:
+    """A figure's title and the room above its axes, in pixels; a new line of it is one there.
+
+    Args:
+        title: as it was given, or None.
+        room: that is needed without a title, such as for a legend.
+    """
+    if not title:
+        return {"margin_t": room}
+    lines = plain(title).splitlines()
+    return {"title_text": "<br>".join(lines), "margin_t": room + 32 + 22 * (len(lines) - 1)}
+
+
 def colour(name: object, index: int) -> str:
     """The colour of a role, or the ``index``-th of the palette for any other name."""
     return ROLE_COLOURS.get(str(name), COLOURS[index % len(COLOURS)])

@@ -7,7 +7,7 @@ from jaxtyping import Float, Shaped
 
 from vlmlens.errors import InputError
 from vlmlens.plots.arrays import check_dims, entries, title_of
-from vlmlens.plots.theme import EMPTY, SEQUENTIAL, TEMPLATE, colour_bar, plain, ticks
+from vlmlens.plots.theme import EMPTY, SEQUENTIAL, TEMPLATE, colour_bar, heading, plain, ticks
 
 SCALES = ("head", "shared")
 #: Cells that get a text of their own to point at; more would make the page heavy and slow.
@@ -66,9 +66,8 @@ def atlas(values: xr.DataArray, *, scale: str = "head", title: str | None = None
     fig.update_xaxes(constrain="domain")
     fig.update_layout(
         template=TEMPLATE,
-        title_text=title and plain(title),
         plot_bgcolor=EMPTY,
-        margin_t=48 if title else 16,
+        **heading(title),
         height=min(900, max(420, 90 + 110 * len(layers))),
     )
     return fig

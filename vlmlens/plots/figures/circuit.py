@@ -14,7 +14,7 @@ from vlmlens.errors import InputError
 from vlmlens.palette import COLOURS
 from vlmlens.plots.arrays import check_dims, entries, estimate, shown, summary, title_of
 from vlmlens.plots.graphs import Grid, bent
-from vlmlens.plots.theme import GRID, INK, MUTED, TEMPLATE, plain
+from vlmlens.plots.theme import GRID, INK, MUTED, TEMPLATE, heading, plain
 
 #: What is read, by the colour of its edges.
 READS = {"q": "queries", "k": "keys", "v": "values", "mlp": "MLPs", "attention": "attention"}
@@ -92,8 +92,7 @@ def circuit(
         fig.add_hline(y=2 * block - 0.6, line={"color": GRID, "width": 1}, layer="below")
     fig.update_layout(
         template=TEMPLATE,
-        title_text=title and plain(title),
-        margin_t=48 + 32 * bool(title),
+        **heading(title, 48),
         height=min(1400, max(420, 150 + 74 * (grid.blocks + 1))),
         hovermode="closest",
     )

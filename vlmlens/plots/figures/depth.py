@@ -8,7 +8,7 @@ import xarray as xr
 
 from vlmlens.errors import InputError
 from vlmlens.plots.arrays import check_dims, entries, estimate, mean_interval, title_of
-from vlmlens.plots.theme import SYMBOLS, TEMPLATE, colour, faded, log_axis, plain, ticks
+from vlmlens.plots.theme import SYMBOLS, TEMPLATE, colour, faded, heading, log_axis, plain, ticks
 
 
 def depth(
@@ -45,9 +45,8 @@ def depth(
     fig.update_yaxes(title_text=title_of(values), **(log_axis(drawn) if log else {}))
     fig.update_layout(
         template=TEMPLATE,
-        title_text=title and plain(title),
         showlegend=by is not None,
-        margin_t=16 + 32 * bool(title) + 28 * (by is not None),
+        **heading(title, 16 + 28 * (by is not None)),
         height=360,
     )
     return fig

@@ -8,7 +8,7 @@ import xarray as xr
 
 from vlmlens.errors import InputError
 from vlmlens.plots.arrays import check_dims, entries, estimate, shown, summary, title_of
-from vlmlens.plots.theme import MUTED, SYMBOLS, TEMPLATE, colour, faded, plain
+from vlmlens.plots.theme import MUTED, SYMBOLS, TEMPLATE, colour, faded, heading, plain
 
 
 def dose(
@@ -66,9 +66,8 @@ def dose(
     fig.update_yaxes(title_text=title_of(array))
     fig.update_layout(
         template=TEMPLATE,
-        title_text=title and plain(title),
         showlegend=by is not None,
-        margin_t=16 + 32 * bool(title) + 28 * (by is not None),
+        **heading(title, 16 + 28 * (by is not None)),
         height=380,
     )
     return fig

@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 from vlmlens.errors import InputError
 from vlmlens.plots.arrays import check_dims, entries, shown, summary, title_of
 from vlmlens.plots.cells import colour_axis, coloured, logarithms, neutral
-from vlmlens.plots.theme import EMPTY, TEMPLATE, plain, ticks
+from vlmlens.plots.theme import EMPTY, TEMPLATE, heading, plain, ticks
 
 
 def heads(
@@ -70,14 +70,12 @@ def heads(
     fig.update_xaxes(title_text="head", showgrid=False, **ticks(columns, most=most))
     fig.update_yaxes(showgrid=False, **ticks(layers, most=20))
     fig.update_yaxes(title_text="layer (0 is nearest the input)", col=1)
-    top = (28 if by is not None else 0) + (48 if title else 16)
     means = logarithms(cells["mean"].values) if log else cells["mean"].values
     fig.update_layout(
         template=TEMPLATE,
         coloraxis=colour_axis(means, middle, title_of(shown(values)), log=log),
-        title_text=title and plain(title),
         plot_bgcolor=EMPTY,
-        margin_t=top,
+        **heading(title, 16 + 28 * (by is not None)),
         height=min(640, max(300, 120 + 20 * len(layers))),
     )
     return fig

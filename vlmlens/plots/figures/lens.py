@@ -10,7 +10,7 @@ from jaxtyping import Float
 from vlmlens.picture import Picture, open_picture
 from vlmlens.plots.arrays import check_dims, check_variable, entries
 from vlmlens.plots.picture import edges, laid_under, within_picture
-from vlmlens.plots.theme import INK, SEQUENTIAL, TEMPLATE, colour_bar, plain
+from vlmlens.plots.theme import INK, SEQUENTIAL, TEMPLATE, colour_bar, heading, plain
 
 LONGEST_TOKEN = 9
 
@@ -57,8 +57,8 @@ def lens(image: Picture, table: xr.Dataset, *, title: str | None = None) -> go.F
     several = len(layers) > 1
     fig.update_layout(
         template=TEMPLATE,
-        title_text=title and plain(title),
-        margin={"t": 48 if title else 16, "b": 80 if several else 16},
+        **heading(title),
+        margin_b=80 if several else 16,
         height=560 if several else 500,
         sliders=[_slider(layers)] if several else [],
     )

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from vlmlens.errors import InputError
 from vlmlens.plots.arrays import check_dims, entries
 from vlmlens.plots.figures.depth import curve, depth_axis
-from vlmlens.plots.theme import MUTED, TEMPLATE, log_axis, plain
+from vlmlens.plots.theme import MUTED, TEMPLATE, heading, log_axis
 
 
 def norms(hidden_norm: xr.DataArray, *, title: str | None = None) -> go.Figure:
@@ -52,8 +52,7 @@ def norms(hidden_norm: xr.DataArray, *, title: str | None = None) -> go.Figure:
         fig.update_yaxes(title_text=name, **log_axis(drawn), col=col)
     fig.update_layout(
         template=TEMPLATE,
-        title_text=title and plain(title),
-        margin_t=80 if title else 44,
+        **heading(title, 44),
         height=380,
     )
     return fig

@@ -8,7 +8,15 @@ from vlmlens.picture import Picture, open_picture
 from vlmlens.plots.arrays import check_dims, entries, title_of
 from vlmlens.plots.cells import neutral
 from vlmlens.plots.picture import edges, laid_under, within_picture
-from vlmlens.plots.theme import SEQUENTIAL, TEMPLATE, colour_bar, plain, veiled, veiled_around
+from vlmlens.plots.theme import (
+    SEQUENTIAL,
+    TEMPLATE,
+    colour_bar,
+    heading,
+    plain,
+    veiled,
+    veiled_around,
+)
 
 
 def overlay(
@@ -78,8 +86,7 @@ def overlay(
     laid_under(fig, picture)
     fig.update_layout(
         template=TEMPLATE,
-        title_text=title and plain(title),
-        margin_t=48 if title else 16,
+        **heading(title),
         height=440,
     )
     return fig

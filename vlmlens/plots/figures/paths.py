@@ -6,7 +6,7 @@ import xarray as xr
 
 from vlmlens.plots.arrays import check_dims, entries, shown, summary, title_of
 from vlmlens.plots.cells import colour_axis, coloured
-from vlmlens.plots.theme import EMPTY, TEMPLATE, plain, ticks
+from vlmlens.plots.theme import EMPTY, TEMPLATE, heading, ticks
 
 
 def paths(
@@ -55,9 +55,8 @@ def paths(
     fig.update_layout(
         template=TEMPLATE,
         coloraxis=colour_axis(cells["mean"].values, 0.0, title_of(shown(values))),
-        title_text=title and plain(title),
         plot_bgcolor=EMPTY,
-        margin_t=48 if title else 16,
+        **heading(title),
         height=min(720, max(300, 120 + 20 * len(up))),
     )
     return fig

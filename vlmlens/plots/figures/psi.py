@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from vlmlens.plots.arrays import check_dims, check_variable, entries, percent
 from vlmlens.plots.bars import arrows, interval_bars, room_for
-from vlmlens.plots.theme import COLOURS, INK, MUTED, SYMBOLS, TEMPLATE, plain
+from vlmlens.plots.theme import COLOURS, INK, MUTED, SYMBOLS, TEMPLATE, heading, plain
 
 LONGEST_NAME = 28
 #: Per cent: what an interval of the index is drawn within. It has no lower end, and that of a few
@@ -89,8 +89,7 @@ def psi(table: xr.Dataset, *, by: str | None = None, title: str | None = None) -
     fig.update_xaxes(title_text=right if own else "PSI [%]", range=list(room), col=2)
     fig.update_layout(
         template=TEMPLATE,
-        title_text=title and plain(title),
-        margin_t=80 if title else 44,
+        **heading(title, 44),
         height=110 + (44 + 18 * (len(rows) - 1)) * max(2, len(names)),
     )
     return fig

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from vlmlens.plots.arrays import check_dims, check_variable, entries
 from vlmlens.plots.figures.depth import curve, depth_axis
-from vlmlens.plots.theme import TEMPLATE, plain
+from vlmlens.plots.theme import TEMPLATE, heading
 
 #: Variable -> what stands above its panel. The absolute value is taken before any mean.
 PANELS = {
@@ -60,10 +60,9 @@ def rope(table: xr.Dataset, *, by: str | None = None, title: str | None = None) 
     shown: Any = {"y": 1.14} if by is not None else {}
     fig.update_layout(
         template=TEMPLATE,
-        title_text=title and plain(title),
         showlegend=by is not None,
         legend=shown,
-        margin_t=44 + 32 * bool(title) + 32 * (by is not None),
+        **heading(title, 44 + 32 * (by is not None)),
         height=360 + 32 * (by is not None),
     )
     return fig

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from vlmlens.errors import InputError
 from vlmlens.plots.arrays import check_dims, entries, estimate, shown, summary
-from vlmlens.plots.theme import TEMPLATE, colour, plain
+from vlmlens.plots.theme import TEMPLATE, colour, heading, plain
 
 
 def shares(
@@ -63,9 +63,8 @@ def shares(
         template=TEMPLATE,
         barmode="stack",
         bargap=0.3,
-        title_text=title and plain(title),
         legend={"traceorder": "normal"},
-        margin_t=80 if title else 48,
+        **heading(title, 48),
         height=130 + (44 if len(bars) < 8 else 24) * max(1, len(bars)),
     )
     return fig

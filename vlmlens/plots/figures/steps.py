@@ -9,7 +9,7 @@ import xarray as xr
 from vlmlens.errors import InputError
 from vlmlens.plots.arrays import check_dims, entries, title_of
 from vlmlens.plots.figures.depth import curve
-from vlmlens.plots.theme import TEMPLATE, plain, ticks
+from vlmlens.plots.theme import TEMPLATE, heading, plain, ticks
 
 #: Words that are all written out; of more, some.
 MOST_WORDS = 40
@@ -67,9 +67,8 @@ def steps(
     fig.update_yaxes(title_text=title_of(values))
     fig.update_layout(
         template=TEMPLATE,
-        title_text=title and plain(title),
         showlegend=by is not None,
-        margin_t=16 + 32 * bool(title) + 28 * (by is not None),
+        **heading(title, 16 + 28 * (by is not None)),
         height=360,
     )
     return fig

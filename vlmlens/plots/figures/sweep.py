@@ -15,6 +15,7 @@ from vlmlens.plots.theme import (
     TEMPLATE,
     colour_bar,
     diverging_scale,
+    heading,
     plain,
     ticks,
 )
@@ -82,14 +83,13 @@ def sweep(
     if midpoint is not None:
         low, high = min(low, midpoint), max(high, midpoint)
         scale = {"colorscale": diverging_scale(low, high, midpoint), "cmin": low, "cmax": high}
-    bar = colour_bar(title_of(effect))
+    bar, top = colour_bar(title_of(effect)), heading(title)
     fig.update_layout(
         template=TEMPLATE,
         coloraxis=scale | {"colorbar": bar},
-        title_text=title and plain(title),
         plot_bgcolor=EMPTY,
-        margin_t=48 if title else 16,
-        height=height + 32 * bool(title),
+        height=height + top["margin_t"] - 16,
+        **top,
     )
     return fig
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from vlmlens.errors import InputError
 from vlmlens.plots.arrays import title_of
-from vlmlens.plots.theme import TEMPLATE, colour, faded, plain
+from vlmlens.plots.theme import TEMPLATE, colour, faded, heading, plain
 
 #: A violin is drawn from this many evenly spaced quantiles of its values.
 QUANTILES = 500
@@ -67,10 +67,9 @@ def violins(
     fig.update_xaxes(showgrid=False)
     fig.update_layout(
         template=TEMPLATE,
-        title_text=title and plain(title),
         showlegend=False,
         violingap=0.35,
-        margin_t=48 if title else 16,
+        **heading(title),
         height=400,
     )
     return fig
