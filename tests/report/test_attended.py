@@ -75,7 +75,8 @@ def test_heat_lies_on_the_part_that_the_model_saw(graded, attention):
 
 def test_a_place_that_is_not_known_is_not_drawn(graded, attention):
     bare = attention.drop_vars(["left", "top", "right", "bottom"])
-    assert looked(bare, graded, {"c": PICTURE}) == []  # 64 x 32 pixels make no squares of 2 x 2
+    (card,) = looked(bare, graded, {"c": PICTURE})
+    assert card["heats"] == []  # 64 x 32 pixels make no squares of 2 x 2
     square = bare.assign_coords(picture_width=32)
     assert looked(square, graded, {"c": PICTURE})[0]["heats"][0]["part"] == (0, 0, 100, 100)
     assert looked(None, graded, {"c": PICTURE}) == looked(attention, graded, None) == []
@@ -92,5 +93,8 @@ def test_the_page_shows_them(tmp_path, graded, attention):
     graded.attrs["reference"] = "own"  # then nobody knows what is right
     own = build(graded, None, tmp_path / "o.html", shown, tables={"attended": attention})
     assert "<h3>Least sure</h3>" in own.read_text() and "got wrong" not in own.read_text()
+    bare = attention.drop_vars(["left", "top", "right", "bottom"])
+    said = build(graded, None, tmp_path / "b.html", shown, tables={"attended": bare}).read_text()
+    assert 'class="heat"' not in said and said.count("does not say where on the picture") == 2
     without = build(graded, None, tmp_path / "s.html", shown).read_text(encoding="utf-8")
     assert 'id="attended"' not in without

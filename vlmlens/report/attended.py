@@ -70,7 +70,8 @@ def looked(
         pictures: the samples'.
 
     Returns:
-        A card for each sample that has a picture and a place on it; none without any.
+        A card for each sample that has a picture; ``heats`` is empty where the table does not say
+        where on the picture its tokens lie.
     """
     if attention is None or not pictures or "answer" not in results:
         return []
@@ -84,9 +85,8 @@ def looked(
                 continue
             own = attention["attention"].isel(sample=maps.index(name))
             heats = _heats(own.mean("layer"), own)
-            if heats:
-                one = results.isel(sample=names.index(name))
-                found.append(_card(one, name, kind, pictures[name][0], heats))
+            one = results.isel(sample=names.index(name))
+            found.append(_card(one, name, kind, pictures[name][0], heats))
     return found
 
 
