@@ -66,7 +66,7 @@ def ended(process: Any, limit: float = LIMIT) -> None:
     late = process.exitcode is None
     if late:
         process.kill()
-        process.join(limit)
+        process.join(LIMIT)
     assert not late, f"no end within {limit:.0f} s: {process}"
 
 

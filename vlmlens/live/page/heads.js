@@ -132,24 +132,31 @@ function readout(values) {
   return `${headName(cell)} ${what} ${number(values[cell])}. ${chosen}`;
 }
 
+// Nothing is put in another's place while its numbers are on the way: a click would miss.
 function ranking(values, signed) {
+  const list = byId("ranking");
+  const partial = view.which !== "effect" && view.maps.filter(Boolean).length < view.state.model.layers;
+  list.setAttribute("aria-busy", String(partial));
+  if (!partial) ranked(list, values, signed);
+  for (const pick of list.querySelectorAll(".vx-pick")) pick.setAttribute("aria-pressed", String(view.heads.has(Number(pick.dataset.cell))));
+}
+
+function ranked(list, values, signed) {
   const order = values.map((_, cell) => cell).filter((cell) => Number.isFinite(values[cell]));
   order.sort((a, b) => Math.abs(values[b]) - Math.abs(values[a]));
   const most = order.length ? Math.abs(values[order[0]]) : 0;
-  const mark = JSON.stringify([view.which, [...view.heads], order.slice(0, 8), order.slice(0, 8).map((cell) => values[cell])]);
-  const list = byId("ranking");
+  const mark = JSON.stringify([view.which, order.slice(0, 8), order.slice(0, 8).map((cell) => values[cell])]);
   if (list.dataset.mark === mark) return;
   list.dataset.mark = mark;
   const held = document.activeElement?.closest?.("#ranking") ? document.activeElement.dataset.cell : null;
-  list.replaceChildren(...order.slice(0, 8).map((cell) => ranked(cell, values[cell], most, signed)));
+  list.replaceChildren(...order.slice(0, 8).map((cell) => line(cell, values[cell], most, signed)));
   if (held !== null) list.querySelector(`[data-cell="${held}"]`)?.focus();
 }
 
-function ranked(cell, value, most, signed) {
+function line(cell, value, most, signed) {
   const item = make("li");
   const pick = press("", () => toggle(cell), "vx-pick");
   pick.dataset.cell = String(cell);
-  pick.setAttribute("aria-pressed", String(view.heads.has(cell)));
   const length = make("span", "vx-length");
   length.style.width = `${most > 0 ? (60 * Math.abs(value)) / most : 0}px`;
   length.style.background = css(tint(value, most, signed));

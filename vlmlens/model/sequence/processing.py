@@ -80,11 +80,11 @@ def processed(
         counts = sorted({len(video.frames) for video in videos})
         uneven = (
             f". Its videos have {' and '.join(map(str, counts))} frames, and some models take as "
-            f"many of each: videos_kwargs={{'num_frames': {counts[0]}}}"
+            f"many of each: videos_kwargs={{'num_frames': {min(counts)}}}"
+            if len(counts) > 1
+            else ""
         )
-        raise InputError(
-            f"the model's processor refuses this sample: {error}{uneven if counts[1:] else ''}"
-        ) from error
+        raise InputError(f"the model's processor refuses this sample: {error}{uneven}") from error
     finally:
         del processor.get_text_with_replacements
     replaced = made.pop("text_replacement_offsets", None)
