@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass, replace
 
 import pytest
-from conftest import by_turns
 from whole_tables import RECIPES, asked, in_shards, tables
 
 import vlmlens as vl
@@ -18,7 +17,8 @@ def shapes():
         yield opened
 
 
-@pytest.mark.parametrize("recipe", by_turns(RECIPES.values(), [RECIPES["diagnose"]]), ids=RECIPES)
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_shards_that_are_merged_are_the_tables_of_one_process(
     shapes, tmp_path, monkeypatch, recipe
 ):

@@ -11,15 +11,11 @@ from vlmlens.planning import drawn, full_size, weighing
 from vlmlens.points import BLOCK_POINTS, SINGLE_POINTS
 from vlmlens.zoo.opening.weightless import weightless
 
-#: The others where slow tests run.
-ALWAYS = ("qwen3_vl",)
 TEXT = 24
 
 
-@pytest.mark.parametrize(
-    "name",
-    [n if n in ALWAYS else pytest.param(n, marks=pytest.mark.slow) for n in FAMILIES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_runs_at_full_size(name):
     model = weightless(name, full_size(name), torch.bfloat16)
     assert all(parameter.is_meta for parameter in model.parameters())

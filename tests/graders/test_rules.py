@@ -103,6 +103,7 @@ def lettered(gold, letter="{}"):
     return Sample("Which?", (), letters[gold], letters, options=WORDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", NAMED)
 @pytest.mark.parametrize("form", ["{}", "({})"])
 def test_no_letter_is_graded_otherwise_than_another(said, form):

@@ -161,6 +161,7 @@ def test_a_token_looks_where_its_box_lies(real, size):
         looks_where_it_says(vlm, ends, [size])
 
 
+@pytest.mark.slow
 def test_two_pictures_in_one_sample(real):
     looks_where_it_says(*real, [(640, 480), (333, 1000)])
 
