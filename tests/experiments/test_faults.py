@@ -140,6 +140,11 @@ def test_twenty_kills_lose_nothing_and_double_nothing(model, tmp_path, at_once):
     assert not found.damaged
 
 
+def heeds_interrupts():
+    """As a command in a terminal does; what a shell begins in the background ignores them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 STOPPED = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
 
@@ -152,7 +157,9 @@ def test_a_command_that_is_stopped_says_so_and_goes_on_later(tmp_path, sign, sta
     told, out = tmp_path / "told", tmp_path / "out"
     with (
         told.open("w") as into,
-        subprocess.Popen([*command, str(out)], stderr=into, env=environment) as run,
+        subprocess.Popen(
+            [*command, str(out)], stderr=into, env=environment, preexec_fn=heeds_interrupts
+        ) as run,
     ):
         try:
             until(
