@@ -43,7 +43,9 @@ except SystemExit as end:
     assert loaded_by(help_of) == set()
 
 
-@pytest.mark.parametrize("command", [[], ["diagnose"], ["models"], ["check"], ["families"]])
+@pytest.mark.parametrize(
+    "command", [[], ["diagnose"], ["compare"], ["models"], ["check"], ["families"]]
+)
 def test_every_command_has_help(command):
     found = CliRunner().invoke(cli.app, [*command, "--help"])
     assert found.exit_code == 0
@@ -401,6 +403,33 @@ def test_interrupts_and_full_disks_end_in_one_line(vlmlens_says, monkeypatch, st
     assert found == code
     assert said.startswith(told)
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_two_diagnoses_are_compared(tmp_path, vlmlens_says):
+    for model in ("shapes-base", "shapes-normalize"):
+        words = ("diagnose", model, "--samples", 6, "--out", tmp_path / model, "--quiet", *SMALL)
+        assert vlmlens_says(*words)[0] == 0
+    folders = [tmp_path / "shapes-base", tmp_path / "shapes-normalize"]
+    code, said, told = vlmlens_says("compare", *folders, "--out", tmp_path / "both")
+    assert (code, told) == (0, "")
+    assert "shapes-normalize less shapes-base, paired" in said
+    assert str(tmp_path / "both" / "compare.html") in said
+    table = pd.read_csv(tmp_path / "both" / "compare.csv").set_index(["measure", "model"])
+    norms = [xr.load_dataset(folder / "results.nc")["hidden_norm"] for folder in folders]
+    ratios = [n.isel(depth=0).sel(role="vision") / n.isel(depth=0).sel(role="user") for n in norms]
+    found = table.loc[("norm_first", "shapes-normalize")]
+    assert found["difference"] == pytest.approx(float((ratios[1] - ratios[0]).mean()), rel=1e-5)
+    assert found["p"] == 2 / 2**6  # all six pictures agree, which is exact
+    assert found["paired"] and found["n"] == 6
+    again = vlmlens_says(
+        "diagnose", "shapes-normalize", "--samples", 6, "--out", tmp_path / "longer", "--quiet",
+        "--permutations", 1, "--max-new-tokens", 2,
+    )  # fmt: skip
+    assert again[0] == 0
+    code, said, told = vlmlens_says("compare", folders[0], tmp_path / "longer")
+    assert (code, said) == (2, "")
+    assert "max_new_tokens is 1 in shapes-base, 2 in shapes-normalize" in told
 
 
 def test_the_version_is_that_of_the_package():

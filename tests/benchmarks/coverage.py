@@ -21,7 +21,7 @@ from scipy import stats
 from vlmlens import draws, estimates
 from vlmlens.probes import dose, dose_response, position_sensitivity_index, psi
 from vlmlens.probes import statistics as st
-from vlmlens.probes.statistics import clusters, intervals, maps, paired, redrawn
+from vlmlens.probes.statistics import between, clusters, intervals, maps, paired, redrawn
 from vlmlens.study import paired as models
 from vlmlens.study.paired import CONDITIONS, compared
 
@@ -30,6 +30,7 @@ PAGE = ROOT / "docs" / "statistics.md"
 BEGIN, END = "<!-- coverage -->\n", "<!-- /coverage -->"
 #: Where the numbers come from: a row is done again once one of these has changed.
 SOURCES = (draws, estimates, models, maps, redrawn, intervals, clusters, paired, psi, dose)
+SOURCES += (between,)
 CELLS = 32
 CHANCE = 0.2  # of guessing, in simulated answers
 SETS = "data sets"

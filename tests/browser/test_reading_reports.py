@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from report.test_evaluated_figures import made
+from report.test_side_by_side import answers, diagnosis
 
 from browser.test_pages import DOT, results, table
 from vlmlens.experiments import summarise
-from vlmlens.report import Thumbnail, build, compare
+from vlmlens.report import Thumbnail, build, compare, side_by_side
 
 #: What makes a page hard to read by rules that are not about good practice alone.
 RULES = ("wcag2a", "wcag2aa", "wcag21aa", "best-practice")
@@ -68,6 +69,22 @@ def test_the_page_of_an_evaluation_can_be_read_by_everybody(opened, drawn, tmp_p
     page = opened(compare(made(("one", "two")), tmp_path / "page.html"), dark=dark)
     drawn(page)
     assert broken(page) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "dark"), [(420, True), (1280, False)])
+def test_diagnoses_side_by_side_can_be_read_by_everybody(
+    opened, drawn, shot, tmp_path, width, dark
+):
+    pair = {
+        name: diagnosis(name, answers(40, right, 1), np.linspace(0, 1, 40))
+        for name, right in (("one", 0.9), ("a-model-with-a-rather-long-name/of-two-parts", 0.5))
+    }
+    page = opened(side_by_side(pair, tmp_path / "page.html"), width=width, dark=dark)
+    assert drawn(page).count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert broken(page) == []
+    shot(page, f"side-by-side-{width}-{'dark' if dark else 'light'}")
 
 
 def test_figures_are_drawn_when_they_come_near(opened, page_file):

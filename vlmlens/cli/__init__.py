@@ -7,6 +7,7 @@ import typer
 
 import vlmlens
 from vlmlens.cli.checking import check, families
+from vlmlens.cli.comparing import compare
 from vlmlens.cli.diagnosing import diagnose
 from vlmlens.cli.evaluating import evaluate, grade
 from vlmlens.cli.exploring import explore
@@ -17,7 +18,7 @@ from vlmlens.cli.storing import export, gc, merge, status
 from vlmlens.cli.terminal import app, out, stopping
 
 for _command in (
-    *(diagnose, evaluate, grade, harvest, models, fetch, check, families, plan),
+    *(diagnose, compare, evaluate, grade, harvest, models, fetch, check, families, plan),
     *(explore, status, merge, gc, export),
 ):
     app.command()(_command)

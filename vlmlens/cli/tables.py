@@ -81,22 +81,13 @@ def _notes(found: "Diagnosis") -> list[str]:
 
 def inside_table(found: "Diagnosis") -> Table:
     """CMB, RoPE sensitivity and norms, each averaged over all samples, layers and heads."""
-    results = found.results
+    from vlmlens.report.headline import inside
+
     table = Table(title="inside, averaged over samples, layers and heads", show_header=False)
     table.add_column("what")
     table.add_column("value", justify="right")
-    rows = {
-        "CMB, the image's share of attention to image and question": results["cmb"],
-        "the same if attention were spread evenly": results["cmb_uniform"],
-        "alpha_V, attention of an end token to the image": results["alpha_v"],
-        f"|delta g_V| for {results.attrs['delta']:g} RoPE step(s)": abs(results["delta_g_v"]),
-        "delta alpha_V": results["delta_alpha_v"],
-        "vision / user norm at the embedding": _ratio(results, 0),
-        "vision / user norm before the last block": _ratio(results, -2),
-    }
-    for name, value in rows.items():
-        shown = plain(float(value.mean()), ".4g")
-        table.add_row(name, f"{shown}{gaps(value)}")
+    for name, value in inside(found.results).values():
+        table.add_row(name, f"{plain(float(value.mean()), '.4g')}{gaps(value)}")
     return table
 
 
@@ -149,8 +140,3 @@ def averages_table(found: "Diagnosis") -> Table:
     said = [f"Beware, {', '.join(dict.fromkeys(who))}: {note}." for note, who in notes.items()]
     table.caption = escape(" ".join([tests, *said]))
     return table
-
-
-def _ratio(results, depth: int):
-    norms = results["hidden_norm"].isel(depth=depth)
-    return norms.sel(role="vision") / norms.sel(role="user")

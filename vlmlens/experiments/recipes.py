@@ -115,7 +115,7 @@ def diagnose(
         executor=skipping(executor, names, lost),
     )
     about = {"delta": delta, "permutations": permutations, "seed": seed}
-    results = _together(asked, looked, _about(model) | about)
+    results = _together(asked, looked, _about(model, system, max_new_tokens) | about)
     some, _ = left(samples, names, results)
     results.attrs |= {
         "vision_tokens": int(np.prod(_grid(model, some[0]))),
@@ -127,13 +127,15 @@ def diagnose(
     return Diagnosis(results, psi_of(results, seed=seed))
 
 
-def _about(model: HookedVLM) -> dict[str, Any]:
-    return {
+def _about(model: HookedVLM, system: str | None, max_new_tokens: int) -> dict[str, Any]:
+    said = {
         "model": model.name,
         "revision": model.revision,
         "attention": model.attention,
         "dtype": in_words(model.hf_model),
+        "max_new_tokens": max_new_tokens,
     }
+    return said if system is None else said | {"system": system}
 
 
 def _together(asked: xr.Dataset, looked: xr.Dataset, about: dict[str, Any]) -> xr.Dataset:

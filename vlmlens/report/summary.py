@@ -75,7 +75,7 @@ def tiles(results: xr.Dataset, psi: xr.Dataset | None) -> list[Tile]:
             note = f"even attention: {short(float(results['cmb_uniform'].mean()))}"
         note += gaps(results["cmb"])
         found.append(Tile("Balance (CMB)", share.number, share.spread, note))
-    if _has_ratio(results):
+    if has_ratio(results):
         ratio = over_samples(vision_user_ratio(results["hidden_norm"]).isel(depth=0))
         note = "vision / user, at input"
         found.append(Tile("Norm ratio", f"{ratio.number}×", ratio.spread, note))
@@ -214,7 +214,7 @@ def _on_rotation(results: xr.Dataset) -> str | None:
 
 
 def _on_norms(results: xr.Dataset) -> str | None:
-    if not _has_ratio(results):
+    if not has_ratio(results):
         return None
     ratio = vision_user_ratio(results["hidden_norm"])
     first = over_samples(ratio.isel(depth=0))
@@ -228,7 +228,8 @@ def _on_norms(results: xr.Dataset) -> str | None:
     return f"{text}; before the last block, {last} times."
 
 
-def _has_ratio(results: xr.Dataset) -> bool:
+def has_ratio(results: xr.Dataset) -> bool:
+    """Whether some sample's vision tokens can be held against its user's."""
     if "hidden_norm" not in results:
         return False
     roles = {str(role) for role in results["role"].values}

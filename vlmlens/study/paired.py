@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import typer
 import xarray as xr
-from jaxtyping import Float
 
 from vlmlens.datasets.shapes import CATEGORIES, CONTROLS, entries
 from vlmlens.draws import units_of
-from vlmlens.estimates import beware, mean_interval, share_interval
+from vlmlens.estimates import beware, share_interval
 from vlmlens.model import HookedVLM
 from vlmlens.probes.psi import OVERALL, psi_interval
+from vlmlens.probes.statistics.between import ratio_difference
 from vlmlens.probes.statistics.intervals import drawn_from
 from vlmlens.study.model_card import SEED, scores
 from vlmlens.study.pooling import by_kind
@@ -77,27 +77,15 @@ def _row(one: xr.DataArray, other: xr.DataArray, scene: str | bool | None) -> di
     count = np.bincount(which).astype(float)[:, None]
     parts = [share_interval(intact, count) for intact, _ in sums]
     parts += [psi_interval(intact, shuffled, count) for intact, shuffled in sums]
-    parts.append(mean_interval(sums[1][0] - sums[0][0], count))
-    added = [_added(*pair) for pair in sums]
-    parts.append(mean_interval(added[1] - added[0], np.ones_like(count)))
-    for part, scale in zip(parts[-2:], (1.0, 100.0), strict=True):
-        if part[1] == part[2]:  # all pictures agree, which says little where they are few
-            unseen = scale * share_interval(np.zeros_like(count), count)[2]
-            part[1:] = part[0] - unseen, part[0] + unseen
+    flat, each = [[x[:, 0] for x in pair] for pair in sums], count[:, 0]
+    rights = [(intact, each) for intact, _ in flat]
+    losses = [(intact - shuffled, intact) for intact, shuffled in flat]
+    parts.append(ratio_difference(*rights, count=each)[:, None])
+    parts.append(100 * ratio_difference(*losses, count=each)[:, None])
     row = {"n": float(len(which)), "units": float(len(count))}
     for name, part in zip(COLUMNS, parts, strict=True):
         row |= dict(zip((name, f"{name}_low", f"{name}_high"), part[:, 0].tolist(), strict=True))
     return row
-
-
-def _added(
-    intact: Float[np.ndarray, "picture 1"], shuffled: Float[np.ndarray, "picture 1"]
-) -> Float[np.ndarray, "picture 1"]:
-    """What every picture adds to a model's PSI: numbers whose mean it is; NaN without any."""
-    if not intact.sum():
-        return np.full(intact.shape, np.nan)
-    kept = shuffled.sum() / intact.sum()
-    return 100 * (1 - kept + (kept * intact - shuffled) / intact.mean())
 
 
 def main(one: str, other: str, each: int = 100, work: Path | None = None) -> None:
