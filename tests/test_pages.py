@@ -90,7 +90,9 @@ def parsed(words):
 def test_every_command_of_a_page_exists(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_images").mkdir()
-    (tmp_path / "photo.png").touch()
+    for name in ("photo.png", "paths.nc"):
+        (tmp_path / name).touch()
+    (tmp_path / "results" / "swap").mkdir(parents=True)
     rules = set(re.findall(r"^(\w[\w-]*):", (HOME / "Makefile").read_text(), re.MULTILINE))
     for block in blocks(page, "bash", "sh", "console"):
         for words in commands(block):
