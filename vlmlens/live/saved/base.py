@@ -49,14 +49,15 @@ class Saved(ABC):
     Args:
         model: an open model.
         both: the clean sample, and the one that is edited where that is another.
+        table: what was saved of them.
     """
 
     #: What the map is, for people; and whether its values are estimates of what a cell does.
     title, kind = "", "place"
     estimates = False
 
-    def __init__(self, model: HookedVLM, both: Both):
-        self.model, self.both = model, both
+    def __init__(self, model: HookedVLM, both: Both, table: xr.DataArray):
+        self.model, self.both, self.table = model, both, table
         self._made: dict[tuple[int, int], Made] = {}
 
     @property
@@ -92,9 +93,10 @@ class Saved(ABC):
         return np.isfinite(self.values)
 
     @property
-    @abstractmethod
     def units(self) -> str:
         """What the values are."""
+        what, units = self.table.attrs["long_name"], self.table.attrs["units"]
+        return what if units == "1" else f"{what}, {units}"
 
     @abstractmethod
     def label(self, at: tuple[int, int]) -> str:

@@ -31,8 +31,8 @@ class Paths(Saved):
     def __init__(
         self, model: HookedVLM, both: Both, table: xr.DataArray, settings: Mapping[str, Any]
     ):
-        super().__init__(model, both)
-        self.table, self._settings = table, dict(settings)
+        super().__init__(model, both, table)
+        self._settings = dict(settings)
         self._rows, self._columns = (
             [str(name) for name in table[dim].values] for dim in table.dims
         )
@@ -48,11 +48,6 @@ class Paths(Saved):
     @property
     def values(self) -> Float[np.ndarray, "row column"]:
         return self.table.values
-
-    @property
-    def units(self) -> str:
-        what, units = self.table.attrs["long_name"], self.table.attrs["units"]
-        return what if units == "1" else f"{what}, {units}"
 
     def label(self, at: tuple[int, int]) -> str:
         return f"patch the path {self.rows[at[0]]} → {self.columns[at[1]]}"

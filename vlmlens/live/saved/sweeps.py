@@ -29,8 +29,8 @@ class SavedSweep(Saved):
         self, model: HookedVLM, table: xr.DataArray, sample: Sample | None, second: Sample | None
     ):
         settings = dict(settings_of(table, model))
-        self.table, both = pair_of(table, sample, second)
-        super().__init__(model, both)
+        one, both = pair_of(table, sample, second)
+        super().__init__(model, both, one)
         self._asked = Swept(**settings)
         self._work = Sweeping(model, self._asked)
         self._work.most = 1  # a piece is a cell
@@ -104,11 +104,6 @@ class SavedSweep(Saved):
     @property
     def values(self) -> Float[np.ndarray, "row column"]:
         return self._grid.values
-
-    @property
-    def units(self) -> str:
-        what, units = self.table.attrs["long_name"], self.table.attrs["units"]
-        return what if units == "1" else f"{what}, {units}"
 
     def label(self, at: tuple[int, int]) -> str:
         row, column = self.rows[at[0]], self.columns[at[1]]
