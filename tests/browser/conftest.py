@@ -148,5 +148,11 @@ def lived(browser):
     assert not left, left
 
 
+@pytest.fixture
+def page(lived, explored):
+    """A fresh page of it."""
+    return lived(explored.address)
+
+
 def _elsewhere(url: str, home: str) -> bool:
     return not url.startswith(("data:", "blob:", f"http://{home}", f"ws://{home}"))

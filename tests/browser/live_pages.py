@@ -21,6 +21,11 @@ def sample():
     return Sample(QUESTION, (Drawn(SCENE),))
 
 
+def said(model, edits=()):
+    """What the model says to that question, under edits."""
+    return model.generate(model.inputs(sample()), list(edits), max_new_tokens=12).texts[0].strip()
+
+
 def explorer(model):
     """A server in a thread, on a port of its own."""
     return lives.explore(model, sample(), token=TOKEN)
