@@ -413,7 +413,8 @@ def test_two_diagnoses_are_compared(tmp_path, vlmlens_says):
     folders = [tmp_path / "shapes-base", tmp_path / "shapes-normalize"]
     code, said, told = vlmlens_says("compare", *folders, "--out", tmp_path / "both")
     assert (code, told) == (0, "")
-    assert "shapes-normalize less shapes-base, paired" in said
+    assert said.startswith("#1  shapes-base\n#2  shapes-normalize\n")
+    assert "#2 less #1, paired" in said
     assert str(tmp_path / "both" / "compare.html") in said
     table = pd.read_csv(tmp_path / "both" / "compare.csv").set_index(["measure", "model"])
     norms = [xr.load_dataset(folder / "results.nc")["hidden_norm"] for folder in folders]

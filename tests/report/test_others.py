@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 from vlmlens.errors import DataError
 from vlmlens.experiments import summarise
@@ -48,6 +49,25 @@ def test_rows_are_means_over_samples_by_intervention():
     )
     assert found.rows[0][1].known
     assert found.dims == "5 sample x 2 intervention"
+
+
+def test_a_mean_of_ratios_is_that_of_the_finite_ones_and_says_so(tmp_path):
+    ratios = abs(values(sample=6, layer=2, head=2))
+    ratios[0, 1, 1] = ratios[3, 0, 1] = np.inf  # a head that gave the image nothing at all
+    kept = ratios.where(ratios < np.inf)
+    table = ratios.assign_attrs(units="ratio", long_name="modality dominance").to_dataset(
+        name="mdi"
+    )
+    (found,) = others(table, set())
+    ((_, mean),) = found.rows
+    own = kept.mean(("layer", "head")).values
+    told = stats.ttest_1samp(own, 0).confidence_interval()
+    assert mean.value == pytest.approx(own.mean())
+    assert mean.low <= told.low + 1e-9 and told.high - 1e-9 <= mean.high < np.inf
+    drawn = np.asarray(found.figure.data[0].z, float)
+    assert np.isfinite(drawn).all()
+    text = build(table, None, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "2 infinite values left out" in text
 
 
 def test_what_other_sections_tell_and_what_is_no_measurement_is_left_out():

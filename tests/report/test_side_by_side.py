@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -233,6 +234,58 @@ def test_what_is_no_diagnosis_is_refused(tmp_path):
         xr.Dataset({"x": ("y", [1.0])}).to_netcdf(other / f"{name}.nc")
     with pytest.raises(DataError, match="is something else"):
         diagnoses([one, other])
+
+
+@pytest.mark.slow
+def test_names_and_numbers_stay_whole_in_80_columns(tmp_path, vlmlens_says, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"some-organisation/a-model-of-a-long-name-{size}b-instruct" for size in (7, 13, 70)]
+    balance = 1e-4 * np.linspace(0.1, 0.8, 16)
+    for at, name in enumerate(names):
+        made = diagnosis(name, answers(16, 0.9 - 0.2 * at, at), balance * (1 - 3e-3 * at))
+        made.results["delta_alpha_v"] = -made.results["cmb"]
+        save(made, tmp_path / str(at))
+    folders = [tmp_path / str(at) for at in range(3)]
+    code, said, told = vlmlens_says("compare", *folders, "--out", tmp_path / "both")
+    assert (code, told) == (0, "")
+    lines = said.splitlines()
+    assert lines[:3] == [f"#{at}  {name}" for at, name in enumerate(names, start=1)]
+    assert max(map(len, lines[3:-2])) <= 80 and "…" not in said
+    table = pd.read_csv(tmp_path / "both" / "compare.csv")
+    rows = [re.split(r"\s{2,}", line.strip()) for line in lines if "[" in line and "#" not in line]
+    assert [cells[0].split()[0] for cells in rows] == 2 * list(dict.fromkeys(table["measure"]))
+    last = dict(zip((cells[0] for cells in rows), rows, strict=False))
+    for cells in rows:
+        assert len(cells) == 5 and cells[3].endswith("]")
+    found = row(table, "cmb", names[2])
+    assert last["cmb"][4] == f"{found['p_corrected']:.2g}"
+
+
+def test_who_answers_nothing_right_in_order_has_no_psi_and_no_difference():
+    right = answers(8, 0.7, 1)
+    never = np.concatenate([np.zeros((8, 1)), right[:, 1:]], axis=1)
+    one, two = diagnosis("one", right, SHIFT), diagnosis("two", never, SHIFT)
+    for names in (None, list("abcdefgh")):
+        other = two if names is None else diagnosis("two", never, SHIFT, names=names)
+        found = row(headlines({"one": one, "two": other}), "psi")
+        assert found[["value", "difference", "p", "p_corrected"]].isna().all()
+
+
+def test_one_right_answer_is_enough_for_psi_and_its_p():
+    right, single = answers(8, 0.8, 1), np.zeros((8, 3))
+    single[0] = 1, 1, 0
+    one, two = diagnosis("one", right, SHIFT), diagnosis("two", single, SHIFT)
+    found = row(headlines({"one": one, "two": two}), "psi")
+
+    def gap(keep):
+        a, b = np.where(keep[:, None], right, single), np.where(keep[:, None], single, right)
+        p, q = ((x[:, 0] - x[:, 1:].mean(1)).sum() / x[:, 0].sum() for x in (a, b))
+        return abs(q - p)
+
+    with np.errstate(invalid="ignore"):  # where one of the two has no right answer left
+        gaps = np.array([gap(np.array(keep)) for keep in itertools.product((1, 0), repeat=8)])
+    assert found["difference"] == pytest.approx(100 * (0.5 - psi_of(one.results)["psi"][0] / 100))
+    assert found["p"] == pytest.approx((gaps >= gaps[0] - 1e-12).mean())
 
 
 @pytest.fixture(scope="module")

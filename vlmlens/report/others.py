@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
@@ -47,6 +48,7 @@ class Other:
         figure: or None where no figure draws such dimensions.
         dims: the dimensions, in words.
         differ: how many cells a corrected test tells from the neutral value; or nothing.
+        infinite: how many values are infinite, which means and figures leave out.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Other:
     figure: go.Figure | None
     dims: str
     differ: str = ""
+    infinite: int = 0
 
 
 def others(results: xr.Dataset, claimed: set[str], tests: xr.Dataset | None = None) -> list[Other]:
@@ -98,6 +101,8 @@ def differ(test: xr.Dataset | None) -> str:
 
 def _other(name: str, values: xr.DataArray, test: xr.Dataset | None) -> Other:
     values = values.astype(float)
+    infinite = int(np.isinf(values).sum())
+    values = values.where(~np.isinf(values))
     by = next((dim for dim in ROWS if dim in values.dims), "")
     names = entries(values, by) if by else ["all"]
     parts = [values.isel({by: at}) for at in range(len(names))] if by else [values]
@@ -112,6 +117,7 @@ def _other(name: str, values: xr.DataArray, test: xr.Dataset | None) -> Other:
         figure(values, name, test),
         " x ".join(f"{size} {dim}" for dim, size in values.sizes.items()),
         differ(test),
+        infinite,
     )
 
 
