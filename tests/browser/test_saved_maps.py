@@ -6,7 +6,7 @@ import pytest
 import vlmlens as vl
 from browser.live_pages import after, answers, codes, painted, pressed, until
 from vlmlens import live as lives
-from vlmlens.experiments import Circuit, edges, path_edits, sweep
+from vlmlens.experiments import Circuit, edges, path_edits, path_patch, sweep
 
 PAIR = vl.datasets.counterfactual_pairs(1, kind="swap")[0]
 LAST = vl.Where(positions="last")
@@ -95,3 +95,35 @@ def test_an_edge_of_a_circuit_that_is_clicked_is_run(lived, shapes, shot):
         assert answers(page) == [said(shapes), said(shapes, edits)]
         assert f"{ends[0]} → {ends[1]}" in page.locator("#saved-ran").inner_text()
         shot(page, "live-saved-circuit")
+
+
+def test_a_node_is_run_with_all_its_edges_by_mouse_and_by_keys(lived, shapes, shot):
+    circuit = Circuit(
+        [("image", "M0"), ("image", "L1H2.v"), ("L1H2", "M2"), ("L1H2", "logits"), ("M0", "logits")]
+    )
+    assert circuit.edges[0][0] == "image"
+    with lives.explore(shapes, PAIR.corrupted, second=PAIR.clean, circuit=circuit) as view:
+        page = lived(view.address)
+        until(page, lambda: page.locator("#saved-grid").is_visible(), "the map")
+        saved = view._server.host.asking.saved
+        assert saved.rows[0] == "image" and saved.there[:, 0].all()
+        click(page, 0, 0, saved.there.shape)
+        edits = path_edits(shapes, PAIR.clean, PAIR.corrupted, "image", ("M0", "L1H2.v"))
+        assert answers(page) == [said(shapes), said(shapes, edits)]
+        score = path_patch(
+            shapes, PAIR.clean, PAIR.corrupted, ["image"], [("M0", "L1H2.v")],
+            normalized=False, progress=False,
+        )  # fmt: skip
+        told = page.locator("#saved-ran").inner_text()
+        assert told.startswith("patch all edges out of image (2): ")
+        number = float(told.partition("): ")[2].split()[0].replace("−", "-"))
+        assert number == pytest.approx(score.item(), abs=6e-4)  # three decimals are shown
+        assert "'image', ('M0', 'L1H2.v')" in codes(page)[0]
+        shot(page, "live-saved-node")
+        page.locator("#saved-grid").focus()
+        at = saved.rows.index("L1H2")
+        for _ in range(at):
+            page.keyboard.press("ArrowUp")
+        after(page, lambda: page.keyboard.press("Enter"))
+        assert page.locator("#saved-ran").inner_text().startswith("patch all edges out of L1H2 (2)")
+        assert "'L1H2', ('M2', 'logits')" in codes(page)[0]

@@ -11,7 +11,7 @@ from talking import Tab
 
 import vlmlens as vl
 from vlmlens.errors import DataError, InputError, VLMLensError
-from vlmlens.experiments import Circuit, edges, path_patch, sweep
+from vlmlens.experiments import Circuit, edges, path_edits, path_patch, sweep
 from vlmlens.experiments.pairs import told
 from vlmlens.live.saved import open_saved
 from vlmlens.live.serving import Host
@@ -169,6 +169,38 @@ def test_an_edge_of_a_circuit_is_patched_exactly(model, tabbed, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_node_is_run_with_all_its_edges_of_the_circuit_together(model, tabbed, tmp_path):
+    places = ("vision", "last")
+    found = edges(model, PAIRS[:1], places=places, steps=0, normalized=False, progress=False)
+    circuit = Circuit.top(found, 250)
+    circuit.to_json(tmp_path / "found.json")
+    tab = tabbed(EDITED[0], CLEAN[0], circuit=tmp_path / "found.json")
+    shown = tab.ask("map")["map"]
+    inputs = model.inputs([EDITED[0]])
+    kinds = ("image@vision", "L0H", "M1@")
+    for row, writer in enumerate(shown["rows"]):
+        readers = [other for one, other in circuit.edges if one == writer]
+        if len(readers) < 2 or not writer.startswith(kinds):
+            continue
+        state = tab.state("cell", at=[row, 0])
+        assert state["cell"]["label"] == f"patch all edges out of {writer} ({len(readers)})"
+        node, _, place = writer.partition("@")
+        told = tuple(name.partition("@")[0] for name in readers)
+        at = vl.Where(positions=AT[place])
+        exact = path_patch(
+            model, CLEAN[0], EDITED[0], [node], [told],
+            sent=at, received=at, normalized=False, progress=False,
+        )  # fmt: skip
+        assert state["cell"]["score"] == pytest.approx(exact.item(), abs=1e-4)
+        edits = path_edits(model, CLEAN[0], EDITED[0], node, told, sent=at, received=at)
+        assert len(edits) == len(readers)
+        run = model.run(inputs, edits, logits="last").logits[0, -1]
+        torch.testing.assert_close(tab.edited()[2], run, atol=1e-4, rtol=1e-4)
+        kinds = tuple(kind for kind in kinds if not writer.startswith(kind))
+    assert kinds == ()  # one of each was tried
+
+
+@pytest.mark.slow
 def test_a_folder_a_file_and_a_table_open_alike(model, tabbed, tmp_path):
     table = sweep(model, CLEAN, EDITED, over="role", folder=tmp_path, progress=False)
     table.to_netcdf(tmp_path / "mine.nc", engine="h5netcdf")
@@ -184,7 +216,9 @@ def test_a_folder_a_file_and_a_table_open_alike(model, tabbed, tmp_path):
 def test_code_that_is_copied_gives_the_same_answers(model, tabbed):
     table = sweep(model, CLEAN[0], EDITED[0], over="role", progress=False)
     paths = path_patch(model, CLEAN[0], EDITED[0], "image", ["L1H2.v"], progress=False)
-    for saved, at in (({"sweep": table}, [0, 3]), ({"circuit": paths}, [0, 0])):
+    node = {"circuit": Circuit([("image", "L1H2.v"), ("image", "M0"), ("M0", "logits")])}
+    node |= {"sample": EDITED[0], "second": CLEAN[0]}
+    for saved, at in (({"sweep": table}, [0, 3]), ({"circuit": paths}, [0, 0]), (node, [0, 0])):
         tab = tabbed(**saved)
         tab.state("cell", at=at)
         names, heard = {}, io.StringIO()

@@ -138,7 +138,7 @@ function draw() {
 
 // Of a place's name the part that differs: a token, a number.
 function short(name) {
-  return name.split(" ").at(-1);
+  return map.kind === "path" ? name : name.split(" ").at(-1);
 }
 
 function names(pen, { R, C, left, cell, tones, turned }) {

@@ -22,9 +22,12 @@ from vlmlens.roles import ROLES
 from vlmlens.sample import Sample
 from vlmlens.select import Where
 
+#: The column of nodes as a whole: every edge out of one that there is, patched together.
+ALL = "all its edges"
+
 
 class SavedEdges(Paths):
-    """Some of a model's edges, perhaps with their estimates.
+    """Some of a model's edges, perhaps with their estimates; and each node with all of its own.
 
     Raises:
         InputError: no pair that a circuit could be patched on, edges that the model does not have.
@@ -48,10 +51,11 @@ class SavedEdges(Paths):
             for side in (0, 1)
         ]
         _refuse_absent(model, names)
+        columns = [ALL, *names[1]]
         grid = xr.DataArray(
-            np.full([len(each) for each in names], np.nan),
+            np.full((len(names[0]), len(columns)), np.nan),
             dims=("writer", "reader"),
-            coords={"writer": names[0], "reader": names[1]},
+            coords={"writer": names[0], "reader": columns},
             attrs={"long_name": "effect of the edge alone", "units": "none is saved"},
         )
         if one is not None:
@@ -61,14 +65,28 @@ class SavedEdges(Paths):
 
     @property
     def there(self) -> Bool[np.ndarray, "row column"]:
-        return np.array([[(a, b) in self._edges for b in self.columns] for a in self.rows])
+        return np.array(
+            [[b == ALL or (a, b) in self._edges for b in self.columns] for a in self.rows]
+        )
+
+    def label(self, at: tuple[int, int]) -> str:
+        if self.columns[at[1]] != ALL:
+            return super().label(at)
+        count = len(self._read_from(self.rows[at[0]]))
+        return f"patch all edges out of {self.rows[at[0]]} ({count})"
 
     def ends(self, at: tuple[int, int]) -> tuple[Any, Any, dict[str, Any]]:
-        ends = [read_end(name) for name in (self.rows[at[0]], self.columns[at[1]])]
-        place = ends[0].place
+        writer, reader = self.rows[at[0]], self.columns[at[1]]
+        place = read_end(writer).place
         where = Where(positions=self._positions(place)) if place else Where()
-        sender, reader = (end.label.partition("@")[0] for end in ends)
-        return sender, reader, {"sent": where, "received": where}
+        readers = self._read_from(writer) if reader == ALL else [reader]
+        told = tuple(name.partition("@")[0] for name in readers)
+        both = {"sent": where, "received": where}
+        return writer.partition("@")[0], told if reader == ALL else told[0], both
+
+    def _read_from(self, writer: str) -> list[str]:
+        """Who reads what a node writes."""
+        return [reader for reader in self.columns if (writer, reader) in self._edges]
 
     def _positions(self, place: str) -> str | Selection:
         """What a place means: a position in several belongs to the first, in none to the rest.
