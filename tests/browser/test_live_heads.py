@@ -100,7 +100,7 @@ def test_the_list_stands_still_until_all_layers_are_there(page, shapes, monkeypa
     here, answer = threading.Event(), ACTIONS["maps"]
 
     def held(session, message, *rest):
-        if message["layer"] == shapes.layers - 1:
+        if message["layer"] + message["count"] == shapes.layers:
             here.wait(20)
         return answer(session, message, *rest)
 

@@ -70,6 +70,35 @@ def test_nothing_is_kept_of_a_model_that_changed(tab, model, change):
     np.testing.assert_allclose(shown, rows, atol=1e-5)
 
 
+def test_one_pass_and_a_look_for_each_request_are_enough_for_a_new_picture(tab, model, monkeypatch):
+    tab.add(**EDIT)
+    runs, looks, run, changed = [], [], type(model).run, Watch.changed
+    monkeypatch.setattr(type(model), "run", lambda *a, **k: runs.append(1) or run(*a, **k))
+    monkeypatch.setattr(Watch, "changed", lambda self: looks.append(1) or changed(self))
+    maps = tab.ask("maps", layer=0, count=1, query=3, which="edited")["values"]
+    maps += tab.ask("maps", layer=1, count=model.layers - 1, query=3, which="edited")["values"]
+    lens = tab.ask("lens", position=3, edited=True)["layers"]
+    assert (len(runs), len(looks)) == (1, 3)
+    tab.state("question", text="What is this?")
+    assert len(looks) == 4
+    tab.state("undo")
+    clean, edits, _ = tab.edited()
+    save = vl.Save("blocks.*.attn.hook_pattern", rows=(3,))
+    rows = run(model, clean.inputs, list(edits), save=save, logits=False).saved.stack(save)
+    np.testing.assert_allclose(np.array(maps), rows[:, 0, :, 0], atol=1e-5)
+    need = vl.probes.lens_needs(model, rows=(3,))
+    words = vl.probes.logit_lens(
+        run(model, clean.inputs, list(edits), save=need, logits=False),
+        need,
+        model.processor.tokenizer,
+    )["word"]
+    told = words.isel(sample=0, pos=0).values.tolist()
+    assert [[each["token"] for each in layer] for layer in lens] == told
+    for count in (0, model.layers):
+        with pytest.raises(InputError, match=f"count={count}"):
+            tab.ask("maps", layer=1, count=count, query=3)
+
+
 def test_a_look_finds_nothing_where_only_runs_were_made(tab, model):
     watch = Watch(model)
     tab.add(**EDIT)

@@ -86,7 +86,7 @@ def _lens(session: Session, message: Message, job: Job, uploads: Uploads) -> Mes
 
 def _attention(session: Session, message: Message, job: Job, uploads: Uploads) -> Message:
     head = whole(message.get("head"), "head", least=0, most=session.asking.model.cfg.n_heads - 1)
-    return {"values": _rows(session, message, job)[head]}
+    return {"values": _rows(session, message | {"count": 1}, job)[0][head]}
 
 
 def _maps(session: Session, message: Message, job: Job, uploads: Uploads) -> Message:
@@ -173,17 +173,18 @@ def _position(given: Any, what: str, size: int) -> int:
     return whole(given, what, least=0, most=size - 1)
 
 
-def _rows(session: Session, message: Message, job: Job) -> list[list[float]]:
-    """What a query reads in one layer, by head; clean, edited, or edited minus clean."""
+def _rows(session: Session, message: Message, job: Job) -> list[list[list[float]]]:
+    """What a query reads in some layers, by head; clean, edited, or edited minus clean."""
     asking = session.asking
     which = one_of(message.get("which", "clean"), "which", ("clean", "edited", "difference"))
     layer = whole(message.get("layer"), "layer", least=0, most=asking.model.layers - 1)
+    count = whole(message.get("count"), "count", least=1, most=asking.model.layers - layer)
     clean, edits = session.edits(job)
     query = _position(message.get("query"), "query", len(clean.inputs.layouts[0]))
-    found = asking.attention(clean, edits if which != "clean" else (), query)[layer]
+    found = asking.attention(clean, edits if which != "clean" else (), query)
     if which == "difference":
-        found = found - asking.attention(clean, (), query)[layer]
-    return [[round(value, 6) for value in head] for head in found.tolist()]
+        found = found - asking.attention(clean, (), query)
+    return found[layer : layer + count].astype(float).round(6).tolist()
 
 
 def _unanswered(sample: Sample) -> Sample:

@@ -20,7 +20,7 @@ from vlmlens.live.changing import Watch
 from vlmlens.live.edits import heads, patch
 from vlmlens.live.saved.base import Made, Saved
 from vlmlens.live.turns import Job
-from vlmlens.model import HookedVLM
+from vlmlens.model import HookedVLM, Run
 from vlmlens.model.reuse.entering import refuse_hooks
 from vlmlens.model.reuse.prefill import Prefill
 from vlmlens.probes import lens_needs, logit_lens
@@ -28,7 +28,7 @@ from vlmlens.sample import Sample
 
 #: Tokens of an answer at most, and how many likely ones are shown.
 TOKENS, BEST = 8, 10
-#: Clean runs that are kept, and attention rows.
+#: Clean runs that are kept, and looks at one position.
 RUNS, ROWS = 6, 12
 #: Seconds that a clean answer may take for edited ones to be heard to their end at once.
 QUICK = 0.6
@@ -78,6 +78,7 @@ class Asking:
             raise InputError("a live explorer asks in words: open the model with its processor")
         self.model, self.saved = model, saved
         self._watch = Watch(model)
+        self._job: Job | None = None  # the request that the model was looked at for
         self._clean: OrderedDict[int, Clean] = OrderedDict()
         self._kept: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
 
@@ -86,11 +87,12 @@ class Asking:
 
         Nothing is kept of what the model was before somebody changed it.
         """
-        if self._watch.changed():
+        if job is not self._job and self._watch.changed():
             self._clean.clear()
             self._kept.clear()
             if self.saved is not None:
                 self.saved.forget()
+        self._job = job
         if (found := self._clean.get(id(sample))) is not None:
             self._clean.move_to_end(id(sample))
             return found
@@ -156,9 +158,7 @@ class Asking:
         self, clean: Clean, edits: Sequence[Intervention], position: int
     ) -> list[list[dict[str, Any]]]:
         """The likeliest words at one position, layer by layer."""
-        self._refuse_hooks()
-        need = lens_needs(self.model, rows=(position,))
-        run = self.model.run(clean.inputs, list(edits), save=need, logits=False)
+        need, run = self._looked(clean, tuple(edits), position)
         table = logit_lens(run, need, self.model.processor.tokenizer).isel(sample=0, pos=0)
         chances = np.exp(table["log_prob"].values)
         words = table["word"].values
@@ -171,16 +171,22 @@ class Asking:
         self, clean: Clean, edits: tuple[Intervention, ...], query: int
     ) -> Float[np.ndarray, "layer head key"]:
         """What one position reads, in every layer and head."""
+        saved = self._looked(clean, edits, query)[1].saved
+        names = map(PATTERN.format, range(self.model.layers))
+        return torch.stack([saved[name][0, :, 0] for name in names]).float().cpu().numpy()
+
+    def _looked(
+        self, clean: Clean, edits: tuple[Intervention, ...], position: int
+    ) -> tuple[Save, Run]:
+        """What one position reads and would say: the page asks for both, and a pass has both."""
         self._refuse_hooks()
 
-        def run() -> Any:
-            save = Save(PATTERN.format("*"), rows=(query,))
-            saved = self.model.run(clean.inputs, list(edits), save=save, logits=False).saved
-            names = map(PATTERN.format, range(self.model.layers))
-            rows = [saved[name][0, :, 0] for name in names]
-            return torch.stack(rows).float().cpu().numpy()
+        def run() -> tuple[Save, Run]:
+            need = lens_needs(self.model, rows=(position,))
+            save = [Save(PATTERN.format("*"), rows=(position,)), need]
+            return need, self.model.run(clean.inputs, list(edits), save=save, logits=False)
 
-        return self.once(("rows", id(clean), edits, query), clean, run)
+        return self.once(("looked", id(clean), edits, position), clean, run)
 
     def top(self, answer: Answer) -> list[dict[str, Any]]:
         """The likeliest next tokens."""

@@ -3,6 +3,7 @@
 import { act } from "./actions.js";
 import { change, hover, query, view, watch } from "./store.js";
 
+const AT_ONCE = 8; // layers of one request
 let wanted = "";
 
 export function startMaps() {
@@ -16,11 +17,13 @@ async function refresh() {
   if (mark === wanted) return;
   wanted = mark;
   const maps = [];
-  for (let layer = 0; layer < view.state.model.layers; layer++) {
-    const found = await act.quietly("maps", { layer, query: query(), which });
+  const { layers } = view.state.model;
+  for (let layer = 0, count = 1; layer < layers; layer += count) {
+    count = layer ? Math.min(AT_ONCE, layers - layer) : 1; // the first is soon there
+    const found = await act.quietly("maps", { layer, count, query: query(), which });
     if (mark !== wanted) return;
-    maps[layer] = found?.values;
-    if (layer === 0 || layer === view.state.model.layers - 1) change({ maps: [...maps] });
+    for (let at = 0; at < count; at++) maps[layer + at] = found?.values[at];
+    if (layer === 0 || layer + count === layers) change({ maps: [...maps] });
   }
 }
 
