@@ -22,7 +22,7 @@ from vlmlens.live.edits import EDITS, as_edit, as_json
 from vlmlens.select import Where
 from vlmlens.zoo.tiny import build
 
-Z, POST = "blocks.*.attn.hook_z", "blocks.*.hook_resid_post"
+Z, PRE, POST = "blocks.*.attn.hook_z", "blocks.0.hook_resid_pre", "blocks.*.hook_resid_post"
 
 
 @pytest.fixture(scope="module", params=by_turns(KINDS, ("llava",)))
@@ -48,7 +48,7 @@ def cases(tab):
     some = image[:2]
     held = model.run(clean.inputs, save=Z).saved
     other = model.inputs(tab.session.now.second)
-    second = model.run(other, save=POST).saved
+    second = model.run(other, save=[PRE, POST]).saved
     heads = range(model.cfg.n_heads)
     rest = tuple(h for h in heads if h != 1)
     first = Where(layers=(0,), heads=(1,))
@@ -84,6 +84,8 @@ def cases(tab):
     yield {"kind": "norms", "keys": some, "how": "scale", "factor": 2}, [longer]
     patched = PatchFrom("blocks.1.hook_resid_post", near, source=second)
     yield {"kind": "patch", "layers": [1, 1], "keys": some}, [patched]
+    first = PatchFrom("blocks.0.hook_resid_pre", near, source=second)
+    yield {"kind": "patch", "keys": some}, [first]
 
 
 def test_an_edit_gives_the_logits_of_what_a_user_would_write(tab):

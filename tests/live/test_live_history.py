@@ -88,7 +88,7 @@ def test_edits_that_cannot_stay_are_named_with_the_reason():
     kept, dropped = carried(edits, old, new)
     assert [type(edit).__name__ for edit in kept] == ["Block", "Heads", "Norms"]
     assert kept[0].queries == (4,) and kept[0].keys == (1, 2)
-    assert [each["label"] for each in dropped] == [edits[1].label]
+    assert [each["label"] for each in dropped] == [edits[1].label(old)]
     assert "'red' (position 4)" in dropped[0]["reason"]
 
 

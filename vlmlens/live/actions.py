@@ -9,9 +9,10 @@ from vlmlens.errors import InputError
 from vlmlens.live.edits import as_edit
 from vlmlens.live.edits.cell import Cell
 from vlmlens.live.history import Held
-from vlmlens.live.pictures import Uploads, asked_picture
+from vlmlens.live.pictures import Uploads, asked_picture, elsewhere
 from vlmlens.live.saved import Saved
 from vlmlens.live.session import Session
+from vlmlens.live.source import many
 from vlmlens.live.sweeping import swept
 from vlmlens.live.turns import Job
 from vlmlens.sample import Picture, Sample
@@ -35,7 +36,11 @@ def _question(session: Session, message: Message, job: Job, uploads: Uploads) ->
 
 def _picture(session: Session, message: Message, job: Job, uploads: Uploads) -> Message:
     sample = _unanswered(session.now.sample)
-    images = (asked_picture(message, uploads), *sample.images[1:])
+    if message.get("elsewhere") is not None:
+        picture = elsewhere(sample.images, whole(message["elsewhere"], "elsewhere", least=0))
+    else:
+        picture = asked_picture(message, uploads)
+    images = (picture, *sample.images[1:])
     return {"state": session.asked(job, replace(sample, images=images), session.now.second)}
 
 
@@ -94,6 +99,8 @@ def _maps(session: Session, message: Message, job: Job, uploads: Uploads) -> Mes
 
 
 def _code(session: Session, message: Message, job: Job, uploads: Uploads) -> Message:
+    if flag(message.get("many", False), "many"):
+        return {"python": many(session.asking.model)}
     return {"python": session.code(job)}
 
 

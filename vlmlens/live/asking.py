@@ -18,6 +18,7 @@ from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention
 from vlmlens.live.changing import Watch
 from vlmlens.live.edits import heads, patch
+from vlmlens.live.pictures import mirrored
 from vlmlens.live.saved.base import Made, Saved
 from vlmlens.live.turns import Job
 from vlmlens.model import HookedVLM, Run
@@ -119,7 +120,11 @@ class Asking:
         if clean.quick:
             job.progress(0.6, "answering")
             return Answer(self._said(clean.inputs, edits), logits)
-        return Answer(self.word(int(logits.argmax())).strip() + "…", logits)
+        return Answer(self.begun(int(logits.argmax())), logits)
+
+    def begun(self, token: int) -> str:
+        """An answer of which only the first token was heard."""
+        return self.word(token).strip() + "…"
 
     def cell(self, sample: Sample, at: Sequence[int]) -> Made:
         """A cell of the saved map, made again.
@@ -144,13 +149,26 @@ class Asking:
         run = partial(self.model.run, clean.inputs, save=heads.POINT, logits=False)
         return self.once(("heads", id(clean)), clean, run).saved
 
+    def other(self, clean: Clean, second: Sample) -> Sample:
+        """The same question about the second picture."""
+        asked = partial(replace, second, question=clean.sample.question)
+        return self.once(("other", id(clean), id(second)), (clean, second), asked)
+
+    def mirrored(self, clean: Clean) -> Sample:
+        """The same question about the picture's mirror image."""
+
+        def made() -> Sample:
+            return replace(clean.sample, images=mirrored(clean.sample.images))
+
+        return self.once(("mirrored", id(clean)), clean, made)
+
     def stream(self, clean: Clean, second: Sample) -> ActivationCache:
         """What the run on another picture held in the stream, under the same question."""
         self._refuse_hooks()
 
         def run() -> Any:
-            other = replace(second, question=clean.sample.question)
-            return self.model.run(self.model.inputs(other), save=patch.POINT, logits=False)
+            asked = self.model.inputs(self.other(clean, second))
+            return self.model.run(asked, save=[patch.BEFORE, patch.POINT], logits=False)
 
         return self.once(("stream", id(clean), id(second)), (clean, second), run).saved
 

@@ -33,15 +33,15 @@ def carried(
         if lost:
             named = ", ".join(f"{old.tokens[at]!r} (position {at})" for at in lost[:3])
             more = f" and {len(lost) - 3} more" * (len(lost) > 3)
-            dropped.append(why(edit, f"the prompt no longer has {named}{more} where it was"))
+            dropped.append(why(edit, old, f"the prompt no longer has {named}{more} where it was"))
         else:
             kept.append(edit.moved(to))
     return tuple(kept), dropped
 
 
-def why(edit: LiveEdit, reason: str | VLMLensError) -> dict[str, str]:
+def why(edit: LiveEdit, layout: TokenLayout, reason: str | VLMLensError) -> dict[str, str]:
     """An edit that was dropped, and the reason."""
-    return {"label": edit.label, "reason": str(reason)}
+    return {"label": edit.label(layout), "reason": str(reason)}
 
 
 def _marks(layout: TokenLayout) -> list[tuple[object, ...]]:

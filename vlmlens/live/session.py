@@ -134,7 +134,7 @@ class Session:
             except Cancelled:
                 raise
             except VLMLensError as error:
-                refused.append(why(edit, error))
+                refused.append(why(edit, clean.inputs.layouts[0], error))
         return tuple(kept), refused
 
     def second(self, clean: Clean, held: Held) -> Any:
@@ -179,7 +179,7 @@ class Session:
             "edits": [
                 {
                     "number": number,
-                    "label": edit.label,
+                    "label": edit.label(layout),
                     "python": ",\n".join(code.lines),
                     "edit": as_json(edit),
                 }

@@ -34,6 +34,27 @@ for name, given in (("clean", []), ("edited", edits)):
     words = [model.processor.tokenizer.decode([i]) for i in likely.indices.tolist()]
     print(name, repr(answer), list(zip(words, likely.values.tolist())))
 """
+#: The sweep of the page over many pictures, whose means have intervals.
+MANY = """import vlmlens as vl
+from vlmlens.interventions import ZeroAblate
+from vlmlens.probes.statistics import mean_map
+
+{model}
+# Drawn scenes and questions about sides; samples of your own go here, each with its two answers.
+pairs = vl.datasets.counterfactual_pairs({pairs}, kind="mirror", category="shape_rel")
+effect = vl.experiments.sweep(
+    model,
+    [pair.clean for pair in pairs],
+    point="blocks.*.attn.hook_z",
+    over="head",
+    edit=ZeroAblate(),
+    answers=[(pair.clean.answer, pair.corrupted.answer) for pair in pairs],
+)
+mean = mean_map(effect)  # logits: mean over samples, 95 % interval
+print(mean.to_dataframe()[["mean", "low", "high"]].sort_values("mean").head(8))
+"""
+#: Samples of that sweep.
+PAIRS = 24
 
 
 def written(edit: Intervention, names: Mapping[int, str]) -> str:
@@ -125,6 +146,11 @@ def cell(
     )
 
 
+def many(model: HookedVLM) -> str:
+    """A cell that knocks out each head alone in many pictures."""
+    return MANY.format(model=_opened(model), pairs=PAIRS)
+
+
 def _listed(names: Sequence[str]) -> str:
     listed = ", ".join(names)
     return f"({listed})" if len(listed) > WIDTH // 2 else listed
@@ -134,7 +160,8 @@ def _listed(names: Sequence[str]) -> str:
 _SOURCES = {
     "clean": 'clean = model.run(inputs, save="blocks.*.attn.hook_z", logits=False)\n',
     "second": (
-        'second = model.run(model.inputs(other), save="blocks.*.hook_resid_post", logits=False)\n'
+        'held = ["blocks.0.hook_resid_pre", "blocks.*.hook_resid_post"]\n'
+        "second = model.run(model.inputs(other), save=held, logits=False)\n"
     ),
 }
 

@@ -1,10 +1,15 @@
 """Sweeps of the page: every head knocked out alone, or every layer patched alone."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vlmlens.checks import one_of, wholes
+import numpy as np
+
+from vlmlens.checks import flag, one_of, wholes
+from vlmlens.errors import InputError
 from vlmlens.interventions import Intervention, PatchFrom, ZeroAblate
+from vlmlens.live.asking import Asking, Clean
 from vlmlens.live.edits import heads, patch
 from vlmlens.live.edits.base import compact
 from vlmlens.live.turns import Job
@@ -15,6 +20,33 @@ if TYPE_CHECKING:
 
 #: Cells of one call, between which is asked whether to go on.
 AT_ONCE = 16
+#: Heads whose answers are heard to their end where the model is quick: those that the page lists.
+LISTED = 8
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One edit of a sweep, and what is said while it runs."""
+
+    edit: Intervention
+    note: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of the answer, cell by cell.
+
+    Attributes:
+        pair: the two tokens that are compared, the clean run's own first.
+        before: their logit difference in the clean run.
+        changes: of that difference.
+        likeliest: the likeliest token.
+    """
+
+    pair: tuple[int, int]
+    before: float
+    changes: list[float]
+    likeliest: list[int]
 
 
 def swept(session: "Session", message: dict[str, Any], job: Job) -> dict[str, Any]:
@@ -25,41 +57,129 @@ def swept(session: "Session", message: dict[str, Any], job: Job) -> dict[str, An
     with a the likeliest token of the clean run and b the next one.
 
     Returns:
-        ``values``, (layer, head) or (layer,); ``clean``, the clean difference; ``tokens``, a and
-        b; and ``text``, which says what the values are changes of.
+        ``values``, (layer, head), or one for what enters layer 0 and each layer; ``clean``, the
+        clean difference; ``tokens``, a and b; ``text``, what the values are changes of; ``said``,
+        the answer of every cell; ``others``, whether it begins with neither a nor b.
+
+        Of heads with ``mirror``, values are means over the picture and its mirror image, whose
+        a is what is likelier there. Of layers, ``shares`` are the part of the way to the second
+        picture's difference, None where the two pictures' differences are alike, and ``second``
+        is that picture's own ``answer`` and ``difference``.
+
+    Raises:
+        InputError: no second picture, or a mirror image that is answered with neither a nor b.
     """
     what = one_of(message.get("what"), "what", ("heads", "layers"))
-    asking = session.asking
     clean, _ = session.edits(job)
-    layers, count = range(asking.model.layers), asking.model.cfg.n_heads
     if what == "heads":
-        cells: list[Intervention] = [
-            ZeroAblate(heads.POINT.replace("*", str(layer)), Where(heads=head))
-            for layer in layers
-            for head in range(count)
-        ]
-        notes = [f"layer {layer}, head {head}" for layer in layers for head in range(count)]
-    else:
-        keys = message.get("keys")
-        chosen = "vision" if keys is None else compact(wholes(keys, "keys", least=0), "keys")
-        where, source = Where(positions=chosen), session.second(clean, session.now)
-        points = [patch.POINT.replace("*", str(layer)) for layer in layers]
-        cells = [PatchFrom(point, where, source=source) for point in points]
-        notes = [f"layer {layer}" for layer in layers]
-    first, next_one = clean.answer.logits.topk(2).indices.tolist()
-    before = float(clean.answer.logits[first] - clean.answer.logits[next_one])
-    values: list[float] = []
-    for start in range(0, len(cells), AT_ONCE):
-        job.progress(start / len(cells), notes[start])
-        some: Sequence[Sequence[Intervention]] = [[c] for c in cells[start : start + AT_ONCE]]
-        last = asking.model.resume(clean.prefill, some).logits[:, -1].float().cpu()
-        values += (last[:, first] - last[:, next_one] - before).tolist()
-    rounded = [round(value, 5) for value in values]
-    grid = [rounded[at : at + count] for at in range(0, len(rounded), count)]
-    words = [asking.word(token) for token in (first, next_one)]
+        return _heads(session.asking, clean, flag(message.get("mirror", False), "mirror"), job)
+    return _layers(session, clean, message.get("keys"), job)
+
+
+def _heads(asking: Asking, clean: Clean, mirror: bool, job: Job) -> dict[str, Any]:
+    count = asking.model.cfg.n_heads
+    cells = [
+        Cell(
+            ZeroAblate(heads.POINT.replace("*", str(layer)), Where(heads=head)),
+            f"layer {layer}, head {head}",
+        )
+        for layer in range(asking.model.layers)
+        for head in range(count)
+    ]
+    here = _run(asking, clean, cells, compared(clean), job, (0.0, 0.5 if mirror else 1.0))
+    every, tokens = [here], set(here.pair)
+    if mirror:
+        other = asking.clean(asking.mirrored(clean), job)
+        if (first := compared(other)[0]) not in tokens:
+            words = " nor ".join(f"“{asking.word(token).strip()}”" for token in here.pair)
+            raise InputError(
+                f"the mirror image is answered with “{asking.word(first).strip()}”, neither "
+                f"{words}: there is no mean over both"
+            )
+        pair = here.pair if first == here.pair[0] else here.pair[::-1]
+        every.append(_run(asking, other, cells, pair, job, (0.5, 0.5)))
+    values = np.mean([found.changes for found in every], axis=0)
+    said = [asking.begun(token) for token in here.likeliest]
+    if clean.quick:
+        for at in np.argsort(-np.abs(values), kind="stable")[:LISTED].tolist():
+            job.check()
+            said[at] = asking.whole(clean, [cells[at].edit])
+    rows = np.round(values, 5).reshape(-1, count).tolist()
+    same = len({found.pair for found in every}) == 1
+    words = _text(asking, here.pair)
     return {
-        "values": grid if what == "heads" else rounded,
-        "clean": round(before, 5),
-        "tokens": words,
-        "text": f"logit of “{words[0].strip()}” − logit of “{words[1].strip()}”",
+        "values": rows,
+        "clean": round(float(np.mean([found.before for found in every])), 5),
+        "tokens": [asking.word(token) for token in here.pair],
+        "text": words if same else f"{words} here, the other way round in the mirror image",
+        "mirror": mirror,
+        "said": said,
+        "others": [token not in tokens for token in here.likeliest],
     }
+
+
+def _layers(session: "Session", clean: Clean, keys: Any, job: Job) -> dict[str, Any]:
+    asking = session.asking
+    chosen = "vision" if keys is None else compact(wholes(keys, "keys", least=0), "keys")
+    where, source = Where(positions=chosen), session.second(clean, session.now)
+    points = [patch.POINT.replace("*", str(layer)) for layer in range(asking.model.layers)]
+    cells = [Cell(PatchFrom(patch.BEFORE, where, source=source), "before layer 0")] + [
+        Cell(PatchFrom(point, where, source=source), f"after layer {layer}")
+        for layer, point in enumerate(points)
+    ]
+    pair = compared(clean)
+    if session.now.second is None:
+        raise InputError("a patch comes from a second picture: choose one first")
+    second = asking.clean(asking.other(clean, session.now.second), job)
+    found = _run(asking, clean, cells, pair, job, (0.0, 1.0))
+    there = difference(second, pair)
+    far = there - found.before
+    alike = bool(np.isclose(there, found.before, rtol=1e-4, atol=1e-5))
+    return {
+        "values": [round(change, 5) for change in found.changes],
+        "shares": None if alike else [round(change / far, 5) for change in found.changes],
+        "clean": round(found.before, 5),
+        "second": {"answer": second.answer.text, "difference": round(there, 5)},
+        "tokens": [asking.word(token) for token in pair],
+        "text": _text(asking, pair),
+        "said": [asking.word(token).strip() for token in found.likeliest],
+        "others": [token not in pair for token in found.likeliest],
+        "flips": [token != pair[0] for token in found.likeliest],
+    }
+
+
+def compared(clean: Clean) -> tuple[int, int]:
+    """The likeliest token of a clean run, and the next one."""
+    first, second = clean.answer.logits.topk(2).indices.tolist()
+    return first, second
+
+
+def difference(clean: Clean, pair: tuple[int, int]) -> float:
+    """The logit of the first token less that of the second."""
+    return float(clean.answer.logits[pair[0]] - clean.answer.logits[pair[1]])
+
+
+def _run(
+    asking: Asking,
+    clean: Clean,
+    cells: Sequence[Cell],
+    pair: tuple[int, int],
+    job: Job,
+    part: tuple[float, float],
+) -> Found:
+    """Run every cell from a clean run; its progress begins at ``part[0]`` and is ``part[1]``."""
+    before = difference(clean, pair)
+    changes: list[float] = []
+    likeliest: list[int] = []
+    for start in range(0, len(cells), AT_ONCE):
+        job.progress(part[0] + part[1] * start / len(cells), cells[start].note)
+        some = [[cell.edit] for cell in cells[start : start + AT_ONCE]]
+        last = asking.model.resume(clean.prefill, some).logits[:, -1].float().cpu()
+        changes += (last[:, pair[0]] - last[:, pair[1]] - before).tolist()
+        likeliest += last.argmax(-1).tolist()
+    return Found(pair, before, changes, likeliest)
+
+
+def _text(asking: Asking, pair: tuple[int, int]) -> str:
+    first, second = (asking.word(token).strip() for token in pair)
+    return f"logit of “{first}” − logit of “{second}”"

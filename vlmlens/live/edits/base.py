@@ -42,9 +42,8 @@ class LiveEdit(Checked):
     def __post_init__(self):
         settle(self, KINDS_OF_DATA)
 
-    @property
-    def label(self) -> str:
-        """What the list calls it."""
+    def label(self, layout: TokenLayout) -> str:
+        """What the list calls it, by the words and the places of the prompt that it is made in."""
         raise NotImplementedError
 
     def interventions(self, setting: Setting) -> tuple[Intervention, ...]:
@@ -88,9 +87,32 @@ def compact(positions: tuple[int, ...], what: str) -> range | tuple[int, ...]:
     return whole if len(whole) == len(found) and len(whole) > 2 else tuple(found)
 
 
-def counted(positions: tuple[int, ...], layout: TokenLayout | None = None) -> str:
-    """How many positions, in words."""
-    return f"{len(set(positions))} position{'s' * (len(set(positions)) != 1)}"
+def named(positions: tuple[int, ...] | None, layout: TokenLayout) -> str:
+    """Positions by what stands there: words as they are written, patches by rows and columns."""
+    if positions is None:
+        return "the picture"
+    chosen = sorted(set(positions))
+    patches = [at for at in chosen if layout.row[at] >= 0]
+    words = [f"“{layout.tokens[at].strip() or '␣'}”" for at in chosen if layout.row[at] < 0]
+    said = [", ".join(words[:3]) + f" and {len(words) - 3} more words" * (len(words) > 3)]
+    said += [_area(patches, layout)] if patches else []
+    return " and ".join(filter(None, said))
+
+
+def _area(patches: list[int], layout: TokenLayout) -> str:
+    """Patches by their rows and columns; how many, where they are not all that lie in these."""
+    if len(patches) == int((layout.row >= 0).sum()):
+        return "the picture"
+    rows, columns = ({int(axis[at]) for at in patches} for axis in (layout.row, layout.column))
+    (high, low), (left, right) = ((min(each), max(each)) for each in (rows, columns))
+    place = f"{_from_to('row', high, low)}, {_from_to('column', left, right)}"
+    if len(patches) == (low - high + 1) * (right - left + 1):
+        return f"the patch in {place}" if len(patches) == 1 else f"the patches in {place}"
+    return f"{len(patches)} patches in {place}"
+
+
+def _from_to(what: str, first: int, last: int) -> str:
+    return f"{what} {first}" if first == last else f"{what}s {first} to {last}"
 
 
 def where_layers(layers: tuple[int, ...] | None) -> str:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vlmlens.interventions import Intervention, KnockOut
-from vlmlens.live.edits.base import LiveEdit, Setting, compact, counted, span, where_layers
+from vlmlens.layout import TokenLayout
+from vlmlens.live.edits.base import LiveEdit, Setting, compact, named, span, where_layers
 from vlmlens.select import Where
 
 
@@ -23,11 +24,10 @@ class Block(LiveEdit):
     layers: tuple[int, ...] | None = None
     PLACES: ClassVar[tuple[str, ...]] = ("queries", "keys")
 
-    @property
-    def label(self) -> str:
-        """Such as ``"1 position does not read 4 positions in all layers"``."""
+    def label(self, layout: TokenLayout) -> str:
+        """Such as ``"“orange” does not read the patch in row 1, column 4 in all layers"``."""
         reading = f"do{'es' * (len(set(self.queries)) == 1)} not read"
-        who, whom = counted(self.queries), counted(self.keys)
+        who, whom = named(self.queries, layout), named(self.keys, layout)
         return f"{who} {reading} {whom} in {where_layers(self.layers)}"
 
     def interventions(self, setting: Setting) -> tuple[Intervention, ...]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from vlmlens.interventions import Intervention
+from vlmlens.layout import TokenLayout
 from vlmlens.live.edits.base import LiveEdit, Setting
 
 
@@ -18,8 +19,7 @@ class Cell(LiveEdit):
     at: tuple[int, ...]
     name: str = "a cell of the saved map"
 
-    @property
-    def label(self) -> str:
+    def label(self, layout: TokenLayout) -> str:
         """Such as ``"patch head 1 in layer 2"``."""
         return self.name
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from vlmlens.checks import one_of
 from vlmlens.interventions import Intervention, MeanAblate, Scale, ZeroAblate
+from vlmlens.layout import TokenLayout
 from vlmlens.live.edits.base import LiveEdit, Setting
 from vlmlens.select import Where
 
@@ -30,8 +31,7 @@ class Heads(LiveEdit):
         super().__post_init__()
         one_of(self.how, "how", WAYS)
 
-    @property
-    def label(self) -> str:
+    def label(self, layout: TokenLayout) -> str:
         """Such as ``"knock out L2 H1"``."""
         named = ", ".join(f"L{layer} H{head}" for layer, head in self.heads[:6])
         more = f" and {len(self.heads) - 6} more" * (len(self.heads) > 6)

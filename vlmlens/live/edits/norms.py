@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from vlmlens.checks import one_of
 from vlmlens.interventions import Intervention, NormalizeVision, Scale
-from vlmlens.live.edits.base import LiveEdit, Setting, compact, counted
+from vlmlens.layout import TokenLayout
+from vlmlens.live.edits.base import LiveEdit, Setting, compact, named
 from vlmlens.select import Where
 
 #: What the page calls the kinds of ``NormalizeVision``.
@@ -38,11 +39,11 @@ class Norms(LiveEdit):
         super().__post_init__()
         one_of(self.how, "how", WAYS)
 
-    @property
-    def label(self) -> str:
-        """Such as ``"norms of the image: text"``."""
-        of = "the image" if self.keys is None else counted(self.keys)
-        return f"norms of {of}: {self.how}" + f" by {self.factor:g}" * (self.how == "scale")
+    def label(self, layout: TokenLayout) -> str:
+        """Such as ``"norms of the picture: text"``."""
+        return f"norms of {named(self.keys, layout)}: {self.how}" + f" by {self.factor:g}" * (
+            self.how == "scale"
+        )
 
     def interventions(self, setting: Setting) -> tuple[Intervention, ...]:
         """Embeddings rescaled."""

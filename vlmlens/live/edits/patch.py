@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vlmlens.interventions import Intervention, PatchFrom
-from vlmlens.live.edits.base import LiveEdit, Setting, compact, counted, span, where_layers
+from vlmlens.layout import TokenLayout
+from vlmlens.live.edits.base import LiveEdit, Setting, compact, named, span, where_layers
 from vlmlens.select import Where
 
-POINT = "blocks.*.hook_resid_post"
+POINT, BEFORE = "blocks.*.hook_resid_post", "blocks.0.hook_resid_pre"
 
 
 @dataclass(frozen=True)
@@ -15,22 +16,22 @@ class Patch(LiveEdit):
     """The residual stream after some layers, from the run on the second picture.
 
     Attributes:
-        layers: the first and the last.
+        layers: the first and the last; None for what enters layer 0.
         keys: positions that are patched; None for all of the image.
     """
 
-    layers: tuple[int, ...]
+    layers: tuple[int, ...] | None = None
     keys: tuple[int, ...] | None = None
     PLACES: ClassVar[tuple[str, ...]] = ("keys",)
 
-    @property
-    def label(self) -> str:
-        """Such as ``"patch 16 positions after layer 2"``."""
-        of = "the image" if self.keys is None else counted(self.keys)
-        return f"patch {of} after {where_layers(self.layers)}"
+    def label(self, layout: TokenLayout) -> str:
+        """Such as ``"patch the picture after layer 2"``."""
+        at = "before layer 0" if self.layers is None else f"after {where_layers(self.layers)}"
+        return f"patch {named(self.keys, layout)} {at}"
 
     def interventions(self, setting: Setting) -> tuple[Intervention, ...]:
         """A patch of the stream."""
         chosen = "vision" if self.keys is None else compact(self.keys, "keys")
         where = Where(layers=span(self.layers), positions=chosen)
-        return (PatchFrom(POINT, where, source=setting.second()),)
+        point = BEFORE if self.layers is None else POINT
+        return (PatchFrom(point, where, source=setting.second()),)

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from vlmlens.checks import one_of
 from vlmlens.interventions import Intervention, MovePositions
-from vlmlens.live.edits.base import LiveEdit, Setting, compact, counted
+from vlmlens.layout import TokenLayout
+from vlmlens.live.edits.base import LiveEdit, Setting, compact, named
 from vlmlens.select import Where
 
 WAYS = ("collapse", "shift")
@@ -30,11 +31,10 @@ class Positions(LiveEdit):
         super().__post_init__()
         one_of(self.how, "how", WAYS)
 
-    @property
-    def label(self) -> str:
-        """Such as ``"shift the ids of 64 positions by 8"``."""
+    def label(self, layout: TokenLayout) -> str:
+        """Such as ``"shift the ids of the picture by 8"``."""
         by = f" by {self.by:g}" * (self.how == "shift")
-        return f"{self.how} the ids of {counted(self.keys)}{by}"
+        return f"{self.how} the ids of {named(self.keys, layout)}{by}"
 
     def interventions(self, setting: Setting) -> tuple[Intervention, ...]:
         """Other ids in the inputs."""

@@ -7,7 +7,7 @@ from vlmlens.checks import one_of, whole
 from vlmlens.errors import InputError
 from vlmlens.interventions import Intervention, PermuteVision
 from vlmlens.layout import TokenLayout
-from vlmlens.live.edits.base import LiveEdit, Setting, compact, counted
+from vlmlens.live.edits.base import LiveEdit, Setting, compact, named
 
 WAYS = ("shuffle", "mirror", "move")
 
@@ -34,12 +34,11 @@ class Tokens(LiveEdit):
         one_of(self.how, "how", WAYS)
         whole(self.seed, "seed", least=0)
 
-    @property
-    def label(self) -> str:
-        """Such as ``"shuffle 16 tokens (seed 0)"``."""
+    def label(self, layout: TokenLayout) -> str:
+        """Such as ``"shuffle the tokens of the picture (seed 0)"``."""
         seed = f" (seed {self.seed})" * (self.how == "shuffle")
         by = f" by {self.by[0]} rows and {self.by[1]} columns" * (self.how == "move")
-        return f"{self.how} {counted(self.keys).replace('position', 'token')}{by}{seed}"
+        return f"{self.how} the tokens of {named(self.keys, layout)}{by}{seed}"
 
     def interventions(self, setting: Setting) -> tuple[Intervention, ...]:
         """A permutation of vision tokens."""

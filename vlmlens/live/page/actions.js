@@ -1,8 +1,8 @@
 // What a person can do here, each as one request; what comes back becomes the state.
 
-import { change, view } from "./store.js";
+import { change, fingerprint, view } from "./store.js";
 import { connect, Gone } from "./socket.js";
-import { keep, kept, remember, replay } from "./again.js";
+import { keep, keepMap, kept, remember, replay } from "./again.js";
 
 const token = new URLSearchParams(location.search).get("token") ?? "";
 const SLOW = 350; // milliseconds until something counts as long
@@ -27,19 +27,20 @@ async function opened() {
     take(state);
     if (lost.length) change({ error: `The server started anew and lost ${lost.join("; ")}` });
   } else take(fresh);
+  const { layers, heads } = view.state.model;
+  const fits = before?.effect?.values.length === layers && before.effect.values[0].length === heads;
+  if (fits && !view.effect) showMap(before.effect, before.which);
   change({ online: true });
 }
 
 function take(state) {
   const before = view.state;
   const same = before && JSON.stringify(before.tokens) === JSON.stringify(state.tokens);
-  const asked = before && JSON.stringify(before.clean) === JSON.stringify(state.clean) && same;
+  const asked = fingerprint(JSON.stringify([state.model, state.sample.question, state.sample.picture, state.clean]));
   const places = same ? {} : { focus: null, region: new Set() };
   const which = state.edited || view.which === "effect" ? view.which : "clean";
-  const other = before && before.sample.second !== state.sample.second ? { layers: null } : {};
-  const found = asked ? other : { effect: null, layers: null, which: which === "effect" ? "clean" : which };
   const lensEdited = view.lensEdited && Boolean(state.edited);
-  change({ state, version: view.version + 1, which, lensEdited, draft: null, code: "", ...places, ...found });
+  change({ state, version: view.version + 1, which, lensEdited, draft: null, code: "", asked, ...places });
   keep(token, state);
 }
 
@@ -99,9 +100,16 @@ async function upload(file) {
   return answer.upload;
 }
 
+// What the map of heads shows; a map of effects is kept for when the page is loaded anew.
+export function showMap(effect, which) {
+  change({ effect, which });
+  keepMap(token, effect, which);
+}
+
 export const act = {
   question: (text) => changing("question", { text }),
   scene: (scene) => changing("picture", { scene }),
+  elsewhere: (seed) => changing("picture", { elsewhere: seed }),
   picture: (file) => sending("picture", file),
   second: (file) => sending("second", file),
   secondScene: (scene) => changing("second", { scene }),
@@ -116,7 +124,7 @@ export const act = {
   clear: () => changing("clear"),
   cancel: () => view.work && attempt(() => line.ask("cancel", { of: view.work.id })),
   whole: (edited) => attempt(async () => (await request("say", { edited })).answer),
-  code: () => attempt(async () => (await request("code")).python),
+  code: (many = false) => attempt(async () => (await request("code", { many })).python),
   sweep: (details) => attempt(() => request("sweep", details)),
   // What the page asks for by itself: its failure on a line that broke is no news.
   quietly: async (what, details) => {

@@ -12,7 +12,7 @@ const name = (token) => `vlmlens live ${token}`;
 
 export function keep(token, state) {
   const { question, picture, scene, second, second_scene, width, height, second_size } = state.sample;
-  memory = { session: state.session, question, picture, scene, second, second_scene, size: [width, height], second_size, edits: state.edits.map((each) => each.edit) };
+  memory = { effect: memory?.effect ?? null, which: memory?.which ?? "clean", session: state.session, question, picture, scene, second, second_scene, size: [width, height], second_size, edits: state.edits.map((each) => each.edit) };
   stored((store) => store.setItem(name(token), JSON.stringify(memory)));
 }
 
@@ -23,6 +23,12 @@ function stored(use) {
   } catch {
     return null;
   }
+}
+
+// A map of effects outlives the page, too: on a large model it took minutes.
+export function keepMap(token, effect, which) {
+  memory = { ...memory, effect, which };
+  stored((store) => store.setItem(name(token), JSON.stringify(memory)));
 }
 
 export function kept(token) {

@@ -8,6 +8,8 @@ const BEST = 5;
 
 export function startAnswers() {
   watch(draw);
+  const seen = new IntersectionObserver(([card]) => byId("brief").classList.toggle("needed", !card.isIntersecting), { rootMargin: "-56px 0px 0px 0px", threshold: 0.6 });
+  seen.observe(byId("answers-card"));
 }
 
 function draw() {
@@ -18,7 +20,15 @@ function draw() {
   box.dataset.mark = mark;
   const { clean, edited, seconds } = view.state;
   box.replaceChildren(side("Clean", clean, clean), edited ? side("Edited", edited, clean) : nothing());
+  byId("brief").replaceChildren(...brief("clean", clean), ...(edited ? brief("edited", edited) : []));
   byId("seconds").textContent = seconds === undefined ? "" : `${seconds.toFixed(2)} s`;
+}
+
+// The answers again, slim, in the bar that stays: for when their card is out of view.
+function brief(name, run) {
+  const said = make("b", "", run.answer || "∅");
+  said.dataset.run = name;
+  return [make("span", "", name), said, make("span", "", percent(run.top[0].probability))];
 }
 
 function side(name, run, clean) {

@@ -3,6 +3,7 @@
 import { act } from "./actions.js";
 import { byId, change, view, watch } from "./store.js";
 import { field, press } from "./fields.js";
+import { arrowOf } from "./words.js";
 
 const COPIED = 1600; // milliseconds
 
@@ -23,17 +24,23 @@ export function startEdits() {
 
 async function copy() {
   const python = await act.code();
+  await copied(python, byId("copy"));
+}
+
+// Python, shown below the edits and put on the clipboard; the button says so for a while.
+export async function copied(python, button) {
   if (!python) return;
   change({ code: python });
   byId("code").hidden = false;
   byId("code").textContent = python;
+  const name = button.dataset.name ??= button.textContent;
   const said = await navigator.clipboard?.writeText(python).then(() => "Copied", () => null);
   if (!said) {
     getSelection().selectAllChildren(byId("code"));
     byId("code").scrollIntoView({ block: "nearest" });
   }
-  byId("copy").textContent = said ?? "Selected: press Ctrl + C";
-  setTimeout(() => (byId("copy").textContent = "Copy as code"), COPIED);
+  button.textContent = said ?? "Selected: press Ctrl + C";
+  setTimeout(() => (button.textContent = name), COPIED);
 }
 
 function draw() {
@@ -68,5 +75,12 @@ function item({ number: at, label, python, edit }) {
   tools.append(remove);
   line.append(make("span", "label", label), tools);
   node.append(line, make("code", "", python));
+  if (edit.kind === "block") pointed(node, edit);
   return node;
+}
+
+// While an edit that cuts reading is pointed at, or has the focus, its arrow is drawn.
+function pointed(node, edit) {
+  for (const name of ["pointerenter", "focusin"]) node.addEventListener(name, () => arrowOf(edit));
+  for (const name of ["pointerleave", "focusout"]) node.addEventListener(name, () => arrowOf(null));
 }

@@ -10,7 +10,7 @@ const ground = document.createElement("canvas");
 let painted = null;
 
 // Returns the value at the end of the scale.
-export function paintGrid(parts, { layers, heads, values, effect, signed, colours, cursor }) {
+export function paintGrid(parts, { layers, heads, values, effect, signed, colours, cursor, marks }) {
   const { map, left, cell } = parts;
   const [wide, high] = [left + heads * cell + 4, layers * cell + BELOW + 4];
   const now = [view.version, effect ? view.effect : view.maps, signed, view.own, cell, colours];
@@ -19,8 +19,13 @@ export function paintGrid(parts, { layers, heads, values, effect, signed, colour
   }
   const pen = sized(map, wide, high);
   pen.drawImage(ground, 0, 0, wide, high);
+  for (const [at, how] of marks) struck(pen, corner(at, { layers, heads, left, cell }), cell, how);
   for (const at of view.heads) outline(pen, corner(at, { layers, heads, left, cell }), cell, "#ff2e88", 3);
-  if (cursor !== null) outline(pen, corner(cursor, { layers, heads, left, cell }), cell, colours.ink, 1.5);
+  if (cursor !== null) {
+    const place = corner(cursor, { layers, heads, left, cell });
+    outline(pen, place, cell, "#ffffff", 5); // one of the two is seen, whatever is below
+    outline(pen, place, cell, view.heads.has(cursor) ? "#ff2e88" : "#10161d", 2);
+  }
   return painted.most;
 }
 
@@ -30,6 +35,7 @@ function paintCells(pen, { layers, heads, left, cell, values, effect, signed, co
   const finite = values.filter(Number.isFinite);
   const most = effect ? largest(finite, finite.keys()) : highest(keys, signed);
   const { width, height } = view.state.sample;
+  const least = signed ? 1e-6 : 1 / view.state.tokens.length; // less than an even share is no pattern
   for (let at = 0; at < layers * heads; at++) {
     const [x, y] = corner(at, { layers, heads, left, cell });
     const side = cell - (cell > 14 ? 3 : 1);
@@ -38,7 +44,7 @@ function paintCells(pen, { layers, heads, left, cell, values, effect, signed, co
     if (effect) whole(pen, x, y, side, values[at], most);
     else {
       const row = fitting(view.maps[Math.floor(at / heads)]?.[at % heads]);
-      if (row) small(pen, { x, y, side, row, boxes, width, height, signed, most: view.own ? largest(row, keys) : most });
+      if (row) small(pen, { x, y, side, row, boxes, width, height, signed, most: view.own ? Math.max(least, largest(row, keys)) : most });
     }
   }
   labels(pen, { layers, heads, left, cell, colours });
@@ -92,6 +98,25 @@ function labels(pen, { layers, heads, left, cell, colours }) {
   pen.textAlign = "center";
   pen.textBaseline = "top";
   for (const head of labelled(heads, cell)) pen.fillText(head, left + (head + 0.5) * cell, layers * cell + 5);
+}
+
+// A head that is out has a cross in its corner; one that is changed otherwise, one stroke.
+function struck(pen, [x, y], cell, how) {
+  const side = cell - (cell > 14 ? 3 : 1);
+  const size = Math.min(side, Math.max(14, side / 4)); // in the corner, so that a number can be read
+  const [l, t, r, b] = [x + side - size + 2, y + 2, x + side - 3, y + size - 3];
+  for (const [colour, width] of [["#ffffff", 6], ["#d6006f", 3]]) {
+    pen.strokeStyle = colour;
+    pen.lineWidth = width;
+    pen.beginPath();
+    pen.moveTo(l, t);
+    pen.lineTo(r, b);
+    if (how === "out") {
+      pen.moveTo(r, t);
+      pen.lineTo(l, b);
+    }
+    pen.stroke();
+  }
 }
 
 function outline(pen, [x, y], cell, colour, width) {

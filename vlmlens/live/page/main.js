@@ -16,17 +16,23 @@ import { startWords } from "./words.js";
 const GUIDE = [
   ["Heads", "“Try each head” knocks out every head in turn and paints how much the answer hangs on it. Click the strongest ones, then “Knock out”: the edited answer is beside the clean one."],
   ["Words", "Click one: what it reads, and what each layer would say there. Drag an arrow from it to the picture (or choose a region, then press B on the word): it no longer reads that."],
-  ["Picture", "Drag to choose a region, click a patch to look from it. Drop a file on it for another picture; “Move a shape” drags the drawn shapes."],
+  ["Picture", "Drag to choose a region, click a patch to look from it. Drop a file on it for another picture; “Move a shape” drags the drawn shapes, “Another scene” puts them elsewhere."],
   ["Second", "Another picture, whose patches you put in place of the first one's, layer by layer."],
   ["Code", "“Copy as code” gives a cell that runs by itself and prints the same answer."],
-  ["Keys", "Tab moves between panels, arrows inside them. Shift + arrows choose a region, Space adds a patch, Enter looks or chooses, B blocks, Escape lets go, Ctrl + Z undoes, Ctrl + Shift + Z does it again."],
+  ["Edits", "Each one is listed. Point at one that cuts reading to see its arrow; heads that are out have a cross on the map."],
+  ["Keys", "The first Tab on the page offers links to the panels. Tab moves between panels, arrows inside them. Shift + arrows choose a region, Space adds a patch, Enter looks or chooses, B blocks, Escape lets go of everything that is chosen, Ctrl + Z undoes, Ctrl + Shift + Z does it again."],
 ];
 
 function question() {
   byId("form").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = byId("question").value.trim();
-    if (text) act.question(text);
+    if (text) {
+      act.question(text);
+      return;
+    }
+    change({ error: "Type a question about the picture first, then press Ask." });
+    byId("question").focus();
   });
   let asked = null;
   watch(({ state }) => {
@@ -36,10 +42,13 @@ function question() {
   });
 }
 
+let scenes = 0;
+
 // A file that is dropped anywhere is another picture; on the second picture's card, the second.
 function files() {
   const file = byId("file");
   byId("choose").addEventListener("click", () => file.click());
+  byId("elsewhere").addEventListener("click", () => act.elsewhere(++scenes));
   file.addEventListener("change", () => {
     if (file.files.length) act.picture(file.files[0]);
     file.value = "";
@@ -64,9 +73,11 @@ function files() {
 function frame() {
   byId("guide").append(...GUIDE.flatMap(([what, how]) => [make("dt", "", what), make("dd", "", how)]));
   byId("help").addEventListener("click", () => {
-    byId("guide").hidden = !byId("guide").hidden;
-    byId("help").setAttribute("aria-expanded", String(!byId("guide").hidden));
+    byId("help-box").showModal();
+    byId("help-close").focus();
   });
+  byId("help-close").addEventListener("click", () => byId("help-box").close());
+  byId("help-box").addEventListener("click", (event) => event.target === byId("help-box") && byId("help-box").close());
   byId("cancel").addEventListener("click", act.cancel);
   byId("dismiss").addEventListener("click", () => change({ error: "" }));
   watch(({ state, online, work, error }) => {
@@ -74,6 +85,7 @@ function frame() {
       byId("model").textContent = state.model.name;
       document.title = `${state.model.name} · vlmlens live`;
     }
+    byId("elsewhere").hidden = !state?.sample.scene;
     byId("status").textContent = online ? "connected" : state ? "no answer from the server, trying again; nothing is lost" : "connecting";
     byId("status").dataset.online = String(online);
     byId("error").hidden = !error;

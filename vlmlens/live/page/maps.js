@@ -60,6 +60,6 @@ export function colours() {
   if (known) return known;
   const style = getComputedStyle(document.body);
   const of = (name) => style.getPropertyValue(name).trim();
-  known = { empty: of("--empty"), grid: of("--cell"), muted: of("--muted"), ink: of("--ink"), soft: channels(of("--soft")), paper: of("--paper"), accent: of("--accent"), font: style.fontFamily };
+  known = { empty: of("--empty"), grid: "rgba(128, 134, 142, .55)", muted: of("--muted"), ink: of("--ink"), soft: channels(of("--soft")), paper: of("--paper"), accent: of("--accent"), font: style.fontFamily };
   return known;
 }

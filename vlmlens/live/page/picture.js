@@ -1,12 +1,12 @@
 // The picture under its patches: what is read on it, a region to choose, shapes to move.
 
 import { act } from "./actions.js";
-import { byId, change, headName, hover, patches, query, view, watch } from "./store.js";
+import { byId, change, headName, hover, named, patches, query, view, watch } from "./store.js";
 import { colours, shownMap } from "./maps.js";
 
 const STEP = 1 / 16; // how far an arrow key moves a shape, in canvases
 const DARK = 0.002; // a picture of which no patch is read more than this is shown as it is
-const THIN = 0.28; // thickness of the veil where nothing is read
+const THIN = 0; // thickness of the veil where nothing is read: it grows with attention, as in figures
 const RESTS = 500; // milliseconds after the last key until the moved shape counts
 
 const panel = { canvas: byId("seen"), keys: [], rects: [], width: 1, height: 1, shown: 1, cursor: null };
@@ -14,6 +14,7 @@ const scale = scaleBar();
 let image = null;
 let source = "";
 let resting = null;
+let bare = { of: null };
 
 export function startPicture() {
   byId("scale").append(scale.node);
@@ -62,6 +63,15 @@ export function target(clientX, clientY) {
   if (view.region.has(panel.keys[at])) return view.region;
   const shape = shapeAt(x, y);
   return shape < 0 ? new Set([panel.keys[at]]) : covered(scene()[shape]);
+}
+
+// The middle of patches, in the window's pixels; null where none of them is on the picture.
+export function middleOf(keys) {
+  const here = keys.map((key) => panel.rects[panel.keys.indexOf(key)]).filter(Boolean);
+  if (!here.length) return null;
+  const frame = panel.canvas.getBoundingClientRect();
+  const mean = (side) => here.reduce((sum, rect) => sum + rect[side] + rect[side + 2], 0) / (2 * here.length);
+  return [frame.left + (mean(0) * frame.width) / panel.width, frame.top + (mean(1) * frame.height) / panel.height];
 }
 
 function place(clientX, clientY) {
@@ -180,6 +190,7 @@ function draw() {
 function ghosts() {
   if (view.mode !== "move") return;
   const pen = panel.canvas.getContext("2d");
+  if (view.draft && image) redrawn(pen);
   const size = panel.shown;
   const high = (panel.height * panel.shown) / panel.width;
   scene().forEach((s, at) => {
@@ -192,12 +203,41 @@ function ghosts() {
   pen.setLineDash([]);
 }
 
+// What is dragged goes with the pointer: its piece of the picture, and plain ground where it was.
+function redrawn(pen) {
+  const [wide, high] = [panel.shown, (panel.height * panel.shown) / panel.width];
+  const was = view.state.sample.scene;
+  const moved = view.draft.map((_, at) => at).filter((at) => was[at] && (view.draft[at].x !== was[at].x || view.draft[at].y !== was[at].y));
+  const frame = ({ x, y, radius }, w, h) => [(x - radius) * w, (y - radius) * h, 2 * radius * w, 2 * radius * h];
+  pen.fillStyle = ground();
+  for (const at of moved) pen.fillRect(...frame(was[at], wide, high));
+  for (const at of moved) {
+    pen.drawImage(image, ...frame(was[at], image.naturalWidth, image.naturalHeight), ...frame(view.draft[at], wide, high));
+  }
+}
+
+// The colour of a scene's corner, where no shape is.
+function ground() {
+  if (bare.of === image) return bare.colour;
+  const one = document.createElement("canvas");
+  one.width = one.height = 1;
+  const pen = one.getContext("2d");
+  pen.drawImage(image, 0, 0, 1, 1, 0, 0, 1, 1);
+  bare = { of: image, colour: css([...pen.getImageData(0, 0, 1, 1).data].slice(0, 3)) };
+  return bare.colour;
+}
+
 function sentence(values) {
   if (view.mode === "move") return "Drag a shape to another place, or give one the focus and use the arrow keys.";
-  if (hover.key !== null && values) return `Row ${view.state.tokens[hover.key].grid?.[0] ?? "–"}, column ${view.state.tokens[hover.key].grid?.[1] ?? "–"}: ${number(values[hover.key])}.`;
   const cell = hover.head ?? view.shown;
   const whose = cell === null ? "Mean of all heads" : headName(cell);
-  const verb = view.which === "difference" ? "change of what is read of the picture" : "of the attention is on the picture";
-  const what = values ? `${whose}: ${number(total(values, panel.keys))} ${verb}. ` : "";
+  const signed = view.which === "difference";
+  if (hover.key !== null && values) return `${whose}: ${named(query())} gives ${named(hover.key)} ${shareOf(values[hover.key], signed)}.`;
+  const what = values ? `${whose}: ${named(query())} gives the picture ${shareOf(total(values, panel.keys), signed)}. ` : "";
   return `${what}Drag to choose a region, click a patch to look from it.`;
+}
+
+function shareOf(value, signed) {
+  if (!signed) return `${number(value)} of its attention`;
+  return `${number(Math.abs(value))} ${value < 0 ? "less" : "more"} of its attention than in the clean run`;
 }

@@ -29,7 +29,8 @@ export function startRegions() {
   parts.clear = press("Choose none", () => change({ region: new Set() }));
   byId("region-count").after(parts.clear);
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !event.target.matches("input")) change({ region: new Set(), focus: null });
+    if (event.key !== "Escape" || event.target.matches("input, dialog *")) return;
+    change({ region: new Set(), focus: null, heads: new Set(), shown: null });
   });
   watch(draw);
 }

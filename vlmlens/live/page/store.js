@@ -10,15 +10,16 @@ export const view = {
   heads: new Set(), // chosen cells of the map: layer * heads + head
   shown: null, // the head whose attention lies on the picture; null: the mean of all
   which: "clean", // or "edited", "difference", "effect"
-  own: false, // every head with a scale of its own
+  own: true, // every head with a scale of its own, so that each can be read
   mode: "region", // or "move": what dragging on the picture does
   veil: true, // whether attention lies on the picture
   draft: null, // the scene while a shape is being moved
   maps: [], // layer -> head -> key
   lens: null,
   lensEdited: false,
-  effect: null, // what knocking out each head changed
-  layers: null, // what patching each layer changed
+  asked: "", // question, picture and clean answer: what sweeps are of
+  effect: null, // what knocking out each head changed, and what it is of
+  layers: null, // what patching each layer changed, and what it is of
   span: [null, null], // layers of the next block, from and to
   work: null, // {id, progress, note}: what takes long
   error: "",
@@ -65,6 +66,34 @@ export function named(at) {
 export function headName(cell) {
   const { heads } = view.state.model;
   return `L${Math.floor(cell / heads)} H${cell % heads}`;
+}
+
+// Heads that edits of the list change: a cell of the map -> "out" or "changed".
+export function editedHeads() {
+  const { heads, layers } = view.state.model;
+  const found = new Map();
+  for (const { edit } of view.state.edits) {
+    if (edit.kind !== "heads") continue;
+    const cells = new Set(edit.heads.map(([layer, head]) => layer * heads + head));
+    if (edit.how === "only") {
+      for (let cell = 0; cell < layers * heads; cell++) if (!cells.has(cell)) found.set(cell, "out");
+    } else for (const cell of cells) found.set(cell, edit.how === "zero" ? "out" : "changed");
+  }
+  return found;
+}
+
+// A short name of a long text, which changes with it.
+export function fingerprint(text) {
+  let [a, b] = [0x811c9dc5, 0x01000193];
+  for (let at = 0; at < text.length; at++) {
+    a = Math.imul(a ^ text.charCodeAt(at), 0x01000193);
+    b = Math.imul(b + text.charCodeAt(at), 0x85ebca6b) ^ (b >>> 13);
+  }
+  return `${text.length}-${a >>> 0}-${b >>> 0}`;
+}
+
+export function isStale(found) {
+  return found !== null && found.of !== view.asked;
 }
 
 export function byId(id) {

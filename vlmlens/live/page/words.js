@@ -1,6 +1,6 @@
 // The words: one to look from, and arrows from a word to what it shall no longer read.
 
-import { block, lock, target } from "./picture.js";
+import { block, lock, middleOf, target } from "./picture.js";
 import { byId, change, hover, query, view, watch } from "./store.js";
 import { colours, shownMap } from "./maps.js";
 
@@ -85,6 +85,20 @@ function arrow(start, tip) {
   const side = (by) => [a - 13 * Math.cos(turn + by), b - 13 * Math.sin(turn + by)].join(" ");
   byId("arrow-line").setAttribute("d", `M ${x} ${y} Q ${bend.join(" ")} ${a} ${b}`);
   byId("arrow-tip").setAttribute("d", `M ${a} ${b} L ${side(0.45)} L ${side(-0.45)} Z`);
+}
+
+// The arrow of an edit that is in the list, from what reads to what it no longer reads.
+export function arrowOf(edit) {
+  mark(edit && new Set(edit.keys));
+  const [start, tip] = edit ? [edit.queries, edit.keys].map(placeOf) : [null];
+  arrow(start && tip ? start : null, tip);
+}
+
+function placeOf(keys) {
+  const word = nodes.get(keys[0]);
+  if (!word) return middleOf(keys);
+  const box = word.getBoundingClientRect();
+  return [box.left + box.width / 2, box.top];
 }
 
 function write() {

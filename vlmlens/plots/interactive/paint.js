@@ -89,7 +89,10 @@ function paintPanel(panel, view) {
   };
   edges(pen, panel, view.region, scale);
   if (view.locked !== null) outline(new Set([view.locked]), "#ff2e88", 3);
-  if (view.cursor !== null) outline(new Set([view.cursor]), "#ffffff", 2);
+  if (view.cursor !== null) {
+    outline(new Set([view.cursor]), "#10161d", 4); // seen on white and on black
+    outline(new Set([view.cursor]), "#ffffff", 2);
+  }
 }
 
 // The outer border of a chosen area: edges that only one of its cells has.
