@@ -5,7 +5,18 @@ import threading
 import numpy as np
 import pytest
 
-from browser.live_pages import after, answers, codes, painted, press, pressed, said, sample, word
+from browser.live_pages import (
+    after,
+    answers,
+    codes,
+    painted,
+    press,
+    pressed,
+    said,
+    sample,
+    until,
+    word,
+)
 from vlmlens import Save
 from vlmlens.interventions import ZeroAblate
 from vlmlens.live.actions import ACTIONS
@@ -32,14 +43,13 @@ def test_the_map_of_heads_is_that_of_the_run(page, shapes):
     at = [token.strip() for token in inputs.layouts[0].tokens].index("left")
     assert "left" in words
     word(page, "left").click()
-    page.wait_for_timeout(400)
     save = Save("blocks.*.attn.hook_pattern", rows=(at,))
     rows = shapes.run(inputs, save=save).saved.stack(save)[:, 0, :, 0]
     vision = inputs.layouts[0].mask("vision")
     sums = rows[..., vision].sum(-1).numpy().ravel()
     best = int(np.argmax(sums))
     first = page.locator("#ranking .vx-pick").first
-    assert int(first.get_attribute("data-cell")) == best
+    until(page, lambda: int(first.get_attribute("data-cell")) == best, "the list of that word")
     assert float(first.locator(".vx-value").inner_text()) == pytest.approx(sums[best], abs=6e-4)
 
 

@@ -55,7 +55,7 @@ def busy(page):
     pressed(page, "Mirror image")
     pressed(page, "patch layer 1")
     press(page, "Try each layer")
-    page.wait_for_selector(".rise")
+    page.wait_for_selector(".rise", state="attached")
     drag(page, over(page, 2, 2), over(page, 4, 4))
     after(page, lambda: page.locator("#region button", has_text="must not read").click())
     press(page, "Copy as code", "header")

@@ -97,19 +97,19 @@ def test_layers_are_patched_from_a_second_picture_one_after_the_other(
         (patch,) = explored.edits
         assert tuple(patch.where.layers) == (layer,)
         assert answers(page)[1] == said(shapes, explored.edits)
-    page.locator(".layer").nth(3).focus()
+    page.locator(".layer").last.focus()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
     after(page, lambda: page.keyboard.press("Shift+Enter"))
     assert page.locator(".layer[aria-pressed=true]").count() == 3
     assert tuple(explored.edits[0].where.layers) == (1, 2, 3)
     press(page, "Try each layer")
-    page.wait_for_selector(".rise")
-    assert page.locator(".rise").count() == 4
+    page.wait_for_selector(".rise", state="attached")
+    assert page.locator(".rise").count() == 5
     drag(page, over(page, 2, 2), over(page, 3, 3))  # bars are of the region that was swept
     assert page.locator(".rise").count() == 0
     press(page, "Try each layer")
-    page.wait_for_selector(".rise")
+    page.wait_for_selector(".rise", state="attached")
     other = tmp_path / "other.png"
     SCENE.draw(224).save(other)
     after(page, lambda: page.get_by_label("second picture file").set_input_files(other))

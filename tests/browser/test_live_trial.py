@@ -27,6 +27,9 @@ from vlmlens.sample import Sample
 from vlmlens.select import Where
 
 pytestmark = pytest.mark.slow
+STORE = "import(document.baseURI + 'static/store.js')"
+#: Tells the page how long its map of effects took.
+TOOK = STORE + ".then(({ view }) => { view.effect.seconds = %s })"
 
 
 def tried(page, name="Try each head"):
@@ -79,7 +82,7 @@ def test_the_mirror_image_is_averaged_in_and_code_for_many_pictures_is_copied(pa
 def test_layers_have_numbers_a_scale_and_the_second_answer(page):
     pressed(page, "Mirror image")
     press(page, "Try each layer")
-    page.wait_for_selector(".rise")
+    page.wait_for_selector(".rise", state="attached")
     shares = [
         float(each.replace("−", "-")) for each in page.locator(".layer .share").all_inner_texts()
     ]
@@ -97,12 +100,13 @@ def test_layers_have_numbers_a_scale_and_the_second_answer(page):
     pressed(page, "Take away")
     scene = [dict(vars(shape)) for shape in SCENE.shapes]
     page.evaluate(
-        "(scene) => import(document.baseURI + 'static/actions.js').then(({ act }) => act.secondScene(scene))",
+        "(scene) => import(document.baseURI + 'static/actions.js')"
+        ".then(({ act }) => act.secondScene(scene))",
         scene,
     )
     until(page, lambda: page.locator("#second img").count(), "a second picture")
     press(page, "Try each layer")
-    page.wait_for_selector(".rise")
+    page.wait_for_selector(".rise", state="attached")
     assert "no way from one to the other" in text(page, "#second-body")
     assert "At no single layer" in text(page, "#second-body")
 
@@ -136,13 +140,13 @@ def test_the_answers_stay_in_view(page):
 def test_the_map_of_effects_follows_the_picture_or_says_that_it_is_old(page):
     tried(page)
     before = page.locator("#ranking .vx-value").all_inner_texts()
+    page.evaluate(TOOK % 0.1)
     press(page, "Move a shape")
     after(page, lambda: drag(page, over(page, 4.7, 1.5), over(page, 4.7, 6.6)))
     until(page, lambda: page.locator("#ranking .then").count() == 8, "effects in this picture")
     until(page, lambda: page.locator("#ranking .vx-value").all_inner_texts() != before, "others")
     assert page.locator("[data-which=effect][aria-pressed=true]").is_visible()
-    slow = "import(document.baseURI + 'static/store.js').then(({ view }) => { view.effect.seconds = 9 })"
-    page.evaluate(slow)
+    page.evaluate(TOOK % 9)
     after(page, lambda: page.keyboard.press("Control+z"))
     until(page, lambda: text(page, "#heads-of").startswith("Out of date"), "a word of warning")
     assert page.locator("#ranking .vx-pick").count() == 0
@@ -156,7 +160,8 @@ def test_the_map_of_effects_follows_the_picture_or_says_that_it_is_old(page):
 
 @pytest.mark.parametrize("way", ["click", "Escape", "button"])
 def test_there_is_a_way_back_to_the_mean_of_all_heads(page, way):
-    assert text(page, "#readout").startswith("Mean of all heads: “:” gives the picture")
+    mean = "Mean of all heads: “:” gives the picture"
+    until(page, lambda: text(page, "#readout").startswith(mean), "the mean of all heads")
     pick = page.locator("#ranking .vx-pick").first
     pick.click()
     until(page, lambda: not text(page, "#readout").startswith("Mean"), "one head")
@@ -199,9 +204,7 @@ def test_edits_leave_a_trace(page):
 
 
 def test_another_scene_asks_the_same_of_the_same_shapes(page, shapes):
-    places = (
-        "import(document.baseURI + 'static/store.js').then(({ view }) => view.state.sample.scene)"
-    )
+    places = f"{STORE}.then(({{ view }}) => view.state.sample.scene)"
     before = page.evaluate(places)
     pressed(page, "Another scene")
     now = page.evaluate(places)

@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from as_users import as_users
-from children import line_of, until
+from children import line_of, ran, until
 from conftest import picture
 from talking import QUESTION
 from websockets.exceptions import WebSocketException
@@ -161,6 +161,13 @@ def test_the_command_refuses_before_it_opens_anything(tmp_path, vlmlens_says):
     (tmp_path / "no.png").write_text("no picture")
     code, _, said = vlmlens_says("explore", "shapes-base", "--image", tmp_path / "no.png")
     assert code == 2 and "no.png" in said
+
+
+def test_the_command_speaks_before_it_imports_anything_large():
+    code = f"import sys; sys.modules['torch'] = None; {STARTS}"
+    done = ran(sys.executable, "-c", code, "explore", "shapes-base", status=None)
+    assert done.returncode != 0  # as torch cannot be imported
+    assert done.stderr.startswith("Opening shapes-base ...") and not done.stdout
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from vlmlens.cli.terminal import (
     Dtype,
     Revision,
     Trust,
+    err,
     opening,
     out,
 )
@@ -52,15 +53,17 @@ def explore(
     Without `--image` a drawn scene is shown, whose shapes can be dragged; with `--sweep` or
     `--circuit`, the first pair of the table. It serves until Ctrl-C.
     """
+    if image is None and question is not None:
+        raise InputError("--question is asked about a picture: say --image, too")
+    if second is not None and image is None:
+        raise InputError("--second is asked the same as --image: say both")
+    # At once: what is imported below takes seconds. The address alone goes to standard output.
+    err.print(f"Opening {model} ...", markup=False, highlight=False, soft_wrap=True)
     from vlmlens.live.exploring import first, refuse_without
     from vlmlens.sample import Sample
 
     refuse_without()
-    if image is None and question is not None:
-        raise InputError("--question is asked about a picture: say --image, too")
     asked = "What is in this picture?" if question is None else question
-    if second is not None and image is None:
-        raise InputError("--second is asked the same as --image: say both")
     given = None if image is None else Sample(asked, image)
     clean = None if second is None else Sample(asked, second)
     sample = first(given)

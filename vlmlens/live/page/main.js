@@ -72,6 +72,14 @@ function files() {
 
 function frame() {
   byId("guide").append(...GUIDE.flatMap(([what, how]) => [make("dt", "", what), make("dd", "", how)]));
+  for (const link of document.querySelectorAll(".skips a")) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault(); // the page has a base: the link alone would lead to another page
+      const to = byId(link.hash.slice(1));
+      to.scrollIntoView({ block: "center" });
+      to.focus();
+    });
+  }
   byId("help").addEventListener("click", () => {
     byId("help-box").showModal();
     byId("help-close").focus();
