@@ -51,14 +51,14 @@ def explore(
     """Ask and edit a model by hand on a page in the browser, which only this machine can reach.
 
     Without `--image` a drawn scene is shown, whose shapes can be dragged; with `--sweep` or
-    `--circuit`, the first pair of the table. It serves until Ctrl-C.
+    `--circuit`, the first pair of the table. It serves until Ctrl-C,
+    and standard output has its address alone.
     """
     if image is None and question is not None:
         raise InputError("--question is asked about a picture: say --image, too")
     if second is not None and image is None:
         raise InputError("--second is asked the same as --image: say both")
-    # At once: what is imported below takes seconds. The address alone goes to standard output.
-    err.print(f"Opening {model} ...", markup=False, highlight=False, soft_wrap=True)
+    err.print(f"Opening {model} ...", markup=False, soft_wrap=True)  # imports take seconds
     from vlmlens.live.exploring import first, refuse_without
     from vlmlens.sample import Sample
 

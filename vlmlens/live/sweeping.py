@@ -96,7 +96,7 @@ def _heads(asking: Asking, clean: Clean, mirror: bool, job: Job) -> dict[str, An
                 f"the mirror image is answered with “{asking.word(first).strip()}”, neither "
                 f"{words}: there is no mean over both"
             )
-        pair = here.pair if first == here.pair[0] else here.pair[::-1]
+        pair = here.pair if first == here.pair[0] else (here.pair[1], here.pair[0])
         every.append(_run(asking, other, cells, pair, job, (0.5, 0.5)))
     values = np.mean([found.changes for found in every], axis=0)
     said = [asking.begun(token) for token in here.likeliest]
