@@ -9,7 +9,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 # Checking annotations as tests run takes a third of their time; `make machine` and `make every` do.
 UNTYPED = -o addopts="-ra --strict-markers --strict-config"
 
-.PHONY: demo test machine pages every versions pythons plain bench bench-scale coverage gpu mutants smol browser gallery \
+.PHONY: demo test machine pages every versions pythons plain bench bench-scale coverage gpu mutants smol browser session gallery \
 	study docs versions-of-docs check format \
 	compatibility transformers release clean
 
@@ -145,6 +145,11 @@ smol: $(STAMP)
 # Pages in a real browser (Chromium or Chrome must be there); pictures in results/screenshots.
 browser: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
+
+# The moving picture of README, from a session in the browser.
+session: $(STAMP)
+	OMP_NUM_THREADS=1 VLMLENS_SESSION=$(CURDIR)/docs/images/explore.gif \
+		$(BIN)/python -m pytest tests/browser/test_session.py
 
 gallery: $(STAMP)
 	$(BIN)/python docs/gallery.py
