@@ -26,6 +26,7 @@ from vlmlens.families.llava import LLAVA
 from vlmlens.families.llava_next import LLAVA_NEXT, LLAVA_NEXT_VIDEO
 from vlmlens.families.llava_onevision import LLAVA_ONEVISION
 from vlmlens.families.mistral3 import LIGHTON_OCR, MISTRAL3
+from vlmlens.families.molmo2 import MOLMO2
 from vlmlens.families.ovis2 import OVIS2
 from vlmlens.families.paddleocr_vl import PADDLEOCR_VL, VIDEO_LLAMA_3
 from vlmlens.families.paligemma import PALIGEMMA
@@ -33,6 +34,7 @@ from vlmlens.families.qwen2_5_vl import QWEN2_5_VL
 from vlmlens.families.qwen2_vl import QWEN2_VL
 from vlmlens.families.qwen3_5 import QWEN3_5, QWEN3_5_MOE
 from vlmlens.families.qwen3_vl import QWEN3_VL, QWEN3_VL_MOE
+from vlmlens.families.qwen_omni import QWEN2_5_OMNI, QWEN3_OMNI
 from vlmlens.families.video_llava import VIDEO_LLAVA
 from vlmlens.families.vipllava import VIPLLAVA
 from vlmlens.families.vlmlens_llava import VLMLENS_LLAVA, VLMLENS_LLAVA_GRID
@@ -53,6 +55,8 @@ FAMILIES: dict[str, Family] = {
         QWEN3_VL_MOE,
         QWEN3_5,
         QWEN3_5_MOE,
+        QWEN2_5_OMNI,
+        QWEN3_OMNI,
         GEMMA3,
         GEMMA4,
         PALIGEMMA,
@@ -71,6 +75,7 @@ FAMILIES: dict[str, Family] = {
         GLM_OCR,
         ERNIE4_5_VL_MOE,
         OVIS2,
+        MOLMO2,
         PADDLEOCR_VL,
         VIDEO_LLAMA_3,
         EXAONE4_5,

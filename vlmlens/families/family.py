@@ -138,6 +138,11 @@ def every_block(config: Any) -> int | None:
     return None
 
 
+def no_others(text: Any) -> Sequence[str]:
+    """All layers turn by one module."""
+    return ()
+
+
 def unscaled(config: Any) -> float:
     """Logits are what the unembedding makes."""
     return 1.0
@@ -167,6 +172,8 @@ class Family:
         final_norm: path of the norm after the last block.
         lm_head: path of the unembedding.
         rotary: path of the module that computes RoPE's angles.
+        rotaries: the language model's configuration -> that of every layer, where there are
+            several; otherwise empty.
         axes: what the rows of the position ids count.
         vision_rotary: path of the module that computes the tower's angles from rows and columns.
         vision_used: config -> how many of the tower's blocks the projector reads; None for all.
@@ -183,6 +190,10 @@ class Family:
             the first blocks.
         around_image: of ``per_token``, those in which tokens beside an image have its number, too
             -> the configuration's fields that say which.
+        within_image: of ``per_token``, those in which all that stands from a token to another has
+            an image's number -> the configuration's fields of what begins it, and of what ends it.
+        counting: inputs whose numbers count the entries of another one along its first two axes,
+            and go on from image to image -> that one. Negative numbers count nothing.
         renamed: what a processor calls an image input -> what the model's forward takes it as.
         unlike: invariants that do not hold, ``"stream"`` or ``"rotation"``, and why.
         logit_scale: config -> what the unembedding's output is multiplied with to be logits.
@@ -210,6 +221,7 @@ class Family:
     final_norm: str = "model.language_model.norm"
     lm_head: str = "lm_head"
     rotary: str = "model.language_model.rotary_emb"
+    rotaries: Callable[[Any], Sequence[str]] = no_others
     axes: tuple[str, ...] = ("position",)
     vision_rotary: str = ""
     vision_used: Callable[[Any], int | None] = every_block
@@ -222,6 +234,10 @@ class Family:
     raster: bool = True
     deepstack: str = ""
     around_image: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    within_image: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(
+        default_factory=dict
+    )
+    counting: Mapping[str, str] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
     unlike: Mapping[str, str] = field(default_factory=dict)
     logit_scale: Callable[[Any], float] = unscaled

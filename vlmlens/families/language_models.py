@@ -136,6 +136,14 @@ EXAONE4_BLOCK: Block = (
 )
 EXAONE4_UNROTATED: Block = EXAONE4_BLOCK | UNROTATED
 
+# Molmo 2's larger kind does so too, and norms all heads' queries and keys together.
+MOLMO2_AFTER: Block = EXAONE4_BLOCK | {
+    "attn.hook_q": Tap("self_attn.q_norm", "out", "batch pos (head d_head)"),
+    "attn.hook_k": Tap("self_attn.k_norm", "out", "batch pos (kv_head d_head)"),
+    "hook_attn_out": Tap("input_layernorm", "out"),
+    "hook_mlp_out": Tap("post_attention_layernorm", "out"),
+}
+
 # HyperCLOVA X may norm what is written.
 HYPERCLOVAX_NORMED: Block = LLAMA_BLOCK | {
     "hook_attn_out": Tap("post_norm1", "out"),

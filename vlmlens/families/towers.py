@@ -42,6 +42,11 @@ JANUS_VISION_BLOCK: Block = CLIP_BLOCK | {
     "attn.hook_result": Tap("self_attn.projection_layer", "heads"),
     "hook_attn_out": Tap("self_attn.projection_layer", "out"),
 }
+MOLMO2_VISION_BLOCK: Block = CLIP_BLOCK | {
+    "attn.hook_z": Tap("self_attn.o_proj", "in", "image pos (head d_head)"),
+    "attn.hook_result": Tap("self_attn.o_proj", "heads"),
+    "hook_attn_out": Tap("self_attn.o_proj", "out"),
+}
 COMPLEX = "the angles are complex numbers, the same for every picture"
 LLAMA4_VISION_BLOCK: Block = CLIP_BLOCK | {
     **norm_before("attention", "input_layernorm"),
@@ -185,6 +190,13 @@ GATED_VISION_BLOCK: Block = QWEN_VISION_BLOCK | {
     "mlp.hook_pre": Tap("mlp.gate_proj", "out", axes="patch d_mlp"),
     "mlp.hook_pre_linear": Tap("mlp.up_proj", "out", axes="patch d_mlp"),
     "mlp.hook_post": Tap("mlp.down_proj", "in", axes="patch d_mlp"),
+}
+
+# Qwen2.5-Omni's has a projection each for queries, keys and values.
+SPLIT_VISION_BLOCK: Block = GATED_VISION_BLOCK | {
+    **readers("norm1", "attn.q", "attn.k", "attn.v", "patch"),
+    "attn.hook_q": Tap("attn.q", "out", "patch (head d_head)", HEADS),
+    "attn.hook_k": Tap("attn.k", "out", "patch (kv_head d_head)", KV_HEADS),
 }
 
 # GLM-OCR's norms queries and keys before RoPE.

@@ -10,6 +10,7 @@ from torch import Tensor
 from vlmlens.families import Pictures
 from vlmlens.inputs import Inputs
 from vlmlens.model import HookedVLM
+from vlmlens.model.sequence.samples import going_on
 
 #: Patches along each edge of a picture, for towers that take any size; pixels, where nothing says.
 SIDE, PIXELS = 32, 448
@@ -38,10 +39,12 @@ def drawn(vlm: HookedVLM, text: int, batch: int = 1) -> Inputs:
         TokenLayout(80 positions: 16 user, 64 vision)
     """
     one = one_picture(vlm)
-    images: Any = {
-        name: torch.cat([x.to(vlm.hf_model.dtype) if x.is_floating_point() else x] * batch)
-        for name, x in one.items()
-    }
+    images: Any = {}
+    for name, x in one.items():
+        own = x.to(vlm.hf_model.dtype) if x.is_floating_point() else x
+        counted = vlm.family.counting.get(name)
+        each = going_on([own] * batch, [one[counted]] * batch) if counted else [own] * batch
+        images[name] = torch.cat(each)
     (views,) = vlm.family.views(Pictures(vlm.config, one, None, [(PIXELS, PIXELS)]))
     seen = sum(view.size for view in views)
     ids = torch.full((batch, text + seen), WORD)
@@ -68,6 +71,8 @@ def one_picture(vlm: HookedVLM) -> Images:
             "pixel_values": torch.ones(1, len(edge) ** 2, 3 * tower.patch_size**2),
             "image_position_ids": torch.cartesian_prod(edge, edge).flip(-1)[None],
         }
+    if "image_token_pooling" in takes:
+        return _pools(tower)
     side = _pixels(tower)
     square = torch.ones(1, 3, side, side)
     if hasattr(config, "image_grid_pinpoints"):
@@ -90,6 +95,21 @@ def _pixels(tower: Any) -> int:
     """Pixels along the edge of what a tower is made for."""
     side = getattr(tower, "image_size", None) or PIXELS
     return side if isinstance(side, int) else side[0]
+
+
+def _pools(tower: Any) -> Images:
+    """A picture as a small copy and one tile, and which patches of each are read together."""
+    along = _pixels(tower) // tower.patch_size
+    rows = -(-along // MERGED)  # of an odd row the last pool lacks patches
+    numbered = torch.full((2, rows * MERGED, rows * MERGED), -1)
+    numbered[:, :along, :along] = torch.arange(2 * along**2).reshape(2, along, along)
+    pools = numbered.unfold(1, MERGED, MERGED).unfold(2, MERGED, MERGED)
+    return {
+        "pixel_values": torch.ones(2, along**2, 3 * tower.patch_size**2),
+        "image_token_pooling": pools.reshape(-1, MERGED**2),
+        "image_grids": torch.tensor([[rows] * 4]),
+        "image_num_crops": torch.tensor([2]),
+    }
 
 
 def _grid(config: Any, merges: bool) -> Images:

@@ -37,6 +37,8 @@ _COMPASS = {
         }
     }
 }
+#: What stands before a picture, which Qwen's thinkers have in their checkpoints alone.
+_VISION_START = {"vision_start_token_id": 151652}
 #: What the default configuration lacks to be a model.
 LACKING: Mapping[str, Mapping[str, Any]] = {
     "aya_vision": {"vision_config": _SIGLIP | {"image_size": 364}},
@@ -61,6 +63,9 @@ LACKING: Mapping[str, Mapping[str, Any]] = {
     "qwen2_5_vl": {"vision_config": {"out_hidden_size": 8192}},
     "qwen3_vl": {"vision_config": {"out_hidden_size": 4096}},
     "qwen3_vl_moe": {"vision_config": {"out_hidden_size": 2048}},
+    "qwen2_5_omni_thinker": _VISION_START,
+    "qwen3_omni_moe_thinker": _VISION_START
+    | {"vision_config": {"out_hidden_size": 2048}, "text_config": {"vocab_size": 152064}},
     "qwen3_5": {"vision_config": {"out_hidden_size": 4096}},
     "qwen3_5_moe": {"vision_config": {"out_hidden_size": 2048}},
     "smolvlm": {"vision_config": _IDEFICS | {"image_size": 384}, "scale_factor": 3},

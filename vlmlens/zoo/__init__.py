@@ -81,7 +81,7 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
         >>> type(hf_model).__name__, type(processor).__name__
         ('LlavaForConditionalGeneration', 'LlavaProcessor')
     """
-    from vlmlens.zoo.opening.askable import refuse_no_dtype, refuse_no_vlm
+    from vlmlens.zoo.opening.askable import as_part, refuse_no_dtype, refuse_no_vlm
     from vlmlens.zoo.opening.whole import refuse_changed_bundle, refuse_unread
 
     refuse_no_dtype(dtype)
@@ -106,7 +106,7 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
         refuse_changed_bundle(source)
     if is_folder:
         refuse_unread(source)
-    opened = _weights(model, name, dtype, options)
+    opened = _weights(model, name, dtype, as_part(config) | options)
     opened.config._commit_hash = None if is_folder else hub["revision"]
     return opened, _processor(model, name, config.model_type, hub)
 
@@ -203,14 +203,14 @@ def _configured(model: str | Path, name: str, hub: dict[str, Any]) -> Any:
     from transformers import AutoConfig, PreTrainedConfig
 
     import vlmlens.zoo.variants  # noqa: F401  model types of our own
-    from vlmlens.zoo.opening import original_llava
+    from vlmlens.zoo.opening import askable, original_llava
 
     try:
         with telling(str(model), bundled(), **hub):
             settings, _ = PreTrainedConfig.get_config_dict(name, **hub)
             if original_llava.is_original(settings):
                 return None
-            return AutoConfig.from_pretrained(name, **hub)
+            return askable.thinker(AutoConfig.from_pretrained(name, **hub))
     except (OSError, ValueError) as error:
         raise UnsupportedModelError(f"{model} does not open as a model: {error}") from error
     except (AttributeError, TypeError, KeyError) as error:

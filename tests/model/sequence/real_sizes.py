@@ -243,6 +243,12 @@ REAL: dict[str, tuple[str, Tiny]] = {
         _both(448) | {"max_patches": 12},
         {"image_seq_length": 256},
     ),
+    "Molmo 2, SigLIP 2 378/14, pooled 2 x 2": _real(
+        "molmo2",
+        {"image_size": [378, 378], "patch_size": 14},
+        _both(378) | {"patch_size": 14, "max_crops": 8, "overlap_margins": [4, 4]},
+        adapter_config=TINY["molmo2"].config["adapter_config"] | {"vision_feature_layer": [0, 0]},
+    ),
     "Ovis2, AIMv2 448/14": _real(
         "ovis2",
         _tower(448, 14),
@@ -358,5 +364,6 @@ def linear(model: Any, family: Any) -> Any:
 GATES = {
     **dict.fromkeys(("glm4v", "glm46v", "glmga", "glm4v_moe", "glm_ocr"), "merger.act_fn"),
     "aya_vision": "multi_modal_projector.act",
+    "molmo2": "image_projector.act_fn",
     "cohere2_vision": "multi_modal_projector.act",
 }

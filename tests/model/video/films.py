@@ -10,7 +10,8 @@ from vlmlens.zoo.tiny import build
 
 #: Families that are shown videos. Two are always tried, the others where slow tests run.
 QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe")
-FAMILIES = (*QWEN, "llava_onevision", "llava_next_video", "smolvlm", "internvl")
+OMNI = ("qwen2_5_omni_thinker", "qwen3_omni_moe_thinker")
+FAMILIES = (*QWEN, *OMNI, "llava_onevision", "llava_next_video", "smolvlm", "internvl")
 #: Of these, those whose videos' tokens and tensors are those of pictures.
 AS_PICTURES = ("smolvlm", "internvl")
 #: Those that take pictures and videos in samples of their own.

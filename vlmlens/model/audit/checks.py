@@ -81,6 +81,9 @@ def causal(vlm: Audited, inputs: Inputs) -> Invariant:
             if both_ways:
                 seen = torch.from_numpy(layout.mask("vision", "bos", "system", "user", "template"))
                 future &= ~(seen[:, None] & seen[None, :])
+            for numbers in vlm.family.within_image:  # what ends an image's rows is of it, too
+                of_images = inputs.tensors[numbers][row].bool().cpu()
+                future &= ~(of_images[:, None] & of_images[None, :])
             weights = pattern[row][..., future.to(pattern.device)]
             worst = worse(worst, float(weights.abs().max()) if weights.numel() else 0.0)
     return Invariant(name, worst, 0.0)

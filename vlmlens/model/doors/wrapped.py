@@ -163,9 +163,11 @@ class Wrapped(AsModule):
         ]
         if not any(rotates):
             return None
-        types = getattr(self.config.get_text_config(), "layer_types", None) or [""] * self.layers
+        text = self.config.get_text_config()
+        types = getattr(text, "layer_types", None) or [""] * self.layers
         kinds = [kind if here else None for kind, here in zip(types, rotates, strict=True)]
-        rotary = self.hf_model.get_submodule(self.family.rotary)
+        paths = self.family.rotaries(text) or [self.family.rotary] * self.layers
+        rotary = [self.hf_model.get_submodule(path) for path in paths]
         return Rope.of(rotary, self.family.axes, kinds)
 
     @cached_property

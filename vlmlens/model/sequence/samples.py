@@ -68,7 +68,13 @@ def from_samples(
         blank = pad if name == "input_ids" else 0
         tensors[name] = torch.cat([_pad(t[name], length, blank, padding) for t, _ in rows])
     for name in sorted({n for t, _ in rows for n in t} - set(tensors)):
-        tensors[name] = _joined(name, [t.get(name) for t, _ in rows], name in family.per_sample)
+        given = [t.get(name) for t, _ in rows]
+        if counted := family.counting.get(name):  # samples without pictures have neither
+            given = going_on(
+                [t[name] for t, _ in rows if name in t],
+                [t[counted] for t, _ in rows if counted in t],
+            )
+        tensors[name] = _joined(name, given, name in family.per_sample)
     tensors = to_device(tensors, model)
     tensors["position_ids"] = family.positions(model, tensors)
     return Inputs(
@@ -88,6 +94,12 @@ def per_token(
     for name, (number, _, *of_video) in family.per_token.items():
         around = [getattr(config, field) for field in family.around_image.get(name, ())]
         marked = torch.isin(ids, ids.new_tensor([config.image_token_id, *around]))
+        if name in family.within_image:
+            first, last = (
+                torch.isin(ids, ids.new_tensor([getattr(config, field) for field in fields]))
+                for fields in family.within_image[name]
+            )
+            marked |= (first.cumsum(-1) > last.cumsum(-1)) | last
         made[name] = marked.to(ids.dtype) * number
         for token in vision_ids(config, family)[1:]:
             made[name] += (ids == token).to(ids.dtype) * (of_video or [number])[0]
@@ -123,8 +135,19 @@ def to_device(
     return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
+def going_on(
+    given: Sequence[Shaped[Tensor, "..."]], counted: Sequence[Shaped[Tensor, "..."]]
+) -> list[Shaped[Tensor, "..."]]:
+    """Numbers that count what a sample has, as numbers of what all samples have, in their order."""
+    start, made = 0, list[Tensor]()
+    for x, of in zip(given, counted, strict=True):
+        made.append(torch.where(x < 0, x, x + start))
+        start += of.shape[0] * of.shape[1]
+    return made
+
+
 def _joined(
-    name: str, given: list[Shaped[Tensor, "..."] | None], per_sample: bool
+    name: str, given: Sequence[Shaped[Tensor, "..."] | None], per_sample: bool
 ) -> Shaped[Tensor, "..."]:
     """What several samples have of one input, one after the other, padded with zeros."""
     there = [x for x in given if x is not None]

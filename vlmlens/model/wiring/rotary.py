@@ -52,30 +52,36 @@ class Rope:
     planes: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, rotary: Any, axes: tuple[str, ...], kinds: Sequence[str | None]) -> "Rope":
-        """The rotation of every layer, read off what a model's rotary module computes.
+    def of(
+        cls, rotary: Sequence[Any], axes: tuple[str, ...], kinds: Sequence[str | None]
+    ) -> "Rope":
+        """The rotation of every layer, read off what a model's rotary modules compute.
 
         Args:
-            rotary: the module; it is asked for the angles of positions 0 and 1.
+            rotary: every layer's module; it is asked for the angles of positions 0 and 1.
             axes: names of the rows of its position ids.
             kinds: every layer's type, for modules that keep a table for each; None for a layer
                 that rotates nothing.
         """
-        tables: dict[str | None, Tensor] = {
-            kind: torch.stack([_angles(rotary, len(axes), axis, kind) for axis in range(len(axes))])
-            for kind in dict.fromkeys(kinds)
-            if kind is not None
+        each = [
+            None if kind is None else (module, kind)
+            for module, kind in zip(rotary, kinds, strict=True)
+        ]
+        tables: dict[tuple[Any, str] | None, Tensor] = {
+            at: torch.stack([_angles(at[0], len(axes), axis, at[1]) for axis in range(len(axes))])
+            for at in dict.fromkeys(each)
+            if at is not None
         }
         halves = all(torch.equal(*table.chunk(2, dim=-1)) for table in tables.values())
         pairing: Pairing = "half" if halves else "interleaved"
         split = "(two plane)" if halves else "(plane two)"
         steps = {
-            kind: rearrange(table, f"way {split} -> two way plane", two=2)[0]
-            for kind, table in tables.items()
+            at: rearrange(table, f"way {split} -> two way plane", two=2)[0]
+            for at, table in tables.items()
         }
         most = max(table.shape[-1] for table in steps.values())
         none = next(iter(steps.values())).new_zeros(len(axes), most)
-        rows = [steps.get(kind, none) for kind in kinds]
+        rows = [steps.get(at, none) for at in each]
         padded = [pad(row, (0, most - row.shape[-1])) for row in rows]
         return cls(torch.stack(padded), axes, pairing, tuple(row.shape[-1] for row in rows))
 

@@ -22,6 +22,16 @@ def refuse_no_dtype(dtype: Any) -> None:
         raise InputError(f"dtype={shown(dtype)}; there is: auto, float32, bfloat16, float16")
 
 
+def thinker(config: Any) -> Any:
+    """The configuration of the part that sees and answers, of a checkpoint that also speaks."""
+    return getattr(config, "thinker_config", config)
+
+
+def as_part(config: Any) -> dict[str, Any]:
+    """What is to be said for only that part to be opened."""
+    return {"config": config} if config.model_type.endswith("_thinker") else {}
+
+
 def refuse_no_vlm(model: str | Path, config: Any, own_code: bool) -> None:
     """Refuse what transformers does not open as image-text-to-text, unless its own code does.
 

@@ -24,6 +24,8 @@ PROCESSORS = {
     "qwen3_vl_moe": ("qwen3_vl", "Qwen3VLVideoProcessor"),
     "qwen3_5": ("qwen3_vl", "Qwen3VLVideoProcessor"),
     "qwen3_5_moe": ("qwen3_vl", "Qwen3VLVideoProcessor"),
+    "qwen2_5_omni_thinker": ("qwen2_vl", "Qwen2VLVideoProcessor"),
+    "qwen3_omni_moe_thinker": ("qwen2_vl", "Qwen2VLVideoProcessor"),
     "llava_onevision": ("llava_onevision", "LlavaOnevisionVideoProcessor"),
     "llava_next_video": ("llava_next_video", "LlavaNextVideoVideoProcessor"),
     "smolvlm": ("smolvlm", "SmolVLMVideoProcessor"),
@@ -40,7 +42,7 @@ def frames_class(model_type: str) -> Any:
     folder, name = PROCESSORS[model_type]
     own = getattr(_module(f"transformers.models.{folder}.video_processing_{folder}"), name)
 
-    class Frames(own, _pillow()):
+    class Frames(own, pillow()):
         def convert_to_rgb(self, video: Any) -> Any:
             """Frames are opened in RGB."""
             return video
@@ -49,8 +51,8 @@ def frames_class(model_type: str) -> Any:
     return Frames
 
 
-def _pillow() -> Any:
-    """What a video processor calls torchvision for, without it."""
+def pillow() -> Any:
+    """What a processor of videos or pictures calls torchvision for, without it."""
     base: Any = import_module("transformers.image_processing_backends").TorchvisionBackend
 
     class Pillow(base):

@@ -5,14 +5,19 @@ checkpoint comes with its own, and opens where torchvision is installed.
 """
 
 import math
+from importlib import import_module
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Shaped
+from torch import Tensor
 from transformers import BatchFeature, GotOcr2ImageProcessorPil
 from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import SizeDict, make_flat_list_of_images
 from transformers.processing_utils import ImagesKwargs
+
+from vlmlens.zoo.opening.frames import pillow
 
 
 def _flat(images: Any) -> list[Any]:
@@ -220,3 +225,20 @@ class Llama4Pixels(PilBackend):
         if len(tiles) > 1:
             tiles.append(self.resize(image, SizeDict(height=side, width=side)))
         return tiles, (rows, columns)
+
+
+def Molmo2Pixels(**settings: Any) -> Any:
+    """Molmo 2's: a small copy of the image, then tiles that overlap; transformers' own code.
+
+    It resizes as torchvision does there: without smoothing.
+    """
+    home = import_module("transformers.models.molmo2.image_processing_molmo2")
+
+    class Pixels(home.Molmo2ImageProcessor, pillow()):
+        def resize(self, image: Shaped[Tensor, "..."], size: Any, **_: Any) -> Tensor:
+            """Images (image channel row column), to a height and a width."""
+            room = size.height, size.width
+            return torch.nn.functional.interpolate(image, room, mode="bilinear")
+
+    Pixels.__name__ = home.Molmo2ImageProcessor.__name__
+    return Pixels(**settings)

@@ -21,6 +21,8 @@ OWN = {
     "vlmlens_llava_grid": "LlavaProcessor",
     "glm_ocr": "Glm46VProcessor",
     "glmga": "Glm46VProcessor",
+    "qwen2_5_omni_thinker": "Qwen2_5OmniProcessor",
+    "qwen3_omni_moe_thinker": "Qwen3OmniMoeProcessor",
 }
 
 

@@ -24,6 +24,14 @@ MERGED = (
     "its tower merges patches halfway through: what its blocks before and after read is no one "
     "stream"
 )
+DEPTHS = (
+    "its pictures enter the language model at several depths, each through a projector of its own: "
+    "there is no one projector, and no embedding of a picture's token"
+)
+EMBEDDED = (
+    "transformers opens it as a language model, whose embedding looks at the pictures itself, one "
+    "by one: there is no pass of a projector over all of them"
+)
 
 #: model_type -> why there is no family of it. What is neither here nor a family may be recognised.
 UNWIRED: Mapping[str, str] = {
@@ -54,6 +62,9 @@ UNWIRED: Mapping[str, str] = {
     "minicpm_ocr": MERGED,
     "minicpmv4_6": MERGED,
     "minicpmv4_7": MERGED,
+    "granite4_vision": DEPTHS,
+    "phi4_multimodal": EMBEDDED,
+    "git": "its picture stands before the words without token ids: no prompt says where it is",
     "fuyu": PIXELS,
     "gemma4_unified": PIXELS,
     "diffusion_gemma": "it writes a block of tokens at once, in steps: there is no next token",
