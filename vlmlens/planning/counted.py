@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
@@ -23,6 +23,8 @@ from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 ATEN: Any = torch.ops.aten
 INDEXED = (ATEN.index.Tensor, ATEN.index_put.default, ATEN.index_put_.default)
 COPY = ATEN._to_copy.default
+#: Every row by the matrix of its own expert: torch's own, and what transformers has without it.
+GROUPED = ("aten::_grouped_mm", "transformers::grouped_mm_fallback")
 CPU = torch.device("cpu")
 
 
@@ -103,6 +105,8 @@ class Scale(TorchDispatchMode):
             kwargs.pop("device", None)  # real things stay real, and others have nothing to bring
         if not any(x.is_meta for x in given):
             return func(*args, **kwargs)
+        if func.name() in GROUPED:
+            return self._grouped(*args[:2])
         if func in INDEXED:
             args = (args[0], list(_places(args[1])), *args[2:])
         with _disable_current_modes():
@@ -112,6 +116,15 @@ class Scale(TorchDispatchMode):
         if formula is not None:
             self.add(formula(*args, **kwargs, out_val=made))
         return made
+
+    def _grouped(
+        self, x: Float[Tensor, "row d_in"], weights: Float[Tensor, "expert d_in d_out"]
+    ) -> Float[Tensor, "row d_out"]:
+        """Torch's has no formula, and shapes for bfloat16 alone."""
+        width = weights.shape[-1]
+        self.add(2 * x.numel() * width)
+        with _disable_current_modes():
+            return torch.empty(len(x), width, dtype=x.dtype, device="meta")
 
     def _hold(self, tensor: Shaped[Tensor, "..."]) -> None:
         storage = tensor.untyped_storage()

@@ -39,6 +39,13 @@ _COMPASS = {
 }
 #: What stands before a picture, which Qwen's thinkers have in their checkpoints alone.
 _VISION_START = {"vision_start_token_id": 151652}
+#: Qwen3-Omni's language model: experts of Qwen3-30B-A3B.
+_QWEN3_30B = {
+    "vocab_size": 152064,
+    "num_hidden_layers": 48,
+    "num_attention_heads": 32,
+    "head_dim": 128,
+}
 #: What the default configuration lacks to be a model.
 LACKING: Mapping[str, Mapping[str, Any]] = {
     "aya_vision": {"vision_config": _SIGLIP | {"image_size": 364}},
@@ -58,6 +65,7 @@ LACKING: Mapping[str, Mapping[str, Any]] = {
     },
     "llava_next": {"text_config": {"model_type": "llama", "max_position_embeddings": 4096}},
     "llava_next_video": {"text_config": {"model_type": "llama", "max_position_embeddings": 4096}},
+    "molmo2": {"adapter_config": {"text_hidden_size": 4096, "intermediate_size": 12288}},
     "ovis2": {"hidden_size": 4096},
     "qwen2_vl": {"vision_config": {"hidden_size": 8192}},
     "qwen2_5_vl": {"vision_config": {"out_hidden_size": 8192}},
@@ -65,7 +73,7 @@ LACKING: Mapping[str, Mapping[str, Any]] = {
     "qwen3_vl_moe": {"vision_config": {"out_hidden_size": 2048}},
     "qwen2_5_omni_thinker": _VISION_START,
     "qwen3_omni_moe_thinker": _VISION_START
-    | {"vision_config": {"out_hidden_size": 2048}, "text_config": {"vocab_size": 152064}},
+    | {"vision_config": {"out_hidden_size": 2048}, "text_config": _QWEN3_30B},
     "qwen3_5": {"vision_config": {"out_hidden_size": 4096}},
     "qwen3_5_moe": {"vision_config": {"out_hidden_size": 2048}},
     "smolvlm": {"vision_config": _IDEFICS | {"image_size": 384}, "scale_factor": 3},

@@ -322,7 +322,7 @@ def test_image_tensors_that_lack_something_or_are_too_many(every_vlm):
             continue
         assert made.layouts[0].mask("vision").any(), name
     video = getattr(every_vlm.config, "video_token_id", None)
-    if video is not None:
+    if video not in (None, every_vlm.config.image_token_id):  # Molmo 2's videos have the same
         shown = torch.where(ids == every_vlm.config.image_token_id, video, ids)
         with pytest.raises(InputError, match=f"(video token|video tokens .id) {video}"):
             every_vlm.inputs_from(shown)

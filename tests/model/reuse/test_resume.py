@@ -107,7 +107,7 @@ def test_a_prefill_after_another_equals_one_alone(every_vlm):
     found, same = (every_vlm.resume(each, edits, (-2, -1)).logits for each in (after, alone))
     assert_close(found, same)
     # Images that see themselves both ways, or blocks that remember no keys, share nothing.
-    alike = every_vlm.name.startswith(("gemma", "paligemma", "qwen3_5", "lfm2"))
+    alike = every_vlm.name.startswith(("gemma", "paligemma", "molmo2", "qwen3_5", "lfm2"))
     assert (after.shared == 0) == alike
 
 

@@ -32,6 +32,13 @@ def noise(frames=5, size=SIZE, fps=2, seed=0):
     return vl.Video(rng.integers(0, 256, (frames, size[1], size[0], 3), dtype=np.uint8), fps)
 
 
+def rope_index(vlm, made):
+    """Positions by the model's own rule, which Omni's asks for under other names."""
+    names = {"video_second_per_grid": "second_per_grids"} if vlm.name in OMNI else {}
+    said = {names.get(name, name): x for name, x in made.items()}
+    return vlm.hf_model.model.get_rope_index(**said)
+
+
 def grey(frames, size=SIZE):
     return [Image.new("RGB", size, (90, 90, 90)) for _ in range(frames)]
 

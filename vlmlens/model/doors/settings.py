@@ -118,7 +118,7 @@ def settings(vlm: Wired) -> Settings:
         "d_model": text.hidden_size,
         "d_head": vlm.hook_dict[out].module.in_features // heads,
         "d_mlp": text.intermediate_size,
-        "d_vocab": text.vocab_size,
+        "d_vocab": vlm.hf_model.get_input_embeddings().num_embeddings,
         "d_vocab_out": head.out_features,
         "n_ctx": text.max_position_embeddings,
         "act_fn": _first(text, "hidden_act", "hidden_activation"),

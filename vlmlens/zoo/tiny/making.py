@@ -128,6 +128,9 @@ def _processor(tiny: Tiny, model_type: str) -> Any:
         )
     if tiny.frames is not None:
         processor.video_processor = frames_class(model_type)(**tiny.frames)
+        told = getattr(processor, "videos_kwargs", None) or {}
+        if "size" in told:  # Omni's tell it theirs, of thousands of patches
+            processor.videos_kwargs = told | {"size": tiny.frames["size"]}
     return processor
 
 
