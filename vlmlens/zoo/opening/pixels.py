@@ -235,7 +235,9 @@ def Molmo2Pixels(**settings: Any) -> Any:
     home = import_module("transformers.models.molmo2.image_processing_molmo2")
 
     class Pixels(home.Molmo2ImageProcessor, pillow()):
-        def resize(self, image: Shaped[Tensor, "..."], size: Any, **_: Any) -> Tensor:
+        def resize(
+            self, image: Shaped[Tensor, "image channel _ _"], size: Any, **_: Any
+        ) -> Shaped[Tensor, "image channel row column"]:
             """Images (image channel row column), to a height and a width."""
             room = size.height, size.width
             return torch.nn.functional.interpolate(image, room, mode="bilinear")
