@@ -9,7 +9,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 # Checking annotations as tests run takes a third of their time; `make machine` and `make every` do.
 UNTYPED = -o addopts="-ra --strict-markers --strict-config"
 
-.PHONY: demo test machine pages every versions pythons plain bench bench-scale coverage gpu mutants smol browser session gallery \
+.PHONY: demo test machine pages every versions pythons bounds plain bench bench-scale coverage gpu mutants smol browser session gallery \
 	study docs versions-of-docs check format \
 	compatibility transformers release clean
 
@@ -54,13 +54,13 @@ versions: transformers
 CORE = --kinds -m "not slow" tests/model/test_contract.py tests/test_cli.py tests/test_examples.py \
 	tests/test_layout.py tests/test_select.py tests/store/test_stores.py tests/probes/test_golden.py \
 	tests/experiments/test_experiment.py tests/experiments/test_effects.py
-# In an environment of its own: $(call tried,python,folder,what pip is told).
+# In an environment of its own: $(call tried,python,folder,what pip is told,what pytest is told).
 tried = $(1) -m venv $(2) && \
 	$(2)/bin/python -m pip install --quiet --upgrade pip && \
 	$(2)/bin/python -m pip install --quiet $(3) $(PIP_ARGS) torch && \
 	$(2)/bin/python -m pip install --quiet $(3) $(PIP_ARGS) -e . --group tests && \
 	OMP_NUM_THREADS=1 $(2)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(UNTYPED) \
-		-p no:randomly $(CORE)
+		-p no:randomly $(4) $(CORE)
 
 # Under each of these Pythons that is installed, with the pinned versions; which were skipped is said
 # at the end. With pyenv: PYENV_VERSION=3.11.7:3.12.1 make pythons, or PYTHONS=3.12.
@@ -75,6 +75,21 @@ pythons:
 		else skipped="$$skipped $$each"; fi; \
 	done; echo "holds under Python:$$held; not installed, skipped:$${skipped:- none}"; test -n "$$held"
 	rm -rf $(VENV)-pythons
+
+# With the oldest version that pyproject.toml declares of every library, all at once, and with the
+# newest that pip finds; what was tried is said at the end. Of torch both have the pinned version,
+# where pip would load gigabytes of CUDA; TORCH=2.6.0 tries another. Old libraries may use what a
+# newer one beside them will take away, as their warnings say.
+TORCH ?= $(shell sed -n 's/^torch==//p' constraints.txt)
+BOUNDS = $(VENV)-bounds
+bounds:
+	rm -rf $(BOUNDS) && mkdir -p $(BOUNDS)
+	echo torch==$(TORCH) | tee $(BOUNDS)/oldest.txt >$(BOUNDS)/newest.txt
+	$(PYTHON) tests/bounds.py >>$(BOUNDS)/oldest.txt
+	$(call tried,$(PYTHON),$(BOUNDS)/oldest,-c $(BOUNDS)/oldest.txt,-W ignore::DeprecationWarning)
+	$(call tried,$(PYTHON),$(BOUNDS)/newest,-c $(BOUNDS)/newest.txt)
+	$(PYTHON) tests/bounds.py $(BOUNDS)/oldest $(BOUNDS)/newest
+	rm -rf $(BOUNDS)
 
 # The demo and the examples as users have them: pip's own choice of every version, no constraints.
 # But for torch, which comes first at the pinned version, where pip would load gigabytes of CUDA.
