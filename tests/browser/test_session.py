@@ -109,7 +109,7 @@ def play(page, film):
     page.wait_for_selector(".rise")
     film.still("… bars: how far the answer moves when that layer is the other picture's")
     film.click("Patch one of them", page.locator(".layer").first, answered=True)
-    film.answer("With the other picture's patches after layer 0")
+    film.answer("With the other picture's patches from the start")
     film.click("All of it as Python that runs by itself …", button("Copy as code"))
     page.wait_for_selector("#code:visible")
     page.locator("#code").scroll_into_view_if_needed()
