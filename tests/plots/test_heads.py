@@ -46,7 +46,7 @@ def test_samples_are_averaged_and_their_spread_is_told():
     low, high = row["low"].item(), row["high"].item()
     assert heat.z == 0.75
     assert heat.hovertext[0][0] == (
-        f"layer 0, head 0<br>mean 0.75<br>95 % interval [{low:.4g}, {high:.4g}]<br>n = 4"
+        f"layer 0, head 0<br>mean 0.75<br>95 % interval [{low:.4g}, {high:.4g}]<br>n = 4 samples"
     )
 
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from vlmlens import plots
 from vlmlens.errors import InputError
+from vlmlens.probes.statistics import map_test
 
 PICTURE = Image.new("RGB", (60, 40))
 GRID = xr.DataArray([[-1.0, 0.0, 0.5], [1.0, 0.2, 0.1]], dims=("row", "column"))
@@ -107,12 +108,12 @@ def sweep_values():
 def test_a_sweep_folds_the_image_into_one_column_and_onto_its_grid():
     fig = plots.sweep(sweep_values())
     words, grid = fig.data
-    assert fig.layout.xaxis.ticktext == ("&lt;s&gt;", "image 0", "?")
+    assert fig.layout.xaxis.ticktext == ("&lt;s&gt;", "image 0:<br>max of 4", "?")
     np.testing.assert_allclose(words.z, [[0, 0, 0.4], [0, -0.9, 0]])  # the strongest, with its sign
     plane = np.array(grid.z, dtype=float)
     assert plane.shape == (2, 2 * 2 + 1)
     assert plane[1, 3] == -0.9  # layer 1, row 1, column 0
-    assert grid.hovertext[1][3] == "layer 1<br>row 1, column 0<br>-0.9"
+    assert grid.hovertext[1][3] == "layer 1<br>row 1, column 0<br>mean -0.9"
     assert (fig.layout.coloraxis.cmin, fig.layout.coloraxis.cmax) == (-0.9, 0.4)
 
 
@@ -125,3 +126,32 @@ def test_a_sweep_without_images_and_over_samples():
     )
     with pytest.raises(InputError, match="token"):
         plots.sweep(sweep_values().drop_vars("token"))
+
+
+def sweep_of_tests():
+    """Thirty pairs of which one patch and one word tell, and every cell varies a little."""
+    noise = np.random.default_rng(3).normal(scale=0.05, size=(30, 2, 6))
+    samples = sweep_values().expand_dims(sample=30) + noise
+    return map_test(samples, test="exchange")
+
+
+def test_a_sweep_takes_a_table_of_tests_and_marks_what_they_find():
+    table = sweep_of_tests()
+    fig = plots.sweep(table)
+    words, word_dots, grid, grid_dots = fig.data
+    np.testing.assert_allclose(words.z[0][2], table["mean"].values[0, 5])
+    assert list(zip(word_dots.x, word_dots.y, strict=True)) == [(2, 0), (1, 1)]
+    assert list(zip(grid_dots.x, grid_dots.y, strict=True)) == [(3, 1)]
+    assert np.array(grid.z, dtype=float)[1, 3] == table["mean"].values[1, 3]
+    low, high = (table[end].values[0, 5] for end in ("low", "high"))
+    assert f"95 % interval [{low:.4g}, {high:.4g}]<br>n = 30 samples" in words.hovertext[0][2]
+    assert "p, corrected" in words.hovertext[0][2]
+    assert [trace.showlegend for trace in (word_dots, grid_dots)] == [True, False]
+    assert word_dots.name == "p < 0.05, corrected for the number of cells"
+
+
+def test_a_sweep_of_unlike_prompts_is_not_named_by_the_first():
+    twice = xr.concat([sweep_values(), sweep_values()], "sample")
+    unlike = twice.assign_coords(token=(("sample", "pos"), np.full((2, 6), "a")))
+    with pytest.raises(InputError, match="token along pos"):
+        plots.sweep(unlike)

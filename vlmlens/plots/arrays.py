@@ -4,11 +4,35 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Shaped
 
-from vlmlens import estimates
+from vlmlens import estimates as means
 from vlmlens.draws import by_scene, units_of
 from vlmlens.errors import InputError
 from vlmlens.plots.theme import plain
+
+#: What figures are drawn of, as errors call it.
+KINDS = {
+    xr.DataArray: "a labelled array (xarray.DataArray)",
+    xr.Dataset: "a table (xarray.Dataset)",
+}
+
+
+def check_labelled(values: object, figure: str, kinds: tuple[type, ...]) -> None:
+    """Raise unless the values are labelled, in one of the ways that the figure takes.
+
+    Raises:
+        InputError: it says what the figure takes and what this is.
+    """
+    if isinstance(values, kinds):
+        return
+    message = f"{figure} takes {' or '.join(KINDS[kind] for kind in kinds)}"
+    if isinstance(values, xr.Dataset):
+        there = ", ".join(map(str, values.data_vars)) or "none"
+        raise InputError(f"{message}: choose a variable of this table, table[name]; it has {there}")
+    if isinstance(values, xr.DataArray):
+        raise InputError(f"{message}, not the array {values.name!r} alone: pass the whole table")
+    raise InputError(f"{message}, as probes return; this is a {type(values).__name__}")
 
 
 def check_dims(
@@ -19,6 +43,7 @@ def check_dims(
     Raises:
         InputError: it says which dimensions there are and which the figure draws.
     """
+    check_labelled(values, figure, (xr.DataArray,))
     missing = [dim for dim in needed if dim not in values.dims]
     surplus = [dim for dim in values.dims if dim not in {*needed, *optional}]
     if not (missing or surplus):
@@ -36,6 +61,7 @@ def check_variable(table: xr.Dataset, figure: str, needed: Sequence[str]) -> Non
     Raises:
         InputError: it says which there are and which are needed.
     """
+    check_labelled(table, figure, (xr.Dataset,))
     missing = [name for name in needed if name not in table]
     if missing:
         there = ", ".join(map(str, table.data_vars)) or "none"
@@ -66,15 +92,15 @@ def mean_interval(values: xr.DataArray) -> xr.Dataset:
         gap = xr.full_like(values, np.nan, dtype=float)
         return xr.Dataset({"mean": values, "low": gap, "high": gap, "n": there})
     sums, counts = by_scene(values)
-    shares = estimates.are_answers(values.values.astype(float))
-    mean, low, high = estimates.mean_interval(sums, counts, shares=shares)
+    shares = means.are_answers(values.values.astype(float))
+    mean, low, high = means.mean_interval(sums, counts, shares=shares)
     unit, _ = units_of(values)
-    note = "" if shares else estimates.beware(unit, len(sums))
+    note = "" if shares else means.beware(unit, len(sums))
     like = values.isel(sample=0, drop=True)
     found = {"mean": mean, "low": low, "high": high, "n": (counts > 0).sum(0)}
     return xr.Dataset(
         {name: like.copy(data=x.reshape(like.shape)) for name, x in found.items()},
-        attrs={"note": note} if note else {},
+        attrs={"unit": unit} | ({"note": note} if note else {}),
     )
 
 
@@ -90,8 +116,9 @@ def summary(values: xr.DataArray | xr.Dataset, figure: str) -> xr.Dataset:
         ``mean``, ``low``, ``high``, ``n``, and ``p_corrected`` if it is there.
 
     Raises:
-        InputError: a table without ``mean``.
+        InputError: neither of them, or a table without ``mean``.
     """
+    check_labelled(values, figure, (xr.DataArray, xr.Dataset))
     if isinstance(values, xr.DataArray):
         return mean_interval(values)
     check_variable(values, figure, ("mean",))
@@ -103,25 +130,43 @@ def summary(values: xr.DataArray | xr.Dataset, figure: str) -> xr.Dataset:
     return found.assign_attrs(values.attrs)
 
 
-def shown(values: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    """The array that a figure is about: itself, or a table's mean."""
+def shown(values: xr.DataArray | xr.Dataset, figure: str = "a figure") -> xr.DataArray:
+    """The array that a figure is about: itself, or a table's mean.
+
+    Raises:
+        InputError: neither of them, or a table without ``mean``.
+    """
+    check_labelled(values, figure, (xr.DataArray, xr.Dataset))
+    if isinstance(values, xr.Dataset):
+        check_variable(values, figure, ("mean",))
     return values if isinstance(values, xr.DataArray) else values["mean"]
 
 
 def estimate(row: xr.Dataset) -> str:
-    """One cell of ``mean_interval`` as lines for a hover label."""
-    lines = [f"mean {row['mean'].item():.4g}"]
-    if not np.isnan(row["low"].item()):
-        low, high = row["low"].item(), row["high"].item()
-        lines.append(f"95 % interval [{low:.4g}, {high:.4g}]")
-        if not np.isnan(row["n"].item()):
-            lines.append(f"n = {row['n'].item():.0f}")
-    if "p_corrected" in row:
-        how = plain(row.attrs.get("correction", "for all cells"))
-        lines.append(f"p, corrected ({how}): {row['p_corrected'].item():.3g}")
-    if "note" in row.attrs:
-        lines.append(plain(row.attrs["note"]))
-    return "<br>".join(lines)
+    """One cell of ``summary`` as lines for a hover label, the table's note among them."""
+    note = [plain(row.attrs["note"])] if "note" in row.attrs else []
+    return "<br>".join([estimates(row).item(), *note])
+
+
+def estimates(cells: xr.Dataset) -> Shaped[np.ndarray, "..."]:
+    """Every cell of ``summary`` as lines for a hover label, in the shape of ``mean``."""
+    names = [name for name in ("mean", "low", "high", "n", "p_corrected") if name in cells]
+    dims = cells["mean"].dims
+    columns = {n: cells[n].broadcast_like(cells["mean"]).transpose(*dims).values for n in names}
+    how, unit = cells.attrs.get("correction", "for all cells"), cells.attrs.get("unit")
+    drawn = f" {plain(unit)}s" if unit else ""
+    told = np.empty(cells["mean"].shape, dtype=object)
+    for at in np.ndindex(told.shape):
+        own = {name: float(column[at]) for name, column in columns.items()}
+        lines = [f"mean {own['mean']:.4g}"]
+        if not np.isnan(own["low"]):
+            lines.append(f"95 % interval [{own['low']:.4g}, {own['high']:.4g}]")
+            if not np.isnan(own["n"]):
+                lines.append(f"n = {own['n']:.0f}{drawn}")
+        if "p_corrected" in own:
+            lines.append(f"p, corrected ({plain(how)}): {own['p_corrected']:.3g}")
+        told[at] = "<br>".join(lines)
+    return told
 
 
 def title_of(values: xr.DataArray) -> str:

@@ -3,17 +3,23 @@
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from vlmlens.plots.arrays import entries, estimate
-from vlmlens.plots.theme import SEQUENTIAL, colour_bar, diverging_scale, plain
+from vlmlens.plots.arrays import entries, estimates
+from vlmlens.plots.theme import SEQUENTIAL, colour_bar, diverging_scale, heading, plain
 
 #: Below this a corrected p has a dot.
 ALPHA = 0.05
 
 
 def coloured(
-    cells: xr.Dataset, across: str, up: str, name: str = "", *, log: bool = False
+    cells: xr.Dataset,
+    across: str,
+    up: str,
+    name: str = "",
+    *,
+    log: bool = False,
+    listed: bool = True,
 ) -> list[go.Heatmap | go.Scatter]:
     """A map of ``mean``, and dots where ``p_corrected`` is below 0.05.
 
@@ -23,13 +29,15 @@ def coloured(
         up: the dimension along y.
         name: what comes first where one points at a cell.
         log: whether colours tell decimal logarithms; values of 0 and below have none.
+        listed: whether the legend says what a dot is.
     """
     rows, columns = entries(cells, up), entries(cells, across)
     lead = f"{plain(name)}<br>" if name else ""
+    told, note = estimates(cells), cells.attrs.get("note")
+    last = f"<br>{plain(note)}" if note else ""
     hover = [
         [
-            f"{lead}{up} {plain(row)}, {across} {plain(column)}<br>"
-            f"{estimate(cells.isel({up: i, across: j}))}"
+            f"{lead}{up} {plain(row)}, {across} {plain(column)}<br>{told[i, j]}{last}"
             for j, column in enumerate(columns)
         ]
         for i, row in enumerate(rows)
@@ -46,15 +54,43 @@ def coloured(
     if "p_corrected" not in cells:
         return [heat]
     y, x = np.nonzero(cells["p_corrected"].values < ALPHA)
-    dots = go.Scatter(
+    return [heat, dots(x, y, listed=listed)]
+
+
+def dots(
+    x: Int[np.ndarray, " dot"], y: Int[np.ndarray, " dot"], *, listed: bool = True
+) -> go.Scatter:
+    """Marks on cells whose corrected p is below 0.05.
+
+    Args:
+        x: columns.
+        y: rows.
+        listed: whether the legend says what a dot is; once in a figure.
+    """
+    return go.Scatter(
         x=x,
         y=y,
         mode="markers",
         marker={"color": "white", "size": 6, "line": {"color": "black", "width": 1}},
-        showlegend=False,
+        name=f"p < {ALPHA}, corrected for the number of cells",
+        legendgroup="dots",
+        showlegend=listed and len(x) > 0,
         hoverinfo="skip",
     )
-    return [heat, dots]
+
+
+def above(fig: go.Figure, title: str | None, room: int = 16, tall: float | int = 300) -> dict:
+    """Settings of the title, and of the legend of dots where there are dots: above the maps.
+
+    Args:
+        fig: the figure with its traces.
+        title: as it was given.
+        room: in pixels, for what stands right above the maps.
+        tall: pixels of all maps together.
+    """
+    if not any(trace.legendgroup == "dots" and trace.showlegend for trace in fig.data):
+        return heading(title, room)
+    return heading(title, room + 24) | {"legend_y": 1 + (room - 12) / tall, "showlegend": True}
 
 
 def logarithms(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from vlmlens.errors import InputError
 from vlmlens.layout import EDGES, SIZE
+from vlmlens.plots.arrays import check_labelled
 
 LONGEST_SIDE = 800
 
@@ -38,6 +39,7 @@ def folded(values: xr.DataArray, image: int = 0, tile: int = 0) -> xr.DataArray:
         >>> dict(vl.plots.folded(rows.isel(query=-1)).sizes)
         {'layer': 4, 'head': 4, 'row': 8, 'column': 8}
     """
+    check_labelled(values, "folded", (xr.DataArray,))
     along = next((dim for dim in ("key", "pos") if dim in values.dims), None)
     missing = [name for name in ("image", "row", "column") if name not in values.coords]
     if along is None or missing:

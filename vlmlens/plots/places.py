@@ -5,6 +5,7 @@ import xarray as xr
 
 from vlmlens.errors import InputError
 from vlmlens.layout import EDGES, SIZE, TokenLayout
+from vlmlens.plots.arrays import check_labelled
 from vlmlens.roles import COUNTED
 
 
@@ -33,6 +34,7 @@ def placed(
         >>> vl.plots.placed(values, layout).right.values[0].tolist()  # 8 patches of 28 pixels
         [28.0, 56.0, 84.0, 112.0, 140.0, 168.0, 196.0, 224.0]
     """
+    check_labelled(values, "placed", (xr.DataArray,))
     along = next((dim for dim in ("pos", "key") if dim in values.dims), None)
     if along is not None:
         if values.sizes[along] != len(layout):

@@ -7,7 +7,14 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from vlmlens.errors import InputError
-from vlmlens.plots.arrays import check_dims, entries, estimate, mean_interval, title_of
+from vlmlens.plots.arrays import (
+    check_dims,
+    check_labelled,
+    entries,
+    estimate,
+    mean_interval,
+    title_of,
+)
 from vlmlens.plots.theme import SYMBOLS, TEMPLATE, colour, faded, heading, log_axis, plain, ticks
 
 
@@ -54,6 +61,7 @@ def depth(
 
 def depth_dim(values: xr.DataArray, by: str | None = None) -> str:
     """The dimension to draw along, once the others are known to be in order."""
+    check_labelled(values, "a curve by depth", (xr.DataArray,))
     found = [dim for dim in ("layer", "depth") if dim in values.dims]
     if len(found) != 1:
         has = ", ".join(map(str, values.dims))

@@ -8,8 +8,9 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
+from vlmlens.layout import EDGES
 from vlmlens.palette import COLOURS
-from vlmlens.plots.arrays import check_dims
+from vlmlens.plots.arrays import check_dims, check_variable
 from vlmlens.plots.crops import around
 from vlmlens.plots.picture import data_uri
 from vlmlens.plots.theme import INK, TEMPLATE, plain
@@ -53,6 +54,12 @@ def feature(
         >>> len(fig.layout.images) == regions.sizes["rank"]
         True
     """
+    check_variable(regions, "a feature", ("activation", "sample", "image", *EDGES))
+    if words is not None:
+        check_variable(words, "a feature's words", ("activation", "token"))
+    if writes is not None:
+        wanted = ("raises", "lowers", "raised", "lowered")
+        check_variable(writes, "what a feature writes", wanted)
     check_dims(regions["activation"], "a feature", ("rank",))
     drawn = regions.isel(rank=slice(0, ACROSS * DOWN))
     rows = -(-max(drawn.sizes["rank"], 1) // ACROSS)

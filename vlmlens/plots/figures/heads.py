@@ -6,8 +6,8 @@ from plotly.subplots import make_subplots
 
 from vlmlens.errors import InputError
 from vlmlens.plots.arrays import check_dims, entries, shown, summary, title_of
-from vlmlens.plots.cells import colour_axis, coloured, logarithms, neutral
-from vlmlens.plots.theme import EMPTY, TEMPLATE, heading, plain, ticks
+from vlmlens.plots.cells import above, colour_axis, coloured, logarithms, neutral
+from vlmlens.plots.theme import EMPTY, TEMPLATE, plain, ticks
 
 
 def heads(
@@ -63,19 +63,23 @@ def heads(
     fig = make_subplots(
         cols=len(parts), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04
     )
+    listed = True
     for at, (name, part) in enumerate(parts):
-        fig.add_traces(coloured(part, "head", "layer", name, log=log), rows=1, cols=at + 1)
+        traces = coloured(part, "head", "layer", name, log=log, listed=listed)
+        listed = listed and not any(trace.showlegend for trace in traces)
+        fig.add_traces(traces, rows=1, cols=at + 1)
     layers, columns = entries(cells, "layer"), entries(cells, "head")
     most = 12 if len(parts) == 1 else 6
     fig.update_xaxes(title_text="head", showgrid=False, **ticks(columns, most=most))
     fig.update_yaxes(showgrid=False, **ticks(layers, most=20))
     fig.update_yaxes(title_text="layer (0 is nearest the input)", col=1)
+    tall = min(640, max(300, 120 + 20 * len(layers)))
     means = logarithms(cells["mean"].values) if log else cells["mean"].values
     fig.update_layout(
         template=TEMPLATE,
         coloraxis=colour_axis(means, middle, title_of(shown(values)), log=log),
         plot_bgcolor=EMPTY,
-        **heading(title, 16 + 28 * (by is not None)),
-        height=min(640, max(300, 120 + 20 * len(layers))),
+        **above(fig, title, 16 + 28 * (by is not None), tall - 100),
+        height=tall,
     )
     return fig

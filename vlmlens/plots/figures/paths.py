@@ -5,8 +5,8 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from vlmlens.plots.arrays import check_dims, entries, shown, summary, title_of
-from vlmlens.plots.cells import colour_axis, coloured
-from vlmlens.plots.theme import EMPTY, TEMPLATE, heading, ticks
+from vlmlens.plots.cells import above, colour_axis, coloured
+from vlmlens.plots.theme import EMPTY, TEMPLATE, ticks
 
 
 def paths(
@@ -56,7 +56,7 @@ def paths(
         template=TEMPLATE,
         coloraxis=colour_axis(cells["mean"].values, 0.0, title_of(shown(values))),
         plot_bgcolor=EMPTY,
-        **heading(title),
+        **above(fig, title),
         height=min(720, max(300, 120 + 20 * len(up))),
     )
     return fig

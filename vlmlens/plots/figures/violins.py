@@ -6,7 +6,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from vlmlens.errors import InputError
-from vlmlens.plots.arrays import title_of
+from vlmlens.plots.arrays import check_labelled, title_of
 from vlmlens.plots.theme import TEMPLATE, colour, faded, heading, plain
 
 #: A violin is drawn from this many evenly spaced quantiles of its values.
@@ -38,6 +38,7 @@ def violins(
         >>> [trace.name for trace in fig.data if trace.name]
         ['bos', 'template', 'vision', 'user']
     """
+    check_labelled(values, "violins", (xr.DataArray,))
     groups = _groups(values, by)
     lowest = min(group.min() for group in groups.values())
     if log and lowest <= 0:
