@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from scipy import integrate, stats
 
-from vlmlens.errors import InputError
+from vlmlens.errors import FewSamplesWarning, InputError
 from vlmlens.probes.statistics import (
     cluster_test,
     cohens_d,
@@ -54,7 +54,9 @@ def test_cells_without_values_have_no_mean():
     assert np.isnan(found["low"].values[0]).tolist() == [False, True, True, False]
     for test, tested in (("mean", [0]), ("exchange", [0, 2, 3])):
         for correction in ("max", "fdr", "none"):
-            found = map_test(layers_heads(x), test=test, correction=correction, permutations=99)
+            found = map_test(
+                layers_heads(x), test=test, correction=correction, permutations=99, warn=False
+            )
             told = ~np.isnan(found["p_corrected"].values[0])
             assert np.flatnonzero(told).tolist() == tested
             assert found.attrs["cells"] == len(tested)
@@ -141,11 +143,12 @@ def test_what_never_varies_is_not_tested():
     """Twenty times the same: a rare value that would make the mean the null may be unseen."""
     x = noise(20, 1, 3)
     x[:, 0, 1], x[:, 0, 2] = 0.3, 0.0
-    found = map_test(layers_heads(x))
+    with pytest.warns(FewSamplesWarning, match="1 of 3 cells are not tested"):
+        found = map_test(layers_heads(x))
     assert np.isnan(found["p_corrected"].values[0]).tolist() == [False, True, False]
     assert found["p_corrected"].values[0, 2] == 1.0
     assert "1 of 3 cells are not tested" in found.attrs["note"]
-    few = map_test(layers_heads(noise(4, 1, 1) + 9))
+    few = map_test(layers_heads(noise(4, 1, 1) + 9), warn=False)
     assert np.isnan(few["p"].item()) and not few["significant"].item()
     assert "fewer than 5 samples (there are 4)" in few.attrs["note"]
 
@@ -165,7 +168,8 @@ def test_large_effects_in_few_samples_are_noted_where_the_mean_test_cannot_tell(
     """Twelve samples, each three deviations from the null: signs tell, means may not."""
     d = np.random.default_rng(1).normal(size=(12, 4, 8)) + 3
     assert (d > 0).all() and flipped(d).max() < 0.01
-    found = map_test(layers_heads(d), permutations=499)
+    with pytest.warns(FewSamplesWarning, match=r"deviate the same way .* test='exchange'"):
+        found = map_test(layers_heads(d), permutations=499)
     missed = found["p_corrected"].values >= 0.05
     assert missed.any() and found["p_corrected"].max() > 0.9
     assert f"{missed.sum()} of 32 cells deviate the same way in every sample" in found.attrs["note"]
@@ -173,7 +177,7 @@ def test_large_effects_in_few_samples_are_noted_where_the_mean_test_cannot_tell(
     assert signs["p_corrected"].max() < 0.01 and "deviate" not in signs.attrs.get("note", "")
     # However large the effect: |z| cannot pass the ceiling that skewness sets.
     a = 1.5 * stats.skew(d, bias=False, axis=0) / np.sqrt(12)
-    far = map_test(layers_heads(d + 100), permutations=99)["z"].values
+    far = map_test(layers_heads(d + 100), permutations=99, warn=False)["z"].values
     bent = a < -0.1
     np.testing.assert_allclose(far[bent], -1 / a[bent], rtol=1e-4)
     more = np.random.default_rng(1).normal(size=(20, 4, 8)) + 3
@@ -425,3 +429,25 @@ def test_flips_of_one_picture_go_together():
     assert found.p == 2 / 2**3  # three pictures that all lose, not twelve answers
     assert flips(before, after).p == 2 / 2**12
     assert flips(before, after, unit=np.arange(20)).p == 2 / 2**12
+
+
+def test_what_n_counts_is_said_where_samples_share_pictures():
+    x = layers_heads(noise(30)).assign_coords(picture=("sample", [f"p{i % 17}" for i in range(30)]))
+    found = map_test(x, test="exchange")
+    assert (found["n"] == 17).all()
+    assert found["n"].attrs["long_name"] == (
+        "distinct pictures: 13 of 30 samples share one with another"
+    )
+    assert (found.attrs["samples"], found.attrs["n_units"]) == (30, 17)
+    assert map_test(x, scene=False)["n"].attrs["long_name"] == "samples"
+
+
+def test_six_pairs_are_the_fewest_that_exchanges_can_find_in_any_map():
+    """The smallest p is 2 / 2^n, for the largest of however many cells."""
+    for cells in (1, 300):
+        for pairs in (5, 6):
+            x = np.random.default_rng(0).normal(size=(pairs, 1, cells)) * 1e-3
+            x[:, 0, 0] = 1.0
+            x[:, 0, 1:] *= np.array([1.0, -1.0] * 3)[:pairs, None]
+            found = map_test(layers_heads(x), test="exchange")
+            assert found["p_corrected"].values[0, 0] == 2 / 2**pairs

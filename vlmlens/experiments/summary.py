@@ -72,7 +72,9 @@ def summarise(
             parts = {"": "mean", "_low": "low", "_high": "high", "_n": "n"}
         else:
             against = results[null] if isinstance(null, str) else null
-            found = map_test(values, against, correction=correction, scene=scene, seed=seed)
+            found = map_test(
+                values, against, correction=correction, scene=scene, seed=seed, warn=False
+            )
             parts = {"": "mean", "_low": "low", "_high": "high", "_n": "n"}
             parts |= {"_p": "p_corrected", "_significant": "significant", "_effect": "effect"}
         said = {k: str(v) for k, v in found.attrs.items() if k not in ("units", "long_name")}

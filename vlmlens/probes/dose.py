@@ -80,7 +80,7 @@ def dose_response(
     if len(doses) < 2:
         raise InputError(f"a response needs two doses at least; there is {doses.tolist()}")
     slopes = table.isel(dose=0, drop=True).copy(data=_slopes(table.values.astype(float), doses))
-    slope = map_test(slopes, scene=scene, correction="none", seed=seed, shares=False)
+    slope = map_test(slopes, scene=scene, correction="none", seed=seed, shares=False, warn=False)
     answers = are_answers(values.values.astype(float))
     own = against_own(values, reference)
     intact = table.isel(dose=int(np.abs(doses).argmin()))

@@ -30,9 +30,9 @@ def overlay(
 
     Colours let the picture through, so over a coloured object they are no longer those of the bar:
     read amounts by pointing. Low values (of a scale with a middle, those near it) leave the picture
-    as it is. Cells lie where their tokens look: at the coordinates ``left``, ``top``, ``right``, ``bottom``, which probes,
-    ``plots.folded`` and ``plots.placed`` give. Without them the grid is stretched over the whole
-    picture, row 0 at the top, where that makes squares of its cells.
+    as it is. Cells lie where their tokens look: at the coordinates ``left``, ``top``, ``right``,
+    ``bottom``, which probes, ``plots.folded`` and ``plots.placed`` give. Without them the grid is
+    stretched over the whole picture, row 0 at the top, where that makes squares of its cells.
 
     Args:
         image: a picture, in any way that a sample takes it: the original, upright as people see it.

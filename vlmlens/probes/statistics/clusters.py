@@ -8,6 +8,7 @@ from scipy import ndimage, stats
 from vlmlens.draws import by_scene, units_of
 from vlmlens.errors import InputError
 from vlmlens.estimates import FEW, cautious_t, student
+from vlmlens.probes.statistics.columns import check_labelled
 from vlmlens.probes.statistics.intervals import drawn_from
 from vlmlens.probes.statistics.maps import TESTS
 
@@ -66,6 +67,7 @@ def cluster_test(
         >>> (found.cluster == 1).values[:3, :3].astype(int).tolist()
         [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
     """
+    check_labelled(values, "a cluster test")
     if set(values.dims) != {over, "row", "column"}:
         raise InputError(f"clusters lie on ({over}, row, column); the values have {values.dims}")
     if test not in TESTS:

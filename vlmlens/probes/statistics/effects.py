@@ -9,31 +9,40 @@ from scipy.optimize import root_scalar
 
 from vlmlens.errors import InputError
 from vlmlens.estimates import LEVEL
+from vlmlens.probes.statistics.columns import Column, columns
 
 ALPHA = 1 - LEVEL
 
 
-def cohens_d(a: Float[np.ndarray, " sample"], b: Float[np.ndarray, " sample"]) -> float:
+def cohens_d(a: Column, b: Column) -> float:
     """Cohen's d of paired values: mean(a - b) / sd(a - b). 0: no difference; 0.8 is called large.
 
-    NaN where the difference does not vary, or for fewer than two samples.
+    NaN where the difference does not vary, or for fewer than two samples. Labelled arrays are of
+    the same samples, which count by picture where they say so (their mean); NaN is left out.
+
+    Raises:
+        InputError: unlike lengths, other samples, infinite values, more than one dimension.
 
     Examples:
         >>> from vlmlens.probes.statistics import cohens_d
         >>> cohens_d(np.array([3.0, 5.0, 4.0]), np.array([1.0, 2.0, 3.0]))
         2.0
     """
-    d = a - b
+    one, other = columns({"a": a, "b": b}, mean=True)
+    d = one - other
     if len(d) < 2 or np.ptp(d) == 0:
         return float("nan")
     return float(d.mean() / d.std(ddof=1))
 
 
-def rank_biserial(a: Float[np.ndarray, " sample"], b: Float[np.ndarray, " sample"]) -> float:
+def rank_biserial(a: Column, b: Column) -> float:
     """Matched-pairs rank-biserial correlation: -1 to 1, where 1 means that a is always larger.
 
     Ranks of |a - b| that speak for a, less those that speak for b, over all of them; ties at 0
-    are left out. NaN where every pair is tied.
+    are left out. NaN where every pair is tied. Labelled arrays are as in ``cohens_d``.
+
+    Raises:
+        InputError: as ``cohens_d``.
 
     Source: Kerby 2014, "The simple difference formula".
 
@@ -42,7 +51,8 @@ def rank_biserial(a: Float[np.ndarray, " sample"], b: Float[np.ndarray, " sample
         >>> round(rank_biserial(np.array([3.0, 5.0, 4.0]), np.array([1.0, 2.0, 5.0])), 2)
         0.67
     """
-    d = a - b
+    one, other = columns({"a": a, "b": b}, mean=True)
+    d = one - other
     d = d[d != 0]
     if not len(d):
         return float("nan")

@@ -10,7 +10,15 @@ from jaxtyping import Float
 from scipy import stats
 
 from vlmlens.draws import by_scene, units_of
+from vlmlens.errors import InputError
 from vlmlens.estimates import LEVEL, are_answers, beware, mean_interval
+from vlmlens.probes.statistics.columns import (
+    Column,
+    check_labelled,
+    drawn,
+    matched,
+    numbers,
+)
 
 RESAMPLES = 2000
 #: What the intervals of means and ratios are, and those of shares of answers.
@@ -22,7 +30,7 @@ METHODS = {
 
 def bootstrap(
     statistic: Callable[..., Float[np.ndarray, "..."]],
-    *columns: Float[np.ndarray, " sample"],
+    *columns: Column,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
@@ -36,12 +44,17 @@ def bootstrap(
 
     Args:
         statistic: of the columns and ``axis``, vectorised.
-        columns: one value a sample each. Samples that share a picture: their sums, by picture.
+        columns: one value a sample each, arrays or labelled arrays. Samples that share a picture:
+            their sums, by picture.
         seed: of the resampling.
         resamples: how many.
 
     Returns:
         Low and high; NaN for fewer than two samples.
+
+    Raises:
+        InputError: no columns, unlike lengths, other samples; labelled arrays in which samples
+            share a picture.
 
     Source: Efron 1987, "Better bootstrap confidence intervals"; Hesterberg 2015, "What teachers
     should know about the bootstrap", section 3.3.
@@ -52,17 +65,27 @@ def bootstrap(
         >>> low < 10 < high
         True
     """
-    n = len(columns[0])
+    named = {f"column {at}": each for at, each in enumerate(columns)}
+    made = [numbers(each, name) for name, each in named.items()]
+    if not made or any(not each.ndim for each in made):
+        raise InputError("bootstrap(statistic, values, ...): one value for each sample")
+    matched({name: len(each) for name, each in zip(named, made, strict=True)}, named)
+    if drawn(named) is not None:
+        raise InputError(
+            "samples here share pictures, and are not drawn alone: give their sums by picture, "
+            "values.groupby('picture').sum(), or for a mean statistics.mean_map(values)"
+        )
+    n = len(made[0])
     if n < 2:
         return float("nan"), float("nan")
-    drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))
+    draws = np.random.default_rng(seed).integers(0, n, (resamples, n))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # resamples without a value
-        found = statistic(*(x[drawn] for x in columns), axis=-1)
-        seen = float(statistic(*(x[None] for x in columns), axis=-1)[0])
+        found = statistic(*(x[draws] for x in made), axis=-1)
+        seen = float(statistic(*(x[None] for x in made), axis=-1)[0])
         one_out = ~np.eye(n, dtype=bool)
         left = np.array(
-            [float(statistic(*(x[None, keep] for x in columns), axis=-1)[0]) for keep in one_out]
+            [float(statistic(*(x[None, keep] for x in made), axis=-1)[0]) for keep in one_out]
         )
     found = np.sort(found[~np.isnan(found)])
     if not len(found):
@@ -121,7 +144,8 @@ def mean_map(
     Returns:
         ``mean``, ``low``, ``high`` and ``n`` (how many units have a value) over the other
         dimensions, in the values' units. Low and high are NaN with fewer than two units to a
-        cell. Attributes: ``unit`` and ``n_units``, what is drawn and how many there are;
+        cell. Attributes: ``unit`` and ``n_units``, what is drawn and how many there are, of
+        ``samples`` that were given;
         ``correction`` says that each interval is its cell's own; ``note``, if there is something
         to beware of.
 
@@ -136,6 +160,7 @@ def mean_map(
         >>> found["mean"].item(), found.n.item(), found.low.item() < 0.75 < found.high.item()
         (0.75, 8.0, True)
     """
+    check_labelled(values, "a mean with its interval")
     sums, counts = by_scene(values, over, scene)
     proportions = are_answers(values.values.astype(float)) if shares is None else shares
     mean, low, high = mean_interval(sums, counts, shares=proportions)
@@ -145,6 +170,8 @@ def mean_map(
     made = xr.Dataset({k: rest.copy(data=v.reshape(rest.shape)) for k, v in cells.items()})
     unit, _ = units_of(values, over, scene)
     made.attrs = dict(values.attrs) | drawn_from(unit, len(sums))
+    made.attrs["samples"] = values.sizes[over]
+    made["n"].attrs = {"long_name": counted(unit, len(sums), values.sizes[over])}
     made.attrs |= {
         "interval": f"{LEVEL:.0%}, over {unit}s; {METHODS[proportions]}",
         "correction": "none: every interval is its cell's own",
@@ -152,6 +179,13 @@ def mean_map(
     if not proportions and (note := beware(unit, len(sums))):
         made.attrs["note"] = note
     return made
+
+
+def counted(unit: str, count: int, samples: int) -> str:
+    """What ``n`` counts, in words."""
+    if count == samples:
+        return f"{unit}s"
+    return f"distinct {unit}s: {samples - count} of {samples} samples share one with another"
 
 
 def drawn_from(unit: str, count: int) -> dict[str, str | int]:

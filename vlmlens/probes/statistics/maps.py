@@ -1,12 +1,15 @@
 """Tests of whole maps, where some cell is always extreme by chance."""
 
+import warnings
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
 from scipy import stats
 
 from vlmlens.draws import by_scene
-from vlmlens.errors import InputError
+from vlmlens.errors import FewSamplesWarning, InputError
 from vlmlens.estimates import FEW, LEVEL, cautious_t
 from vlmlens.probes.statistics.intervals import mean_map
 from vlmlens.probes.statistics.redrawn import Null, exchanged, redrawn
@@ -33,6 +36,7 @@ def map_test(
     permutations: int = 1999,
     seed: int = 0,
     shares: bool | None = None,
+    warn: bool = True,
 ) -> xr.Dataset:
     """Is the mean of each cell of a map different from a null value?
 
@@ -52,7 +56,8 @@ def map_test(
     means of skewed numbers, as shares and norms are, pass for findings. The price: |z| is at most
     1 / |a| where the longer tail lies towards the null, however large the effect, and maps drawn
     from few units have large z of their own. Some twelve units may find nothing although each
-    deviates the same way; the attribute ``note`` counts the cells of which a sign test says so.
+    deviates the same way; a warning and the attribute ``note`` count the cells of which a sign test
+    says so. For what patching changes, as for any difference of two conditions, take "exchange".
 
     ``"exchange"``: a deviation is as likely to have the other sign, as the difference of two
     conditions that may change places. Signs are then flipped for whole units, with
@@ -76,6 +81,8 @@ def map_test(
         permutations: how many maps are redrawn.
         seed: of the redrawing.
         shares: whether the values are answers, as in ``mean_map``: it decides over intervals.
+        warn: say so by a ``FewSamplesWarning`` where the samples are too few for the test; the
+            attribute ``note`` has it in any case.
 
     Returns:
         The variables of ``mean_map``, and ``z``, ``p``, ``p_corrected``, ``significant`` (at
@@ -141,6 +148,8 @@ def map_test(
     notes = _notes(refused & (units > 0), missed, unit, len(sums))
     if told := "; ".join(filter(None, [found.attrs.get("note"), *notes])):
         found.attrs["note"] = told
+    if notes and warn:
+        warnings.warn("; ".join(notes), FewSamplesWarning, stacklevel=2)
     return found
 
 
@@ -198,8 +207,12 @@ def _effect(
     return np.divide(mean, spread, out=np.full_like(mean, np.nan), where=(spread > 0) & (n > 1))
 
 
-def corrected(p: Float[np.ndarray, "*cells"], correction: str) -> Float[np.ndarray, "*cells"]:
+def corrected(p: Any, correction: str) -> Any:
     """P values of many cells, adjusted by ``"fdr"`` (Benjamini-Hochberg) or ``"none"``; NaN stays.
+
+    Args:
+        p: of any shape; a labelled array keeps its labels.
+        correction: ``"fdr"`` or ``"none"``.
 
     Raises:
         InputError: ``"max"``, which needs the redrawn maps: use ``map_test``.
@@ -209,8 +222,11 @@ def corrected(p: Float[np.ndarray, "*cells"], correction: str) -> Float[np.ndarr
         >>> corrected(np.array([0.01, 0.02, 0.04, np.nan]), "fdr").round(3).tolist()
         [0.03, 0.03, 0.04, nan]
     """
+    if isinstance(p, xr.DataArray):
+        return p.copy(data=corrected(p.values, correction))
+    p = np.array(p, dtype=float)
     if correction == "none":
-        return p.copy()
+        return p
     if correction != "fdr":
         raise InputError(f"correction={correction!r} of p values alone; there is: fdr, none")
     known = ~np.isnan(p)

@@ -4,31 +4,39 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Float, Int
 from scipy import stats
+
+from vlmlens.errors import InputError
+from vlmlens.probes.statistics.columns import Column, columns, drawn, matched, numbers, paired
 
 DRAWS = 9999
 #: Numbers that are held at once.
 HELD = 5_000_000
 
 
-def paired_p(
-    a: Float[np.ndarray, " sample"], b: Float[np.ndarray, " sample"], *, seed: int = 0
-) -> float:
+def paired_p(a: Column, b: Column, *, seed: int = 0) -> float:
     """Two-sided permutation p of the null that a and b may change places within each sample.
 
-    Exact where all 2^n exchanges fit into 9999, else Monte Carlo with the +1 correction.
+    Exact where all 2^n exchanges fit into 9999, else Monte Carlo with the +1 correction. The
+    smallest p of n pairs is 2 / 2^n. Labelled arrays are of the same samples; those that share a
+    picture, where the coordinate ``picture`` says so, change places together. NaN is left out.
+
+    Raises:
+        InputError: unlike lengths, other samples, infinite values, more than one dimension.
 
     Examples:
         >>> from vlmlens.probes.statistics import paired_p
         >>> paired_p(np.array([2.0, 3.0, 4.0, 5.0]), np.array([1.0, 1.0, 1.0, 1.0]))  # 2 of 2^4
         0.125
     """
-    return exchange_p(a, b[:, None], seed=seed)
+    one, other = columns({"a": a, "b": b})
+    return _exchanged(np.stack([one, other], 1), seed)
 
 
 def exchange_p(
-    one: Float[np.ndarray, " unit"], others: Float[np.ndarray, "unit condition"], *, seed: int = 0
+    one: Column, others: Float[np.ndarray, "unit condition"] | xr.DataArray, *, seed: int = 0
 ) -> float:
     """Two-sided permutation p of the null that ``one`` condition is like every other.
 
@@ -36,7 +44,10 @@ def exchange_p(
     over units of what ``one`` has more than the mean of all conditions. With one other condition
     these are changes of sign; with several they are not, since a condition and the mean of the
     others differ in shape. Exact where all choices fit into 9999, else Monte Carlo with the +1
-    correction; 1 for fewer than two units.
+    correction; 1 for fewer than two units. Labelled arrays, and NaN, are as in ``paired_p``.
+
+    Raises:
+        InputError: as ``paired_p``; others that are not (unit, condition).
 
     Examples:
         >>> from vlmlens.probes.statistics import exchange_p
@@ -44,7 +55,21 @@ def exchange_p(
         >>> round(exchange_p(intact, shuffled), 4)  # twice 1 of 3^6 choices
         0.0027
     """
-    x = np.concatenate([one[:, None], others], axis=1)
+    if np.ndim(others) != 2:
+        raise InputError(f"others are (unit, condition), not of the shape {np.shape(others)}")
+    if isinstance(others, xr.DataArray):
+        along = one.dims[0] if isinstance(one, xr.DataArray) and one.ndim else others.dims[0]
+        if along not in others.dims:
+            raise InputError(f"one lies along {along}, and others along {', '.join(others.dims)}")
+        others = others.transpose(along, ...)
+    else:
+        others = numbers(others, "others")
+    each = {f"others[:, {at}]": others[:, at] for at in range(np.shape(others)[1])}
+    return _exchanged(np.stack(columns({"one": one} | each), 1), seed)
+
+
+def _exchanged(x: Float[np.ndarray, "unit condition"], seed: int) -> float:
+    """The p of ``exchange_p``, of the first condition."""
     x = x - x.mean(1, keepdims=True)
     units, conditions = x.shape
     if units < 2 or np.allclose(x, 0, atol=1e-12):
@@ -95,10 +120,10 @@ class Flips:
 
 
 def flips(
-    before: Float[np.ndarray, " sample"],
-    after: Float[np.ndarray, " sample"],
+    before: Column,
+    after: Column,
     *,
-    unit: Int[np.ndarray, " sample"] | None = None,
+    unit: Int[np.ndarray, " sample"] | xr.DataArray | None = None,
     seed: int = 0,
 ) -> Flips:
     """Which answers flipped, and McNemar's exact test of it.
@@ -109,10 +134,14 @@ def flips(
     whole units: ``paired_p`` of their sums.
 
     Args:
-        before: 0 or 1.
+        before: 0 or 1, or False and True; a sample with NaN is left out.
         after: 0 or 1, of the same samples in the same order.
-        unit: which unit every sample belongs to, counted from 0; by default its own.
+        unit: which unit every sample belongs to, counted from 0; by default its own, or
+            its picture, where labelled arrays have the coordinate ``picture``.
         seed: of the exchanges of units, where they are drawn.
+
+    Raises:
+        InputError: unlike lengths, other samples, infinite values, more than one dimension.
 
     Source: McNemar 1947, "Note on the sampling error of the difference between correlated
     proportions or percentages".
@@ -123,7 +152,13 @@ def flips(
         >>> found.lost, found.gained, found.p
         (3, 1, 0.625)
     """
-    was, remains = before > 0, after > 0
+    given = {"before": before, "after": after}
+    rows, known = paired(given)
+    unit = drawn(given) if unit is None else np.asarray(unit)
+    if unit is not None:
+        matched({"before": len(known), "unit": len(unit)}, {})
+        _, unit = np.unique(unit[known], return_inverse=True)
+    was, remains = rows[:, known] > 0
     lost, gained = int((was & ~remains).sum()), int((~was & remains).sum())
     if unit is not None and len(np.unique(unit)) < len(unit):
         sums = [np.bincount(unit, weights=x.astype(float)) for x in (was, remains)]
