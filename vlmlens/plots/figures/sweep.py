@@ -133,7 +133,9 @@ def _columns(
     return names, np.stack(values, 1), np.stack(hover, 1), np.stack(marks, 1)
 
 
-def _drawn(fig: go.Figure, row: int, parts: Sequence[np.ndarray], heat: dict) -> None:
+def _drawn(
+    fig: go.Figure, row: int, parts: Sequence[Shaped[np.ndarray, "row across"]], heat: dict
+) -> None:
     """A map of values, what pointing tells and dots; the legend has the first map's dots."""
     values, hover, marks = parts
     fig.add_trace(go.Heatmap(z=values, hovertext=hover, **heat), row=row, col=1)
