@@ -86,7 +86,8 @@ def _missed(run: list[dict[str, Any]], number: int, notes: list[str]) -> str:
             cells = [f"**failed** {_note(audit['error'], notes)}"] * number
         for one in audit["invariants"]:
             if one["note"]:
-                cells.append(f"n/a {_note(one['note'], notes)}")
+                word = "**no**" if one["difference"] == math.inf else "n/a"
+                cells.append(f"{word} {_note(one['note'], notes)}")
             else:
                 worst = "0" if one["difference"] == 0 else f"{one['difference']:.0e}"
                 missed = math.isnan(one["difference"]) or one["difference"] > one["bound"]

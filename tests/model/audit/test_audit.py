@@ -1,6 +1,7 @@
 """What a model says of itself: on every family, on unknown ones, and on broken ones."""
 
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from transformers import LlavaForConditionalGeneration
 
 import vlmlens as vl
 from vlmlens import families
-from vlmlens.errors import UnsupportedModelError
+from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.families import FAMILIES
 from vlmlens.model.audit.measure import Invariant, PointReport
 from vlmlens.model.decoding.prefix import prefix_cache
@@ -135,6 +136,23 @@ def test_who_cannot_be_shown_a_video_is_told_so(monkeypatch):
         notes.append(found.invariants[-1].note)
     assert notes[0] == "does not apply: it was opened without a video processor"
     assert notes[1].startswith("does not apply: ")
+
+
+def test_a_video_that_is_refused_here_alone_is_a_fault(monkeypatch):
+    """Where transformers' own processor takes it, our refusal is no reason to pass it over."""
+    monkeypatch.setattr("vlmlens.model.audit.measure._points", lambda *_: ())
+
+    def refuse(*_):
+        raise InputError("no video today")
+
+    monkeypatch.setattr(samples, "decoded", refuse)
+    with vl.HookedVLM(*build("internvl")) as vlm:
+        found = vlm.audit()
+    (broken,) = [law for law in found.invariants if not law.holds]
+    assert broken.difference == inf
+    assert broken.note.startswith("refused here, and not there: ")
+    assert broken.note.endswith("no video today")
+    assert "FAIL" in str(found)
 
 
 def test_a_token_that_transformers_counts_wrongly_is_found(monkeypatch):

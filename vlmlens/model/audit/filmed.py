@@ -30,8 +30,12 @@ def video(vlm: Audited) -> Invariant:
     every = {"do_sample_frames": False}
     try:
         inputs = vlm.inputs(Sample(QUESTION, videos=Video(frames, RATE)), videos_kwargs=every)
-    except InputError as error:  # a template that writes no videos, say
-        return Invariant(name, float("nan"), 0.0, f"does not apply: {error}")
+    except InputError as error:
+        try:
+            _theirs(vlm, frames)
+        except Exception:  # theirs raises whatever it stumbles over, at a template say
+            return Invariant(name, float("nan"), 0.0, f"does not apply: {error}")
+        return Invariant(name, float("inf"), 0.0, f"refused here, and not there: {error}")
     with vlm.implementations.plain(), torch.no_grad():
         plain = vlm.hf_model(**_theirs(vlm, frames), use_cache=False).logits
     saved, _ = vlm.run_with_cache(inputs)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from html import escape
+from math import isnan
 from typing import Any
 
 LEGEND = (
@@ -45,9 +46,10 @@ class Invariant:
 
     Attributes:
         name: what should hold.
-        difference: the largest, relative to the largest entry; NaN where it does not apply.
+        difference: the largest, relative to the largest entry; NaN where it does not apply,
+            infinite where one of the two ways does not go.
         bound: what it may be.
-        note: why it does not apply.
+        note: why it does not apply, or does not go.
     """
 
     name: str
@@ -58,7 +60,7 @@ class Invariant:
     @property
     def holds(self) -> bool:
         """Whether the difference is within its bound, or it does not apply."""
-        return bool(self.note) or self.difference <= self.bound
+        return bool(self.note) if isnan(self.difference) else self.difference <= self.bound
 
 
 @dataclass(frozen=True)
