@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -62,6 +63,18 @@ def test_what_there_is():
     assert rows["llava"] == ["clip", "25", "llama", "30", "position"]
     assert rows["qwen2_vl"] == ["qwen2_vl", "26", "qwen2_vl", "30", "time, height, width"]
     assert CliRunner().invoke(cli.app, ["models"]).exit_code == 0
+
+
+def test_families_are_listed_where_one_is_laid_out_otherwise(monkeypatch):
+    """As the thinkers of Omni are in transformers 5.20."""
+    moved = replace(families.FAMILIES["llava"], vision_layers="model.elsewhere")
+    monkeypatch.setitem(families.FAMILIES, "llava", moved)
+    monkeypatch.setattr(tiny, "TINY", {name: tiny.TINY[name] for name in ("llava", "gemma3")})
+    found = CliRunner().invoke(cli.app, ["families"])
+    assert found.exit_code == 0
+    rows = {line.split()[0]: line for line in found.output.splitlines() if line}
+    assert "should be at model.elsewhere.0" in rows["llava"]
+    assert "position" in rows["gemma3"]
 
 
 @pytest.mark.slow

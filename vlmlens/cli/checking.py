@@ -98,11 +98,11 @@ def families() -> None:
     lines = [row.format(*heads)]
     for name in (name for name in TINY if name.partition("/")[0] in FAMILIES):
         try:
-            made = build(name)
+            opened = HookedVLM(*build(name))
         except (MissingToolError, UnsupportedModelError) as error:
             lines.append(f"{name:20} {error}")
             continue
-        with HookedVLM(*made) as vlm:
+        with opened as vlm:
             counts = [
                 sum(f"{part}.0.{point.name}" in vlm.hook_dict for point in BLOCK_POINTS)
                 for part in ("vision.blocks", "blocks")
