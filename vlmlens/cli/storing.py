@@ -61,10 +61,18 @@ def export(
     folder: Folder,
     path: Annotated[Path, typer.Argument(help="The table: a name that ends in .parquet or .csv.")],
 ) -> None:
-    """Write all finished results as one table, a row for every sample and condition."""
+    """Write all finished results as one table, a row for every sample and condition.
+
+    Of a folder that a sweep was given: a row for every cell, with its layer and place.
+    """
+    from vlmlens.experiments.pairs.cells import export_cells, maps_of
     from vlmlens.store import exporting
 
-    count = exporting.export(_store(folder), path)
+    swept = maps_of(folder)
+    if swept:
+        which = f"the cells of {len(swept)} map{'s'[: len(swept) > 1]} in {folder}"
+        err.print(which, markup=False, highlight=False, soft_wrap=True)
+    count = export_cells(folder, path) if swept else exporting.export(_store(folder), path)
     out.print(f"{count:,} rows: {path}", markup=False, highlight=False, soft_wrap=True)
 
 

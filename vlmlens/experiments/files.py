@@ -12,17 +12,22 @@ import xarray as xr
 from vlmlens.errors import DataError
 from vlmlens.store import whole
 
+#: A folder's folder of whole maps, beside the finished cells of sweeps.
+MAPS = "maps"
 #: Marks variables whose words are written escaped, since netCDF cannot hold them as they are.
 ESCAPED = "vlmlens_escaped"
 AWKWARD = re.compile("[\0\ud800-\udfff]")
 CODES = re.compile(r"\\(\\|x00|ud[89a-f][0-9a-f]{2})")
 
 
-def read(path: Path) -> xr.Dataset:
+def read(path: Path | str) -> xr.Dataset:
     """A dataset from netCDF, all of it in memory.
 
+    Args:
+        path: of the file; or a folder that one sweep, or ``path_patch``, was given.
+
     Raises:
-        DataError: there is no such file, or it does not open.
+        DataError: there is no such file, it does not open, or a folder holds no map or several.
 
     Examples:
         >>> import xarray as xr
@@ -31,6 +36,7 @@ def read(path: Path) -> xr.Dataset:
         >>> vl.experiments.read(Path("results.nc")).correct.values.tolist()
         [1.0, 0.0]
     """
+    path = _file(Path(path))
     try:
         found = xr.load_dataset(path, engine="h5netcdf")
     except Exception as error:  # a damaged file: whatever its readers stumble over
@@ -40,6 +46,34 @@ def read(path: Path) -> xr.Dataset:
     found = found.drop_encoding()  # a file's own widths of words would cut those of others
     awkward = json.loads(found.attrs.pop(ESCAPED, "[]"))
     return _words(found, awkward, _unescaped)
+
+
+def _file(path: Path) -> Path:
+    """The file itself, or a folder's only map.
+
+    Raises:
+        DataError: there is none; a folder of several, or of something else.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            raise DataError(f"there is no file {path} here ({Path.cwd()})")
+        return path
+    found = sorted((path / MAPS).glob("*.nc"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        which = ", ".join(each.name for each in found)
+        raise DataError(
+            f"{path} holds {len(found)} maps, {which}: name one of the files in {path / MAPS}"
+        )
+    if tables := sorted(path.glob("*.nc")):
+        which = ", ".join(each.name for each in tables)
+        raise DataError(f"{path} is a folder of tables, {which}: name one of the files")
+    raise DataError(
+        f"{path} is a folder, and holds no map and no table. If finished cells are kept in it, "
+        "call sweep(..., folder=), path_patch or Experiment.run(folder) as before: nothing is "
+        "computed anew; `vlmlens export` writes the rows of experiments"
+    )
 
 
 def write(data: xr.Dataset, path: Path) -> Path:

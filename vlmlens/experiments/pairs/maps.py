@@ -5,13 +5,10 @@ from pathlib import Path
 import xarray as xr
 
 from vlmlens.errors import DataError
-from vlmlens.experiments.files import read, write
+from vlmlens.experiments.files import MAPS, read, write
 from vlmlens.experiments.pairs.told import ASKED, PAIR
 from vlmlens.identity import value
 from vlmlens.store import make
-
-#: The folder's folder of them.
-MAPS = "maps"
 
 
 def keep_map(table: xr.DataArray, folder: Path) -> Path:
@@ -35,24 +32,9 @@ def open_map(given: Path | str | xr.DataArray | xr.Dataset) -> xr.DataArray:
     if isinstance(given, xr.DataArray):
         return given
     if not isinstance(given, xr.Dataset):
-        given = read(_file(Path(given)))
+        given = read(given)
     if len(given.data_vars) != 1:
         raise DataError(
             f"a map is one table; this holds {', '.join(map(str, given.data_vars)) or 'none'}"
         )
     return next(iter(given.data_vars.values()))
-
-
-def _file(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    found = sorted((path / MAPS).glob("*.nc"))
-    if len(found) != 1:
-        there = "no map" if not found else f"{len(found)} maps, {', '.join(p.name for p in found)}"
-        todo = (
-            "call sweep(..., folder=) or path_patch with it again: nothing is computed anew"
-            if not found
-            else f"name one of the files in {path / MAPS}"
-        )
-        raise DataError(f"{path} holds {there}: {todo}")
-    return found[0]

@@ -191,7 +191,7 @@ def _grids(
 
 
 def _beside(
-    maps: Shaped[np.ndarray, "layer row column"], gap: object
+    maps: Shaped[np.ndarray, "layer row column"], gap: float | str | bool
 ) -> Shaped[np.ndarray, "row across"]:
     """Small maps side by side, an empty column between two."""
     gapped = np.pad(maps, ((0, 0), (0, 0), (0, 1)), constant_values=gap)

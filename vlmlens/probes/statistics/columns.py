@@ -53,7 +53,7 @@ def paired(
                              "out, or find out why")  # fmt: skip
     matched({name: len(each) for name, each in made.items()}, given)
     rows = np.stack(list(made.values()))
-    return rows, ~np.isnan(rows).any(0)
+    return rows, np.asarray(~np.isnan(rows).any(0))
 
 
 def numbers(given: Any, name: str) -> Float[np.ndarray, "..."]:

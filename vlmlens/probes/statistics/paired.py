@@ -60,7 +60,9 @@ def exchange_p(
     if isinstance(others, xr.DataArray):
         along = one.dims[0] if isinstance(one, xr.DataArray) and one.ndim else others.dims[0]
         if along not in others.dims:
-            raise InputError(f"one lies along {along}, and others along {', '.join(others.dims)}")
+            raise InputError(
+                f"one lies along {along}, and others along {', '.join(map(str, others.dims))}"
+            )
         others = others.transpose(along, ...)
     else:
         others = numbers(others, "others")
