@@ -235,6 +235,12 @@ def Molmo2Pixels(**settings: Any) -> Any:
     home = import_module("transformers.models.molmo2.image_processing_molmo2")
 
     class Pixels(home.Molmo2ImageProcessor, pillow()):
+        def process_image(
+            self, image: Any, *_: Any, **__: Any
+        ) -> Shaped[Tensor, "channel row column"]:
+            """A picture as bytes, for which transformers 5.20 calls torchvision."""
+            return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
         def resize(
             self, image: Shaped[Tensor, "image channel _ _"], size: Any, **_: Any
         ) -> Shaped[Tensor, "image channel row column"]:
