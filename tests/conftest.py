@@ -71,8 +71,8 @@ def machine():
     torch.backends.mkldnn.enabled = os.environ.get("VLMLENS_TEST_MKLDNN") != "0"
 
 
-#: Families that some version of transformers cannot run by itself, or lays out in another way; it is
-#: asked, not looked up.
+#: Families that some version of transformers cannot run by itself, or lays out in another way; it
+#: is asked, not looked up.
 BROKEN_UPSTREAM = ("llama4", "video_llava", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker")
 
 
