@@ -25,7 +25,7 @@ TAKES = {
     "paired_p": ((A, B), {}),
     "rank_biserial": ((A, B), {}),
 }
-LABELLED = {"cluster_test", "map_test", "mean_map"}
+LABELLED = ("cluster_test", "map_test", "mean_map")
 NUMBERS = {
     "design_effect", "flip_odds", "proportion_interval", "samples_for_effect",
     "samples_for_flips", "samples_for_width",
