@@ -1,9 +1,12 @@
 """``vlmlens status``, ``merge``, ``gc`` and ``export``: looking after a folder of results."""
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from vlmlens.cli.terminal import err, out
@@ -20,13 +23,18 @@ def status(folder: Folder) -> None:
 
     found = upkeep.status(_store(folder))
     table = Table("model", "measure", "condition", "done", "failed", "left")
+    short = _short({str(each.told.get("measure", "")) for each in found.conditions.values()})
     for each in found.conditions.values():
-        told = [str(each.told.get(name, "")) for name in ("model", "measure", "label")]
-        table.add_row(*told, *(f"{n:,}" for n in (each.done, each.failed, each.left)))
+        told = {name: str(each.told.get(name, "")) for name in ("model", "measure", "label")}
+        told["measure"] = short[told["measure"]]
+        table.add_row(
+            *map(escape, told.values()), *(f"{n:,}" for n in (each.done, each.failed, each.left))
+        )
     out.print(table)
     out.print(f"{found.files:,} files, {found.bytes / 1e6:,.1f} MB", highlight=False)
     for versions in sorted({str(c.told.get("versions", "")) for c in found.conditions.values()}):
-        out.print(f"made by {versions}", markup=False, highlight=False, soft_wrap=True)
+        once = re.sub(r"(\S+) \1(?![^\s,;])", r"\1", versions)  # a release's own and the installed
+        out.print(f"made by {once}", markup=False, highlight=False, soft_wrap=True)
     for who in found.running:
         out.print(f"writing: {who}", markup=False, highlight=False, soft_wrap=True)
     said = [f"failed: {name}: {error}" for name, error in found.failures.items()]
@@ -74,6 +82,12 @@ def export(
         err.print(which, markup=False, highlight=False, soft_wrap=True)
     count = export_cells(folder, path) if swept else exporting.export(_store(folder), path)
     out.print(f"{count:,} rows: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _short(measures: set[str]) -> dict[str, str]:
+    """What is measured by its name alone, where no two of one name differ in their settings."""
+    named = Counter(each.partition("(")[0] for each in measures)
+    return {each: name if named[name := each.partition("(")[0]] == 1 else each for each in measures}
 
 
 def _store(folder: Path) -> Path:

@@ -66,7 +66,8 @@ def _notes(found: "Diagnosis") -> list[str]:
         why = "as asked" if found.results.attrs["answered"] else "no answers in the data"
         notes.append(f"{why}: measured against the model's own answers on intact images.")
     if "rule" in found.results.attrs:
-        notes.append(f"graded by {found.results.attrs['rule']}.")
+        rule = found.results.attrs["rule"]
+        notes.append(f"answers graded by {rule}, a fixed rule and its version.")
     left = json.loads(found.results.attrs.get("unanswered", "[]"))
     if left:
         more = f" and {len(left) - 5} more" if len(left) > 5 else ""
@@ -74,9 +75,27 @@ def _notes(found: "Diagnosis") -> list[str]:
             f"{len(left)} of {found.results.sizes['sample']} questions have no right answer and "
             f"are left out of accuracy and PSI: {', '.join(left[:5])}{more}."
         )
+    if split := _split(found):
+        notes.append(
+            f"{split}: one of interval and p shows an effect, the other does not. The interval is "
+            "of the ratio PSI, p of the two accuracies changing places: such a row is undecided."
+        )
     if "note" in found.psi.attrs:
         notes.append(f"Beware: {found.psi.attrs['note']}.")
     return notes
+
+
+def _split(found: "Diagnosis") -> str:
+    """Categories whose interval of PSI and p disagree about 0."""
+    if "p_value" not in found.psi or found.results.attrs["reference"] == "own":
+        return ""
+    names = []
+    for category in found.psi["category"].values:
+        row = found.psi.sel(category=category)
+        low, high, p = (float(row[name]) for name in ("psi_low", "psi_high", "p_value"))
+        if low == low and p == p and (low <= 0 <= high) != (p >= 0.05):
+            names.append(str(category))
+    return ", ".join(names)
 
 
 def inside_table(found: "Diagnosis") -> Table:
