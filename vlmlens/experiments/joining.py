@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from vlmlens.errors import DataError
 from vlmlens.layout import EDGES
 
 #: Axes of maps, which are as long as the largest grid of those that are together.
@@ -46,7 +47,21 @@ def joined(
 
 
 def along_samples(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Batches' tables as one; maps have the largest picture's grid, whatever batch it was in."""
+    """Batches' tables as one; maps have the largest picture's grid, whatever batch it was in.
+
+    Raises:
+        DataError: another axis that is longer, or labelled otherwise, in one than in another.
+    """
+    try:
+        return _along_samples(parts)
+    except xr.AlignmentError as error:
+        raise DataError(
+            f"what was measured of the samples is no one table: {error}. Let the measure fill every "
+            "sample's list up to one length (with NaN), or make one number of it"
+        ) from error
+
+
+def _along_samples(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     how: Any = {"data_vars": "all", "coords": "minimal", "compat": "override"}
     axes = [axis for axis in GRID if all(axis in p.dims and axis not in p.coords for p in parts)]
     if all(len({part.sizes[axis] for part in parts}) == 1 for axis in axes):

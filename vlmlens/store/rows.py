@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -108,8 +109,30 @@ def taken_apart(table: xr.Dataset) -> tuple[str, dict[str, pa.Array]]:
         raise DataError(f"a result cannot be kept: {error}") from error
 
 
-def put_together(form: str, rows: pa.Table) -> xr.Dataset:
-    """The table of some rows of one form."""
+def put_together(form: str, rows: pa.Table) -> Iterator[tuple[list[int], xr.Dataset]]:
+    """The tables that rows of one form make, and the rows that each is of.
+
+    Lists of no fixed length may differ in length from row to row: those alike make a table.
+    """
+    groups = _alike(form, rows)
+    for group in groups:
+        own = rows if len(groups) == 1 else rows.take(pa.array(group))
+        yield group.tolist(), _one(form, own)
+
+
+def _alike(form: str, rows: pa.Table) -> list[Int[np.ndarray, " row"]]:
+    """Rows of one form in groups whose lists are of one length."""
+    loose = [told["name"] for told in _read(form)["columns"] if told.get("shape", ()) is None]
+    if not loose or not len(rows):
+        return [np.arange(len(rows))]
+    lengths = [rows.column(n).combine_chunks().value_lengths().to_numpy() for n in loose]
+    _, group = np.unique(np.stack(lengths, 1), axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    return [np.flatnonzero(group == number) for number in range(group.max() + 1)]
+
+
+def _one(form: str, rows: pa.Table) -> xr.Dataset:
+    """The table of some rows of one form whose lists are alike."""
     read = _read(form)
     variables: dict[str, xr.Variable] = {}
     coords: dict[str, xr.Variable] = {}

@@ -265,8 +265,9 @@ class Store:
         return {
             name: sorted(
                 (
-                    _in_order(places, put_together(form, pa.concat_tables(tables)))
+                    _in_order([places[row] for row in rows], table)
                     for form, (places, tables) in forms.items()
+                    for rows, table in put_together(form, pa.concat_tables(tables))
                 ),
                 key=lambda part: part[0][0],
             )
