@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import xarray as xr
-from filled import ONE, keys, kept, opened
+from filled import ONE, kept, keys, opened
 
 import vlmlens as vl
 from vlmlens.experiments import Experiment, Measure, sweep
@@ -99,5 +99,5 @@ def test_lists_of_ones_own_that_grow_are_refused_with_a_folder_and_without(
     samples = vl.datasets.load("shapes-2d", samples=6)
     run = Experiment(shapes, samples, Letters(), {"original": ()}, batch=1)
     for _ in range(2):  # computed, and read back
-        with pytest.raises(vl.errors.DataError, match="no one table.*'place'"):
+        with pytest.raises(vl.errors.DataError, match=r"no one table.*'place'"):
             run.run(tmp_path if folder else None)

@@ -56,8 +56,8 @@ def along_samples(parts: Sequence[xr.Dataset]) -> xr.Dataset:
         return _along_samples(parts)
     except xr.AlignmentError as error:
         raise DataError(
-            f"what was measured of the samples is no one table: {error}. Let the measure fill every "
-            "sample's list up to one length (with NaN), or make one number of it"
+            f"what was measured of the samples is no one table: {error}. Let the measure fill "
+            "every sample's list up to one length (with NaN), or make one number of it"
         ) from error
 
 
