@@ -38,6 +38,14 @@ OF_OTHERS = (
     "ernie4_5_vl_moe",
     "exaone4_5",
     "video_llava",
+    "vipllava",
+    "llava_next_video",
+    "glm46v",
+    "lighton_ocr",
+    "deepseek_vl_hybrid",
+    "molmo2/olmo",
+    "qwen2_5_omni_thinker",
+    "qwen3_omni_moe_thinker",
 )
 #: Models of different kinds, for what has to hold on more than LLaVA: fixed grids; grouped heads
 #: and a grid that leaves pixels over; three axes of RoPE and a packed tower; norms on both sides of

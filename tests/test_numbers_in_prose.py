@@ -148,4 +148,5 @@ def test_tests_that_are_named_are_there():
 def test_what_prints_quoted_figures_is_named_on_the_page_that_quotes_them():
     asked = r"python -m tests\.benchmarks\.quoted ([a-z]+)"
     named = {(s.page.split("/")[-1], name) for s in EVERY for name in re.findall(asked, s.body)}
+    named -= {("first_experiment.md", "sweeps")}  # which a newcomer is sent to, and quotes another
     assert named == {(f"{page.__name__}.md", page.__name__) for page in quoted.PAGES}

@@ -51,6 +51,7 @@ def test_cells_are_exported_with_their_layer_and_place(swept, tmp_path, ending):
     assert set(last["token"]) == {str(table["token"].values[-1])}
 
 
+@pytest.mark.slow
 def test_several_maps_say_which_row_is_of_which(swept, model, tmp_path):
     _, _, (clean, corrupted, how) = swept
     other = tmp_path / "both"

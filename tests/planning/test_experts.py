@@ -22,6 +22,7 @@ def test_a_model_of_experts_is_planned_for_in_every_dtype(name):
     assert found.jobs[0].operations > 0
 
 
+@pytest.mark.slow
 def test_another_expert_for_every_token_costs_its_products():
     """Three products a row: gate, up and down, in every layer that has experts."""
     config = build("qwen3_vl_moe")[0].config
