@@ -20,7 +20,6 @@
     ├── ClosedModelError          a ``HookedVLM`` used after it was closed
     ├── MissingToolError          an optional library or program that is not installed
     ├── BeyondTrainingWarning     a prompt beyond what the model was trained on; warned of
-    ├── FewSamplesWarning         a test that so few samples cannot pass; warned of
     └── FetchError                a download that is not what is pinned
         ├── UnreachableError          one that cannot be reached from here
         └── UnfetchedModelError       a model that is to be fetched before it is opened
@@ -148,14 +147,6 @@ class BeyondTrainingWarning(VLMLensError, UserWarning):
     """A prompt that is longer than what the model was trained on; warned of, and run.
 
     ``warnings.simplefilter("error", BeyondTrainingWarning)`` makes an error of it.
-    """
-
-
-class FewSamplesWarning(VLMLensError, UserWarning):
-    """A test whose samples are too few to find the effects that they show; warned of, and made.
-
-    ``warnings.simplefilter("ignore", FewSamplesWarning)`` keeps it still: the table's attribute
-    ``note`` says the same.
     """
 
 

@@ -1,6 +1,6 @@
 """Tests of whole maps, where some cell is always extreme by chance."""
 
-import warnings
+import logging
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 from vlmlens.draws import by_scene
-from vlmlens.errors import FewSamplesWarning, InputError
+from vlmlens.errors import InputError
 from vlmlens.estimates import FEW, LEVEL, cautious_t
 from vlmlens.probes.statistics.intervals import mean_map
 from vlmlens.probes.statistics.redrawn import Null, exchanged, redrawn
@@ -81,7 +81,7 @@ def map_test(
         permutations: how many maps are redrawn.
         seed: of the redrawing.
         shares: whether the values are answers, as in ``mean_map``: it decides over intervals.
-        warn: say so by a ``FewSamplesWarning`` where the samples are too few for the test; the
+        warn: say so in the log ``vlmlens`` where the samples are too few for the test; the
             attribute ``note`` has it in any case.
 
     Returns:
@@ -149,7 +149,7 @@ def map_test(
     if told := "; ".join(filter(None, [found.attrs.get("note"), *notes])):
         found.attrs["note"] = told
     if notes and warn:
-        warnings.warn("; ".join(notes), FewSamplesWarning, stacklevel=2)
+        logging.getLogger("vlmlens").warning("map_test: %s", "; ".join(notes))
     return found
 
 
