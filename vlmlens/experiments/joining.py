@@ -54,7 +54,7 @@ def along_samples(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     """
     try:
         return _along_samples(parts)
-    except xr.AlignmentError as error:
+    except ValueError as error:  # as every xarray says it
         raise DataError(
             f"what was measured of the samples is no one table: {error}. Let the measure fill "
             "every sample's list up to one length (with NaN), or make one number of it"
