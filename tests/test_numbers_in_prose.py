@@ -17,7 +17,8 @@ FIGURE = re.compile(
 #: What looks like one and is none: papers, addresses, levels, versions, sizes of grids.
 NONE = re.compile(
     r"arXiv:\d+\.\d+|\]\([^)]*\)|https?://\S+|95 %|127\.0\.0\.1|\d+ x \d+( x \d+)*"
-    r"|(?:[Pp]ython|SAELens|SAELens \(|CC BY(?:-\w+)?|Small|or|transformers)\s*\d+(?:\.\d+)+"
+    r"|(?:[Pp]ython|SAELens|SAELens \(|CC BY(?:-\w+)?|Small|or|transformers|EXAONE|ERNIE)"
+    r"\s*\d+(?:\.\d+)+"
 )
 FENCED = re.compile(r"^( *)```(\w*)[^\n]*\n.*?^\1```", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"(?:^|[`\s])(make [a-z]|vlmlens [a-z]|python3? [-\w]|\.ci/run)", re.MULTILINE)

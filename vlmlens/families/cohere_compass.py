@@ -17,6 +17,4 @@ def _scale(config: Any) -> float:
     return 1.0 if scale is None else scale
 
 
-COHERE_COMPASS = replace(
-    QWEN3_VL, model_type="cohere_compass", lm_kinds=_kinds, logit_scale=_scale, videos=None
-)
+COHERE_COMPASS = replace(QWEN3_VL, model_type="cohere_compass", lm_kinds=_kinds, logit_scale=_scale)

@@ -25,5 +25,4 @@ EXAONE4_5 = replace(
     positions=count,
     per_token={},
     lm_kinds=_kinds,
-    videos=None,
 )

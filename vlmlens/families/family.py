@@ -203,6 +203,7 @@ class Family:
         towers: other paths of the tower's list of blocks, by the tower's ``model_type``.
         videos: ``Pictures`` -> for each video, the grid of each of its frames, in the tokens'
             order; None where no videos are shown.
+        video_token: the configuration's field of the token that videos stand by.
         unmixed: why pictures and videos go into no one sample; empty where they do.
 
     Examples:
@@ -245,6 +246,7 @@ class Family:
     chat_template: str = ""
     towers: Mapping[str, str] = field(default_factory=dict)
     videos: Callable[[Pictures], list[tuple[View, ...]]] | None = None
+    video_token: str = "video_token_id"
     unmixed: str = ""
 
     def around(self, config: Any) -> "Family":

@@ -1,5 +1,7 @@
 """GLM-4.1V and its kin: Qwen2-VL's way with images; partial RoPE; norms around every sublayer.
 
+A video's frames are so many images, each with its second after it.
+
 GLM-4.6V has the same parts, GLM-4.5V a language model of experts behind a few dense layers, and
 GLM-OCR a small tower that norms queries and keys.
 """
@@ -16,7 +18,12 @@ def _kinds(text: Any) -> Sequence[str]:
     return ["" if layer < dense else "experts" for layer in range(text.num_hidden_layers)]
 
 
-GLM4V = replace(QWEN2_VL, model_type="glm4v", videos=None)
-GLM46V = replace(QWEN2_VL, model_type="glm46v", videos=None)
-GLM4V_MOE = replace(QWEN2_VL, model_type="glm4v_moe", lm_kinds=_kinds, videos=None)
-GLM_OCR = replace(QWEN2_VL, model_type="glm_ocr", videos=None)
+GLM4V = replace(
+    QWEN2_VL,
+    model_type="glm4v",
+    video_token="image_token_id",
+    unmixed="both stand by one token, and transformers' forward pass takes one for the other",
+)
+GLM46V = replace(GLM4V, model_type="glm46v")
+GLM4V_MOE = replace(GLM4V, model_type="glm4v_moe", lm_kinds=_kinds)
+GLM_OCR = replace(GLM4V, model_type="glm_ocr")

@@ -9,7 +9,7 @@ from typing import Any
 
 from vlmlens.errors import UnsupportedModelError
 from vlmlens.families.family import Family, Tap
-from vlmlens.families.qwen2_vl import merged_grids
+from vlmlens.families.qwen2_vl import merged_frames, merged_grids
 
 BLOCKS = "model.vision_model.blocks"
 
@@ -46,4 +46,5 @@ HYPERCLOVAX_VISION_V2 = Family(
     lm_kinds=_kinds,
     logit_scale=_scale,
     embed_scale=_embed_scale,
+    videos=merged_frames,
 )

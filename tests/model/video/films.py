@@ -11,11 +11,20 @@ from vlmlens.zoo.tiny import build
 #: Families that are shown videos. Two are always tried, the others where slow tests run.
 QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe")
 OMNI = ("qwen2_5_omni_thinker", "qwen3_omni_moe_thinker")
-FAMILIES = (*QWEN, *OMNI, "llava_onevision", "llava_next_video", "smolvlm", "internvl")
-#: Of these, those whose videos' tokens and tensors are those of pictures.
+GLM = ("glm4v", "glm46v", "glmga", "glm4v_moe", "glm_ocr")
+LIKE_QWEN = ("exaone4_5", "hyperclovax_vision_v2", "cohere_compass", "cosmos3_edge")
+OTHERS = ("llava_onevision", "llava_next_video", "smolvlm", "internvl")
+FAMILIES = (*QWEN, *OMNI, *GLM, *LIKE_QWEN, *OTHERS)
+#: Those that merge two frames into one.
+IN_PAIRS = {*QWEN, *OMNI, *GLM, *LIKE_QWEN} - {"cosmos3_edge"}
+#: Those whose videos' tokens and tensors are those of pictures.
 AS_PICTURES = ("smolvlm", "internvl")
+#: Those whose videos stand by the token of pictures, with tensors of their own.
+BY_PICTURES_TOKEN = GLM
 #: Those that take pictures and videos in samples of their own.
-UNMIXED = ("smolvlm",)
+UNMIXED = ("smolvlm", *GLM)
+#: What a family's processor chooses frames by, of those that do not take both.
+CHOOSES_BY = dict.fromkeys(GLM, ("fps",)) | dict.fromkeys(("glm46v", "glm_ocr"), ())
 ALWAYS = ("qwen2_5_vl",)
 SIZE = (72, 48)
 #: What is seen of frames of this size: all of them, but where they are cropped to a square.

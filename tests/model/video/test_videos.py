@@ -13,9 +13,10 @@ from conftest import build, by_turns, picture
 from films import (
     ALWAYS,
     AS_PICTURES,
+    BY_PICTURES_TOKEN,
+    CHOOSES_BY,
     FAMILIES,
-    OMNI,
-    QWEN,
+    IN_PAIRS,
     SEEN,
     SIZE,
     UNMIXED,
@@ -40,7 +41,7 @@ from vlmlens.zoo.tiny.parts import SIGLIP, square
 #: With the tower's attention silenced, a token holds nothing but its own patches.
 ALONE = ZeroAblate(point="vision.blocks.*.attn.hook_z")
 #: How many frames a processor of each family merges into one.
-MERGED = {name: 2 if name in (*QWEN, *OMNI) else 1 for name in FAMILIES}
+MERGED = {name: 2 if name in IN_PAIRS else 1 for name in FAMILIES}
 
 
 @pytest.fixture(scope="module", params=by_turns(FAMILIES, ALWAYS))
@@ -70,10 +71,11 @@ def plain(vlm, videos, pictures=(), parts=None, images_kwargs=None, **told):
         text=[text],
         images=[list(pictures)] if pictures else None,
         videos=[frames],
-        videos_kwargs={"video_metadata": known, **told},
+        videos_kwargs={"video_metadata": known, "return_metadata": True, **told},
         **({"images_kwargs": images_kwargs} if images_kwargs else {}),
         add_special_tokens=not started,
         return_tensors="pt",
+        **{f"return_{n}": True for n in vlm.family.per_token if n.startswith("mm_")},
     )
     return {name: x for name, x in made.items() if isinstance(x, torch.Tensor)}
 
@@ -100,6 +102,10 @@ def test_ids_positions_and_logits_are_transformers_own(seer):
 @pytest.mark.parametrize(("told", "frames"), [({"fps": 2}, 6), ({"num_frames": 4}, 4)])
 def test_who_says_how_many_frames_gets_as_many(seer, told, frames):
     video = noise(24, size=(32, 32), fps=8)
+    if not {*told} & {*CHOOSES_BY.get(str(seer.name), told)}:
+        with pytest.raises(InputError, match=f"'{next(iter(told))}'.* would not look at it"):
+            seer.inputs(asked(video), videos_kwargs=told)
+        return
     given = seer.inputs(asked(video), videos_kwargs=told)
     assert given.layouts[0].frames() * MERGED[str(seer.name)] == frames
     theirs = {"fps": None, "num_frames": None, "do_sample_frames": True} | told
@@ -112,8 +118,11 @@ def test_who_says_how_many_frames_gets_as_many(seer, told, frames):
 
 def test_times_of_a_rate_that_nobody_told_are_unknown(seer):
     for told in (None, {"do_sample_frames": False}, {"num_frames": 4}):
-        if seer.name == "smolvlm" and told == {"num_frames": 4}:
-            with pytest.raises(InputError, match="cannot choose frames of a video of 6 frames"):
+        refused = {"smolvlm": told == {"num_frames": 4}}
+        refused |= dict.fromkeys(CHOOSES_BY, told != {"do_sample_frames": False})
+        if refused.get(str(seer.name)):
+            said = "cannot choose frames of a video of 6 frames|would not look at it"
+            with pytest.raises(InputError, match=said):
                 seer.inputs(asked(noise(6, fps=None)), videos_kwargs=told)
             continue
         layout = seer.inputs(asked(noise(6, fps=None)), videos_kwargs=told).layouts[0]
@@ -155,8 +164,21 @@ def test_two_videos_and_a_picture(seer):
     )
 
 
+def test_pictures_and_videos_in_one_batch_are_each_samples_own(seer):
+    several = [asked(noise(4)), vl.Sample("Which color is it?", picture(0, (40, 40)))]
+    if seer.name in BY_PICTURES_TOKEN:
+        with pytest.raises(InputError, match=f"go into no one batch of {seer.name}"):
+            seer.inputs(several)
+        return
+    together = seer.run(seer.inputs(several)).logits[:, -1]
+    for row, sample in enumerate(several):
+        alone = seer.run(seer.inputs(sample)).logits[0, -1]
+        assert torch.allclose(together[row], alone, atol=2e-5)
+
+
 def test_a_frames_time_is_the_mean_of_those_it_merges(seer):
-    layout = seer.inputs(asked(noise(5, fps=2))).layouts[0]
+    every = {"do_sample_frames": False}
+    layout = seer.inputs(asked(noise(5, fps=2)), videos_kwargs=every).layouts[0]
     merged = MERGED[str(seer.name)]
     times = [*np.arange(5) / 2, *[2.0] * (-5 % merged)]
     wanted = np.array(times).reshape(-1, merged).mean(1)
@@ -195,7 +217,7 @@ def test_words_between_frames_are_of_none_of_them(seer):
 
 
 def embedded(vlm, frames):
-    given = vlm.inputs(asked(vl.Video(frames, 2)))
+    given = vlm.inputs(asked(vl.Video(frames, 2)), videos_kwargs={"do_sample_frames": False})
     return given.layouts[0], vlm.run(given, [ALONE], save="hook_embed").saved["hook_embed"][0]
 
 
@@ -287,7 +309,8 @@ def test_after_a_long_video_positions_go_on_from_the_largest(seer):
     )
     if not str(seer.name).startswith("qwen3"):  # which begins anew with every frame
         ahead = int(ids.max()) - int(ids[..., -1].max())
-        assert (ahead > 0) == (seer.name not in OMNI)  # Omni's text goes on from the largest
+        # Others begin anew after every frame, and Omni's text goes on from the largest.
+        assert (ahead > 0) == (seer.name in ("qwen2_vl", "qwen2_5_vl"))
         answer = seer.hf_model.generate(**given.tensors, max_new_tokens=6, do_sample=False)
         ours = seer.generate(given, max_new_tokens=6)
         assert ours.tokens[0].tolist() == answer[0, ids.shape[-1] :].tolist()
@@ -296,9 +319,14 @@ def test_after_a_long_video_positions_go_on_from_the_largest(seer):
 def test_tensors_make_the_same_inputs(seer):
     if seer.name in AS_PICTURES:
         pytest.skip("tensors do not say what is of a video")
-    given = seer.inputs(asked([noise(4), noise(4, seed=1)], images=picture(0, (40, 40))))
+    beside = () if seer.name in UNMIXED else picture(0, (40, 40))
+    given = seer.inputs(asked([noise(4), noise(4, seed=1)], images=beside))
     ours = ("input_ids", "attention_mask", "position_ids", "mm_token_type_ids")
     shown = {name: x for name, x in given.tensors.items() if name not in ours}
+    if seer.name in BY_PICTURES_TOKEN:
+        with pytest.raises(InputError, match="videos are not laid out for tensors of"):
+            seer.inputs_from(given.tensors["input_ids"], **shown)
+        return
     again = seer.inputs_from(given.tensors["input_ids"], sizes=[(40, 40), SIZE, SIZE], **shown)
     assert all(torch.equal(x, again.tensors[name]) for name, x in given.tensors.items())
     one, other = given.layouts[0], again.layouts[0]

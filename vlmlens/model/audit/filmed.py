@@ -75,12 +75,19 @@ def _theirs(
         frames_indices=list(range(count)),
     )
     bos = processor.tokenizer.bos_token
+    # What a model of this family is given for every token, where its processor has to be asked.
+    asked = {f"return_{name}": True for name in vlm.family.per_token if name.startswith("mm_")}
     made = processor(
         text=[text],
         videos=[[frames]],
-        videos_kwargs={"video_metadata": [known], "do_sample_frames": False},
+        videos_kwargs={
+            "video_metadata": [known],
+            "do_sample_frames": False,
+            "return_metadata": True,  # Cosmos3 Edge's writes every frame's second by it
+        },
         add_special_tokens=not (bos and text.startswith(bos)),
         return_tensors="pt",
+        **asked,
     )
     model: Any = vlm.hf_model
     device = device_of(model.get_input_embeddings())

@@ -67,7 +67,13 @@ def from_samples(
     for name in ("input_ids", "attention_mask", *family.per_token):
         blank = pad if name == "input_ids" else 0
         tensors[name] = torch.cat([_pad(t[name], length, blank, padding) for t, _ in rows])
-    for name in sorted({n for t, _ in rows for n in t} - set(tensors)):
+    names = {n for t, _ in rows for n in t}
+    if family.unmixed and {"pixel_values", "pixel_values_videos"} <= names:
+        raise InputError(
+            f"samples with pictures and samples with videos go into no one batch of "
+            f"{family.model_type}: {family.unmixed}. Give them in batches of their own"
+        )
+    for name in sorted(names - set(tensors)):
         given = [t.get(name) for t, _ in rows]
         if counted := family.counting.get(name):  # samples without pictures have neither
             given = going_on(

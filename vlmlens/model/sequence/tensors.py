@@ -35,7 +35,7 @@ NOT_OF_IMAGES = {
 
 def vision_ids(config: Any, family: Family) -> tuple[int, ...]:
     """The tokens that pictures take, and videos where the family shows some by another one."""
-    video = getattr(config, "video_token_id", None)
+    video = getattr(config, family.video_token, None)
     if family.videos is None or video is None or video == config.image_token_id:
         return (config.image_token_id,)
     return config.image_token_id, video

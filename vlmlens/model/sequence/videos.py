@@ -33,6 +33,8 @@ NOT_OF_CHOOSING = (
 
 #: What says how many frames are chosen; processors take only one of them at a time.
 HOW_MANY = ("fps", "num_frames")
+#: What processors ask for, and then choose without it.
+UNREAD = {"Glm46VVideoProcessor": ("fps",)}
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ def _choice(taker: Any, told: Mapping[str, Any], metadata: Any, **_: Any) -> lis
     names = taker.valid_kwargs.__annotations__
     settings = {name: getattr(taker, name, None) for name in names}
     if any(told.get(name) is not None for name in HOW_MANY):
+        _refuse_unread(taker, told)
         settings |= dict.fromkeys(HOW_MANY) | {"do_sample_frames": True}
         if "skip_secs" in signature(taker.sample_frames).parameters:
             settings |= {"fps": metadata.fps, "num_frames": metadata.total_num_frames}
@@ -186,6 +189,20 @@ def _choice(taker: Any, told: Mapping[str, Any], metadata: Any, **_: Any) -> lis
             f"the model's processor chooses none of {metadata.total_num_frames} frames"
         )
     return chosen
+
+
+def _refuse_unread(taker: Any, told: Mapping[str, Any]) -> None:
+    """Refuse to be told how many frames by what a processor does not choose by."""
+    kind, known = type(taker).__name__, signature(taker.sample_frames).parameters
+    read = [name for name in HOW_MANY if name in known and name not in UNREAD.get(kind, ())]
+    for name in HOW_MANY:
+        if told.get(name) is not None and name not in read and told.get("do_sample_frames") is None:
+            raise InputError(
+                f"videos_kwargs={{{name!r}: {told[name]}}}: {kind} chooses frames "
+                f"{'by ' + ' or '.join(read) if read else 'by a rule of its own'}, and would not "
+                "look at it. Choose them yourself: give these frames, with "
+                "videos_kwargs={'do_sample_frames': False}"
+            )
 
 
 def _from_file(video: Video, choose: Any) -> Decoded:

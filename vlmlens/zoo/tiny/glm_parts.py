@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vlmlens.zoo.tiny.parts import text
-from vlmlens.zoo.tiny.qwen_parts import QWEN_PIXELS, QWEN_TEXT, QWEN_TOWER
+from vlmlens.zoo.tiny.qwen_parts import QWEN_FRAMES, QWEN_PIXELS, QWEN_TEXT, QWEN_TOWER
 from vlmlens.zoo.tiny.tiny import Tiny
 
 
@@ -27,6 +27,8 @@ def glm(tower: str, language: str, pixels: str, **further: Any) -> Tiny:
         },
         pixels=(pixels, QWEN_PIXELS[1]),
         image="<|begin_of_image|><|image|><|end_of_image|>",
+        frames=QWEN_FRAMES,
+        video="<|begin_of_video|><|video|><|end_of_video|>",
         tokens={"image_token": "<|image|>", "video_token": "<|video|>"},
         plain=("<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>"),
         ids={

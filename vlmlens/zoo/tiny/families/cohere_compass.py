@@ -1,7 +1,7 @@
 """A tiny cohere_compass."""
 
 from vlmlens.zoo.tiny.parts import text
-from vlmlens.zoo.tiny.qwen_parts import QWEN3_TOWER, QWEN_PIXELS, QWEN_TEXT, QWEN_TOWER
+from vlmlens.zoo.tiny.qwen_parts import QWEN3_TOWER, QWEN_FRAMES, QWEN_PIXELS, QWEN_TEXT, QWEN_TOWER
 from vlmlens.zoo.tiny.tiny import Tiny
 
 IMAGE, VIDEO = "<|IMAGE_PAD|>", "<|VIDEO_PAD|>"
@@ -25,6 +25,8 @@ TINY: dict[str, Tiny] = {
         },
         pixels=("CohereCompassImageProcessorPil", QWEN_PIXELS[1]),
         image=f"<|VISION_START|>{IMAGE}<|VISION_END|>",
+        frames=QWEN_FRAMES,
+        video=VIDEO,
         tokens={"image_token": IMAGE, "video_token": VIDEO},
         plain=("<|VISION_START|>", "<|VISION_END|>"),
         ids={

@@ -1,7 +1,14 @@
 """A tiny cosmos3_edge."""
 
 from vlmlens.zoo.tiny.parts import text, tower
-from vlmlens.zoo.tiny.qwen_parts import QWEN_IDS, QWEN_PIXELS, QWEN_PLAIN, QWEN_TEXT, QWEN_TOKENS
+from vlmlens.zoo.tiny.qwen_parts import (
+    QWEN_FRAMES,
+    QWEN_IDS,
+    QWEN_PIXELS,
+    QWEN_PLAIN,
+    QWEN_TEXT,
+    QWEN_TOKENS,
+)
 from vlmlens.zoo.tiny.tiny import Tiny
 
 TINY: dict[str, Tiny] = {
@@ -13,6 +20,8 @@ TINY: dict[str, Tiny] = {
         },
         pixels=("Cosmos3EdgeImageProcessorPil", QWEN_PIXELS[1]),
         image="<|vision_start|><|image_pad|><|vision_end|>",
+        frames=QWEN_FRAMES,
+        video="<|vision_start|><|video_pad|><|vision_end|>",
         tokens=QWEN_TOKENS,
         plain=QWEN_PLAIN,
         ids=QWEN_IDS,

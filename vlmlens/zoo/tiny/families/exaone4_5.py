@@ -1,7 +1,13 @@
 """A tiny exaone4_5."""
 
 from vlmlens.zoo.tiny.parts import text
-from vlmlens.zoo.tiny.qwen_parts import QWEN_PIXELS, QWEN_PLAIN, QWEN_TOKENS, QWEN_TOWER
+from vlmlens.zoo.tiny.qwen_parts import (
+    QWEN_FRAMES,
+    QWEN_PIXELS,
+    QWEN_PLAIN,
+    QWEN_TOKENS,
+    QWEN_TOWER,
+)
 from vlmlens.zoo.tiny.tiny import Tiny
 
 TINY: dict[str, Tiny] = {
@@ -26,6 +32,8 @@ TINY: dict[str, Tiny] = {
         },
         pixels=QWEN_PIXELS,
         image="<|vision_start|><|image_pad|><|vision_end|>",
+        frames=QWEN_FRAMES,
+        video="<|vision_start|><|video_pad|><|vision_end|>",
         tokens=QWEN_TOKENS,
         plain=QWEN_PLAIN,
         ids={"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>"},
