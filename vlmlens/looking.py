@@ -102,6 +102,8 @@ class Looking:
     def grid(self, image: int = 0, tile: int = 0) -> tuple[int, int]:
         """Rows and columns of one image's tokens, on one of its tiles.
 
+        The frames of a video have one grid, of which a processor may leave some tokens out.
+
         Raises:
             EmptySelectionError: the sample holds no such image, or the image no such tile.
 
@@ -115,6 +117,7 @@ class Looking:
                 f"no tile {tile} of image {image}: this sample holds {self.images} image(s), with "
                 f"{', '.join(str(self.tiles(i)) for i in range(self.images)) or 'no'} tile(s)"
             )
+        here = self.vision(image) if (self.video[here] >= 0).all() else here
         return int(self.row[here].max()) + 1, int(self.column[here].max()) + 1
 
     def shown(self, image: int = 0) -> tuple[float, float, float, float]:

@@ -21,6 +21,9 @@ class View:
         thumbnail: whether it is a small copy of the whole image, beside tiles of it.
         newlines: learned tokens that end rows: after ``"each"`` row, after the ``"last"``, or none.
         registers: learned tokens after all others, which stand for no place.
+        leading: such tokens before all others.
+        kept: whether there is a token of each of its patches, row by row; by default of all. A
+            processor may leave out what resembles the frame before.
         across: left and right edge of every column, in pixels of the original; by default equal
             parts of the box. A tower that sees whole patches only leaves gaps between tiles.
         down: top and bottom edge of every row.
@@ -33,15 +36,18 @@ class View:
     thumbnail: bool = False
     newlines: Literal["each", "last", ""] = ""
     registers: int = 0
+    leading: int = 0
+    kept: tuple[bool, ...] = ()
     across: tuple[tuple[float, float], ...] = ()
     down: tuple[tuple[float, float], ...] = ()
     seconds: float = math.nan
 
     @property
     def size(self) -> int:
-        """How many positions it takes, newlines and registers included."""
+        """How many positions it takes, with newlines and what stands for no place."""
         extra = {"each": self.rows, "last": 1, "": 0}[self.newlines]
-        return self.rows * self.columns + extra + self.registers
+        patches = sum(self.kept) if self.kept else self.rows * self.columns
+        return self.leading + patches + extra + self.registers
 
     def boxes(self, original: tuple[int, int] | None) -> Float[np.ndarray, "patch 4"]:
         """What each patch covers, row by row, cut off at the edges of the original image."""

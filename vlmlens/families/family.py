@@ -190,6 +190,7 @@ class Family:
             the first blocks.
         around_image: of ``per_token``, those in which tokens beside an image have its number, too
             -> the configuration's fields that say which.
+        around_video: the same of tokens beside a video, which have a video token's number.
         within_image: of ``per_token``, those in which all that stands from a token to another has
             an image's number -> the configuration's fields of what begins it, and of what ends it.
         counting: inputs whose numbers count the entries of another one along its first two axes,
@@ -204,6 +205,8 @@ class Family:
         videos: ``Pictures`` -> for each video, the grid of each of its frames, in the tokens'
             order; None where no videos are shown.
         video_token: the configuration's field of the token that videos stand by.
+        tower_of_videos: path of another tower that videos go through, whose points are not watched;
+            empty where they go through the pictures'.
         unmixed: why pictures and videos go into no one sample; empty where they do.
 
     Examples:
@@ -235,6 +238,7 @@ class Family:
     raster: bool = True
     deepstack: str = ""
     around_image: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    around_video: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     within_image: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(
         default_factory=dict
     )
@@ -247,6 +251,7 @@ class Family:
     towers: Mapping[str, str] = field(default_factory=dict)
     videos: Callable[[Pictures], list[tuple[View, ...]]] | None = None
     video_token: str = "video_token_id"
+    tower_of_videos: str = ""
     unmixed: str = ""
 
     def around(self, config: Any) -> "Family":

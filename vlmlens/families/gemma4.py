@@ -2,23 +2,44 @@
 
 After its two halves a block may add a third, per-layer embeddings of the token, and scales the
 stream: neither is a point, and ``hook_resid_post`` holds both.
+
+A video's frames are so many whole images, each with its minute and second before it.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from vlmlens.families.family import Family, Pictures, Tap
+from vlmlens.families.frames import frames
 from vlmlens.families.geometry import whole
 from vlmlens.view import View
 
 
 def _views(pictures: Pictures) -> list[tuple[View, ...]]:
-    pooled = pictures.config.vision_config.pooling_kernel_size
-    last = pictures.tensors["image_position_ids"].amax(1).tolist()  # padding is at (-1, -1)
+    grids = _pooled(pictures.config, pictures.tensors["image_position_ids"])
     return [
-        (View((row + 1) // pooled, (column + 1) // pooled, whole(size)),)
-        for (column, row), size in zip(last, pictures.sizes, strict=True)
+        (View(rows, columns, whole(size)),)
+        for (rows, columns), size in zip(grids, pictures.sizes, strict=True)
     ]
+
+
+def _timed_frames(videos: Pictures) -> list[tuple[View, ...]]:
+    counts = videos.tensors["num_frames_per_video"].tolist()
+    every = _pooled(videos.config, videos.tensors["video_position_ids"])
+    if sum(counts) != len(every):
+        raise ValueError(f"{counts} frames are told, and there are {len(every)}")
+    starts = [sum(counts[:n]) for n in range(len(counts))]
+    grids = [
+        View(*every[start], whole(size)) for start, size in zip(starts, videos.sizes, strict=True)
+    ]
+    return frames(videos, grids, counts)
+
+
+def _pooled(config: Any, places: Any) -> list[tuple[int, int]]:
+    """Rows and columns of tokens of each image, by its patches' places (image patch 2)."""
+    pooled = config.vision_config.pooling_kernel_size
+    last = places.amax(1).tolist()  # padding is at (-1, -1)
+    return [((row + 1) // pooled, (column + 1) // pooled) for column, row in last]
 
 
 def _kinds(text: Any) -> Sequence[str]:
@@ -44,5 +65,6 @@ GEMMA4 = Family(
         "projector.hook_out": Tap("model.embed_vision", "out", axes="patch d_model"),
     },
     lm_kinds=_kinds,
-    per_token={"mm_token_type_ids": (1, 0)},
+    per_token={"mm_token_type_ids": (1, 0, 2)},
+    videos=_timed_frames,
 )

@@ -15,7 +15,7 @@ class Frame(Selection):
     """Vision tokens of one frame of a video or of several, counted from 0.
 
     Of frames that a tower merges, both are one. ``Frame(0) & Row(-1)`` is the bottom row of the
-    first.
+    first. A token of a frame that stands for no place (Video-LLaVA's first one) is of it, too.
 
     Attributes:
         index: which frames; negative numbers count from the last, fractions along the video.
@@ -40,7 +40,6 @@ class Frame(Selection):
         every = range(layout.videos)
         found = np.zeros(len(layout), dtype=bool)
         for video in every if self.video is None else indices(self.video, len(every), "video"):
-            here = layout.vision(layout.shown_as(video))
             meant = indices(self.index, layout.frames(video), "frame")
-            found[here[np.isin(layout.frame[here], meant)]] = True
-        return found
+            found |= (layout.video == video) & np.isin(layout.frame, meant)
+        return found & ~layout.mask("pad")

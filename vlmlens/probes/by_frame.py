@@ -99,7 +99,5 @@ def frame_balance(
 
 
 def _frame(layout: TokenLayout, video: int, frame: int) -> Bool[np.ndarray, " pos"]:
-    """Which positions are patches of a frame."""
-    found = np.zeros(len(layout), dtype=bool)
-    found[layout.vision(layout.shown_as(video), frame)] = True
-    return found
+    """Which positions are of a frame."""
+    return (layout.video == video) & (layout.frame == frame) & ~layout.mask("pad")

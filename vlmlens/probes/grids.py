@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from vlmlens.errors import InputError
 from vlmlens.layout import EDGES, SIZE, TokenLayout
 
 #: Left, top, right, bottom, in pixels of the original image.
@@ -16,8 +17,9 @@ def patches(layout: TokenLayout, image: int = 0, tile: int = 0) -> Int[np.ndarra
 
     Raises:
         EmptySelectionError: the sample holds no such image, or the image no such tile.
+        InputError: places without a token.
     """
-    layout.grid(image, tile)  # says what is there, if this is not
+    _whole_grid(layout, len(layout.vision(image, tile)), image, tile)
     return layout.vision(image, tile)
 
 
@@ -27,8 +29,26 @@ def on_grid(
     image: int = 0,
     tile: int = 0,
 ) -> Shaped[np.ndarray, "*lead row column"]:
-    """One number a patch, as rows and columns."""
-    return values.reshape(*values.shape[:-1], *layout.grid(image, tile))
+    """One number a patch, as rows and columns.
+
+    Raises:
+        InputError: places without a token, of which there is no number.
+    """
+    rows, columns = _whole_grid(layout, values.shape[-1], image, tile)
+    return values.reshape(*values.shape[:-1], rows, columns)
+
+
+def _whole_grid(layout: TokenLayout, tokens: int, image: int, tile: int) -> tuple[int, int]:
+    """Rows and columns of a grid with as many tokens as places."""
+    rows, columns = layout.grid(image, tile)  # says what is there, if this is not
+    if tokens != rows * columns:
+        raise InputError(
+            f"tile {tile} of image {image} has {tokens} token(s) on {rows} x {columns} places, so "
+            "they make no grid: a processor or an edit left some out. Measure them position by "
+            "position, or keep all of them (of a video of VideoLLaMA 3, "
+            "videos_kwargs={'use_token_compression': False})"
+        )
+    return rows, columns
 
 
 def looking_at(

@@ -11,21 +11,25 @@ import torch
 from as_users import as_users
 from conftest import build, by_turns, picture
 from films import (
+    ALL_PATCHES,
     ALWAYS,
     AS_PICTURES,
     BY_PICTURES_TOKEN,
     CHOOSES_BY,
     FAMILIES,
     IN_PAIRS,
+    ONE,
     SEEN,
     SIZE,
     UNMIXED,
     asked,
+    films,
     grey,
     noise,
     opened,
     painted,
     rope_index,
+    silenced,
 )
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata
@@ -33,13 +37,10 @@ from transformers.video_utils import VideoMetadata
 import vlmlens as vl
 from vlmlens import identity
 from vlmlens.errors import ImageError, InputError, VLMLensError
-from vlmlens.interventions import ZeroAblate
 from vlmlens.zoo.opening.frames import PROCESSORS
 from vlmlens.zoo.tiny import TINY, made
 from vlmlens.zoo.tiny.parts import SIGLIP, square
 
-#: With the tower's attention silenced, a token holds nothing but its own patches.
-ALONE = ZeroAblate(point="vision.blocks.*.attn.hook_z")
 #: How many frames a processor of each family merges into one.
 MERGED = {name: 2 if name in IN_PAIRS else 1 for name in FAMILIES}
 
@@ -100,7 +101,7 @@ def test_ids_positions_and_logits_are_transformers_own(seer):
 
 
 @pytest.mark.parametrize(("told", "frames"), [({"fps": 2}, 6), ({"num_frames": 4}, 4)])
-def test_who_says_how_many_frames_gets_as_many(seer, told, frames):
+def test_who_says_how_many_frames_gets_as_many(seer, told, frames, monkeypatch):
     video = noise(24, size=(32, 32), fps=8)
     if not {*told} & {*CHOOSES_BY.get(str(seer.name), told)}:
         with pytest.raises(InputError, match=f"'{next(iter(told))}'.* would not look at it"):
@@ -111,6 +112,8 @@ def test_who_says_how_many_frames_gets_as_many(seer, told, frames):
     theirs = {"fps": None, "num_frames": None, "do_sample_frames": True} | told
     if seer.name == "smolvlm":  # whose own rule wants both
         theirs = {"fps": 8, "num_frames": 24, "do_sample_frames": True} | told
+    if seer.name == "gemma4":  # whose own num_frames goes before the fps that it is told
+        monkeypatch.setattr(seer.processor.video_processor, "num_frames", None)
     same_as_plain(seer, given, plain(seer, [video], **theirs))
     everyone = seer.inputs(asked(video), videos_kwargs=told | {"do_sample_frames": False})
     assert everyone.layouts[0].frames() * MERGED[str(seer.name)] == 24
@@ -137,6 +140,10 @@ def test_no_family_is_shown_videos_that_is_not_tried_here():
 
 def test_two_videos(seer):
     videos = [noise(4), noise(4, seed=1)]
+    if seer.name in ONE:
+        with pytest.raises(InputError, match="refuses this sample: At most one video"):
+            seer.inputs(asked(videos))
+        return
     given = seer.inputs(asked(videos))
     same_as_plain(seer, given, plain(seer, videos))
     layout = given.layouts[0]
@@ -217,8 +224,10 @@ def test_words_between_frames_are_of_none_of_them(seer):
 
 
 def embedded(vlm, frames):
-    given = vlm.inputs(asked(vl.Video(frames, 2)), videos_kwargs={"do_sample_frames": False})
-    return given.layouts[0], vlm.run(given, [ALONE], save="hook_embed").saved["hook_embed"][0]
+    told = {"do_sample_frames": False} | ALL_PATCHES.get(str(vlm.name), {})
+    given = vlm.inputs(asked(vl.Video(frames, 2)), videos_kwargs=told)
+    with silenced(vlm) as edits:
+        return given.layouts[0], vlm.run(given, edits, save="hook_embed").saved["hook_embed"][0]
 
 
 def test_a_token_sees_its_own_place_in_its_own_frame(seer):
@@ -310,7 +319,8 @@ def test_after_a_long_video_positions_go_on_from_the_largest(seer):
     if not str(seer.name).startswith("qwen3"):  # which begins anew with every frame
         ahead = int(ids.max()) - int(ids[..., -1].max())
         # Others begin anew after every frame, and Omni's text goes on from the largest.
-        assert (ahead > 0) == (seer.name in ("qwen2_vl", "qwen2_5_vl"))
+        behind = ("qwen2_vl", "qwen2_5_vl", "ernie4_5_vl_moe")
+        assert (ahead > 0) == (seer.name in behind)
         answer = seer.hf_model.generate(**given.tensors, max_new_tokens=6, do_sample=False)
         ours = seer.generate(given, max_new_tokens=6)
         assert ours.tokens[0].tolist() == answer[0, ids.shape[-1] :].tolist()
@@ -320,7 +330,7 @@ def test_tensors_make_the_same_inputs(seer):
     if seer.name in AS_PICTURES:
         pytest.skip("tensors do not say what is of a video")
     beside = () if seer.name in UNMIXED else picture(0, (40, 40))
-    given = seer.inputs(asked([noise(4), noise(4, seed=1)], images=beside))
+    given = seer.inputs(asked(films(seer), images=beside))
     ours = ("input_ids", "attention_mask", "position_ids", "mm_token_type_ids")
     shown = {name: x for name, x in given.tensors.items() if name not in ours}
     if seer.name in BY_PICTURES_TOKEN:

@@ -45,12 +45,13 @@ def wanted(vlm: Wired, names_filter: Any, inputs: Inputs, stop: int | None) -> l
     Raises:
         UnreachedPointError: a name of what comes after that.
     """
-    tower = inputs.seeing
+    passed_by = () if inputs.seeing else ("vision.", "projector.")
+    if vlm.family.tower_of_videos and "pixel_values" not in inputs.tensors:
+        passed_by = passed_by or ("vision.",)
     there = [
         name
         for name in vlm.hook_dict
-        if (tower or not name.startswith(("vision.", "projector.")))
-        and (stop is None or _comes_before(vlm, name, stop))
+        if not name.startswith(passed_by) and (stop is None or _comes_before(vlm, name, stop))
     ]
     if names_filter is None:
         return [Save(name) for name in there]

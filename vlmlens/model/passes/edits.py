@@ -120,7 +120,7 @@ def refuse_unreached(
         if point.fired == before[name]:
             raise UnreachedPointError(
                 f"{name} was asked for by {who}, but this pass never reached it"
-                + ("" if shown else ": these inputs hold no image")
+                + (_elsewhere(vlm, name) if shown else ": these inputs hold no image")
             )
         twice = point.fired - before[name] > 1 and not point.tap.pieces
         if who == "save" and len(shown) > 1 and twice:
@@ -129,6 +129,25 @@ def refuse_unreached(
                 "of samples with pictures and of samples with videos in passes of their own, or "
                 "save hook_embed"
             )
+        if vlm.family.tower_of_videos and len(shown) > 1 and name.startswith("vision."):
+            if who == "save":
+                continue  # of the pictures
+            raise InputError(
+                f"{name} is edited by {who}, and only pictures pass it"
+                f"{_elsewhere(vlm, name)}. Edit samples with pictures in a pass of their own"
+            )
+
+
+def _elsewhere(vlm: Wired, name: str) -> str:
+    """Why a pass with something to see does not reach a point; empty where nobody knows."""
+    tower = vlm.family.tower_of_videos
+    if not tower or not name.startswith("vision."):
+        return ""
+    return (
+        f": videos of {vlm.family.model_type} go through a tower of their own, {tower}, which is "
+        "not watched. Points from projector.hook_in on are reached; to look into a tower, show "
+        "frames as pictures, Sample(images=frames), which the tower of pictures sees"
+    )
 
 
 def refuse_idle(interventions: Sequence[Intervention], steps: int) -> None:

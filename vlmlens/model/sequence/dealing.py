@@ -50,25 +50,26 @@ def layout_of(
         for which, view in enumerate(own):
             here = vision[start : start + view.size]
             image[here], tile[here] = number, which
-            own_grid, registers = np.split(here, [view.size - view.registers])
+            parts = [view.leading, view.size - view.registers]
+            leading, own_grid, registers = np.split(here, parts)
             cells = np.arange(len(own_grid))
             across = view.columns + (view.newlines == "each")
+            there = np.flatnonzero(view.kept or np.ones(view.rows * view.columns))
             ends = (
-                cells % across == view.columns
-                if view.newlines == "each"
-                else cells >= (view.rows * view.columns)
+                cells % across == view.columns if view.newlines == "each" else cells >= len(there)
             )
             patches = own_grid[~ends]
-            row[patches], column[patches] = np.divmod(np.arange(len(patches)), view.columns)
-            box[patches] = view.boxes(size)
+            row[patches], column[patches] = np.divmod(there, view.columns)
+            box[patches] = view.boxes(size)[there]
             if number >= pictures:  # what ends a video is of it, and of no frame
                 video[here] = number - pictures
-                frame[patches], seconds[patches] = which, view.seconds
+                of_it = np.concatenate([leading, patches])
+                frame[of_it], seconds[of_it] = which, view.seconds
             for at in patches:
                 kind[at] = "thumbnail" if view.thumbnail else "patch"
             for at in own_grid[ends]:
                 kind[at] = "newline"
-            for at in registers:
+            for at in (*leading, *registers):
                 kind[at] = "register"
             start += view.size
     texts, places = (tuple(roles), tuple(tokens)), (image, row, column, box, tile)

@@ -146,7 +146,7 @@ def _views(family: Family, make: Any, pictures: Pictures) -> list[tuple[View, ..
 def _images(tensors: Mapping[str, Shaped[Tensor, "..."]]) -> int:
     """How many images raw tensors hold."""
     names = ("image_grid_thw", "video_grid_thw", "image_sizes", "pixel_values")
-    for name in (*names, "pixel_values_videos"):
+    for name in (*names, "num_frames_per_video", "video_grids", "pixel_values_videos"):
         if name in tensors:
             given = tensors[name]
             if not given.ndim:

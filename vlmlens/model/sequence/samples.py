@@ -108,7 +108,9 @@ def per_token(
             marked |= (first.cumsum(-1) > last.cumsum(-1)) | last
         made[name] = marked.to(ids.dtype) * number
         for token in vision_ids(config, family)[1:]:
-            made[name] += (ids == token).to(ids.dtype) * (of_video or [number])[0]
+            around = [getattr(config, field) for field in family.around_video.get(name, ())]
+            marked = torch.isin(ids, ids.new_tensor([token, *around]))
+            made[name] += marked.to(ids.dtype) * (of_video or [number])[0]
     return made
 
 
@@ -162,7 +164,8 @@ def _joined(
     if per_sample:  # a sample without images still takes its row
         there = [torch.zeros_like(there[0][:1]) if x is None else x for x in given]
     shape = [max(sizes) for sizes in zip(*(x.shape[1:] for x in there), strict=True)]
-    if name == "pixel_values_videos" and len(frames := {x.shape[1] for x in there}) > 1:
+    stacked = [x for x in there if name == "pixel_values_videos" and x.ndim == 5]
+    if len(frames := {x.shape[1] for x in stacked}) > 1:
         raise InputError(
             f"videos of {' and '.join(map(str, sorted(frames)))} frames go into no one batch of "
             "this model: give as many frames each, videos_kwargs={'num_frames': ...}, or one "

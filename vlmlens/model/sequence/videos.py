@@ -23,6 +23,7 @@ from vlmlens.video import Video
 NOT_TOLD = {
     **OURS,
     "video_metadata": "Video(frames, fps=...) says it",
+    "font": "a frame's time is drawn with model.processor.video_processor.font",
     "return_metadata": "inputs.layouts[sample].seconds are the frames' times",
 }
 #: What a processor takes off its settings before it chooses frames by the rest.
@@ -169,6 +170,8 @@ def _choice(taker: Any, told: Mapping[str, Any], metadata: Any, **_: Any) -> lis
     if any(told.get(name) is not None for name in HOW_MANY):
         _refuse_unread(taker, told)
         settings |= dict.fromkeys(HOW_MANY) | {"do_sample_frames": True}
+        taker = copy(taker)  # which falls back on its own, where it is told neither
+        vars(taker).update(dict.fromkeys(HOW_MANY))
         if "skip_secs" in signature(taker.sample_frames).parameters:
             settings |= {"fps": metadata.fps, "num_frames": metadata.total_num_frames}
     settings |= told
@@ -187,6 +190,13 @@ def _choice(taker: Any, told: Mapping[str, Any], metadata: Any, **_: Any) -> lis
     if not chosen:
         raise InputError(
             f"the model's processor chooses none of {metadata.total_num_frames} frames"
+        )
+    if "max_fps" in names and len(chosen) < (told.get("num_frames") or 0):
+        raise InputError(
+            f"videos_kwargs={{'num_frames': {told['num_frames']}}}: the model's processor chooses "
+            f"{len(chosen)} of {metadata.total_num_frames} frames, at most "
+            f"max_fps={settings['max_fps']} a second. Ask for no more than there are, and for "
+            f"more a second with videos_kwargs={{'num_frames': ..., 'max_fps': ...}}"
         )
     return chosen
 

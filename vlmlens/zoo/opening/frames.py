@@ -6,12 +6,13 @@ cropping and normalizing, for which it calls torchvision, is done here: with pil
 
 import sys
 from importlib import import_module
-from types import ModuleType
+from importlib.util import find_spec, module_from_spec
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -39,9 +40,16 @@ PROCESSORS = {
     "llava_next_video": ("llava_next_video", "LlavaNextVideoVideoProcessor"),
     "smolvlm": ("smolvlm", "SmolVLMVideoProcessor"),
     "internvl": ("internvl", "InternVLVideoProcessor"),
+    "ernie4_5_vl_moe": ("ernie4_5_vl_moe", "Ernie4_5_VLMoeVideoProcessor"),
+    "gemma4": ("gemma4", "Gemma4VideoProcessor"),
+    "molmo2": ("molmo2", "Molmo2VideoProcessor"),
+    "video_llama_3": ("video_llama_3", "VideoLlama3VideoProcessor"),
+    "video_llava": ("video_llava", "VideoLlavaVideoProcessor"),
 }
 #: What transformers imports of torchvision at the top of some of these files, and calls nowhere.
 UNUSED = ("", ".transforms", ".transforms.v2", ".transforms.v2.functional")
+#: What ERNIE 4.5 VL calls, to write a frame's time into it.
+DRAWING = ".transforms.functional"
 
 
 def frames_class(model_type: str) -> Any:
@@ -49,12 +57,21 @@ def frames_class(model_type: str) -> Any:
     if model_type not in PROCESSORS:
         return None
     folder, name = PROCESSORS[model_type]
-    own = getattr(_module(f"transformers.models.{folder}.video_processing_{folder}"), name)
+    home = _module(f"transformers.models.{folder}.video_processing_{folder}")
+    own: Any = getattr(home, name)
+    fitted: Any = getattr(home, "get_aspect_ratio_preserving_size", None)
+    room: Any = import_module("transformers.image_utils").SizeDict
 
     class Frames(own, pillow()):
         def convert_to_rgb(self, video: Any) -> Any:
             """Frames are opened in RGB."""
             return video
+
+        def aspect_ratio_preserving_resize(self, video: Any, resample: Any, **by: Any) -> Any:
+            """Gemma 4's, which calls torchvision here and not where others do."""
+            height, width = video.shape[-2:]
+            height, width = fitted(height=height, width=width, **by)
+            return self.resize(video, room(height=height, width=width), resample)
 
     Frames.__name__ = name  # what is saved names transformers' own class
     return Frames
@@ -68,12 +85,23 @@ def pillow() -> Any:
         backend = "pil"
 
         def resize(
-            self, image: Shaped[Tensor, "..."], size: Any, resample: Any = None, **_: Any
+            self,
+            image: Shaped[Tensor, "..."],
+            size: Any,
+            resample: Any = None,
+            antialias: bool = True,
+            **_: Any,
         ) -> Shaped[Tensor, "..."]:
-            """Frames (..., channel row column) of bytes, each resized as a picture is."""
+            """Frames (..., channel row column) of bytes, each resized as a picture is.
+
+            Molmo 2 wants numbers, and no smoothing, which pillow always does: torch does that.
+            """
             height, width = _wanted(image, size)
             if image.shape[-2:] == (height, width):
                 return image
+            if not antialias:
+                how = Image.Resampling(resample).name.lower()
+                return torch.nn.functional.interpolate(image, (height, width), mode=how)
             how = Image.Resampling.BILINEAR if resample is None else int(resample)
             flat = image.reshape(-1, *image.shape[-3:]).permute(0, 2, 3, 1).numpy()
             made = [np.asarray(Image.fromarray(x).resize((width, height), how)) for x in flat]
@@ -125,7 +153,14 @@ def _module(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("torchvision"):
             raise
-    made = {f"torchvision{inner}": ModuleType(f"torchvision{inner}") for inner in UNUSED}
+    except NameError as error:
+        if error.name != "tvF":  # which a signature names, where torchvision is not there
+            raise
+        return _told(name, tvF=SimpleNamespace(InterpolationMode=int))
+    made = {
+        f"torchvision{inner}": ModuleType(f"torchvision{inner}") for inner in (*UNUSED, DRAWING)
+    }
+    vars(made[f"torchvision{DRAWING}"]).update(to_pil_image=_picture, pil_to_tensor=_tensor)
     for path, module in made.items():
         outer, _, inner = path.rpartition(".")
         if outer:
@@ -136,3 +171,27 @@ def _module(name: str) -> Any:
     finally:
         for path in made:
             del sys.modules[path]
+
+
+def _told(name: str, **known: Any) -> Any:
+    """A file of transformers that finds these names in itself before its first line runs."""
+    spec = find_spec(name)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    module = module_from_spec(spec)
+    vars(module).update(known)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _picture(frame: UInt8[Tensor, "channel row column"]) -> Image.Image:
+    return Image.fromarray(frame.permute(1, 2, 0).numpy())
+
+
+def _tensor(picture: Image.Image) -> UInt8[Tensor, "channel row column"]:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)

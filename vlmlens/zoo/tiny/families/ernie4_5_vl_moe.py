@@ -1,7 +1,7 @@
 """A tiny ernie4_5_vl_moe."""
 
 from vlmlens.zoo.tiny.parts import text
-from vlmlens.zoo.tiny.qwen_parts import QWEN_PIXELS, QWEN_TEXT, QWEN_TOWER
+from vlmlens.zoo.tiny.qwen_parts import QWEN_FRAMES, QWEN_PIXELS, QWEN_TEXT, QWEN_TOWER
 from vlmlens.zoo.tiny.tiny import Tiny
 
 TINY: dict[str, Tiny] = {
@@ -24,6 +24,9 @@ TINY: dict[str, Tiny] = {
         },
         pixels=("Ernie4_5_VLMoeImageProcessorPil", QWEN_PIXELS[1]),
         image="<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>",
+        # Times are drawn with a font that comes with the checkpoint.
+        frames=QWEN_FRAMES | {"min_frames": 2, "draw_on_frames": False},
+        video="<|VIDEO_START|><|VIDEO_PLACEHOLDER|><|VIDEO_END|>",
         tokens={
             "image_token": "<|IMAGE_PLACEHOLDER|>",
             "image_start_token": "<|IMAGE_START|>",

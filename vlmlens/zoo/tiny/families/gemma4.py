@@ -35,6 +35,13 @@ def _gemma4(**language: Any) -> Tiny:
             {"patch_size": 4, "pooling_kernel_size": 2, "max_soft_tokens": 70},
         ),
         image="<|image|>",
+        frames={
+            "patch_size": 4,
+            "pooling_kernel_size": 2,
+            "max_soft_tokens": 70,
+            "do_sample_frames": False,
+        },
+        video="<|video|>",
         parts={"feature_extractor": "Gemma4AudioFeatureExtractor"},
         tokens=GEMMA4_TOKENS,
         plain=("<|video|>",),

@@ -29,6 +29,8 @@ _PRE = Tiny(
         square(_SIDE) | {"patch_size": _PATCH, "max_crops": 4, "overlap_margins": [1, 1]},
     ),
     image="<|image|>",
+    frames=square(_SIDE) | {"patch_size": _PATCH},
+    video="<|video|>",
     tokens={"image_token": "<|image|>", "video_token": "<|video|>"},
     plain=(
         *("<im_patch>", "<im_col>", "<im_start>", "<low_res_im_start>", "<im_end>"),

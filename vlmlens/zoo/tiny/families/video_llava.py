@@ -14,6 +14,7 @@ TINY: dict[str, Tiny] = {
         pixels=("VideoLlavaImageProcessor", CLIP_PIXELS),
         processor=WITH_CLS,
         plain=("<video>",),
+        frames=CLIP_PIXELS,
         ids={"image_token_id": "<image>", "video_token_id": "<video>"},
     ),
 }
