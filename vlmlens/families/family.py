@@ -205,6 +205,8 @@ class Family:
         videos: ``Pictures`` -> for each video, the grid of each of its frames, in the tokens'
             order; None where no videos are shown.
         video_token: the configuration's field of the token that videos stand by.
+        videos_since: the first version of transformers whose forward pass takes them; empty where
+            every one does.
         tower_of_videos: path of another tower that videos go through, whose points are not watched;
             empty where they go through the pictures'.
         unmixed: why pictures and videos go into no one sample; empty where they do.
@@ -251,6 +253,7 @@ class Family:
     towers: Mapping[str, str] = field(default_factory=dict)
     videos: Callable[[Pictures], list[tuple[View, ...]]] | None = None
     video_token: str = "video_token_id"
+    videos_since: str = ""
     tower_of_videos: str = ""
     unmixed: str = ""
 

@@ -67,4 +67,5 @@ GEMMA4 = Family(
     lm_kinds=_kinds,
     per_token={"mm_token_type_ids": (1, 0, 2)},
     videos=_timed_frames,
+    videos_since="5.23",  # until then it forgot how many frames a video has, and stopped there
 )

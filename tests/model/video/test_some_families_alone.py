@@ -3,12 +3,18 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from conftest import build, picture
 from films import SIZE, asked, grey, noise, opened, painted
 from PIL import ImageFont
 
 import vlmlens as vl
-from vlmlens.errors import InputError, UnreachedPointError, VLMLensError
+from vlmlens.errors import (
+    InputError,
+    UnreachedPointError,
+    UnsupportedModelError,
+    VLMLensError,
+)
 from vlmlens.interventions import PermuteVision, ZeroAblate
 from vlmlens.probes.grids import on_grid, patches
 
@@ -113,3 +119,16 @@ def test_times_are_drawn_into_frames_with_the_font_of_the_checkpoint(tmp_path):
         assert found.difference == 0
         with pytest.raises(VLMLensError, match="drawn with"):
             vlm.inputs(asked(noise(4)), videos_kwargs={"font": "other.ttf"})
+
+
+@pytest.mark.slow
+def test_a_version_that_cannot_run_videos_is_said(monkeypatch):
+    """Until 5.22 Gemma 4's forward pass forgot how many frames a video has."""
+    vlm = opened("gemma4")
+    monkeypatch.setattr(transformers, "__version__", "5.22.4")
+    with pytest.raises(UnsupportedModelError, match=r"5\.22\.4 cannot run videos of gemma4.*5\.23"):
+        vlm.inputs(asked(noise(2)))
+    found = vlm.audit().invariants[-1]
+    assert found.note.startswith("does not apply: transformers 5.22.4 cannot run videos")
+    monkeypatch.setattr(transformers, "__version__", "5.100.0")
+    assert vlm.inputs(asked(noise(2))).layouts[0].frames() == 2

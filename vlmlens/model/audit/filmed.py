@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
-from vlmlens.errors import InputError
+from vlmlens.errors import InputError, UnsupportedModelError
 from vlmlens.model.audit.checks import off, worse
 from vlmlens.model.audit.findings import Invariant
 from vlmlens.model.lifetime.device import device_of
@@ -30,6 +30,8 @@ def video(vlm: Audited) -> Invariant:
     every = {"do_sample_frames": False}
     try:
         inputs = vlm.inputs(Sample(QUESTION, videos=Video(frames, RATE)), videos_kwargs=every)
+    except UnsupportedModelError as error:  # this version of transformers cannot
+        return Invariant(name, float("nan"), 0.0, f"does not apply: {error}")
     except InputError as error:
         try:
             _theirs(vlm, frames)

@@ -76,7 +76,8 @@ def video_processor_of(processor: Any, family: Family, pictures: int = 0) -> Any
         pictures: how many are beside them.
 
     Raises:
-        UnsupportedModelError: another family, or a processor without it.
+        UnsupportedModelError: another family, a processor without it, or a version of transformers
+            that cannot run them.
         InputError: pictures beside videos that the family takes alone.
     """
     if family.videos is None:
@@ -85,6 +86,7 @@ def video_processor_of(processor: Any, family: Family, pictures: int = 0) -> Any
             f"{family.model_type} is shown no videos here; families that are: {taking}. Give "
             "frames as images: Sample(images=frames)"
         )
+    _refuse_older(family)
     if pictures and family.unmixed:
         raise InputError(
             f"{family.model_type} takes pictures or videos, and not both in one sample: "
@@ -99,6 +101,22 @@ def video_processor_of(processor: Any, family: Family, pictures: int = 0) -> Any
             "has one (video_preprocessor_config.json, or within processor_config.json)"
         )
     return taker
+
+
+def _refuse_older(family: Family) -> None:
+    """Refuse videos that this version of transformers takes, and then cannot run."""
+    import transformers
+
+    now, since = (
+        [int(part) for part in version.split(".")[:2]]
+        for version in (transformers.__version__, family.videos_since or "0.0")
+    )
+    if now < since:
+        raise UnsupportedModelError(
+            f"transformers {transformers.__version__} cannot run videos of {family.model_type}: "
+            f"install {family.videos_since} or newer, or give frames as images: "
+            "Sample(images=frames)"
+        )
 
 
 def template_for(sample: Sample, processor: Any, fallback: str) -> Any:
