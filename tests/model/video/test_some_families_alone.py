@@ -5,7 +5,7 @@ import pytest
 import torch
 import transformers
 from conftest import build, picture
-from films import SIZE, asked, grey, noise, opened, painted
+from films import SIZE, asked, grey, noise, opened, painted, silenced
 from PIL import ImageFont
 
 import vlmlens as vl
@@ -96,6 +96,25 @@ def test_a_number_of_frames_that_a_rate_cuts_short_is_refused():
         vlm.inputs(asked(film), videos_kwargs={"num_frames": 12})
     more = vlm.inputs(asked(film), videos_kwargs={"num_frames": 12, "max_fps": 8})
     assert more.layouts[0].frames() == 12
+
+
+@pytest.mark.slow
+def test_a_pool_with_fewer_patches_covers_less_of_the_frame():
+    """Molmo 2: of five patches along a side the first pool has three, and the last one two."""
+    vlm = opened("molmo2")
+    wide = vl.Sample("What?", videos=vl.Video(grey(2), 2))
+    layout = vlm.inputs(wide).layouts[0]
+    first, last = (layout.box[layout.vision(0, 1)[at]].tolist() for at in (0, -1))
+    assert first == pytest.approx([0, 0, 43.2, 28.8])
+    assert last == pytest.approx([43.2, 28.8, 72, 48])
+    inside = vl.Sample("What?", videos=vl.Video(painted(2, 1, (30, 10, 46, 26)), 2))  # x to 41
+    with silenced(vlm) as edits:
+        before, after = (
+            vlm.run(vlm.inputs(each), edits, save="hook_embed").saved["hook_embed"][0]
+            for each in (wide, inside)
+        )
+    changed = np.flatnonzero((before != after).any(-1).numpy())
+    assert changed.tolist() == [layout.vision(0, 1)[0]]
 
 
 @pytest.mark.slow
