@@ -12,6 +12,8 @@ import numpy as np
 
 from vlmlens.errors import InputError, UnknownKeywordError
 
+#: Whole numbers from here on are passed on as float: torch computes with none that is larger.
+LONG = 2**63
 _short = Repr()
 _short.maxstring = _short.maxother = 60
 
@@ -92,6 +94,8 @@ def number(
     """
     given = plain(value)
     inside = isinstance(given, int | float) and not isinstance(given, bool)
+    if inside and isinstance(given, int) and abs(given) >= LONG:
+        given = _long(given)
     if inside:
         inside = math.isfinite(given) if finite else given == given
         inside = inside and (above is None or given > above)
@@ -112,6 +116,13 @@ def name(value: Any, what: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{what}={shown(value)}: a text is wanted")
     return value
+
+
+def _long(given: int) -> float:
+    try:
+        return float(given)
+    except OverflowError:
+        return math.inf if given > 0 else -math.inf
 
 
 def word(value: Any, what: str) -> str:

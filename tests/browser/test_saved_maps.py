@@ -35,7 +35,7 @@ def test_a_cell_of_a_sweep_that_is_clicked_is_run(lived, shapes, tmp_path, shot,
     at = (0, roles.index("vision"))
     with lives.explore(shapes, sweep=tmp_path) as view:
         page = lived(view.address, dark=dark)
-        until(page, lambda: page.locator("#saved-grid").is_visible(), "the map")
+        until(page, lambda: page.locator("#saved-grid[data-cell]").is_visible(), "the map")
         painted(page)
         assert answers(page) == [said(shapes)]
         click(page, *at, table.shape[1:])
@@ -63,7 +63,7 @@ def test_a_cell_is_chosen_by_keys_and_the_map_stays_when_the_question_goes(lived
     )  # fmt: skip
     with lives.explore(shapes, sweep=table) as view:
         page = lived(view.address)
-        until(page, lambda: page.locator("#saved-grid").is_visible(), "the map")
+        until(page, lambda: page.locator("#saved-grid[data-cell]").is_visible(), "the map")
         page.locator("#saved-grid").focus()
         for key in ("ArrowRight", "ArrowUp", "ArrowRight"):
             page.keyboard.press(key)
@@ -84,7 +84,7 @@ def test_an_edge_of_a_circuit_that_is_clicked_is_run(lived, shapes, shot):
     circuit = Circuit.top(found, 30)
     with lives.explore(shapes, PAIR.corrupted, second=PAIR.clean, circuit=circuit) as view:
         page = lived(view.address)
-        until(page, lambda: page.locator("#saved-grid").is_visible(), "the map")
+        until(page, lambda: page.locator("#saved-grid[data-cell]").is_visible(), "the map")
         rows, columns = (list(dict.fromkeys(e[side] for e in circuit.edges)) for side in (0, 1))
         saved = view._server.host.asking.saved
         at = np.argwhere(saved.there)[-1].tolist()
@@ -104,7 +104,7 @@ def test_a_node_is_run_with_all_its_edges_by_mouse_and_by_keys(lived, shapes, sh
     assert circuit.edges[0][0] == "image"
     with lives.explore(shapes, PAIR.corrupted, second=PAIR.clean, circuit=circuit) as view:
         page = lived(view.address)
-        until(page, lambda: page.locator("#saved-grid").is_visible(), "the map")
+        until(page, lambda: page.locator("#saved-grid[data-cell]").is_visible(), "the map")
         saved = view._server.host.asking.saved
         assert saved.rows[0] == "image" and saved.there[:, 0].all()
         click(page, 0, 0, saved.there.shape)

@@ -144,7 +144,21 @@ REFUSED = [
     ),
     ({"kind": "block", "queries": [-1], "keys": [0]}, InputError, "queries"),
     ({"kind": "tokens", "keys": [0]}, InputError, "one image"),
-    ({"kind": "tokens", "keys": [10**9]}, InputError, "one image"),
+    ({"kind": "tokens", "keys": [10**9]}, EmptySelectionError, "no position 1000000000"),
+    (
+        {"kind": "tokens", "keys": [5, 10**9], "how": "move", "by": [0, 1]},
+        EmptySelectionError,
+        "no",
+    ),
+    ({"kind": "block", "queries": [0, 10**30], "keys": [0]}, EmptySelectionError, "no position"),
+    ({"kind": "heads", "heads": [[99, 0]], "how": "only"}, EmptySelectionError, "no layer 99"),
+    ({"kind": "heads", "heads": [[0, 99]], "how": "only"}, EmptySelectionError, "no head 99"),
+    ({"kind": "heads", "heads": [[0, 1]], "factor": 10**400}, InputError, "finite"),
+    (
+        {"kind": "heads", "heads": [[0, 1]], "how": "scale", "factor": 10**300},
+        InputError,
+        "no longer finite",
+    ),
     ({"kind": "patch", "layers": [0, 99]}, EmptySelectionError, "layer"),
 ]
 
@@ -158,6 +172,30 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(tab):
         assert len(tab.session.now.edits) == 1, edit
     after = tab.state("open")
     assert after["edits"] == before["edits"] and after["clean"] == before["clean"]
+
+
+def test_an_edit_that_would_change_nothing_is_refused(tab):
+    clean, _, _ = tab.edited()
+    layout = clean.inputs.layouts[0]
+    image, model = layout.vision(0).tolist(), tab.host.model
+    pair, order = image[:2], [PermuteVision(seed=s, among=tuple(image[:2])) for s in range(9)]
+    stays = [list(each.order(layout, 0, 0)) == list(range(len(image))) for each in order]
+    every = [[layer, head] for layer in range(model.layers) for head in range(model.cfg.n_heads)]
+    for edit, says in (
+        ({"kind": "heads", "heads": every, "how": "only"}, "all heads"),
+        ({"kind": "tokens", "keys": image[:1], "how": "mirror"}, "more columns"),
+        ({"kind": "tokens", "keys": pair, "seed": stays.index(True)}, "another seed"),
+        ({"kind": "positions", "keys": image[:1]}, "choose more tokens"),
+        ({"kind": "positions", "keys": image, "how": "shift", "by": 0}, "how far"),
+    ):
+        with pytest.raises(InputError, match=says):
+            tab.add(**edit)
+    tab.state("clear")
+    assert tab.add(kind="tokens", keys=pair, seed=stays.index(False))["edited"]
+    tab.state("clear")
+    assert tab.add(kind="heads", heads=[[0, 1]], how="scale", factor=1)["unchanged"]
+    tab.state("clear")
+    assert not tab.add(kind="heads", heads=[[0, 1]])["unchanged"]
 
 
 def test_a_region_stays_in_the_picture(tab):

@@ -189,7 +189,7 @@ def test_a_bomb_is_not_unpacked():
     small = png((8, 8))
     header = small[12:16] + struct.pack(">II", 60_000, 60_000) + small[24:29]
     huge = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
-    with pytest.raises(ImageError):
+    with pytest.raises(ImageError, match="24 million pixels"):
         Uploads().add(huge)
 
 
@@ -234,6 +234,31 @@ def test_a_tab_that_lost_its_line_goes_on_where_it_was(client, host):
         assert ask("undo")["state"]["edits"] == []
     with socket(client, host) as (_, ask):
         assert ask("open", session="nobody's")["state"]["session"] != before["session"]
+
+
+def test_a_tab_that_was_doubled_goes_on_by_itself(client, host):
+    with socket(client, host) as (_, one):
+        session = one("open")["state"]["session"]
+        one("edit", edit=EDIT)
+        with socket(client, host) as (_, other):
+            doubled = other("open", session=session)["state"]
+            assert len(doubled["edits"]) == 1 and doubled["undo"]
+            assert doubled["origin"] == session != doubled["session"]
+            other("edit", edit=EDIT)
+            assert len(one("open", session=session)["state"]["edits"]) == 1
+            assert len(other("undo")["state"]["edits"]) == 1
+            assert other("undo")["state"]["edits"] == []
+        assert one("open", session=session)["state"]["session"] == session
+    with socket(client, host) as (_, again):  # once its page is gone
+        assert again("open", session=session)["state"]["session"] == session
+
+
+def test_what_is_no_number_is_answered_as_the_fault_that_it_is(client, host, monkeypatch, caplog):
+    monkeypatch.setitem(serving.ACTIONS, "lens", lambda *_: {"layers": [float("nan")]})
+    with socket(client, host) as (_, ask):
+        assert "not JSON compliant" in ask("lens")["error"]
+        assert "state" in ask("open")
+    assert "lens" in caplog.text
 
 
 def test_errors_are_answered_and_the_line_stays(client, host):

@@ -4,11 +4,14 @@ import ast
 import base64
 import contextlib
 import io
+import random
+import time
 
 import pytest
 import torch
 from children import python
 from conftest import picture
+from PIL import Image
 from talking import SCENE, Tab, hosted
 
 import vlmlens as vl
@@ -110,6 +113,30 @@ def test_an_upload_is_copied_byte_by_byte(tab):
     tab.state("picture", upload=tab.host.uploads.add(buffer.getvalue()))
     written = ast.unparse(asked(tab)[1])
     assert eval(written, {"base64": base64}) == [buffer.getvalue()]
+
+
+def test_a_large_upload_is_copied_in_time(tab):
+    noise = Image.frombytes("RGB", (1500, 1400), random.Random(0).randbytes(1500 * 1400 * 3))
+    noise.save(buffer := io.BytesIO(), format="png")
+    tab.state("picture", upload=tab.host.uploads.add(buffer.getvalue()))
+    began = time.process_time()
+    assert len(tab.ask("code")["python"]) > 8_000_000
+    assert time.process_time() - began < 10
+
+
+def test_a_folder_is_named_so_that_it_is_found_from_anywhere(tmp_path, monkeypatch):
+    hf_model, processor = build("llava")
+    hf_model.save_pretrained(tmp_path / "mine")
+    processor.save_pretrained(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    with vl.HookedVLM.from_pretrained("mine") as model:
+        host = hosted(model)
+        code = Tab(host).ask("code")["python"]
+        host.close()
+    assert f"from_pretrained({str(tmp_path / 'mine')!r})" in code
+    (tmp_path / "shapes-base").mkdir()  # a bundled name stays one
+    with vl.HookedVLM.from_pretrained("shapes-base") as model:
+        assert model.opening[0] == "shapes-base"
 
 
 def test_a_model_without_a_name_is_said_to_have_none():

@@ -33,6 +33,8 @@ TOKENS, BEST = 8, 10
 RUNS, ROWS = 6, 12
 #: Seconds that a clean answer may take for edited ones to be heard to their end at once.
 QUICK = 0.6
+#: Logits that differ by less come of the order of sums alone.
+SAME = 1e-5
 PATTERN = "blocks.{}.attn.hook_pattern"
 
 
@@ -47,6 +49,10 @@ class Answer:
 
     text: str
     logits: Float[Tensor, " vocab"]
+
+    def alike(self, other: "Answer") -> bool:
+        """Whether no next token's logit is another, beyond what float32 rounds."""
+        return torch.allclose(self.logits, other.logits, rtol=SAME, atol=SAME)
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,10 @@ class Hosts(Protocol):
         """The session of this name, or a new one."""
         ...
 
+    def left(self, session: Session) -> None:
+        """The page that had this session is gone."""
+        ...
+
     async def done(self, session: Session, what: str, message: dict[str, Any], job: Job) -> Any:
         """What an action comes to, when its turn has come."""
         ...
@@ -57,6 +61,8 @@ class Connection:
         finally:
             for job in list(self._jobs.values()):
                 job.cancel()
+            if self._session is not None:
+                self._host.left(self._session)
 
     async def _heard(self, text: str) -> None:
         try:
@@ -87,6 +93,8 @@ class Connection:
         if len(self._jobs) >= WAITING:
             raise InputError(f"{WAITING} requests wait already: wait for their answers")
         if self._session is None or (what == "open" and message.get("session")):
+            if self._session is not None:
+                self._host.left(self._session)
             self._session = self._host.session(message.get("session"))
         job = self._jobs[number] = Job(self._hears(number))
         self._keep(asyncio.create_task(self._answer(self._session, number, what, message, job)))
@@ -99,18 +107,18 @@ class Connection:
     async def _answer(
         self, session: Session, number: int, what: str, message: dict[str, Any], job: Job
     ) -> None:
-        reply: dict[str, Any] = {"id": number}
         try:
-            reply |= {"ok": True, **await self._host.done(session, what, message, job)}
+            found = await self._host.done(session, what, message, job)
+            text = _text({"id": number, "ok": True, **found})
         except Cancelled:
-            reply |= {"error": "cancelled", "cancelled": True}
+            text = _text({"id": number, "error": "cancelled", "cancelled": True})
         except VLMLensError as error:
-            reply |= {"error": str(error)}
+            text = _text({"id": number, "error": str(error)})
         except Exception as error:  # a bug of ours is shown in the page, and nothing is lost
             _log.exception("a request of the live explorer failed: %s", what)
-            reply |= {"error": f"{type(error).__name__}: {error}"}
+            text = _text({"id": number, "error": f"{type(error).__name__}: {error}"})
         self._jobs.pop(number, None)
-        await self._send(reply)
+        await self._write(text)
 
     def _hears(self, number: int) -> Callable[[float, str], None]:
         loop = asyncio.get_running_loop()
@@ -127,7 +135,14 @@ class Connection:
             self._keep(asyncio.ensure_future(self._send(said)))
 
     async def _send(self, reply: dict[str, Any]) -> None:
-        text = json.dumps(reply, allow_nan=False)
+        await self._write(_text(reply))
+
+    async def _write(self, text: str) -> None:
         async with self._sending:
             with suppress(WebSocketDisconnect, RuntimeError):  # the page is gone
                 await self._socket.send_text(text)
+
+
+def _text(reply: dict[str, Any]) -> str:
+    """A reply as it is sent; what is no number for the page is a fault of ours, and said."""
+    return json.dumps(reply, allow_nan=False)

@@ -77,6 +77,10 @@ def checked_picture(data: bytes) -> Encoded:
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"the picture has far more than {MOST_PIXELS / 1e6:g} million pixels: make it smaller"
+        ) from error
     except Exception as error:  # Pillow's readers raise whatever they stumble over
         raise ImageError(f"this is no picture of {', '.join(FORMATS)}") from error
     if width * height > MOST_PIXELS:

@@ -1,7 +1,7 @@
 """The server: the page, its files, pictures, and a socket for everything else."""
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from importlib.resources import files
 from secrets import token_urlsafe
 from threading import Lock
@@ -44,6 +44,7 @@ class Host:
     ):
         self.model, self.sample = model, sample
         self.sessions: OrderedDict[str, Session] = OrderedDict()
+        self._shown: Counter[str] = Counter()  # names of sessions, by how many pages have them
         self._lock = Lock()
         routes = [
             Route("/", self._page),
@@ -57,16 +58,26 @@ class Host:
         self.turns = Turns(model)  # last: it is on the model until it is closed
 
     def session(self, name: Any) -> Session:
-        """The session of this name, or a new one."""
+        """The session of this name, a copy where another page has it open, or a new one.
+
+        A browser that doubles a tab doubles what the tab remembers, its session's name, too.
+        """
         with self._lock:
             found = self.sessions.get(name) if isinstance(name, str) else None
-            if found is None:
-                found = Session(self.asking, self.sample)
+            if found is None or self._shown[found.name]:
+                found = Session(self.asking, self.sample) if found is None else found.copied()
                 self.sessions[found.name] = found
                 if len(self.sessions) > MOST_SESSIONS:
                     self.sessions.popitem(last=False)
             self.sessions.move_to_end(found.name)
+            self._shown[found.name] += 1
             return found
+
+    def left(self, session: Session) -> None:
+        """The page that had this session is gone: the next one may go on with it."""
+        with self._lock:
+            self._shown[session.name] -= 1
+            self._shown += Counter()  # what nobody has is not counted
 
     def last(self) -> Session | None:
         """The session that was used last."""

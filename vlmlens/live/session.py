@@ -29,14 +29,22 @@ class Session:
 
     Attributes:
         name: tells it from others.
+        origin: the name of the one that it was copied from; None of a new one.
         history: what was done.
     """
 
     def __init__(self, asking: Asking, sample: Sample):
         self.name = token_urlsafe(9)
+        self.origin: str | None = None
         self.asking = asking
         second = None if asking.saved is None else asking.saved.second
         self.history = History(Held(sample, second))
+
+    def copied(self) -> "Session":
+        """Another one that goes on from here: a tab that was doubled has its own edits."""
+        made = Session(self.asking, self.now.sample)
+        made.history, made.origin = self.history, self.name
+        return made
 
     @property
     def now(self) -> Held:
@@ -47,11 +55,13 @@ class Session:
         """What each edit stands for."""
         setting = Setting(
             self.asking.model,
-            clean.inputs.layouts[0],
+            clean.inputs,
             partial(self.asking.heads, clean),
             partial(self.second, clean, held),
             partial(self.asking.cell, held.sample),
         )
+        for edit in held.edits:
+            edit.refuse_outside(len(setting.layout))
         return tuple(edit.interventions(setting) for edit in held.edits)
 
     def show(self, job: Job, history: History, dropped: Sequence[dict[str, str]] = ()) -> Any:
@@ -162,6 +172,7 @@ class Session:
         saved = self.asking.saved
         return {
             "session": self.name,
+            "origin": self.origin,
             "model": {
                 "name": str(model.name),
                 "layers": model.layers,
@@ -176,6 +187,7 @@ class Session:
             "home": saved is not None and saved.is_of(held.sample),
             "clean": self._answer(clean.answer),
             "edited": edited and self._answer(edited),
+            "unchanged": edited is not None and clean.answer.alike(edited),
             "edits": [
                 {
                     "number": number,

@@ -205,6 +205,7 @@ def _picture(picture: Any) -> str:
         buffer = BytesIO()
         open_picture(picture).save(buffer, format="png")
         data = buffer.getvalue()
-    lines = textwrap.wrap(base64.b64encode(data).decode(), WIDTH - 12)
+    written, wide = base64.b64encode(data).decode(), WIDTH - 12
+    lines = [written[at : at + wide] for at in range(0, len(written), wide)]  # megabytes of it
     quoted = "\n        ".join(f'"{line}"' for line in lines)
     return f"base64.b64decode(\n        {quoted}\n    )"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from vlmlens import zoo
 from vlmlens.annotations import checked
 from vlmlens.cache import Save
+from vlmlens.checks import found_at
 from vlmlens.errors import InputError
 from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention, as_edits
@@ -107,7 +109,9 @@ class HookedVLM(Running):
                 raise InputError(f"cannot put the model on device={device!r}: {error}") from error
         opened = cls(hf_model, processor, str(model), zoo.revision(str(model), hf_model))
         given = {"device": device, "dtype": dtype, **options}
-        opened.opening = (str(model), tuple(given.items()))
+        lies = found_at(model) == "folder" and Path(zoo.find(model)) == Path(model)
+        place = Path(model).absolute() if lies else model  # the same from any folder
+        opened.opening = (str(place), tuple(given.items()))
         return opened
 
     @checked

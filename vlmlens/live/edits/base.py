@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 from vlmlens.annotations import RULES, Checked, settle
 from vlmlens.cache import ActivationCache
-from vlmlens.checks import wholes
-from vlmlens.errors import InputError
+from vlmlens.checks import shown, wholes
+from vlmlens.errors import EmptySelectionError, InputError
+from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention
 from vlmlens.layout import TokenLayout
 from vlmlens.model import HookedVLM
@@ -19,17 +20,22 @@ class Setting:
 
     Attributes:
         model: the open model.
-        layout: of the prompt that is edited.
+        inputs: the prompt that is edited.
         clean: what the unedited run held at every head's output; for means.
         second: what the run on the second picture held in the stream; for patches.
         cell: a cell of the saved map, made again; for cells.
     """
 
     model: HookedVLM
-    layout: TokenLayout
+    inputs: Inputs
     clean: Callable[[], ActivationCache]
     second: Callable[[], ActivationCache]
     cell: Callable[[tuple[int, ...]], Any]
+
+    @property
+    def layout(self) -> TokenLayout:
+        """Of the prompt that is edited."""
+        return self.inputs.layouts[0]
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,17 @@ class LiveEdit(Checked):
         """Every position that it names."""
         return tuple(at for name in self.PLACES for at in getattr(self, name) or ())
 
+    def refuse_outside(self, size: int) -> None:
+        """Refuse positions that a prompt of this many tokens does not have.
+
+        Raises:
+            EmptySelectionError: names the last one.
+        """
+        if (last := max(self.places(), default=-1)) >= size:
+            raise EmptySelectionError(
+                f"no position {shown(last)}: there are {size}, counted from 0"
+            )
+
     def moved(self, to: Mapping[int, int]) -> "LiveEdit":
         """The same edit where its positions stand in another prompt."""
         changed = {
@@ -83,8 +100,8 @@ def compact(positions: tuple[int, ...], what: str) -> range | tuple[int, ...]:
     if not positions:
         raise InputError(f"{what}=[]: no position is chosen")
     found = sorted(set(positions))
-    whole = range(found[0], found[-1] + 1)
-    return whole if len(whole) == len(found) and len(whole) > 2 else tuple(found)
+    follow = found[-1] - found[0] + 1 == len(found)  # a range may be too long to have a length
+    return range(found[0], found[-1] + 1) if follow and len(found) > 2 else tuple(found)
 
 
 def named(positions: tuple[int, ...] | None, layout: TokenLayout) -> str:

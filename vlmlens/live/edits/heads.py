@@ -3,7 +3,8 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
-from vlmlens.checks import one_of
+from vlmlens.checks import one_of, shown
+from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.interventions import Intervention, MeanAblate, Scale, ZeroAblate
 from vlmlens.layout import TokenLayout
 from vlmlens.live.edits.base import LiveEdit, Setting
@@ -43,6 +44,10 @@ class Heads(LiveEdit):
         alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for layer, heads in sorted(self._by_layer(setting).items()):
             alike[heads].append(layer)
+        if not alike:
+            raise InputError(
+                "keeping only these changes nothing: they are all heads that there are"
+            )
         return tuple(
             self._one(Where(layers=tuple(layers), heads=heads), setting)
             for heads, layers in alike.items()
@@ -55,6 +60,16 @@ class Heads(LiveEdit):
         if self.how != "only":
             return {layer: tuple(sorted(heads)) for layer, heads in chosen.items()}
         model = setting.model
+        for what, given, count in zip(
+            ("layer", "head"),
+            zip(*self.heads, strict=True),
+            (model.layers, model.cfg.n_heads),
+            strict=True,
+        ):
+            if max(given) >= count:
+                raise EmptySelectionError(
+                    f"no {what} {shown(max(given))}: there are {count}, counted from 0"
+                )
         every = set(range(model.cfg.n_heads))
         there = [n for n in range(model.layers) if POINT.replace("*", str(n)) in model.hook_dict]
         rest = {layer: tuple(sorted(every - chosen[layer])) for layer in there}

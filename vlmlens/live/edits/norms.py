@@ -25,8 +25,9 @@ class Norms(LiveEdit):
 
     Attributes:
         keys: positions; None for all of the image.
-        how: ``"text"`` (one factor, to the text tokens' mean), ``"each"`` (each token to that),
-            ``"distribution"`` (to the text tokens' distribution), ``"paper"``, or ``"scale"``.
+        how: ``"text"`` (one factor, to the mean of the model's table of text tokens), ``"each"``
+            (each token to that), ``"distribution"`` (to that of the table), ``"paper"``, or
+            ``"scale"``.
         factor: for ``"scale"``.
     """
 

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+
 from vlmlens.checks import one_of
+from vlmlens.errors import InputError
 from vlmlens.interventions import Intervention, MovePositions
 from vlmlens.layout import TokenLayout
 from vlmlens.live.edits.base import LiveEdit, Setting, compact, named
@@ -40,5 +43,19 @@ class Positions(LiveEdit):
         """Other ids in the inputs."""
         where = Where(positions=compact(self.keys, "keys"))
         if self.how == "collapse":
-            return (MovePositions(where=where, to="constant"),)
-        return (MovePositions(where=where, shift=self.by),)
+            made = MovePositions(where=where, to="constant")
+        else:
+            made = MovePositions(where=where, shift=self.by)
+        old, new = (
+            x.tensors["position_ids"] for x in (setting.inputs, made.prepare(setting.inputs))
+        )
+        if old.dtype == new.dtype and torch.equal(old, new):
+            raise InputError(
+                f"to {self.label(setting.layout)} leaves every position id as it is: "
+                + (
+                    "choose more tokens"
+                    if self.how == "collapse"
+                    else "say how far they are shifted"
+                )
+            )
+        return (made,)

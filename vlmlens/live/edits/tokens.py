@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from vlmlens.checks import one_of, whole
 from vlmlens.errors import InputError
 from vlmlens.interventions import Intervention, PermuteVision
@@ -43,15 +45,25 @@ class Tokens(LiveEdit):
     def interventions(self, setting: Setting) -> tuple[Intervention, ...]:
         """A permutation of vision tokens."""
         keys = compact(self.keys, "keys")
-        images = {int(setting.layout.image[at]) for at in keys if at < len(setting.layout)}
+        images = {int(setting.layout.image[at]) for at in keys}
         if images != {min(images, default=-1)} or min(images) < 0:
             raise InputError("tokens are rearranged within one image: choose patches of one alone")
+        image = images.pop()
+        if self.how == "move":
+            among, order = exchange(setting.layout, image, tuple(keys), self.by)
+            return (PermuteVision(permutation=order, among=compact(among, "keys")),)
         if self.how == "shuffle":
-            return (PermuteVision(seed=self.seed, among=keys),)
-        if self.how == "mirror":
-            return (PermuteVision(design="mirror", among=keys),)
-        among, order = exchange(setting.layout, images.pop(), tuple(keys), self.by)
-        return (PermuteVision(permutation=order, among=compact(among, "keys")),)
+            made = PermuteVision(seed=self.seed, among=keys)
+        else:
+            made = PermuteVision(design="mirror", among=keys)
+        order = made.order(setting.layout, image, setting.inputs.keys[0])
+        if (order == np.arange(len(order))).all():
+            again = f"seed={self.seed} draws it so: take another seed"
+            raise InputError(
+                f"{self.label(setting.layout)}: every token would stay at its place; "
+                + (again if self.how == "shuffle" else "choose more columns")
+            )
+        return (made,)
 
 
 def exchange(

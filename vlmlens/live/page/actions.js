@@ -22,7 +22,7 @@ export function start() {
 async function opened() {
   const before = kept(token);
   const fresh = (await line.ask("open", before ? { session: before.session } : {})).state;
-  if (before && before.session !== fresh.session) {
+  if (before && before.session !== fresh.session && before.session !== fresh.origin) {
     const { state, lost } = await replay(before, fresh, (what, details) => line.ask(what, details), upload);
     take(state);
     if (lost.length) change({ error: `The server started anew and lost ${lost.join("; ")}` });
@@ -94,7 +94,9 @@ function sending(what, file) {
 async function upload(file) {
   const address = new URL("picture", location.href);
   address.search = new URLSearchParams({ token }).toString();
-  const sent = await fetch(address, { method: "POST", body: file });
+  const sent = await fetch(address, { method: "POST", body: file }).catch(() => {
+    throw new Error("the picture cannot be sent: what was chosen is no file that can be read, or the server does not answer");
+  });
   const answer = await sent.json().catch(() => ({ error: `the server refused the picture (${sent.status})` }));
   if (!sent.ok) throw new Error(answer.error ?? `the server refused the picture (${sent.status})`);
   return answer.upload;
@@ -126,12 +128,14 @@ export const act = {
   whole: (edited) => attempt(async () => (await request("say", { edited })).answer),
   code: (many = false) => attempt(async () => (await request("code", { many })).python),
   sweep: (details) => attempt(() => request("sweep", details)),
-  // What the page asks for by itself: its failure on a line that broke is no news.
+  // What the page asks for by itself: its failure on a line that broke is no news, nor is that of
+  // a question about what has changed meanwhile, such as a word of the question before.
   quietly: async (what, details) => {
+    const { version } = view;
     try {
       return await line.ask(what, details);
     } catch (error) {
-      if (!(error instanceof Gone)) change({ error: sentence(error.message) });
+      if (!(error instanceof Gone) && version === view.version) change({ error: sentence(error.message) });
       return null;
     }
   },

@@ -14,12 +14,13 @@ export function startAnswers() {
 
 function draw() {
   if (!view.state) return;
-  const mark = JSON.stringify([view.state.clean, view.state.edited, view.state.seconds]);
+  const mark = JSON.stringify([view.state.clean, view.state.edited, view.state.unchanged, view.state.seconds]);
   const box = byId("answers");
   if (box.dataset.mark === mark) return;
   box.dataset.mark = mark;
   const { clean, edited, seconds } = view.state;
   box.replaceChildren(side("Clean", clean, clean), edited ? side("Edited", edited, clean) : nothing());
+  if (view.state.unchanged) box.lastChild.append(make("p", "hint", "No next token's logit is another than in the clean run: on this answer, the edits have no effect."));
   byId("brief").replaceChildren(...brief("clean", clean), ...(edited ? brief("edited", edited) : []));
   byId("seconds").textContent = seconds === undefined ? "" : `${seconds.toFixed(2)} s`;
 }

@@ -2,7 +2,7 @@
 
 import { act } from "./actions.js";
 import { byId, change, view, watch } from "./store.js";
-import { field, press } from "./fields.js";
+import { field, given, press } from "./fields.js";
 import { arrowOf } from "./words.js";
 
 const COPIED = 1600; // milliseconds
@@ -14,7 +14,7 @@ export function startEdits() {
   byId("copy").addEventListener("click", copy);
   document.addEventListener("keydown", (event) => {
     const z = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.altKey;
-    if (!z || event.target.matches("input")) return; // a field of text undoes its own typing
+    if (!z || event.target.matches("input, textarea")) return; // a field of text undoes its own typing
     event.preventDefault();
     if (event.shiftKey) act.redo();
     else act.undo();
@@ -67,7 +67,7 @@ function item({ number: at, label, python, edit }) {
   const line = make("div", "top");
   const tools = make("div", "row");
   if (edit.how === "scale") {
-    const factor = field(`factor of ${label}`, edit.factor, { step: 0.1, heard: (value) => value !== null && act.change(at, { ...edit, factor: value }) });
+    const factor = field(`factor of ${label}`, edit.factor, { step: 0.1, heard: () => given([factor], (value) => act.change(at, { ...edit, factor: value })) });
     tools.append(factor.node);
   }
   const remove = press("Remove", () => act.remove(at));

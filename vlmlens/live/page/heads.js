@@ -5,7 +5,7 @@ import { byId, change, editedHeads, headName, hover, isStale, named, patches, qu
 import { colours } from "./maps.js";
 import { paintGrid } from "./grid.js";
 import { copied } from "./edits.js";
-import { field, press } from "./fields.js";
+import { field, given, press } from "./fields.js";
 
 const BESIDE = 216; // pixels that the list beside the map takes
 const WHICH = { clean: "clean", edited: "edited", difference: "difference", effect: "effect" };
@@ -78,11 +78,11 @@ async function edit(how, factor) {
 async function tryEach(mirror) {
   if (trying) return;
   trying = true;
-  const of = view.asked;
   const began = performance.now();
   const found = await act.sweep({ what: "heads", mirror });
   trying = false;
-  if (found) showMap({ ...found, of, seconds: (performance.now() - began) / 1000 }, "effect");
+  // Answers come in the order of requests: by now the page shows what the map was made of.
+  if (found) showMap({ ...found, of: view.asked, seconds: (performance.now() - began) / 1000 }, "effect");
   else if (view.effect) change({ effect: { ...view.effect, seconds: Infinity } }); // not again by itself
 }
 
@@ -100,7 +100,7 @@ function controls() {
     out: press("Knock out", () => edit("zero")),
     mean: press("Replace by mean", () => edit("mean")),
     only: press("Keep only these", () => edit("only")),
-    scale: press("Scale by", () => edit("scale", factor.value())),
+    scale: press("Scale by", () => given([factor], (by) => edit("scale", by))),
     none: press("Choose none", () => change({ heads: new Set(), shown: null })),
     own: press("One scale for all heads", () => change({ own: !view.own })),
   };

@@ -26,7 +26,8 @@ const GUIDE = [
 function question() {
   byId("form").addEventListener("submit", (event) => {
     event.preventDefault();
-    const text = byId("question").value.trim();
+    const typed = byId("question").value;
+    const text = typed === written ? asked : typed.trim(); // a field may change ends of lines
     if (text) {
       act.question(text);
       return;
@@ -34,11 +35,19 @@ function question() {
     change({ error: "Type a question about the picture first, then press Ask." });
     byId("question").focus();
   });
+  // Enter asks; Shift + Enter begins another line, as those of choices.
+  byId("question").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    byId("form").requestSubmit();
+  });
   let asked = null;
+  let written = null; // what the field made of it
   watch(({ state }) => {
     if (!state || state.sample.question === asked) return;
     asked = state.sample.question;
     byId("question").value = asked;
+    written = byId("question").value;
   });
 }
 
@@ -55,16 +64,22 @@ function files() {
   });
   const zone = (event) => (event.target.closest?.("#second") ? byId("second") : byId("picture"));
   const light = (zone) => ["second", "picture"].forEach((id) => byId(id).classList.toggle("drop", byId(id) === zone));
+  const typing = (event) => event.target.matches?.("textarea, input") && !event.dataTransfer.types.includes("Files");
   document.addEventListener("dragover", (event) => {
+    if (typing(event)) return;
     event.preventDefault();
     light(zone(event));
   });
   document.addEventListener("dragleave", (event) => event.relatedTarget === null && light(null));
   document.addEventListener("drop", (event) => {
+    if (typing(event)) return;
     event.preventDefault();
     light(null);
     const [dropped] = event.dataTransfer.files;
-    if (!dropped) return;
+    if (!dropped) {
+      change({ error: "What was dropped is no file: save the picture, then drop its file." });
+      return;
+    }
     if (zone(event) === byId("second")) act.second(dropped);
     else act.picture(dropped);
   });

@@ -30,7 +30,7 @@ export function startPicture() {
       change();
     },
   });
-  panel.canvas.addEventListener("keydown", (event) => event.key === "b" && blockHere());
+  panel.canvas.addEventListener("keydown", (event) => event.key.toLowerCase() === "b" && !event.ctrlKey && !event.metaKey && blockHere());
   byId("veil").addEventListener("click", () => change({ veil: !view.veil }));
   for (const button of byId("modes").children) {
     button.addEventListener("click", () => change({ mode: button.dataset.mode }));
@@ -168,7 +168,7 @@ function draw() {
   panel.keys = patches();
   panel.rects = panel.keys.map((key) => tokens[key].box ?? [0, 0, 0, 0]);
   [panel.width, panel.height] = [sample.width, sample.height];
-  panel.shown = Math.max(160, Math.min(byId("board").clientWidth, 640, (560 * panel.width) / panel.height));
+  fitted(panel, Math.min(byId("board").clientWidth, 640));
   const values = shownMap();
   const veiled = view.veil && view.mode !== "move" && values !== null && panel.keys.some((key) => Math.abs(values[key]) > DARK);
   const signed = view.which === "difference";
@@ -233,8 +233,10 @@ function sentence(values) {
   const whose = cell === null ? "Mean of all heads" : headName(cell);
   const signed = view.which === "difference";
   if (hover.key !== null && values) return `${whose}: ${named(query())} gives ${named(hover.key)} ${shareOf(values[hover.key], signed)}.`;
+  const own = (panel.height * panel.shown) / panel.width;
+  const thin = Math.abs(panel.high - own) > 1 ? `The picture has ${panel.width} × ${panel.height} pixels, and is shown stretched. ` : "";
   const what = values ? `${whose}: ${named(query())} gives the picture ${shareOf(total(values, panel.keys), signed)}. ` : "";
-  return `${what}Drag to choose a region, click a patch to look from it.`;
+  return `${thin}${what}Drag to choose a region, click a patch to look from it.`;
 }
 
 function shareOf(value, signed) {

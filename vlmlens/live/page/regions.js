@@ -3,7 +3,7 @@
 import { act } from "./actions.js";
 import { block } from "./picture.js";
 import { byId, change, chosen, named, query, view, watch } from "./store.js";
-import { field, press } from "./fields.js";
+import { field, given, press } from "./fields.js";
 
 const parts = {};
 
@@ -20,16 +20,16 @@ export function startRegions() {
   const positions = (how, more = {}) => act.add({ kind: "positions", keys: chosen(), how, ...more });
   const norms = (how, more = {}) => act.add({ kind: "norms", keys: chosen(), how, ...more });
   byId("region").append(
-    row("Tokens", press("Mirror", () => tokens("mirror")), joined(press("Shuffle", () => tokens("shuffle", { seed: parts.seed.value() ?? 0 })), parts.seed.node)),
-    row("", joined(press("Move", () => tokens("move", { by: [parts.rows.value() ?? 0, parts.columns.value() ?? 0] })), parts.rows.node, parts.columns.node)),
-    row("Position ids", press("Collapse", () => positions("collapse")), joined(press("Shift", () => positions("shift", { by: parts.by.value() ?? 0 })), parts.by.node)),
-    row("Norms", press("Mean of the text", () => norms("text")), press("Each as the text", () => norms("each")), joined(press("Times", () => norms("scale", { factor: parts.factor.value() ?? 1 })), parts.factor.node)),
+    row("Tokens", press("Mirror", () => tokens("mirror")), joined(press("Shuffle", () => given([parts.seed], (seed) => tokens("shuffle", { seed }))), parts.seed.node)),
+    row("", joined(press("Move", () => given([parts.rows, parts.columns], (...by) => tokens("move", { by }))), parts.rows.node, parts.columns.node)),
+    row("Position ids", press("Collapse", () => positions("collapse")), joined(press("Shift", () => given([parts.by], (by) => positions("shift", { by }))), parts.by.node)),
+    row("Norms", table(press("Mean of the text", () => norms("text"))), table(press("Each as the text", () => norms("each"))), joined(press("Times", () => given([parts.factor], (factor) => norms("scale", { factor }))), parts.factor.node)),
     row("Reading", joined(parts.block, parts.from.node, parts.to.node)),
   );
   parts.clear = press("Choose none", () => change({ region: new Set() }));
   byId("region-count").after(parts.clear);
   document.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || event.target.matches("input, dialog *")) return;
+    if (event.key !== "Escape" || event.target.matches("input, textarea, dialog *")) return;
     change({ region: new Set(), focus: null, heads: new Set(), shown: null });
   });
   watch(draw);
@@ -41,6 +41,12 @@ function row(name, ...nodes) {
   if (name) box.setAttribute("aria-label", name.toLowerCase());
   box.append(make("span", "of", name), ...nodes);
   return box;
+}
+
+// Which text is meant: not that of the question.
+function table(button) {
+  button.title = "the mean length of all text tokens' embeddings that the model has";
+  return button;
 }
 
 function joined(...nodes) {

@@ -25,7 +25,7 @@ function keys(event) {
     nodes.get(next).tabIndex = 0;
     nodes.get(next).focus();
   } else if (event.key === "Enter" || event.key === " ") lock(words[at]);
-  else if (event.key === "b") cut(words[at]);
+  else if (event.key.toLowerCase() === "b" && !event.ctrlKey && !event.metaKey) cut(words[at]);
   else return;
   event.preventDefault();
 }

@@ -258,7 +258,7 @@ async function explore(root, meta, packed, hooks = {}) {
     const shown = panels.length > 1 ? Math.max(150, Math.min(300, Math.floor(room / 2) - 8)) : room;
     const at = state.run === "difference" ? 0 : state.run;
     for (const panel of panels) {
-      panel.shown = Math.min(shown, (560 * panel.width) / panel.height);
+      fitted(panel, shown);
       paintPanel(panel, {
         colours,
         picture: panel.boxed ? pictures[at][panel.image] : null,

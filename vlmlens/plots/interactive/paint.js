@@ -54,17 +54,25 @@ function sized(canvas, width, height) {
   return pen;
 }
 
+// Sides of a panel's canvas in this room: those of its picture, but a strip of a few pixels is
+// made wider, since nobody could point at it, and none is higher than a screen.
+function fitted(panel, room) {
+  panel.shown = Math.max(Math.min(160, room), Math.min(room, (560 * panel.width) / panel.height));
+  panel.high = Math.min(1000, Math.max(80, (panel.height * panel.shown) / panel.width));
+}
+
 // A picture under its cells. The veil is thinner where there is more to see; `least` is its
 // thickness where nothing is read.
 function paintPanel(panel, view) {
-  const scale = panel.shown / panel.width;
-  const height = panel.height * scale;
+  const height = panel.high;
+  const scale = [panel.shown / panel.width, height / panel.height];
+  const placed = (rect) => rect.map((edge, side) => edge * scale[side % 2]);
   const pen = sized(panel.canvas, panel.shown, height);
   pen.fillStyle = view.colours.empty;
   pen.fillRect(0, 0, panel.shown, height);
   if (view.picture) pen.drawImage(view.picture, 0, 0, panel.shown, height);
   panel.keys.forEach((key, at) => {
-    const [left, top, right, bottom] = panel.rects[at].map((edge) => edge * scale);
+    const [left, top, right, bottom] = placed(panel.rects[at]);
     if (right <= left || bottom <= top) return; // a cell of padding lies nowhere on the picture
     if (view.values) {
       const value = view.values[key];
@@ -81,7 +89,7 @@ function paintPanel(panel, view) {
   const outline = (keys, colour, width) => {
     panel.keys.forEach((key, at) => {
       if (!keys.has(key)) return;
-      const [left, top, right, bottom] = panel.rects[at].map((edge) => edge * scale);
+      const [left, top, right, bottom] = placed(panel.rects[at]);
       pen.lineWidth = width;
       pen.strokeStyle = colour;
       pen.strokeRect(left + width / 2, top + width / 2, right - left - width, bottom - top - width);
@@ -114,9 +122,9 @@ function edges(pen, panel, region, scale) {
     pen.beginPath();
     for (const { line, times } of count.values()) {
       if (times !== 1) continue;
-      const inside = (edge, most) => Math.min(most * scale - 2, Math.max(2, edge * scale));
-      const [l, r] = [line[0], line[2]].map((edge) => inside(edge, panel.width));
-      const [t, b] = [line[1], line[3]].map((edge) => inside(edge, panel.height));
+      const inside = (edge, most, by) => Math.min(most * by - 2, Math.max(2, edge * by));
+      const [l, r] = [line[0], line[2]].map((edge) => inside(edge, panel.width, scale[0]));
+      const [t, b] = [line[1], line[3]].map((edge) => inside(edge, panel.height, scale[1]));
       pen.moveTo(l, t);
       pen.lineTo(r, b);
     }
