@@ -285,8 +285,8 @@ def test_what_cannot_be_made_again_says_why(model, tmp_path):
             ({"sweep": table, "circuit": paths}, InputError, "one map"),
             ({"second": CLEAN[0]}, InputError, "sweep= or circuit="),
             ({"circuit": Circuit([("image", "M0")])}, InputError, "which pair"),
-            ({"sweep": tmp_path / "none.nc"}, DataError, "does not open"),
-            ({"sweep": tmp_path / "maps"}, DataError, "no map"),
+            ({"sweep": tmp_path / "none.nc"}, DataError, "there is no file"),
+            ({"sweep": tmp_path / "maps"}, DataError, "name one of the files"),
         ):
             both = saved.pop("sample", None), saved.pop("second", None)
             with pytest.raises(error, match=says):
