@@ -8,7 +8,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from vlmlens.checks import flag, number, path, refuse_unknown, texts, whole, word
+from vlmlens.checks import flag, number, path, refuse_unknown, shown, texts, whole, word
+from vlmlens.classes import fits, in_words
+from vlmlens.errors import InputError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,31 +22,45 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """The function with its arguments checked before it is called.
 
     Unknown keywords are refused with the nearest names; numbers, booleans, texts and paths are
-    checked by their annotations, and passed on as plain Python objects.
+    checked by their annotations, and passed on as plain Python objects. What should be a model, a
+    run, a table or another class of this package or of xarray, and is not, is refused.
     """
     taken = signature(function).parameters.values()
     known = [p.name for p in taken if p.kind != p.VAR_KEYWORD and p.name != "self"]
-    in_order = [p for p in taken if p.kind == p.POSITIONAL_OR_KEYWORD]
+    further = any(p.kind == p.VAR_KEYWORD for p in taken)
+    in_order = [p for p in taken if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     by_name = {p.name: p for p in taken}
+    called = f"{function.__name__}(...)"
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        refuse_unknown(kwargs, known, f"{function.__name__}(...)")
-        places = [_as_annotated(x, p) for x, p in zip(args, in_order, strict=False)]
+        if not further:
+            refuse_unknown(kwargs, known, called)
+        places = [_as_annotated(x, p, called) for x, p in zip(args, in_order, strict=False)]
         rest: tuple[Any, ...] = args[len(places) :]
-        named = {name: _as_annotated(x, by_name[name]) for name, x in kwargs.items()}
+        named = {
+            name: _as_annotated(x, by_name[name], called) if name in by_name else x
+            for name, x in kwargs.items()
+        }
         return function(*places, *rest, **named)  # pyright: ignore[reportCallIssue]
 
     return call
 
 
-def _as_annotated(given: Any, taken: Parameter) -> Any:
+def _as_annotated(given: Any, taken: Parameter, called: str) -> Any:
     """An argument after the rule for what it is annotated as, where there is one."""
-    rule = RULES.get(kinds(taken.annotation))
     optional = taken.default is None or NoneType in get_args(taken.annotation)
-    if rule is None or given is taken.default or (given is None and optional):
+    if given is taken.default or (given is None and optional):
         return given
-    return rule(given, taken.name)
+    rule = RULES.get(kinds(taken.annotation))
+    if rule is not None:
+        return rule(given, taken.name)
+    if not fits(given, taken.annotation):
+        raise InputError(
+            f"{taken.name}={shown(given)}: {called} takes "
+            f"{' or '.join(in_words(taken.annotation))}; this is a {type(given).__name__}"
+        )
+    return given
 
 
 class Checked:

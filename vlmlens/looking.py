@@ -1,14 +1,39 @@
 """Where vision tokens look: the grids of an image, the frames of a video, and their pixels."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from vlmlens.checks import whole
+from vlmlens.checks import number, plain, shown, whole
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.view import covered
+
+
+def edges(box: Any) -> tuple[int | float, int | float, int | float, int | float]:
+    """Left, top, right and bottom of a box, in this order; edges may be infinite.
+
+    Raises:
+        InputError: not four numbers, or a right edge left of the left one, or a bottom above the
+            top: COCO's boxes are x, y, width and height.
+
+    Examples:
+        >>> from vlmlens.looking import edges
+        >>> edges(np.array([0, 0, 28.0, 56.0]))
+        (0.0, 0.0, 28.0, 56.0)
+    """
+    given = plain(box)
+    if not isinstance(given, list | tuple) or len(given) != 4:
+        raise InputError(f"box={shown(box)}: four numbers are wanted: left, top, right, bottom")
+    left, top, right, bottom = (number(edge, "an edge of a box", finite=False) for edge in given)
+    if right < left or bottom < top:
+        raise InputError(
+            f"box={shown(box)}: its right edge lies left of the left one, or its bottom above its "
+            "top. A box is left, top, right, bottom; COCO writes x, y, width, height, which is "
+            "(x, y, x + width, y + height)"
+        )
+    return left, top, right, bottom
 
 
 class Looking:
@@ -174,12 +199,15 @@ class Looking:
             box: left, top, right, bottom, in pixels of the original image.
             image: which of the sample's images.
 
+        Raises:
+            InputError: no box, as ``edges`` says; or the original's size is unknown.
+
         Examples:
             >>> layout = model.inputs(sample).layouts[0]  # 224 x 224 pixels, 28 a token
             >>> layout.within((0, 0, 28, 56)) - layout.vision(0)[0]
             array([0, 8])
         """
-        left, top, right, bottom = box
+        left, top, right, bottom = edges(box)
         here = self.vision(image)
         b = self.box[here]
         if np.isnan(b).any():

@@ -426,7 +426,7 @@ def test_slips_are_named(model, pair, shapes):
     for circuits, said in (
         ([], "one is wanted"),
         ("banana", "circuits"),
-        ([3], "a circuit is wanted"),
+        ([3], "takes a circuit, such as"),
         (Circuit([("L9H0", "logits")]), "this model has no L9H0"),
         ([ONE, Circuit([], ("last",))], "run them one by one"),
     ):

@@ -549,7 +549,7 @@ def test_a_folder_tells_what_was_asked_apart(case, tmp_path):
         ({"edit": ZeroAblate(), "answers": "red"}, "a right and a wrong"),
         ({"edit": ZeroAblate(), "answers": [("red", "blue"), ("a", "b")]}, "each of 1 samples"),
         ({"edit": ZeroAblate(), "answers": [("red",)]}, "no pair of a right"),
-        ({"corrupt": 3}, "no intervention"),
+        ({"corrupt": 3}, "takes an intervention, such as"),
         ({"corrupt": ZeroAblate(), "score": "kl"}, "has no point"),
         (
             {"edit": ZeroAblate(), "answers": ("red", "red"), "score": "answer_difference"},

@@ -96,7 +96,7 @@ def test_what_does_not_go_together_is_refused(made, tmp_path):
     other = one.assign_attrs(point="hook_embed", feature=7)
     for changed, said in (
         ({"regions": []}, "one for each feature"),
-        ({"regions": one}, "one for each feature"),
+        ({"regions": one}, "takes several, each a table"),
         ({"regions": [one, one], "words": (), "writes": ()}, "165 is there twice"),
         ({"regions": [one, other], "words": (), "writes": ()}, "one page for each"),
         ({"words": made["words"][:2]}, "2 words and 4 features"),

@@ -183,7 +183,7 @@ def test_what_is_no_lens_of_this_model_is_refused(shapes, lens, kept, tmp_path):
         probes.tuned_lens_needs(shapes, lens, best=0)
     with as_users(), pytest.raises(InputError, match="d_model d_model"):
         replace(lens, bias=lens.bias[0])
-    with as_users(), pytest.raises(InputError, match="a TunedLens is wanted"):
+    with as_users(), pytest.raises(InputError, match="takes a TunedLens, as"):
         probes.tuned_lens_needs(shapes, "lens.safetensors")
     one = harvest(
         shapes,
@@ -196,7 +196,7 @@ def test_what_is_no_lens_of_this_model_is_refused(shapes, lens, kept, tmp_path):
         tune_lens(shapes, one, progress=False)
     with pytest.raises(InputError, match="rate=0"):
         tune_lens(shapes, kept, rate=0, progress=False)
-    with as_users(), pytest.raises(InputError, match="a Harvest is wanted"):
+    with as_users(), pytest.raises(InputError, match="takes a Harvest, as"):
         tune_lens(shapes, str(tmp_path), progress=False)
     with pytest.raises(InputError, match="pass that very value"):
         probes.logit_lens(shapes.run(shapes.inputs(vl.datasets.shapes_2d(1))), [])

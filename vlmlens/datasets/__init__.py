@@ -116,6 +116,7 @@ def load(
     return chosen
 
 
+@checked
 def rule_of_set(data: str | Path) -> Rule:
     """What grades the answers to a set's questions: a published set's own rule, else ``letter``.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from vlmlens.annotations import checked
 from vlmlens.datasets.benchmarks import Benchmark, asked_for, manifest
 from vlmlens.datasets.benchmarks.manifest import File
 from vlmlens.datasets.benchmarks.source import Source
@@ -13,6 +14,7 @@ from vlmlens.datasets.linked import fetch_linked
 from vlmlens.errors import DataError, FetchError, UnreachableError
 
 
+@checked
 def fetch_set(data: str, *, say: Callable[[str], None] = lambda line: None) -> Path:
     """Download a published set's files into its folder, where ``datasets.load`` finds them.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from vlmlens.annotations import checked
 from vlmlens.datasets.reading import Base64, InParquet
 from vlmlens.errors import DataError, ImageError
 from vlmlens.picture import Encoded, Picture, know_heif, open_picture, printable
@@ -60,6 +61,7 @@ def named(paths: Sequence[Path], folder: Path, most: int = 5) -> str:
     return names + (f" and {len(paths) - most} more" if len(paths) > most else "")
 
 
+@checked
 def check_pictures(samples: Iterable[Sample], *, most: int = 0) -> None:
     """Read all samples' pictures, each once, before a model is opened for them.
 

@@ -86,6 +86,7 @@ def table_of(folder: str | Path) -> Path | None:
     return _looked(at_home(folder), None)[0]
 
 
+@checked
 def left_out(folder: str | Path, question: str | None = None) -> list[str]:
     """The files that ``image_folder`` leaves out, as it names them; none where a table asks.
 

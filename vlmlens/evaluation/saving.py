@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from vlmlens.annotations import checked
 from vlmlens.datasets.benchmarks.benchmark import Submission
 from vlmlens.errors import DataError
 from vlmlens.evaluation import records
@@ -17,6 +18,7 @@ from vlmlens.graders.exact import normal
 from vlmlens.picture import at_home
 
 
+@checked
 def save(found: Evaluation, folder: Path | str) -> dict[str, Path]:
     """Write the items, the tables as CSV, and what sets' servers take, each whole or not at all.
 
@@ -50,6 +52,7 @@ def _text(path: Path, text: str) -> Path:
     return whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
+@checked
 def claim(folder: Path | str, models: Sequence[str], sets: Sequence[str]) -> Path:
     """A folder for results of these models on these sets, before anything is computed.
 

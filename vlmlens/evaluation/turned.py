@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from vlmlens.annotations import checked
 from vlmlens.evaluation.evaluation import Evaluation
 
 COLUMNS = (
@@ -12,6 +13,7 @@ COLUMNS = (
 )
 
 
+@checked
 def flips(found: Evaluation) -> pd.DataFrame:
     """The items that a condition turned wrong, or right, against the first condition.
 

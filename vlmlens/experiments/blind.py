@@ -76,6 +76,7 @@ class Blank:
         return Image.new("RGB", (self.size, self.size), (self.grey,) * 3)
 
 
+@checked
 def blinded(samples: Sequence[Sample], control: str) -> list[Sample]:
     """The same questions without their pictures.
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import xarray as xr
 
 from vlmlens import probes
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
 from vlmlens.draws import pictures_of
 from vlmlens.experiments.experiment import MAX_FAILED
@@ -18,6 +19,7 @@ from vlmlens.probes.steps import LAST_ROWS
 from vlmlens.sample import Sample
 
 
+@checked
 def linear_table(
     model: HookedVLM,
     samples: Sequence[Sample],
@@ -61,6 +63,7 @@ def linear_table(
     return table.assign_attrs({"pictures": len(pictures)} | failing.attrs())
 
 
+@checked
 def shown(
     model: HookedVLM,
     samples: Sequence[Sample],
@@ -100,6 +103,7 @@ def shown(
     return joined(parts, "sample", join="outer").assign_attrs(failing.attrs())
 
 
+@checked
 def attention_shown(
     model: HookedVLM, samples: Sequence[Sample], *, system: str | None = None
 ) -> xr.Dataset:

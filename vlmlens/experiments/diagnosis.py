@@ -8,6 +8,7 @@ from pathlib import Path
 import xarray as xr
 
 import vlmlens
+from vlmlens.annotations import checked
 from vlmlens.experiments.folder import write_tables
 from vlmlens.experiments.given import as_folder
 from vlmlens.probes import position_sensitivity_index
@@ -70,6 +71,7 @@ def psi_of(results: xr.Dataset, *, scene: str | bool | None = None, seed: int = 
     return psi
 
 
+@checked
 def save(diagnosis: Diagnosis, folder: Path | str) -> dict[str, Path]:
     """Write ``results.nc``, ``psi.nc``, each further table, ``meta.json``, whole or not at all.
 

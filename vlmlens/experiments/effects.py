@@ -149,6 +149,7 @@ def _as_doses(given: Any) -> list[tuple[int | float, tuple[Intervention, ...]]]:
     return [(number(dose, "dose"), tuple(as_edits(edits))) for dose, edits in pairs]
 
 
+@checked
 def compare(
     models: Sequence[str | HookedVLM],
     measure: Callable[[HookedVLM], xr.Dataset],

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from vlmlens.annotations import checked
 from vlmlens.errors import DataError
 from vlmlens.store import whole
 
@@ -20,6 +21,7 @@ AWKWARD = re.compile("[\0\ud800-\udfff]")
 CODES = re.compile(r"\\(\\|x00|ud[89a-f][0-9a-f]{2})")
 
 
+@checked
 def read(path: Path | str) -> xr.Dataset:
     """A dataset from netCDF, all of it in memory.
 

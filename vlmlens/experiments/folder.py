@@ -7,6 +7,7 @@ from typing import Any
 
 import xarray as xr
 
+from vlmlens.annotations import checked
 from vlmlens.errors import DataError
 from vlmlens.experiments.files import write
 from vlmlens.experiments.given import as_folder
@@ -17,6 +18,7 @@ LOG = logging.getLogger(__name__)
 META = "meta.json"
 
 
+@checked
 def claim(folder: Path | str, model: str) -> Path:
     """A folder for a model's results, before anything is computed.
 

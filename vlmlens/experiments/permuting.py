@@ -149,6 +149,7 @@ def answers_of(table: xr.Dataset, dimension: str) -> dict[str, str]:
     return dict(zip(table["sample"].values.tolist(), map(str, said), strict=True))
 
 
+@checked
 def refuse_unscored(
     samples: Sequence[Sample],
     scoring: str,

@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from vlmlens.annotations import checked
 from vlmlens.probes.statistics import map_test, mean_map
 
 #: What a variable is tested against: a number, or another variable of the same table.
@@ -28,6 +29,7 @@ NULLS: dict[str, float | str] = {
 ANSWERS = ("correct", "log_prob", "kl", "agree", "top_drop")
 
 
+@checked
 def summarise(
     results: xr.Dataset,
     *,

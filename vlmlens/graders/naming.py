@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from vlmlens.annotations import checked
 from vlmlens.errors import InputError
 from vlmlens.graders.lettered import INITIALS, letters
 from vlmlens.graders.options import OPPOSITE, Option, begin_with_letters, options
@@ -33,6 +34,7 @@ _SEEMS = ("is", "was", "be", "to", "must", "would", "should", "seems", "appears"
 _WRONG, _TRUE = ("wrong", "incorrect", "false"), ("right", "correct", "true", "answer")
 
 
+@checked
 def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
     r"""Whether an answer is right, by a fixed rule and no judge.
 

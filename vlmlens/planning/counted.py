@@ -20,6 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
+from vlmlens.annotations import checked
+
 ATEN: Any = torch.ops.aten
 INDEXED = (ATEN.index.Tensor, ATEN.index_put.default, ATEN.index_put_.default)
 COPY = ATEN._to_copy.default
@@ -164,6 +166,7 @@ class Fused(TorchFunctionMode):
         return query.new_empty((*query.shape[:-1], value.shape[-1]))
 
 
+@checked
 @contextmanager
 def weighing(model: nn.Module, parts: Mapping[str, Sequence[nn.Module]]) -> Iterator[Scale]:
     """Let a model without weights run, and count what is run.

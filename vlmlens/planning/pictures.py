@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.families import Pictures
 from vlmlens.inputs import Inputs
 from vlmlens.model import HookedVLM
@@ -22,6 +23,7 @@ WORD, BEFORE = 5, 5 / 8
 Images = dict[str, Shaped[Tensor, "..."]]
 
 
+@checked
 def drawn(vlm: HookedVLM, text: int, batch: int = 1) -> Inputs:
     """Prompts of one picture and so many tokens of text each.
 

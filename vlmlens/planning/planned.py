@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vlmlens.annotations import checked
 from vlmlens.checks import number, one_of, whole
 from vlmlens.errors import InputError
 from vlmlens.model import HookedVLM
@@ -99,6 +100,7 @@ class Plan:
         return made
 
 
+@checked
 def plan(
     name: str,
     config: Any,

@@ -7,6 +7,7 @@ together, or there is no tower: what is missing is here, as the checkpoints have
 from collections.abc import Mapping
 from typing import Any
 
+from vlmlens.annotations import checked
 from vlmlens.zoo.opening.weightless import configured
 
 _SIGLIP = {
@@ -80,6 +81,7 @@ LACKING: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+@checked
 def full_size(model_type: str) -> Any:
     """The configuration of an architecture at full size.
 

@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
-import plotly.graph_objects as go
+from plotly.basedatatypes import BaseFigure
 
+from vlmlens.annotations import checked
 from vlmlens.errors import InputError, MissingToolError
 from vlmlens.extras import require
 
 STATIC, PAGES = (".png", ".svg", ".pdf"), (".html",)
 
 
+@checked
 def export(
-    fig: go.Figure,
+    fig: BaseFigure,
     path: str | Path,
     *,
     width: int = 900,
@@ -58,7 +60,7 @@ def export(
 
 
 def drawn(
-    fig: go.Figure, form: str, *, width: int, height: int | None, scale: float | int
+    fig: BaseFigure, form: str, *, width: int, height: int | None, scale: float | int
 ) -> bytes:
     """A picture of a figure, drawn by a browser on this machine.
 

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.io.base_renderers import MimetypeRenderer
 
+from vlmlens.annotations import checked
 from vlmlens.errors import MissingToolError
 from vlmlens.extras import require
 from vlmlens.plots.exporting import drawn
@@ -15,6 +16,7 @@ NAME = "vlmlens"
 PLOTLY = "application/vnd.plotly.v1+json"
 
 
+@checked
 def keep_pictures(keep: bool = True) -> None:
     """Have every figure that a notebook shows from now on leave a picture in the saved notebook.
 

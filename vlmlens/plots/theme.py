@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.basedatatypes import BaseFigure
 from plotly.colors import diverging, sample_colorscale, sequential
 
+from vlmlens.annotations import checked
 from vlmlens.errors import InputError
 from vlmlens.palette import COLOURS, ROLE_COLOURS
 
@@ -92,7 +94,8 @@ ON_DARK = {
 LABELS = frozenset({"ticktext", "text", "hovertext", "name", "x", "y", "labels", "customdata"})
 
 
-def dark(fig: go.Figure) -> go.Figure:
+@checked
+def dark(fig: BaseFigure) -> go.Figure:
     """The same figure, light on dark; the figure that was given stays as it is.
 
     Hues keep their meaning: roles and curves have the same colour, a little lighter where the

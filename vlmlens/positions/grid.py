@@ -9,6 +9,7 @@ from vlmlens.annotations import settle
 from vlmlens.checks import number
 from vlmlens.errors import EmptySelectionError
 from vlmlens.layout import TokenLayout
+from vlmlens.looking import edges
 from vlmlens.positions.selection import SETTLED, Mask, Selection, there
 from vlmlens.positions.written import Indices, indices
 
@@ -128,12 +129,13 @@ class Box(Selection):
     def __post_init__(self):
         edge = partial(number, finite=False)  # inf is as far as the picture goes
         settle(self, {**SETTLED, frozenset({int, float}): edge})
+        edges((self.left, self.top, self.right, self.bottom))
 
     def mask(self, layout: TokenLayout) -> Mask:
         found = np.zeros(len(layout), dtype=bool)
-        edges = tuple(map(float, (self.left, self.top, self.right, self.bottom)))
+        box = (self.left, self.top, self.right, self.bottom)
         for image in _images(layout, self.image):
-            found[layout.within(edges, image)] = True
+            found[layout.within(box, image)] = True
         return found
 
     def of(self, layout: TokenLayout) -> Mask:

@@ -9,6 +9,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.checks import flag, shown, whole
 from vlmlens.errors import InputError
 from vlmlens.layout import EDGES
@@ -19,6 +20,7 @@ from vlmlens.positions import Positions, chosen
 BINS = 20
 
 
+@checked
 def most_active(
     runs: Run | Sequence[Run],
     point: str,
@@ -96,6 +98,7 @@ def most_active(
     )
 
 
+@checked
 def direction_words(model: Any, direction: Float[Tensor, " d_model"], count: int = 8) -> xr.Dataset:
     """The tokens that a direction of the stream raises most, and lowers most, if read out alone.
 

@@ -9,6 +9,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
 from vlmlens.errors import EmptySelectionError
 from vlmlens.layout import TokenLayout
@@ -33,6 +34,7 @@ LONG = {
 }
 
 
+@checked
 def head_atlas(
     run: Run, boxes: Sequence[Sequence[Box]] | None = None, *, image: int = 0
 ) -> xr.Dataset:
@@ -152,6 +154,7 @@ class Looks:
         return torch.cat([mean, share.mean(-1, keepdim=True)], dim=-1)
 
 
+@checked
 def looks_needs(inputs: Inputs) -> Save:
     """What ``patch_looks`` needs a run of these inputs to save.
 
@@ -165,6 +168,7 @@ def looks_needs(inputs: Inputs) -> Save:
     return Save("blocks.*.attn.hook_pattern", rows="vision", reduce=Looks(inputs.layouts))
 
 
+@checked
 def patch_looks(run: Run) -> xr.Dataset:
     """Which way a head looks across the image: left, right, up or down, and how far.
 

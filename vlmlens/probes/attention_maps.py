@@ -8,6 +8,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.special import entr
 
+from vlmlens.annotations import checked
 from vlmlens.errors import InputError
 from vlmlens.model import Generation, Run
 from vlmlens.probes.grids import looking_at, on_grid, patches, side_by_side
@@ -17,6 +18,7 @@ from vlmlens.probes.steps import LAST_ROWS
 NEEDS = (LAST_ROWS,)
 
 
+@checked
 def image_attention(run: Run, *, image: int = 0, tile: int = 0) -> xr.DataArray:
     """The last row's weights on one image's patches, as rows and columns.
 
@@ -61,6 +63,7 @@ def image_attention(run: Run, *, image: int = 0, tile: int = 0) -> xr.DataArray:
     )
 
 
+@checked
 def word_attention(
     run: Generation,
     tokenizer: Any,

@@ -10,6 +10,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.cache import ActivationCache, Save
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.interventions import Intervention, Site
@@ -26,6 +27,7 @@ NEEDS = ()
 Score = Callable[[Run], Float[Tensor, " batch"]]
 
 
+@checked
 def answer_score(run: Run) -> Float[Tensor, " sample"]:
     """Log probability of the answer that the inputs hold, in nats; it keeps its graph.
 
@@ -50,6 +52,7 @@ def answer_score(run: Run) -> Float[Tensor, " sample"]:
     return torch.stack(sums)
 
 
+@checked
 def attribution_patching(
     model: HookedVLM,
     clean: Inputs,
@@ -114,6 +117,7 @@ def attribution_patching(
     return _labelled(parts, names, run, "attribution", "arXiv:2310.10348")
 
 
+@checked
 def integrated_gradients(
     model: HookedVLM,
     inputs: Inputs,
@@ -193,6 +197,7 @@ def integrated_gradients(
     )
 
 
+@checked
 def patch_map(positions: xr.DataArray, inputs: Inputs, image: int = 0) -> xr.DataArray:
     """Values by position, laid on one image's grid: (sample, ..., row, column).
 

@@ -6,6 +6,7 @@ import xarray as xr
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.errors import InputError
 from vlmlens.layout import TokenLayout
 from vlmlens.model import Generation, Run
@@ -15,6 +16,7 @@ from vlmlens.probes.steps import LAST_ROWS, by_step, masks, own_mean
 NEEDS = (LAST_ROWS,)
 
 
+@checked
 def frame_balance(
     run: Run | Generation,
     *,

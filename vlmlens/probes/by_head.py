@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int, Shaped
 
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
 from vlmlens.checks import whole
 from vlmlens.draws import together, unit_named
@@ -23,6 +24,7 @@ RIDGE = 1.0
 Split = tuple[Int[np.ndarray, " _train"], Int[np.ndarray, " _test"]]
 
 
+@checked
 def head_probe(
     runs: Run | Sequence[Run],
     labels: str | Sequence[Sequence[str]],

@@ -3,6 +3,7 @@
 import torch
 import xarray as xr
 
+from vlmlens.annotations import checked
 from vlmlens.errors import InputError
 from vlmlens.model import Generation, Run
 from vlmlens.probes.labels import array, layer_numbers
@@ -13,6 +14,7 @@ NEEDS = (LAST_ROWS,)
 PAPER_TEXT = ("user", "template")
 
 
+@checked
 def cross_modality_balance(
     run: Run | Generation,
     *,
@@ -71,6 +73,7 @@ def cross_modality_balance(
     return _balance(run, text, image, steps, without, least=0.0)
 
 
+@checked
 def paper_balance(run: Run | Generation, *, against: str = "user") -> xr.DataArray:
     """CMB to the letter of the paper's released code.
 
@@ -134,6 +137,7 @@ def _balance(
     )
 
 
+@checked
 def modality_dominance(
     run: Run | Generation,
     *,

@@ -6,6 +6,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
 from vlmlens.checks import one_of
 from vlmlens.errors import InputError
@@ -24,6 +25,7 @@ WAYS = {
 }
 
 
+@checked
 def attention_contribution(
     model: HookedVLM, inputs: Inputs, *, by: str = "stream", at: Positions = "last"
 ) -> xr.DataArray:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 import xarray as xr
 
+from vlmlens.annotations import checked
 from vlmlens.errors import InputError
 from vlmlens.graders import Rule, grade
 from vlmlens.model import Generation, Run
@@ -15,6 +16,7 @@ from vlmlens.probes.labels import array, samples
 NEEDS = ()
 
 
+@checked
 def accuracy(
     run: Generation,
     gold: Sequence[str] | None = None,
@@ -66,6 +68,7 @@ def accuracy(
     return array(torch.tensor(right), ("sample",), run.inputs, "correct", told, "0 or 1", name)
 
 
+@checked
 def answers(run: Generation) -> xr.DataArray:
     """What was generated, as text: (sample,).
 
@@ -79,6 +82,7 @@ def answers(run: Generation) -> xr.DataArray:
     )
 
 
+@checked
 def answer_log_prob(run: Run | Generation, answer: int = 0) -> xr.DataArray:
     """Log probability of the answer that the inputs hold: ``model.inputs(..., answers=...)``.
 

@@ -10,6 +10,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.cache import ActivationCache, Save
 from vlmlens.checks import one_of, shown
 from vlmlens.errors import InputError, UnsupportedModelError
@@ -38,6 +39,7 @@ DIMS = {
 Texts = str | Sequence[str]
 
 
+@checked
 def direct_attribution(
     model: HookedVLM,
     inputs: Inputs,

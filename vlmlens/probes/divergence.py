@@ -6,12 +6,14 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.errors import InputError
 from vlmlens.layout import TokenLayout
 from vlmlens.model import Run
 from vlmlens.probes.labels import array
 
 
+@checked
 def output_divergence(edited: Run, clean: Run) -> xr.Dataset:
     """KL of the next token's distribution, clean against edited, where the answer begins.
 

@@ -5,6 +5,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
+from vlmlens.annotations import checked
 from vlmlens.draws import by_scene, units_of
 from vlmlens.errors import InputError
 from vlmlens.estimates import are_answers
@@ -15,6 +16,7 @@ from vlmlens.probes.statistics import map_test, mean_map
 DRAWN_UP_TO, DRAWS = 20, 9999
 
 
+@checked
 def dose_response(
     values: xr.DataArray,
     *,

@@ -7,6 +7,7 @@ import torch
 import xarray as xr
 from jaxtyping import Float
 
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
 from vlmlens.errors import InputError
 from vlmlens.model import HookedVLM, Run
@@ -18,6 +19,7 @@ NEEDS = (Save("hook_embed", reduce=l2),)
 QUANTILES = {"q1": 0.25, "median": 0.5, "q3": 0.75}
 
 
+@checked
 def token_norms(run: Run) -> xr.DataArray:
     """L2 norm of every token as it enters block 0: projected vision tokens and embedded text.
 
@@ -51,6 +53,7 @@ def token_norms(run: Run) -> xr.DataArray:
     return _labelled(np.concatenate(found), roles, of)
 
 
+@checked
 def embedding_norms(model: HookedVLM, texts: Sequence[str] | None = None) -> xr.DataArray:
     """L2 norm of rows of the embedding table: of real captions' tokens, or of the whole table.
 
@@ -93,6 +96,7 @@ def embedding_norms(model: HookedVLM, texts: Sequence[str] | None = None) -> xr.
     return _labelled(norms, ["captions"] * len(norms), of)
 
 
+@checked
 def quartiles(norms: xr.DataArray) -> xr.Dataset:
     """What a violin shows, role by role.
 

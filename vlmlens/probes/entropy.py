@@ -5,6 +5,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.layout import TokenLayout
 from vlmlens.model import Generation, Run
 from vlmlens.probes.labels import array, layer_numbers
@@ -14,6 +15,7 @@ from vlmlens.tensors import onto
 NEEDS = (LAST_ROWS,)
 
 
+@checked
 def attention_entropy(
     run: Run | Generation, *, without: xr.DataArray | None = None
 ) -> xr.DataArray:

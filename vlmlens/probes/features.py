@@ -7,6 +7,7 @@ import xarray as xr
 from jaxtyping import Float, Int, Shaped
 from scipy.stats import rankdata
 
+from vlmlens.annotations import checked
 from vlmlens.checks import shown
 from vlmlens.draws import together
 from vlmlens.errors import InputError
@@ -17,6 +18,7 @@ from vlmlens.probes.statistics import mean_map
 NEEDS = ()
 
 
+@checked
 def marking_features(
     runs: Run | Sequence[Run],
     labels: str | Sequence[Sequence[str]],

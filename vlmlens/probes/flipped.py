@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from vlmlens.annotations import checked
 from vlmlens.draws import units_of
 from vlmlens.errors import InputError
 from vlmlens.probes.graded import GOLD, OWN, against_own, graded, refuse_missing, untested
@@ -11,6 +12,7 @@ from vlmlens.probes.statistics import flip_odds, flips
 from vlmlens.probes.statistics.intervals import drawn_from
 
 
+@checked
 def answer_flips(
     correct: xr.DataArray, *, scene: str | bool | None = None, reference: str | None = None
 ) -> xr.Dataset:

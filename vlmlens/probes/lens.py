@@ -10,6 +10,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
 from vlmlens.errors import InputError
 from vlmlens.model import HookedVLM, Run
@@ -69,6 +70,7 @@ def log_probabilities(
     return logits.log_softmax(-1)
 
 
+@checked
 def lens_needs(
     model: HookedVLM,
     *,
@@ -107,6 +109,7 @@ def lens_needs(
     return Save(points, rows, Lens(model, best, tuple(targets)))
 
 
+@checked
 def logit_lens(run: Run, need: Save | Sequence[Save], tokenizer: Any = None) -> xr.Dataset:
     """Which words every position is nearest to, after every block.
 
@@ -177,6 +180,7 @@ def logit_lens(run: Run, need: Save | Sequence[Save], tokenizer: Any = None) -> 
     return made
 
 
+@checked
 def on_image(lens: xr.DataArray, run: Run, *, image: int = 0, tile: int = 0) -> xr.DataArray:
     """A variable of ``logit_lens`` at the image's patches: (sample, layer, row, column, ...).
 

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float, Int, Shaped
 
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
 from vlmlens.draws import by_scene, together, unit_named
 from vlmlens.errors import InputError
@@ -26,6 +27,7 @@ FEW = (
 )
 
 
+@checked
 def linear_probe(
     runs: Run | Sequence[Run],
     labels: str | Sequence[Sequence[str]],
@@ -132,6 +134,7 @@ def linear_probe(
     return made
 
 
+@checked
 def labels_in_boxes(layout: TokenLayout, boxes: Mapping[str, Box], *, image: int = 0) -> list[str]:
     """The name of the box that each vision token lies in, ``""`` for none or several.
 
@@ -156,7 +159,7 @@ def labels_in_boxes(layout: TokenLayout, boxes: Mapping[str, Box], *, image: int
     names = np.full(len(vision), "", dtype=object)
     taken = np.zeros(len(vision), dtype=int)
     for name, box in boxes.items():
-        inside = np.isin(vision, layout.within(map(float, box), image))
+        inside = np.isin(vision, layout.within(box, image))
         names[inside] = name
         taken += inside
     return ["" if count != 1 else str(name) for name, count in zip(names, taken, strict=True)]

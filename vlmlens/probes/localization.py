@@ -10,9 +10,11 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from scipy.special import entr
 
-from vlmlens.checks import number, shown, whole
+from vlmlens.annotations import checked
+from vlmlens.checks import number, plain, shown, whole
 from vlmlens.errors import InputError
 from vlmlens.layout import EDGES
+from vlmlens.looking import edges
 from vlmlens.model import Run
 from vlmlens.probes.attention_maps import image_attention
 from vlmlens.probes.grids import Box
@@ -27,6 +29,7 @@ TOUCHING = np.ones((3, 3))
 DIMS = ("sample", "layer", "head")
 
 
+@checked
 def localization_heads(run: Run, *, image: int = 0, skip: int = 2, lowest: int = 10) -> xr.Dataset:
     """Heads that look at one place of the image, sample after sample.
 
@@ -94,6 +97,7 @@ def localization_heads(run: Run, *, image: int = 0, skip: int = 2, lowest: int =
     return table
 
 
+@checked
 def localization_map(
     run: Run,
     heads: Sequence[Sequence[int]] | xr.DataArray,
@@ -151,6 +155,7 @@ def localization_map(
     return table
 
 
+@checked
 def box_overlap(found: xr.DataArray, boxes: Sequence[Box]) -> xr.DataArray:
     """How well boxes cover the right ones: intersection over union.
 
@@ -170,7 +175,7 @@ def box_overlap(found: xr.DataArray, boxes: Sequence[Box]) -> xr.DataArray:
         >>> vl.probes.box_overlap(found.box, found.box.values.tolist()).item()
         1.0
     """
-    right = np.asarray(boxes, float)
+    right = np.array([_none(box) or edges(box) for box in boxes], float)
     if right.shape != found.shape:
         raise InputError(f"boxes are {right.shape}: one of four edges for {len(found)} samples")
     one, other = (np.moveaxis(x, -1, 0) for x in (found.values, right))
@@ -182,6 +187,16 @@ def box_overlap(found: xr.DataArray, boxes: Sequence[Box]) -> xr.DataArray:
     made = rest.copy(data=np.where(np.isnan(common), 0.0, share)).rename("overlap")
     made.attrs = {"long_name": "intersection over union", "units": "fraction"}
     return made
+
+
+def _none(box: Any) -> tuple[float, ...]:
+    """What stands for the box of a sample without one: NaN, at any edge; nothing for a box."""
+    given = plain(box)
+    return (
+        (np.nan,) * 4
+        if isinstance(given, list | tuple) and any(edge != edge for edge in given)
+        else ()
+    )
 
 
 def spatial_entropy(weights: Float[np.ndarray, "row column"]) -> float:

@@ -6,6 +6,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
 from vlmlens.errors import InputError
 from vlmlens.model import Run
@@ -25,6 +26,7 @@ NEEDS = (
 ROLES = ("system", "user", "vision")
 
 
+@checked
 def hidden_norms(run: Run, *, roles: tuple[str, ...] = ROLES, tags: bool = False) -> xr.DataArray:
     """Mean L2 norm of the hidden states by depth and role.
 
@@ -82,6 +84,7 @@ def hidden_norms(run: Run, *, roles: tuple[str, ...] = ROLES, tags: bool = False
     )
 
 
+@checked
 def norm_ratio(norms: xr.DataArray, *, of: str = "vision", to: str = "user") -> xr.Dataset:
     """How many times longer one role's hidden states are than another's.
 

@@ -8,6 +8,7 @@ import xarray as xr
 from jaxtyping import Bool, Float
 from scipy.stats import rankdata
 
+from vlmlens.annotations import checked
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.model import Run
 from vlmlens.probes.grids import Box
@@ -17,6 +18,7 @@ from vlmlens.probes.steps import LAST_ROWS
 NEEDS = (LAST_ROWS,)
 
 
+@checked
 def object_overlap(run: Run, boxes: Sequence[Sequence[Box]], *, image: int = 0) -> xr.Dataset:
     """How much of a head's attention to the image lies on objects.
 
@@ -61,7 +63,7 @@ def object_overlap(run: Run, boxes: Sequence[Sequence[Box]], *, image: int = 0) 
         here = layout.vision(image)
         inside = np.zeros(len(here), dtype=bool)
         for box in own:
-            inside |= np.isin(here, layout.within(map(float, box), image))
+            inside |= np.isin(here, layout.within(box, image))
         if not inside.any():
             raise EmptySelectionError(f"no patch of sample {index} lies in its boxes {own}")
         weights = rows[:, index][..., here - (len(layout) - rows.shape[-1])]

@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float, Int
 
+from vlmlens.annotations import checked
 from vlmlens.draws import units_of
 from vlmlens.errors import InputError
 from vlmlens.estimates import FEW, beware, mean_interval, ratio_interval, share_interval
@@ -29,6 +30,7 @@ INTERVAL = (
 TEST = "two-sided permutation test over {}s that the intact image is like its shuffles"
 
 
+@checked
 def position_sensitivity_index(
     correct: xr.DataArray,
     log_prob: xr.DataArray | None = None,

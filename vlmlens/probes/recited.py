@@ -3,6 +3,7 @@
 import torch
 import xarray as xr
 
+from vlmlens.annotations import checked
 from vlmlens.errors import EmptySelectionError
 from vlmlens.model import Run
 from vlmlens.probes.labels import array
@@ -11,6 +12,7 @@ from vlmlens.tensors import onto
 NEEDS = ()
 
 
+@checked
 def answer_recited(run: Run) -> xr.DataArray:
     """1 where every token of the answer that the inputs hold is the likeliest at its place.
 

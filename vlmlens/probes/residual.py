@@ -5,6 +5,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
 from vlmlens.model import Run
 from vlmlens.probes.labels import array, layer_numbers
@@ -28,6 +29,7 @@ LONG = {
 }
 
 
+@checked
 def residual_stream(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.Dataset:
     """How every block changes the residual stream, layer by layer and role by role.
 

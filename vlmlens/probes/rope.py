@@ -8,6 +8,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
 from vlmlens.errors import EmptySelectionError, InputError, UnknownPointError
 from vlmlens.model import Generation, HookedVLM, Inputs, Run
@@ -35,6 +36,7 @@ LONG = {
 }
 
 
+@checked
 def rope_sensitivity(
     run: Run | Generation,
     *,
@@ -136,6 +138,7 @@ def rope_sensitivity(
     return xr.Dataset(arrays, attrs=said | ({"axis": axis} if axis else {}))
 
 
+@checked
 def paper_query(model: HookedVLM, inputs: Inputs) -> Inputs:
     """The inputs with the paper's query at the end: one end-of-sequence token.
 

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
 
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
 from vlmlens.errors import InputError
 from vlmlens.layout import EDGES, TokenLayout
@@ -16,6 +17,7 @@ from vlmlens.select import Positions, chosen
 NEEDS = (Save("blocks.*.attn.hook_pattern"),)
 
 
+@checked
 def attention_rows(
     run: Run | Generation, *, sample: int = 0, rows: Positions | None = None
 ) -> xr.Dataset:

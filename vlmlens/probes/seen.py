@@ -4,11 +4,13 @@ import numpy as np
 import torch
 import xarray as xr
 
+from vlmlens.annotations import checked
 from vlmlens.layout import TokenLayout
 from vlmlens.model import Generation, Run
 from vlmlens.probes.labels import array
 
 
+@checked
 def share_seen(run: Run | Generation) -> xr.DataArray:
     """Share of a sample's pictures that its patches look at: what no crop hides.
 

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from vlmlens.annotations import checked
 from vlmlens.errors import InputError
 from vlmlens.layout import ROLES
 from vlmlens.model import Generation, Run
@@ -16,6 +17,7 @@ NEEDS = (LAST_ROWS,)
 SEEN = tuple(role for role in ROLES if role != "pad")
 
 
+@checked
 def attention_shares(run: Run | Generation, *, steps: str = "mean") -> xr.DataArray:
     """How much of a head's attention goes to each role; the roles' shares sum to 1.
 
@@ -59,6 +61,7 @@ def attention_shares(run: Run | Generation, *, steps: str = "mean") -> xr.DataAr
     )
 
 
+@checked
 def paper_shares(run: Run | Generation) -> xr.Dataset:
     """The paper's pies: system prompt, image and user's text, the start token set aside.
 

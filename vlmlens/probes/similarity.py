@@ -3,6 +3,7 @@
 import torch
 import xarray as xr
 
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
 from vlmlens.errors import EmptySelectionError
 from vlmlens.model import Run
@@ -14,6 +15,7 @@ from vlmlens.tensors import onto
 NEEDS = (Save("hook_embed"),)
 
 
+@checked
 def similarity_map(
     run: Run,
     to: tuple[int, int] | str = (0, 0),

@@ -6,6 +6,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
 from vlmlens.model import Run
 from vlmlens.probes.labels import array, layer_numbers
@@ -23,6 +24,7 @@ def peak(x: Float[Tensor, "*lead d_model"]) -> Float[Tensor, "*lead"]:
 NEEDS = (Save("blocks.*.hook_resid_pre", reduce=peak),)
 
 
+@checked
 def sink_tokens(run: Run, *, threshold: float = THRESHOLD) -> xr.Dataset:
     """Which positions are attention sinks, by their massive activations.
 

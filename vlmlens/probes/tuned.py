@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vlmlens.annotations import checked
 from vlmlens.cache import Save
 from vlmlens.checks import path, shown
 from vlmlens.errors import DataError, InputError
@@ -115,6 +116,7 @@ class Translation:
         return (x.float() @ weight.T + bias).to(x.dtype)
 
 
+@checked
 def tuned_lens_needs(
     model: HookedVLM,
     lens: TunedLens,
@@ -155,6 +157,7 @@ def tuned_lens_needs(
     )
 
 
+@checked
 def lens_divergence(
     model: HookedVLM,
     inputs: Inputs,

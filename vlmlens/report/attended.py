@@ -11,6 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 from plotly.colors import sample_colorscale
 
+from vlmlens.annotations import checked
 from vlmlens.errors import InputError
 from vlmlens.layout import SIZE
 from vlmlens.plots.picture import edges, within_picture
@@ -24,6 +25,7 @@ EACH = 3
 THICKEST = 0.85
 
 
+@checked
 def extremes(results: xr.Dataset, each: int = EACH) -> tuple[list[str], list[str]]:
     """The names of the samples that were answered best and worst, vision tokens in order.
 

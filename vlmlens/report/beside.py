@@ -13,6 +13,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from vlmlens import plots
+from vlmlens.annotations import checked
+from vlmlens.checks import path, shown
 from vlmlens.draws import units_of
 from vlmlens.errors import DataError, InputError
 from vlmlens.estimates import beware
@@ -31,6 +33,7 @@ TOLD = {"model": "model", "revision": "revision", "dtype": "numbers", "attention
 TOLD |= {"vision_tokens": "vision tokens", "created": "measured"}
 
 
+@checked
 def diagnoses(folders: Sequence[str | Path]) -> dict[str, Diagnosis]:
     """Diagnoses from the folders that ``vlmlens diagnose --out`` wrote, by their models' names.
 
@@ -51,6 +54,9 @@ def diagnoses(folders: Sequence[str | Path]) -> dict[str, Diagnosis]:
         >>> list(vl.report.diagnoses(["results/shapes-base", "results/shapes-normalize"]))
         ['shapes-base', 'shapes-normalize']
     """
+    if not isinstance(folders, list | tuple):
+        raise InputError(f"folders={shown(folders)}: a list of folders is wanted")
+    folders = [path(folder, "folders") for folder in folders]
     if len(folders) < 2:
         raise InputError(
             f"{len(folders)} diagnosis to compare: name two folders at least, which `vlmlens "
@@ -105,6 +111,7 @@ def _instead(folder: Path) -> str:
     return f"it has no {' and no '.join(missing)}"
 
 
+@checked
 def side_by_side(
     found: Mapping[str, Diagnosis], path: Path, table: pd.DataFrame | None = None
 ) -> Path:

@@ -9,6 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from vlmlens.annotations import checked
 from vlmlens.errors import ImageError
 from vlmlens.evaluation import Evaluation, Questions, flips
 from vlmlens.report import drawn
@@ -27,6 +28,7 @@ TOLD = ("permutations", "scoring", "max_new_tokens", "seed")
 DECIMALS = 3
 
 
+@checked
 def compare(found: Evaluation, path: Path, asked: Iterable[Questions] = ()) -> Path:
     """Write the page of an evaluation: figures and tables with intervals, differences, PSI, flips.
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from vlmlens import plots
+from vlmlens.annotations import checked
 from vlmlens.errors import InputError
 from vlmlens.report import answered, attended, sections, summary, written
 from vlmlens.report.embedding import embedded, environment
@@ -41,6 +42,7 @@ CORRECTIONS = {
 }
 
 
+@checked
 def build(
     results: xr.Dataset,
     psi: xr.Dataset | None,

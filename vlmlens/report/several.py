@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from vlmlens.annotations import checked
 from vlmlens.errors import DataError, InputError
 from vlmlens.experiments import Diagnosis
 from vlmlens.probes.statistics import corrected
@@ -24,6 +25,7 @@ COLUMNS = (
 )
 
 
+@checked
 def headlines(found: Mapping[str, Diagnosis], *, seed: int = 0) -> pd.DataFrame:
     """Every headline measure of several diagnoses, and how each differs from the first.
 

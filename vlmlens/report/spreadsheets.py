@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from vlmlens.annotations import checked
 from vlmlens.plots.arrays import mean_interval
 from vlmlens.report.others import AXES, corrected
 
@@ -21,6 +22,7 @@ AVERAGED, MAPPED = ("layer", "head", "depth"), {"row", "column"}
 STATISTICS = ("mean", "low", "high", "n", "p_corrected")
 
 
+@checked
 def write_tables(
     results: xr.Dataset,
     psi: xr.Dataset | None,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from vlmlens.annotations import checked
 from vlmlens.errors import DataError, InputError
 from vlmlens.experiments import read
 from vlmlens.picture import at_home
@@ -17,6 +18,7 @@ RESULTS, PSI = "results.nc", "psi.nc"
 FURTHER = ("summary", "attended")
 
 
+@checked
 def from_store(store: str | Path, path: str | Path | None = None) -> Path:
     """Write the report of results that were kept, and its tables, without any model.
 

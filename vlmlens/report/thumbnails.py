@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from vlmlens.annotations import checked
 from vlmlens.errors import VLMLensError
 from vlmlens.experiments.naming import named
 from vlmlens.layout import TokenLayout
@@ -39,6 +40,7 @@ class Thumbnail:
     part: tuple[float, float, float, float] | None = None
 
 
+@checked
 def pictures(
     samples: Sequence[Sample], layout: Callable[[Sample], TokenLayout], most: int = MOST
 ) -> dict[str, tuple[Thumbnail, ...]]:

@@ -4,19 +4,16 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from xxhash import xxh3_128
-
+from vlmlens.annotations import checked
 from vlmlens.checks import found_at
 from vlmlens.errors import UnknownModelError, UnsupportedModelError
 from vlmlens.picture import at_home
 from vlmlens.zoo.opening import adapters, homes
+from vlmlens.zoo.opening.hashing import hashed
 from vlmlens.zoo.opening.hub import REACH, pinned, telling
 
 __all__ = ["bundled", "configuration", "find", "load", "revision"]
 
-#: Endings of the files that a model is opened from: weights, settings, vocabularies, templates.
-PARTS = (".json", ".safetensors", ".bin", ".jinja", ".txt", ".model", ".tiktoken", ".py", ".jsonl")
-PIECE = 2**24
 #: Options that say where the hub's files are, and which.
 HUB = ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code")
 
@@ -31,6 +28,7 @@ def bundled() -> dict[str, Path]:
     return homes.kept("config.json")
 
 
+@checked
 def find(model: str | Path) -> str:
     """Where a model is: its folder, or its id on the hub, which is not asked.
 
@@ -58,6 +56,7 @@ def find(model: str | Path) -> str:
     return str(source)
 
 
+@checked
 def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any, Any]:
     """Open a model and its processor with transformers' own classes.
 
@@ -111,6 +110,7 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     return opened, _processor(model, name, config.model_type, hub)
 
 
+@checked
 def configuration(model: str | Path, **hub: Any) -> Any:
     """The configuration of a model, of which nothing else has to be there.
 
@@ -142,6 +142,7 @@ def configuration(model: str | Path, **hub: Any) -> Any:
     return found
 
 
+@checked
 def revision(model: str, opened: Any) -> str:
     """Which version of a model this is: the hub's commit, or a hash of its folder's files.
 
@@ -154,18 +155,7 @@ def revision(model: str, opened: Any) -> str:
     commit = getattr(opened.config, "_commit_hash", None)
     if commit:
         return commit
-    return _hashed(_folder(model))
-
-
-def _hashed(folder: Path) -> str:
-    made = xxh3_128()
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix in PARTS:
-            made.update(f"{path.name} {path.stat().st_size} ".encode("utf-8", "surrogateescape"))
-            with path.open("rb") as file:
-                while piece := file.read(PIECE):
-                    made.update(piece)
-    return made.hexdigest()[:16]
+    return hashed(_folder(model))
 
 
 def _adapted(
@@ -184,7 +174,7 @@ def _adapted(
     opened = adapters.put_on(opened, source, model)
     if adapters.own_processor(source):
         processor = _processor(model, str(source), opened.config.model_type, {})
-    own = hub["revision"] if found_at(_folder(model)) != "folder" else _hashed(source)
+    own = hub["revision"] if found_at(_folder(model)) != "folder" else hashed(source)
     opened.config._commit_hash = f"{below} with {own}"
     return opened, processor
 

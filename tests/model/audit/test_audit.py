@@ -23,7 +23,6 @@ from vlmlens.model.wiring import wire as wires
 RECOGNISED = ("llava", "qwen2_5_vl", "qwen3_vl", "idefics3", "gemma3", "aya_vision", "internvl")
 
 
-@pytest.mark.versions
 @pytest.mark.parametrize("name", by_turns(EVERY))
 def test_every_law_holds_on_every_family(name):
     with vl.HookedVLM(*build(name), name=name) as vlm:

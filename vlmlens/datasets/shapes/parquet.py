@@ -118,6 +118,7 @@ def questions(
     return found
 
 
+@checked
 def write_parquet(samples: Iterable[Sample | Entry], path: str | Path) -> None:
     """Write samples of one image each, a row for each, as ``read_parquet`` reads them.
 

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
+from vlmlens.annotations import checked
 from vlmlens.layout import EDGES
 from vlmlens.palette import COLOURS
 from vlmlens.plots.arrays import check_dims, check_variable
@@ -22,6 +23,7 @@ ACROSS, DOWN = 6, 2
 SIDE = 160
 
 
+@checked
 def feature(
     samples: Sequence[Sample],
     regions: xr.Dataset,

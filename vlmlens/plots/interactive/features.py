@@ -11,6 +11,7 @@ import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from vlmlens.annotations import checked
 from vlmlens.checks import path as as_path
 from vlmlens.checks import shown
 from vlmlens.errors import InputError
@@ -30,6 +31,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
+@checked
 def write_features(
     path: Path | str,
     samples: Sequence[Sample],
