@@ -1,5 +1,6 @@
 """What is no model, no run, no table where one is wanted is refused, by every public function."""
 
+from functools import cache
 from inspect import Parameter, isfunction, signature, unwrap
 from types import SimpleNamespace
 
@@ -35,6 +36,11 @@ PUBLIC = {
     for name in place.__all__
     if isfunction(getattr(place, name))
 }
+
+
+@cache
+def build_shapes():
+    return vl.HookedVLM.from_pretrained("shapes-base")
 
 
 def first(function):
@@ -78,6 +84,23 @@ def test_the_first_argument_is_looked_at_before_it_is_looked_into(name, wrong):
 def test_arguments_of_our_classes_are_checked_by_name(name, parameter):
     with as_users(), pytest.raises(InputError, match=parameter):
         PUBLIC[name](**{parameter: SimpleNamespace()})
+
+
+@pytest.mark.parametrize("wrong", [name for name in WRONG if name != "a mapping"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda vlm, x: vlm.stream(x),
+        lambda vlm, x: vlm.matching(x),
+        lambda vlm, x: vlm.depth(x),
+        lambda vlm, x: vlm.inputs(vl.datasets.shapes_2d(1)).same_images(x),
+        lambda vlm, x: vl.datasets.shapes_2d(1)[0].after(x if isinstance(x, list) else [x]),
+    ],
+)
+def test_so_do_methods(call, wrong):
+    vlm = build_shapes()
+    with as_users(), pytest.raises(VLMLensError):
+        call(vlm, WRONG[wrong])
 
 
 def test_every_class_of_ours_is_found():

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
-from functools import wraps
+from functools import partial, wraps
 from inspect import Parameter, signature
 from pathlib import Path
 from types import NoneType, UnionType
@@ -23,7 +23,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     Unknown keywords are refused with the nearest names; numbers, booleans, texts and paths are
     checked by their annotations, and passed on as plain Python objects. What should be a model, a
-    run, a table or another class of this package or of xarray, and is not, is refused.
+    run, a table or another class of this package or of xarray, and is not, is refused by functions;
+    methods do so in words of their own.
     """
     taken = signature(function).parameters.values()
     known = [p.name for p in taken if p.kind != p.VAR_KEYWORD and p.name != "self"]
@@ -31,36 +32,42 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     in_order = [p for p in taken if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     by_name = {p.name: p for p in taken}
     called = f"{function.__name__}(...)"
+    look = _as_annotated if "self" in by_name else partial(_as_wanted, called=called)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         if not further:
             refuse_unknown(kwargs, known, called)
-        places = [_as_annotated(x, p, called) for x, p in zip(args, in_order, strict=False)]
+        places = [look(x, p) for x, p in zip(args, in_order, strict=False)]
         rest: tuple[Any, ...] = args[len(places) :]
         named = {
-            name: _as_annotated(x, by_name[name], called) if name in by_name else x
-            for name, x in kwargs.items()
+            name: look(x, by_name[name]) if name in by_name else x for name, x in kwargs.items()
         }
         return function(*places, *rest, **named)  # pyright: ignore[reportCallIssue]
 
     return call
 
 
-def _as_annotated(given: Any, taken: Parameter, called: str) -> Any:
+def _as_annotated(given: Any, taken: Parameter) -> Any:
     """An argument after the rule for what it is annotated as, where there is one."""
-    optional = taken.default is None or NoneType in get_args(taken.annotation)
-    if given is taken.default or (given is None and optional):
-        return given
     rule = RULES.get(kinds(taken.annotation))
-    if rule is not None:
-        return rule(given, taken.name)
-    if not fits(given, taken.annotation):
+    return given if rule is None or _left(given, taken) else rule(given, taken.name)
+
+
+def _as_wanted(given: Any, taken: Parameter, called: str) -> Any:
+    """The same of an argument that is of the class which the annotation names, if one of ours."""
+    if not _left(given, taken) and not fits(given, taken.annotation):
         raise InputError(
             f"{taken.name}={shown(given)}: {called} takes "
             f"{' or '.join(in_words(taken.annotation))}; this is a {type(given).__name__}"
         )
-    return given
+    return _as_annotated(given, taken)
+
+
+def _left(given: Any, taken: Parameter) -> bool:
+    """Whether it is left at its default, or at nothing where it may be."""
+    optional = taken.default is None or NoneType in get_args(taken.annotation)
+    return given is taken.default or (given is None and optional)
 
 
 class Checked:

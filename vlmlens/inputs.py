@@ -10,6 +10,7 @@ from jaxtyping import Int, Num, Shaped
 from torch import Tensor
 
 from vlmlens import display
+from vlmlens.checks import shown
 from vlmlens.errors import InputError
 from vlmlens.identity import unit
 from vlmlens.layout import TokenLayout
@@ -77,6 +78,8 @@ class Inputs:
             >>> model.inputs(samples[:1]).same_images(model.inputs(samples[1:2]))
             False
         """
+        if not isinstance(other, Inputs):
+            raise InputError(f"other={shown(other)}: inputs are wanted, as model.inputs(...) makes")
         counted = {"input_ids", "attention_mask", "position_ids", *self.per_token}
         mine, others = (
             {name: x for name, x in inputs.tensors.items() if name not in counted}

@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
-from vlmlens.errors import UnknownPointError
+from vlmlens.checks import shown
+from vlmlens.errors import InputError, UnknownPointError
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,9 @@ def matching(patterns: str | Iterable[str], names: Sequence[str]) -> list[str]:
 
     Raises:
         UnknownPointError: a pattern that matches nothing, with the nearest names.
+        InputError: neither a pattern nor several.
     """
-    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    patterns = as_patterns(patterns)
     known = set(names)
     for pattern in patterns:
         if pattern not in known and not any(fnmatchcase(name, pattern) for name in names):
@@ -128,3 +131,18 @@ def matching(patterns: str | Iterable[str], names: Sequence[str]) -> list[str]:
     exact = known.intersection(patterns)
     wild = [pattern for pattern in patterns if pattern not in exact]
     return [n for n in names if n in exact or any(fnmatchcase(n, p) for p in wild)]
+
+
+def as_patterns(given: Any) -> list[str]:
+    """One pattern, or several.
+
+    Raises:
+        InputError: anything else.
+    """
+    patterns = [given] if isinstance(given, str) else given
+    if not isinstance(patterns, Iterable):
+        raise InputError(f"{shown(given)}: the name of a point is wanted, or several")
+    patterns = list(patterns)
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise InputError(f"{shown(given)}: names of points are wanted")
+    return patterns

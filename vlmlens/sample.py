@@ -209,8 +209,8 @@ class Sample(Checked):
         videos: list[Video] = []
         shots = list(shots)
         for shot in shots:
-            if shot.answer is None:
-                raise InputError(f"{shot.named()} has no answer to show: give one")
+            if not isinstance(shot, Sample) or shot.answer is None:
+                raise InputError(f"{shown(shot)} has no answer to show: give samples with answers")
             said += [*shot.conversation(), Message("assistant", (shot.answer,))]
             pictures += shot.images
             videos += shot.videos

@@ -108,7 +108,16 @@ def _changed(
 
 
 def batched(vlm: Wired, cache: ActivationCache) -> ActivationCache:
-    """A cache with its batch's axis, also where that was taken away."""
+    """A cache with its batch's axis, also where that was taken away.
+
+    Raises:
+        InputError: something else than what a run saved.
+    """
+    if not isinstance(cache, ActivationCache):
+        raise InputError(
+            f"saved={shown(cache)}: what a run saved is wanted, run.saved; this is a "
+            f"{type(cache).__name__}"
+        )
     if cache.has_batch_dim:
         return cache
     whole = {

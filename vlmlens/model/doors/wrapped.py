@@ -11,7 +11,7 @@ from torch import nn
 
 from vlmlens import identity
 from vlmlens.annotations import checked
-from vlmlens.checks import shown
+from vlmlens.checks import one_of, shown
 from vlmlens.errors import ClosedModelError, InputError, UnknownPointError, UnsupportedModelError
 from vlmlens.families import FAMILIES, Family
 from vlmlens.model.doors.as_module import AsModule
@@ -27,7 +27,7 @@ from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.model.wiring.recognise import recognise
 from vlmlens.model.wiring.rotary import Rope
 from vlmlens.model.wiring.spliced import Splice, Spliced
-from vlmlens.points import matching, spelled
+from vlmlens.points import as_patterns, matching, spelled
 from vlmlens.zoo.opening.unwired import refuse_unwired
 
 
@@ -90,17 +90,21 @@ class Wrapped(AsModule):
     def depth(self, part: str = "blocks") -> int:
         """How many blocks a stack offers: ``"blocks"`` or ``"vision.blocks"``.
 
+        Raises:
+            InputError: another stack.
+
         Examples:
             >>> model.depth(), model.depth("vision.blocks")
             (4, 4)
         """
-        return self._depths.get(part, 0)
+        return self._depths.get(one_of(part, "part", ("blocks", "vision.blocks")), 0)
 
     def matching(self, patterns: str | Sequence[str]) -> list[str]:
         """The points' names that match; see ``points.matching``.
 
         Raises:
             UnknownPointError: nothing matches; says why where the point exists in principle.
+            InputError: neither a name nor several.
 
         Examples:
             >>> model.matching("blocks.*.hook_mlp_out")[:2]
@@ -109,7 +113,7 @@ class Wrapped(AsModule):
             Traceback (most recent call last):
             vlmlens.errors.UnknownPointError: ... did you mean blocks.0.attn.hook_pattern...
         """
-        asked = [patterns] if isinstance(patterns, str) else list(patterns)
+        asked = as_patterns(patterns)
         asked = list(map(spelled, asked)) if self.spliced else asked
         for name in asked:
             if name in self.absent:
