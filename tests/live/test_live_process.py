@@ -131,10 +131,10 @@ def _swept(address):
 
 
 def test_what_is_no_model_or_no_sample_is_refused():
-    with as_users(), pytest.raises(InputError, match="no open model"):
+    with as_users(), pytest.raises(InputError, match="takes a model, as"):
         vl.live.explore(build("llava")[0])
     with as_users(), vl.HookedVLM(*build("llava")) as model:
-        with pytest.raises(InputError, match="no sample"):
+        with pytest.raises(InputError, match=r"takes a Sample\(question"):
             vl.plots.explorer(model, "What?")
         with pytest.raises(InputError, match="one question about a picture"):
             vl.live.explore(model, vl.Sample("What?"))
@@ -149,8 +149,9 @@ def test_what_is_no_model_or_no_sample_is_refused():
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch, vlmlens_says):
     monkeypatch.setattr("vlmlens.extras.find_spec", lambda name: None)
-    with as_users(), pytest.raises(MissingToolError, match="needs starlette"):
-        vl.live.explore(None)
+    needs = pytest.raises(MissingToolError, match="needs starlette")
+    with vl.HookedVLM(*build("llava")) as model, needs:
+        vl.live.explore(model)
     code, _, said = vlmlens_says("explore", "shapes-base")
     assert code == 2 and "needs starlette" in said and "[app]" in said
 
