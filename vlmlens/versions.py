@@ -1,6 +1,7 @@
 """What other libraries call by another name from one version to the next, read off what is there.
 
-Nothing here looks at a version number: forks, remote code and releases to come have their own.
+Nothing here looks at a version number, since forks, remote code and releases to come have their
+own; but for ``refuse_older``, of faults that show in no name.
 """
 
 from functools import cache as remembered
@@ -68,3 +69,23 @@ def logits_at(module: Any, kept: Int[Tensor, " kept"], **given: Any) -> Any:
     output = module(**given)
     output.logits = output.logits[:, kept]
     return output
+
+
+def refuse_older(since: str, what: str, otherwise: str) -> None:
+    """Refuse what a transformers older than some version takes, and then cannot run.
+
+    Args:
+        since: the first version that can, such as ``"5.23"``.
+        what: what it is, as messages call it.
+        otherwise: what goes without.
+
+    Raises:
+        UnsupportedModelError: the installed one is older.
+    """
+    from transformers import __version__
+
+    now, first = ([int(part) for part in v.split(".")[:2]] for v in (__version__, since))
+    if now < first:
+        raise UnsupportedModelError(
+            f"transformers {__version__} cannot run {what}: install {since} or newer. {otherwise}"
+        )

@@ -35,7 +35,7 @@ from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata
 
 import vlmlens as vl
-from vlmlens import identity
+from vlmlens import families, identity
 from vlmlens.errors import ImageError, InputError, VLMLensError
 from vlmlens.zoo.opening.frames import PROCESSORS
 from vlmlens.zoo.tiny import TINY, made
@@ -134,7 +134,7 @@ def test_times_of_a_rate_that_nobody_told_are_unknown(seer):
 
 
 def test_no_family_is_shown_videos_that_is_not_tried_here():
-    every = vl.families.FAMILIES.items()
+    every = families.FAMILIES.items()
     assert {name for name, family in every if family.videos} == set(FAMILIES)
 
 

@@ -17,6 +17,7 @@ from vlmlens.extras import require
 from vlmlens.families import FAMILIES, Family
 from vlmlens.model.sequence.pixels import OURS
 from vlmlens.sample import Sample
+from vlmlens.versions import refuse_older
 from vlmlens.video import Video
 
 #: What would make a video processor hand out something else than is laid out here.
@@ -34,6 +35,8 @@ NOT_OF_CHOOSING = (
 
 #: What says how many frames are chosen; processors take only one of them at a time.
 HOW_MANY = ("fps", "num_frames")
+#: What goes where videos do not.
+FRAMES_INSTEAD = "Give frames as images: Sample(images=frames)"
 #: What processors ask for, and then choose without it.
 UNREAD = {"Glm46VVideoProcessor": ("fps",)}
 
@@ -83,10 +86,11 @@ def video_processor_of(processor: Any, family: Family, pictures: int = 0) -> Any
     if family.videos is None:
         taking = ", ".join(name for name, each in FAMILIES.items() if each.videos is not None)
         raise UnsupportedModelError(
-            f"{family.model_type} is shown no videos here; families that are: {taking}. Give "
-            "frames as images: Sample(images=frames)"
+            f"{family.model_type} is shown no videos here; families that are: {taking}. "
+            f"{FRAMES_INSTEAD}"
         )
-    _refuse_older(family)
+    if family.videos_since:
+        refuse_older(family.videos_since, f"videos of {family.model_type}", FRAMES_INSTEAD)
     if pictures and family.unmixed:
         raise InputError(
             f"{family.model_type} takes pictures or videos, and not both in one sample: "
@@ -101,22 +105,6 @@ def video_processor_of(processor: Any, family: Family, pictures: int = 0) -> Any
             "has one (video_preprocessor_config.json, or within processor_config.json)"
         )
     return taker
-
-
-def _refuse_older(family: Family) -> None:
-    """Refuse videos that this version of transformers takes, and then cannot run."""
-    import transformers
-
-    now, since = (
-        [int(part) for part in version.split(".")[:2]]
-        for version in (transformers.__version__, family.videos_since or "0.0")
-    )
-    if now < since:
-        raise UnsupportedModelError(
-            f"transformers {transformers.__version__} cannot run videos of {family.model_type}: "
-            f"install {family.videos_since} or newer, or give frames as images: "
-            "Sample(images=frames)"
-        )
 
 
 def template_for(sample: Sample, processor: Any, fallback: str) -> Any:
