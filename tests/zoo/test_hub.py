@@ -135,6 +135,7 @@ def test_what_the_hub_has_comes_whole_and_what_it_refuses_says_what_to_do(hub, t
 def test_a_hub_that_cannot_be_reached(hub, tmp_path):
     with standing() as gone:
         pass
-    found = opened(gone, tmp_path, {"lost": (NAME, {})})
+    found = opened(gone, tmp_path, {"imports": (NAME, {}), "lost": (NAME, {})})
     assert found["lost"][0] == "UnreachableError"
+    assert found["lost"][2] < 5  # its library would ask again for half a minute
     assert f"{gone.address} cannot be reached" in found["lost"][1]

@@ -10,7 +10,7 @@ from vlmlens.errors import UnknownModelError, UnsupportedModelError
 from vlmlens.picture import at_home
 from vlmlens.zoo.opening import adapters, homes
 from vlmlens.zoo.opening.hashing import hashed
-from vlmlens.zoo.opening.hub import REACH, pinned, telling
+from vlmlens.zoo.opening.hub import REACH, pinned, refuse_unreached, telling
 
 __all__ = ["bundled", "configuration", "find", "load", "revision"]
 
@@ -197,6 +197,8 @@ def _configured(model: str | Path, name: str, hub: dict[str, Any]) -> Any:
 
     try:
         with telling(str(model), bundled(), **hub):
+            if not Path(name).exists():
+                refuse_unreached(name, **hub)
             settings, _ = PreTrainedConfig.get_config_dict(name, **hub)
             if original_llava.is_original(settings):
                 return None

@@ -38,6 +38,29 @@ def telling(model: str, known: Iterable[str], **hub: Any) -> Iterator[None]:
         raise
 
 
+def refuse_unreached(model: str, **hub: Any) -> None:
+    """Ask the hub once whether it is there, for a model of which nothing is kept here.
+
+    Its library asks again for half a minute where nobody answers, which a slip in a name should not
+    cost. What the hub answers, a refusal too, is told by whoever asks for a file next.
+
+    Raises:
+        Exception: the connection's own, where none is made.
+    """
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    place = {key: hub[key] for key in ("revision", "cache_dir") if key in hub}
+    kept = any(try_to_load_from_cache(model, each, **place) for each in ("config.json", SETTINGS))
+    if kept or constants.HF_HUB_OFFLINE or hub.get("local_files_only"):
+        return
+    url = hf_hub_url(model, "config.json", revision=hub.get("revision"))
+    try:
+        get_hf_file_metadata(url, token=hub.get("token"))
+    except Exception as error:
+        if type(error).__name__ == "ConnectError":  # of httpx or httpx2, by the library's version
+            raise
+
+
 def pinned(model: str, **hub: Any) -> Path:
     """The settings of a hub's model or adapter, in a folder that is called after the commit.
 
@@ -49,6 +72,7 @@ def pinned(model: str, **hub: Any) -> Path:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
+    refuse_unreached(model, **hub)
     asked = {key: hub[key] for key in REACH if key in hub}
     try:
         return Path(hf_hub_download(model, "config.json", **asked))
