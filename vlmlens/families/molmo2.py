@@ -42,7 +42,7 @@ def _grid(pools: Any, size: tuple[int, int] | None, copied: bool) -> View:
     return View(rows, columns, whole(size), thumbnail=copied, across=across, down=down)
 
 
-def _edges(patches: Sequence[int], length: float) -> tuple[tuple[float, float], ...]:
+def _edges(patches: Sequence[int], length: int | float) -> tuple[tuple[float, float], ...]:
     """Both edges of pools that hold so many of a length's patches, one after the other."""
     ends = accumulate(patches, initial=0)
     return tuple(pairwise(length * end / sum(patches) for end in ends))

@@ -238,7 +238,8 @@ def Molmo2Pixels(**settings: Any) -> Any:
         def process_image(
             self, image: Any, *_: Any, **__: Any
         ) -> Shaped[Tensor, "channel row column"]:
-            """A picture as bytes, for which transformers 5.20 calls torchvision."""
+            """A picture as bytes in RGB, for which transformers 5.20 calls torchvision."""
+            image = import_module("transformers.image_transforms").convert_to_rgb(image)
             return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
         def resize(
