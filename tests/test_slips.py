@@ -104,6 +104,13 @@ def test_what_names_no_place_is_refused_at_once(field, wrong):
 
 
 @pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("mask", [np.array([False, True]), torch.tensor([True, False]), [True]])
+def test_a_mask_is_told_how_to_give_its_numbers(field, mask):
+    with pytest.raises(VLMLensError, match=r"is a mask.*=np\.flatnonzero\(mask\)|no step"):
+        Where(**{field: mask})
+
+
+@pytest.mark.parametrize("field", FIELDS)
 def test_all_is_everything(field):
     assert Where(**{field: "all"}) == Where() == Where(**{field: None})
 

@@ -663,6 +663,8 @@ def test_errors_name_what_there_is(vlm, inputs):
         vlm.run_with_hooks(inputs, fwd_hooks=[("blocks.9.hook_resid_pre", lambda x, hook: x)])
     with pytest.raises(EmptySelectionError, match="no layer 9"):
         vlm.run(inputs, [KnockOut(where=vl.Where(layers=9))])
+    with pytest.raises(EmptySelectionError, match=r"layers=0 holds none of .* in layer 1: leave"):
+        vlm.run(inputs, [ZeroAblate(point="blocks.1.hook_resid_pre", where=vl.Where(layers=0))])
     with pytest.raises(EmptySelectionError, match="no head 64"):
         vlm.run(inputs, [KnockOut(where=vl.Where(heads=64))])
     with pytest.raises(UnknownRoleError, match="vision"):

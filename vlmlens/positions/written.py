@@ -95,6 +95,11 @@ def as_written(
         return given
     if isinstance(given, Collection) and not isinstance(given, Mapping | bytes | bytearray):
         items = sorted(given, key=_order) if isinstance(given, Set) else given
+        if items and all(isinstance(item, bool) for item in map(plain, items)):
+            raise InputError(
+                f"{what}={shown(wanted)} is a mask, and numbers are wanted: "
+                f"{what}=np.flatnonzero(mask)"
+            )
         return tuple(as_written(item, what, words, kind) for item in items)
     raise InputError(_advice(wanted, what, words, kind))
 

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from vlmlens.errors import InputError, UnknownPointError, UnreachedPointError
+from vlmlens.checks import shown
+from vlmlens.errors import EmptySelectionError, InputError, UnreachedPointError
 from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention, Site
 from vlmlens.interventions.base import within_block
@@ -85,7 +86,13 @@ def edited_points(vlm: Wired, intervention: Intervention) -> list[str]:
     for pattern in intervention.also:  # where this model has them
         names += [name for name in vlm.hook_dict if fnmatchcase(name, pattern)]
     if not names:
-        raise UnknownPointError(", ".join(intervention.points), vlm.hook_dict, "in those layers")
+        there = sorted({vlm.hook_dict[name].point.layer for name in matching} - {None})
+        raise EmptySelectionError(
+            f"layers={shown(intervention.where.layers)} holds none of "
+            f"{', '.join(intervention.points)}, which is in layer "
+            f"{', '.join(map(str, there))}: leave layers out, or name the points of all layers, "
+            "such as blocks.*.hook_resid_pre"
+        )
     return names
 
 
