@@ -87,6 +87,33 @@ def test_diagnoses_side_by_side_can_be_read_by_everybody(
     shot(page, f"side-by-side-{width}-{'dark' if dark else 'light'}")
 
 
+def test_panels_stand_below_one_another_on_a_narrow_page(opened, page_file):
+    page = opened(page_file, width=420)
+    page.locator("#figure-psi").scroll_into_view_if_needed()
+
+    def places():
+        page.locator("#figure-psi .main-svg").first.wait_for(state="attached")
+        page.wait_for_function("document.querySelector('#figure-psi')._fullLayout._size")
+        return page.evaluate(
+            "() => { const l = document.querySelector('#figure-psi')._fullLayout;"
+            " return ['', '2'].map(n => [l['xaxis' + n]._offset, l['yaxis' + n]._offset]); }"
+        )
+
+    (left, top), (second, below) = places()
+    assert (second, below - top > 60) == (left, True)
+    inner = "const s = document.querySelector('#psi .scroll'); return s.scrollWidth - s.clientWidth"
+    assert page.evaluate(f"() => {{ {inner} }}") == 0
+    assert page.evaluate("document.querySelector('#figure-psi').scrollHeight") == page.evaluate(
+        "document.querySelector('#figure-psi').clientHeight"
+    )
+    page.set_viewport_size({"width": 1000, "height": 900})
+    page.wait_for_function(
+        "() => { const l = document.querySelector('#figure-psi')._fullLayout;"
+        " return l.xaxis2._offset > l.xaxis._offset + 50; }"
+    )
+    assert places()[0][1] == places()[1][1]  # beside each other again
+
+
 def test_figures_are_drawn_when_they_come_near(opened, page_file):
     page = opened(page_file)
     page.wait_for_selector("#figure-psi .main-svg")

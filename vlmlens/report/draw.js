@@ -1,7 +1,7 @@
 (() => {
   // Figures are drawn when they come near: a page of many opens as fast as one of few.
   const root = document.documentElement;
-  const night = matchMedia("(prefers-color-scheme: dark)");
+  const night = matchMedia("(prefers-color-scheme: dark)"), narrow = matchMedia("screen and (max-width: 560px)");
   const onDark = Object.entries(JSON.parse(document.getElementById("on-dark").textContent));
   const figures = [...document.querySelectorAll(".plotly-graph-div")];
   const heard = document.getElementById("heard");
@@ -22,18 +22,33 @@
     if (part === null || typeof part !== "object" || "bdata" in part) return part;
     return Object.fromEntries(Object.entries(part).map(([key, value]) => [key, asData(key, value) ? value : darkened(value)]));
   };
+  // On a narrow page panels stand below one another, each with its own labels; in pixels, what lies
+  // around all of them, and what lies between two.
+  const AROUND = 100, BETWEEN = 64;
+  const stacked = layout => {
+    const panels = Object.keys(layout).filter(key => /^xaxis\d*$/.test(key)).map(key => key.slice(5));
+    const height = layout.height * panels.length, inside = height - AROUND;
+    const share = (inside - BETWEEN * (panels.length - 1)) / panels.length / inside, step = share + BETWEEN / inside;
+    const moved = panels.map((name, at) => {
+      const { matches, showticklabels, ...own } = layout["yaxis" + name];
+      return { ["xaxis" + name]: { ...layout["xaxis" + name], domain: [0, 1] }, ["yaxis" + name]: { ...own, domain: [1 - at * step - share, 1 - at * step] } };
+    });
+    return Object.assign({ ...layout, height }, ...moved);
+  };
   const draw = (figure, light = false) => {
     const given = JSON.parse(figure.parentElement.querySelector("script").textContent);
     const { data, layout } = night.matches && !light ? darkened(given) : given;
     figure.classList.add("drawn");
     figure.parentElement.querySelector(".save").hidden = false;
-    return Plotly.newPlot(figure, data, layout, settings);
+    const shown = figure.closest(".wide") && narrow.matches && !light ? stacked(layout) : layout;
+    if (shown.height) figure.style.height = `${shown.height}px`;
+    return Plotly.newPlot(figure, data, shown, settings);
   };
   const near = new IntersectionObserver(seen => {
     for (const each of seen) if (each.isIntersecting) { near.unobserve(each.target); draw(each.target); }
   }, { rootMargin: "400px" });
   const redraw = light => figures.filter(each => each.classList.contains("drawn")).forEach(each => draw(each, light));
-  night.addEventListener("change", () => redraw(false));
+  for (const each of [night, narrow]) each.addEventListener("change", () => redraw(false));
 
   // On paper everything is there: folded parts are open, and figures are light on a page's width.
   let folded = [];
