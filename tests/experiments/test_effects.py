@@ -126,10 +126,14 @@ def test_controls_that_would_leave_a_video_are_refused(llava):
 
 def test_a_diagnosis_of_videos_asks_without_them_alone(monkeypatch):
     film = Sample("What moves?", videos=vl.Video([picture(0)] * 2, 2), answer="it")
-    monkeypatch.setattr(further, "controls", lambda model, samples, kinds, **how: kinds)
+    monkeypatch.setattr(
+        further, "controls", lambda model, samples, kinds, **how: xr.Dataset({}, {"kind": kinds})
+    )
     tables = SimpleNamespace(model=None, answering=None)
-    assert further.Further.blind(tables, SAMPLES, True, {}) == list(CONTROLS)
-    assert further.Further.blind(tables, [*SAMPLES, film], True, {}) == ["text only"]
+    asked = further.Further.blind(tables, SAMPLES, True, {})
+    assert asked["kind"].values.tolist() == list(CONTROLS)
+    asked = further.Further.blind(tables, [*SAMPLES, film], True, {})
+    assert asked["kind"].values.tolist() == ["text only"]
 
 
 def test_controls_are_asked_the_same_questions(llava):

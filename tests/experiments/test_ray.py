@@ -30,6 +30,7 @@ from vlmlens.experiments import (
     path_patch,
     sweep,
 )
+from vlmlens.experiments.on_ray import start_here
 from vlmlens.interventions import PermuteVision
 from vlmlens.store import upkeep
 
@@ -213,3 +214,31 @@ def test_workers_that_are_none_are_refused():
     for given in ({"num_cpus": 0}, {"workers": 0}, {"num_gpus": -1}, {"workers": 1.5}):
         with as_users(), pytest.raises(InputError, match=next(iter(given))):
             OnRay(**given)
+
+
+@pytest.mark.parametrize("fails", [1, 2])
+def test_ray_is_started_once_more_where_its_node_was_late(fails):
+    calls = []
+
+    class Late:
+        """Ray on a busy machine."""
+
+        def init(self, where, **options):
+            calls.append((where, options))
+            if len(calls) - calls.count("shutdown") <= fails:
+                raise Exception("The current node timed out during startup.")
+
+        def shutdown(self):
+            calls.append("shutdown")
+
+    def start():
+        start_here(Late(), num_cpus=2)
+
+    once = [("local", {"num_cpus": 2}), "shutdown"]
+    if fails == 1:
+        start()
+        assert calls == [*once, once[0]]
+    else:
+        with pytest.raises(InputError, match=r"timed out during startup.*2 times.*Shard"):
+            start()
+        assert calls == once * 2

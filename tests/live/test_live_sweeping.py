@@ -7,12 +7,13 @@ from talking import Tab
 
 import vlmlens as vl
 from vlmlens.datasets.shapes import Drawn, Scene
+from vlmlens.datasets.shapes.scene import APART
 from vlmlens.errors import InputError
 from vlmlens.interventions import PatchFrom, ZeroAblate
 from vlmlens.live.edits.block import Block
 from vlmlens.live.edits.tokens import Tokens
 from vlmlens.live.exploring import first
-from vlmlens.live.pictures import APART, elsewhere
+from vlmlens.live.pictures import elsewhere
 from vlmlens.live.serving import Host
 from vlmlens.live.turns import Job
 from vlmlens.select import Where
@@ -147,21 +148,84 @@ def test_edits_are_named_by_words_and_places(tab):
     assert odd.label(layout) == said
 
 
-@pytest.mark.slow
-def test_the_code_for_many_pictures_ranks_heads_with_intervals(tab, monkeypatch, capsys):
-    monkeypatch.setattr("vlmlens.live.source.PAIRS", 3)
-    python = tab.ask("code", many=True)["python"]
+def test_the_mirror_image_shows_both_changes_of_every_head(shapes, tab):
+    sample = first(None)
+    a, b = last(shapes, sample).topk(2).indices.tolist()
+    there, _ = head_by_head(shapes, mirror(sample), b, a)
+    found = tab.ask("sweep", what="heads", mirror=True)
+    np.testing.assert_allclose(np.mean(found["both"], 0), np.ravel(found["values"]), atol=2e-5)
+    np.testing.assert_allclose(found["both"][1], there, atol=1e-3)
+
+
+def test_heads_beside_edits_are_changes_from_the_edited_run(shapes, tab):
+    sample = first(None)
+    out = ZeroAblate(Z.format(1), Where(heads=3))
+    tab.add(kind="heads", heads=[[1, 3]], how="zero")
+    a, b = last(shapes, sample).topk(2).indices.tolist()
+    before = last(shapes, sample, out)
+    found = tab.ask("sweep", what="heads", edited=True)
+    assert found["edited"] and not tab.ask("sweep", what="heads")["edited"]
+    assert found["clean"] == pytest.approx(float(before[a] - before[b]), abs=1e-3)
+    assert found["values"][1][3] == pytest.approx(0, abs=1e-3)  # it is out already
+    after = last(shapes, sample, out, ZeroAblate(Z.format(2), Where(heads=1)))
+    change = float((after[a] - after[b]) - (before[a] - before[b]))
+    assert found["values"][2][1] == pytest.approx(change, abs=1e-3)
+    assert found["said"][2 * 4 + 1].startswith(word(shapes, int(after.argmax())).strip())
+    with pytest.raises(InputError, match="not in its mirror image"):
+        tab.ask("sweep", what="heads", edited=True, mirror=True)
+
+
+def copied(tab, monkeypatch, capsys):
+    """What the code for three pictures made, and what it printed."""
+    monkeypatch.setattr("vlmlens.live.many.PICTURES", 3)
     names = {}
-    exec(compile(python, "<many>", "exec"), names)
-    assert names["effect"].dims == ("sample", "layer", "head")
-    assert capsys.readouterr().out.count("\n") >= 9
-    pair, cut = names["pairs"][1], ZeroAblate(Z.format(2), Where(heads=1))
-    model = names["model"]
-    clean, edited = last(model, pair.clean), last(model, pair.clean, cut)
-    encode = model.processor.tokenizer.encode
-    right, wrong = (
-        encode(f" {text}", add_special_tokens=False)[0]
-        for text in (pair.clean.answer, pair.corrupted.answer)
-    )
-    change = float((edited[right] - edited[wrong]) - (clean[right] - clean[wrong]))
-    assert float(names["effect"][1, 2, 1]) == pytest.approx(change, abs=1e-3)
+    exec(compile(tab.ask("code", many=True)["python"], "<many>", "exec"), names)
+    return names, capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_code_for_many_pictures_ranks_heads_and_tries_those_of_the_edits(
+    tab, monkeypatch, capsys
+):
+    tab.add(kind="heads", heads=[[1, 3]], how="zero")
+    tab.add(kind="heads", heads=[[2, 1]], how="scale", factor=0.5)
+    names, printed = copied(tab, monkeypatch, capsys)
+    model, effect, samples = names["model"], names["effect"], names["samples"]
+    assert effect.dims == ("sample", "layer", "head") and len(samples) == 3
+    assert names["words"] == ["left", "right"] and names["heads"] == [(1, 3), (2, 1)]
+    assert {each.question for each in samples} == {first(None).question}
+    ids, cut = names["tokens"], ZeroAblate(Z.format(2), Where(heads=1))
+    for row, each in enumerate(samples):
+        clean, edited = last(model, each), last(model, each, cut)
+        mine = names["words"].index(each.answer)
+        assert clean[ids[mine]] > clean[ids[1 - mine]]
+        way = edited - clean
+        change = float(way[ids[mine]] - way[ids[1 - mine]])
+        assert float(effect[row, 2, 1]) == pytest.approx(change, abs=1e-3)
+    assert names["table"]["heads"].values[1] == "L1 H3, L2 H1"
+    assert names["table"].sizes["intervention"] == 2 + 4
+    assert "L1 H3, L2 H1" in printed and "control 3" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("drawn", [True, False])
+def test_the_code_for_many_pictures_asks_the_question_that_was_asked(
+    shapes, tab, monkeypatch, capsys, tmp_path, drawn
+):
+    question = "What color is the triangle?"
+    if not drawn:
+        first(None).pictures()[0].save(tmp_path / "a.png")
+        tab = Tab(Host(shapes, vl.Sample(question, (str(tmp_path / "a.png"),))))
+    tab.state("question", text=question)
+    names, printed = copied(tab, monkeypatch, capsys)
+    assert {each.question for each in names["samples"]} == {question}
+    assert len(names["samples"]) == (3 if drawn else 1)
+    assert names["words"][0] == "purple" and "purple" in printed
+    strongest = abs(names["ranked"]["mean"]).sort_values(ascending=False).index[:2]
+    assert names["heads"] == strongest.tolist()
+
+
+def test_code_for_many_pictures_wants_two_words(tab, monkeypatch):
+    monkeypatch.setattr(tab.session.asking, "word", lambda token: "  ")
+    with pytest.raises(InputError, match="compares two words"):
+        tab.ask("code", many=True)

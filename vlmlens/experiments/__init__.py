@@ -1,5 +1,6 @@
 """The table: samples x interventions x measures, resumable; ``keys.py`` names a stored result."""
 
+from vlmlens.experiments.ablating import head_effects
 from vlmlens.experiments.activations.harvested import Harvest
 from vlmlens.experiments.activations.harvesting import Harvesting
 from vlmlens.experiments.activations.running import harvest
@@ -80,6 +81,7 @@ __all__ = [
     "faithfulness",
     "function_vector",
     "harvest",
+    "head_effects",
     "interchange",
     "linear_table",
     "overlap",

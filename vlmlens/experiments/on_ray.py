@@ -22,6 +22,8 @@ LOG = logging.getLogger(__name__)
 AHEAD = 2
 #: Seconds without any result after which it is said what Ray has.
 PATIENCE = 60.0
+#: How often Ray is started where its node is not there within its own 30 seconds.
+STARTS = 2
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _connect(ray: Any, given: OnRay) -> None:
     if here:
         cpus = os.cpu_count() or 1
         room = max(cpus, ceil((given.workers or 1) * given.num_cpus))
-        ray.init("local", num_cpus=room, include_dashboard=False, log_to_driver=False)
+        start_here(ray, num_cpus=room, include_dashboard=False, log_to_driver=False)
     else:
         try:
             ray.init(given.address, log_to_driver=False)
@@ -143,6 +145,22 @@ def _connect(ray: Any, given: OnRay) -> None:
             said = " ".join(str(error).split())
             raise InputError(f"address={given.address!r}: no cluster of Ray's ({said})") from error
     weakref.finalize(given, ray.shutdown)
+
+
+def start_here(ray: Any, **options: Any) -> None:
+    """Start Ray here, once more where its node took longer than Ray waits."""
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init("local", **options)
+            return
+        except Exception as error:  # a bare one is what it raises then
+            ray.shutdown()
+            if not left:
+                raise InputError(
+                    f"Ray could not be started on this machine ({' '.join(str(error).split())}), "
+                    f"{STARTS} times. Where others keep it that busy, run without executor=, or "
+                    "in shares, executor=Shard(...)"
+                ) from error
 
 
 def _fit(ray: Any, given: OnRay) -> int:

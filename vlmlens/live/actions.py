@@ -9,10 +9,10 @@ from vlmlens.errors import InputError
 from vlmlens.live.edits import as_edit
 from vlmlens.live.edits.cell import Cell
 from vlmlens.live.history import Held
+from vlmlens.live.many import many
 from vlmlens.live.pictures import Uploads, asked_picture, elsewhere
 from vlmlens.live.saved import Saved
 from vlmlens.live.session import Session
-from vlmlens.live.source import many
 from vlmlens.live.sweeping import swept
 from vlmlens.live.turns import Job
 from vlmlens.sample import Picture, Sample
@@ -100,7 +100,7 @@ def _maps(session: Session, message: Message, job: Job, uploads: Uploads) -> Mes
 
 def _code(session: Session, message: Message, job: Job, uploads: Uploads) -> Message:
     if flag(message.get("many", False), "many"):
-        return {"python": many(session.asking.model)}
+        return {"python": many(session, job)}
     return {"python": session.code(job)}
 
 

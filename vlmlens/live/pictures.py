@@ -3,13 +3,11 @@
 import base64
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
 from io import BytesIO
 from secrets import token_urlsafe
 from threading import Lock
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from vlmlens.checks import number, one_of, shown
@@ -23,8 +21,6 @@ MOST_BYTES, MOST_PIXELS, MOST_KEPT = 16 * 2**20, 24_000_000, 96 * 2**20
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 #: Shapes of a scene at most.
 MOST_SHAPES = 24
-#: How far apart shapes of another scene are at least, both ways, and how often one is drawn.
-APART, TRIES = 0.08, 20_000
 #: Pixels of the longer side of what the page is shown.
 SHOWN = 768
 
@@ -147,22 +143,7 @@ def elsewhere(pictures: Sequence[Picture], seed: int) -> Drawn:
     """
     if len(pictures) != 1 or not isinstance(pictures[0], Drawn):
         raise InputError("only the shapes of a drawn scene can be put elsewhere; this is a picture")
-    shapes, draws = pictures[0].scene.shapes, np.random.default_rng(seed)
-    for _ in range(TRIES):
-        places = draws.uniform(0, 1, (len(shapes), 2))
-        if (np.diff(np.sort(places, axis=0), axis=0) < APART).any():
-            continue
-        scene = Scene(
-            tuple(
-                replace(shape, x=round(float(x), 4), y=round(float(y), 4))
-                for shape, (x, y) in zip(shapes, places, strict=True)
-            )
-        )
-        if scene.fits():
-            return Drawn(scene, pictures[0].size)
-    raise InputError(
-        f"these {len(shapes)} shapes leave no room for other places: move them by hand"
-    )
+    return Drawn(pictures[0].scene.elsewhere(seed), pictures[0].size)
 
 
 def as_scene(pictures: Sequence[Picture]) -> list[dict[str, Any]] | None:

@@ -34,27 +34,6 @@ for name, given in (("clean", []), ("edited", edits)):
     words = [model.processor.tokenizer.decode([i]) for i in likely.indices.tolist()]
     print(name, repr(answer), list(zip(words, likely.values.tolist())))
 """
-#: The sweep of the page over many pictures, whose means have intervals.
-MANY = """import vlmlens as vl
-from vlmlens.interventions import ZeroAblate
-from vlmlens.probes.statistics import mean_map
-
-{model}
-# Drawn scenes and questions about sides; samples of your own go here, each with its two answers.
-pairs = vl.datasets.counterfactual_pairs({pairs}, kind="mirror", category="shape_rel")
-effect = vl.experiments.sweep(
-    model,
-    [pair.clean for pair in pairs],
-    point="blocks.*.attn.hook_z",
-    over="head",
-    edit=ZeroAblate(),
-    answers=[(pair.clean.answer, pair.corrupted.answer) for pair in pairs],
-)
-mean = mean_map(effect)  # logits: mean over samples, 95 % interval
-print(mean.to_dataframe()[["mean", "low", "high"]].sort_values("mean").head(8))
-"""
-#: Samples of that sweep.
-PAIRS = 24
 
 
 def written(edit: Intervention, names: Mapping[int, str]) -> str:
@@ -125,7 +104,7 @@ def cell(
     samples += [("pair", edit.pair) for edit in edits if edit.pair is not None]
     lines, shapes = [], False
     for name, each in samples:
-        lines.append(f"{name} = {_sample(each)}")
+        lines.append(f"{name} = {as_python(each)}")
         shapes = shapes or any(isinstance(picture, Drawn) for picture in each.images)
     imports = ["import base64", ""] * any("base64." in line for line in lines)
     imports += ["import vlmlens as vl"]
@@ -138,17 +117,12 @@ def cell(
     imports += ["from vlmlens.select import Where"] * any("Where(" in line for line in code)
     return CELL.format(
         imports="\n".join(imports),
-        model=_opened(model),
+        model=opening(model),
         pictures="\n".join(lines),
         sources="".join([_SOURCES[name] for name in sorted(used)] + [e.before for e in edits]),
         edits="".join(folded(f"{text},") + "\n" for text in code),
         tokens=tokens,
     )
-
-
-def many(model: HookedVLM) -> str:
-    """A cell that knocks out each head alone in many pictures."""
-    return MANY.format(model=_opened(model), pairs=PAIRS)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -166,7 +140,8 @@ _SOURCES = {
 }
 
 
-def _opened(model: HookedVLM) -> str:
+def opening(model: HookedVLM) -> str:
+    """The line that opens the model again."""
     if not model.opening:
         return NAMELESS.format(name=repr(model.name))
     name, options = model.opening
@@ -184,7 +159,8 @@ def _plain(value: Any) -> bool:
     return value is None or isinstance(value, str | bool | int | float)
 
 
-def _sample(sample: Sample) -> str:
+def as_python(sample: Sample) -> str:
+    """A sample as it is written."""
     pictures = ", ".join(map(_picture, sample.images))
     said = [repr(sample.question), f"[{pictures}]"]
     for name in ("answer", "references", "choices", "id", "options"):

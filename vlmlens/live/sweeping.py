@@ -38,7 +38,7 @@ class Found:
 
     Attributes:
         pair: the two tokens that are compared, the clean run's own first.
-        before: their logit difference in the clean run.
+        before: their logit difference before the cells' own edits.
         changes: of that difference.
         likeliest: the likeliest token.
     """
@@ -62,21 +62,29 @@ def swept(session: "Session", message: dict[str, Any], job: Job) -> dict[str, An
         the answer of every cell; ``others``, whether it begins with neither a nor b.
 
         Of heads with ``mirror``, values are means over the picture and its mirror image, whose
-        a is what is likelier there. Of layers, ``shares`` are the part of the way to the second
-        picture's difference, None where the two pictures' differences are alike, and ``second``
-        is that picture's own ``answer`` and ``difference``.
+        a is what is likelier there; ``both`` has those of each. With ``edited``, heads are knocked
+        out beside the edits that there are, and changes are from the edited run. Of layers,
+        ``shares`` are the part of the way to the second picture's difference, None where the two
+        pictures' differences are alike, and ``second`` is that picture's own ``answer`` and
+        ``difference``.
 
     Raises:
-        InputError: no second picture, or a mirror image that is answered with neither a nor b.
+        InputError: no second picture, a mirror image that is answered with neither a nor b, or
+            one that edits are to be made in, too.
     """
     what = one_of(message.get("what"), "what", ("heads", "layers"))
-    clean, _ = session.edits(job)
+    clean, edits = session.edits(job)
     if what == "heads":
-        return _heads(session.asking, clean, flag(message.get("mirror", False), "mirror"), job)
+        mirror, edited = (flag(message.get(name, False), name) for name in ("mirror", "edited"))
+        if mirror and edited:
+            raise InputError("edits are made in this picture, and not in its mirror image")
+        return _heads(session.asking, clean, edits if edited else (), mirror, job)
     return _layers(session, clean, message.get("keys"), job)
 
 
-def _heads(asking: Asking, clean: Clean, mirror: bool, job: Job) -> dict[str, Any]:
+def _heads(
+    asking: Asking, clean: Clean, under: Sequence[Intervention], mirror: bool, job: Job
+) -> dict[str, Any]:
     count = asking.model.cfg.n_heads
     cells = [
         Cell(
@@ -86,7 +94,8 @@ def _heads(asking: Asking, clean: Clean, mirror: bool, job: Job) -> dict[str, An
         for layer in range(asking.model.layers)
         for head in range(count)
     ]
-    here = _run(asking, clean, cells, compared(clean), job, (0.0, 0.5 if mirror else 1.0))
+    part = (0.0, 0.5 if mirror else 1.0)
+    here = _run(asking, clean, cells, compared(clean), job, part, under)
     every, tokens = [here], set(here.pair)
     if mirror:
         other = asking.clean(asking.mirrored(clean), job)
@@ -103,7 +112,7 @@ def _heads(asking: Asking, clean: Clean, mirror: bool, job: Job) -> dict[str, An
     if clean.quick:
         for at in np.argsort(-np.abs(values), kind="stable")[:LISTED].tolist():
             job.check()
-            said[at] = asking.whole(clean, [cells[at].edit])
+            said[at] = asking.whole(clean, [*under, cells[at].edit])
     rows = np.round(values, 5).reshape(-1, count).tolist()
     same = len({found.pair for found in every}) == 1
     words = _text(asking, here.pair)
@@ -113,6 +122,8 @@ def _heads(asking: Asking, clean: Clean, mirror: bool, job: Job) -> dict[str, An
         "tokens": [asking.word(token) for token in here.pair],
         "text": words if same else f"{words} here, the other way round in the mirror image",
         "mirror": mirror,
+        "both": [[round(one, 5) for one in found.changes] for found in every] if mirror else None,
+        "edited": bool(under),
         "said": said,
         "others": [token not in tokens for token in here.likeliest],
     }
@@ -166,14 +177,21 @@ def _run(
     pair: tuple[int, int],
     job: Job,
     part: tuple[float, float],
+    under: Sequence[Intervention] = (),
 ) -> Found:
-    """Run every cell from a clean run; its progress begins at ``part[0]`` and is ``part[1]``."""
+    """Run every cell from a clean run; its progress begins at ``part[0]`` and is ``part[1]``.
+
+    ``under`` are edits that are made in every cell, and before them.
+    """
     before = difference(clean, pair)
+    if under:
+        last = asking.model.resume(clean.prefill, [list(under)]).logits[0, -1].float().cpu()
+        before = float(last[pair[0]] - last[pair[1]])
     changes: list[float] = []
     likeliest: list[int] = []
     for start in range(0, len(cells), AT_ONCE):
         job.progress(part[0] + part[1] * start / len(cells), cells[start].note)
-        some = [[cell.edit] for cell in cells[start : start + AT_ONCE]]
+        some = [[*under, cell.edit] for cell in cells[start : start + AT_ONCE]]
         last = asking.model.resume(clean.prefill, some).logits[:, -1].float().cpu()
         changes += (last[:, pair[0]] - last[:, pair[1]] - before).tolist()
         likeliest += last.argmax(-1).tolist()

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageDraw
 
+from vlmlens.errors import InputError
+
 COLORS = {
     "red": (222, 45, 45),
     "green": (38, 158, 70),
@@ -25,6 +27,8 @@ BACKGROUND = (245, 245, 245)
 #: Two centres count as apart along an axis when they differ by this much of the canvas.
 MARGIN = 0.12
 RADII = (0.095, 0.135)
+#: How far apart shapes that are put elsewhere are at least, and how often places are drawn.
+APART, TRIES = 0.08, 20_000
 OVERSAMPLING = 3
 
 
@@ -100,6 +104,35 @@ class Scene:
     def recolor(self, i: int, color: str) -> "Scene":
         """Shape i in another colour."""
         return self._with({i: replace(self.shapes[i], color=color)})
+
+    def elsewhere(self, seed: int) -> "Scene":
+        """The same shapes at other places, each at one side of each other, both ways.
+
+        Args:
+            seed: of the places.
+
+        Raises:
+            InputError: shapes that leave no room for other places.
+
+        Examples:
+            >>> moved = sample.images[0].scene.elsewhere(seed=0)
+            >>> [shape.name for shape in moved.shapes], moved.fits()
+            (['green diamond', 'blue circle'], True)
+        """
+        draws = np.random.default_rng(seed)
+        for _ in range(TRIES):
+            places = draws.uniform(0, 1, (len(self.shapes), 2))
+            if (np.diff(np.sort(places, axis=0), axis=0) < APART).any():
+                continue
+            x, y = (np.round(axis, 4).tolist() for axis in places.T)
+            moved = Scene(
+                tuple(replace(s, x=a, y=b) for s, a, b in zip(self.shapes, x, y, strict=True))
+            )
+            if moved.fits():
+                return moved
+        raise InputError(
+            f"these {len(self.shapes)} shapes leave no room for other places: move them by hand"
+        )
 
     def fits(self) -> bool:
         """Whether no shape touches another or the edge."""

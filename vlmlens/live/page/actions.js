@@ -37,10 +37,11 @@ function take(state) {
   const before = view.state;
   const same = before && JSON.stringify(before.tokens) === JSON.stringify(state.tokens);
   const asked = fingerprint(JSON.stringify([state.model, state.sample.question, state.sample.picture, state.clean]));
+  const edited = fingerprint(JSON.stringify([asked, state.edits.map(({ edit }) => edit)]));
   const places = same ? {} : { focus: null, region: new Set() };
   const which = state.edited || view.which === "effect" ? view.which : "clean";
   const lensEdited = view.lensEdited && Boolean(state.edited);
-  change({ state, version: view.version + 1, which, lensEdited, draft: null, code: "", asked, ...places });
+  change({ state, version: view.version + 1, which, lensEdited, draft: null, code: "", asked, edited, ...places });
   keep(token, state);
 }
 

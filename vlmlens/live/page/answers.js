@@ -21,14 +21,15 @@ function draw() {
   const { clean, edited, seconds } = view.state;
   box.replaceChildren(side("Clean", clean, clean), edited ? side("Edited", edited, clean) : nothing());
   if (view.state.unchanged) box.lastChild.append(make("p", "hint", "No next token's logit is another than in the clean run: on this answer, the edits have no effect."));
-  byId("brief").replaceChildren(...brief("clean", clean), ...(edited ? brief("edited", edited) : []));
+  byId("brief").replaceChildren(...brief("clean", clean, clean), ...(edited ? brief("edited", edited, clean) : []));
   byId("seconds").textContent = seconds === undefined ? "" : `${seconds.toFixed(2)} s`;
 }
 
 // The answers again, slim, in the bar that stays: for when their card is out of view.
-function brief(name, run) {
+function brief(name, run, clean) {
   const said = make("b", "", run.answer || "∅");
   said.dataset.run = name;
+  said.classList.toggle("changed", !alike(run.answer, clean.answer));
   return [make("span", "", name), said, make("span", "", percent(run.top[0].probability))];
 }
 
@@ -58,11 +59,15 @@ function hearing(said, edited, clean) {
   const one = press("To its end", async () => {
     const whole = await act.whole(edited);
     if (whole === null) return;
-    said.textContent = whole || "∅";
-    said.classList.toggle("changed", whole !== clean.answer);
-    one.remove();
+    for (const each of [said, byId("brief").querySelector(`[data-run=${edited ? "edited" : "clean"}]`)]) {
+      each.textContent = whole || "∅";
+      each.classList.toggle("changed", whole !== clean.answer);
+    }
+    one.parentElement.remove();
   });
-  return one;
+  const box = make("p", "hint more");
+  box.append("Only the first token, since this takes long here. ", one);
+  return box;
 }
 
 function bar(token, probability, before) {

@@ -34,6 +34,7 @@ export async function copied(python, button) {
   byId("code").hidden = false;
   byId("code").textContent = python;
   const name = button.dataset.name ??= button.textContent;
+  button.style.minWidth = `${button.offsetWidth}px`; // what stands beside it stays where it is
   const said = await navigator.clipboard?.writeText(python).then(() => "Copied", () => null);
   if (!said) {
     getSelection().selectAllChildren(byId("code"));
@@ -70,6 +71,7 @@ function item({ number: at, label, python, edit }) {
     const factor = field(`factor of ${label}`, edit.factor, { step: 0.1, heard: () => given([factor], (value) => act.change(at, { ...edit, factor: value })) });
     tools.append(factor.node);
   }
+  if (edit.kind === "heads" && edit.how !== "only") tools.append(control(at, label, edit));
   const remove = press("Remove", () => act.remove(at));
   remove.setAttribute("aria-label", `remove: ${label}`);
   tools.append(remove);
@@ -77,6 +79,24 @@ function item({ number: at, label, python, edit }) {
   node.append(line, make("code", "", python));
   if (edit.kind === "block") pointed(node, edit);
   return node;
+}
+
+// A control: the same of as many other heads of the same layers, drawn at random.
+function control(at, label, edit) {
+  const { heads: count } = view.state.model;
+  const layers = new Map();
+  for (const [layer, head] of edit.heads) layers.set(layer, [...(layers.get(layer) ?? []), head]);
+  const one = press("Other heads", () => {
+    const heads = [...layers].flatMap(([layer, own]) => {
+      const free = [...Array(count).keys()].filter((head) => !own.includes(head));
+      return own.map(() => [layer, free.splice(Math.floor(Math.random() * free.length), 1)[0]]);
+    });
+    return act.change(at, { ...edit, heads });
+  });
+  one.disabled = [...layers.values()].some((own) => 2 * own.length > count);
+  one.title = one.disabled ? "a layer has not as many other heads" : "a control: the same of as many other heads of these layers, drawn at random; Undo brings these back";
+  one.setAttribute("aria-label", `other heads in place of: ${label}`);
+  return one;
 }
 
 // While an edit that cuts reading is pointed at, or has the focus, its arrow is drawn.

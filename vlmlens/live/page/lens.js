@@ -1,7 +1,7 @@
 // The logit lens: what each layer would say next, at the word or patch that is looked from.
 
 import { act } from "./actions.js";
-import { byId, change, named, query, view, watch } from "./store.js";
+import { byId, change, lookedFrom, query, view, watch } from "./store.js";
 import { press } from "./fields.js";
 
 let wanted = "";
@@ -31,7 +31,7 @@ function draw() {
     one.disabled = edited && !view.state.edited;
     one.setAttribute("aria-pressed", String(edited === view.lensEdited));
   }
-  byId("lens-of").textContent = `What each layer would say after ${named(query())}. Click a word or a patch to look there.`;
+  byId("lens-of").textContent = `What each layer would say after ${lookedFrom().replace(/,$/, "")}. Click a word or a patch to look there.`;
   const box = byId("lens");
   const mark = JSON.stringify(view.lens);
   if (!view.lens || box.dataset.mark === mark) return;
@@ -51,13 +51,17 @@ function table({ layers, names }) {
     for (const { token, probability } of layers[at]) {
       const one = make("td", "", visible(token));
       one.title = `${JSON.stringify(token)}: ${number(probability)}`;
-      one.append(make("small", "", ` ${Math.round(100 * probability)} %`));
+      one.append(make("small", "", ` ${rounded(probability)} %`));
       one.style.setProperty("--share", `${Math.round(100 * probability)}%`);
       row.append(one);
     }
     node.append(row);
   });
   return node;
+}
+
+function rounded(share) {
+  return share > 0 && share < 0.005 ? "<1" : Math.round(100 * share);
 }
 
 function cell(tag, text, scope) {

@@ -18,6 +18,7 @@ export const view = {
   lens: null,
   lensEdited: false,
   asked: "", // question, picture and clean answer: what sweeps are of
+  edited: "", // edits as well: what sweeps beside edits are of
   effect: null, // what knocking out each head changed, and what it is of
   layers: null, // what patching each layer changed, and what it is of
   span: [null, null], // layers of the next block, from and to
@@ -93,7 +94,12 @@ export function fingerprint(text) {
 }
 
 export function isStale(found) {
-  return found !== null && found.of !== view.asked;
+  return found !== null && found.of !== (found.edited ? view.edited : view.asked);
+}
+
+// What is looked from, and that it is where the answer begins.
+export function lookedFrom() {
+  return `${named(query())}${view.focus === null ? ", the last token," : ""}`;
 }
 
 export function byId(id) {
