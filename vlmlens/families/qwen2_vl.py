@@ -6,6 +6,7 @@ Of a video two frames are one: the tower reads patches that go through both.
 from collections.abc import Mapping
 from typing import Any
 
+from vlmlens.errors import InputError
 from vlmlens.families.family import Family, Pictures, Tap
 from vlmlens.families.frames import frames
 from vlmlens.families.geometry import whole
@@ -14,7 +15,7 @@ from vlmlens.view import View
 
 def merged_grids(pictures: Pictures) -> list[tuple[View, ...]]:
     """Every image is one grid of merged patches, as ``image_grid_thw`` counts them."""
-    merge = pictures.config.vision_config.spatial_merge_size
+    merge = _merge(pictures)
     grids = pictures.tensors["image_grid_thw"].tolist()
     return [
         (View(rows // merge, columns // merge, whole(size)),)
@@ -24,13 +25,29 @@ def merged_grids(pictures: Pictures) -> list[tuple[View, ...]]:
 
 def merged_frames(videos: Pictures) -> list[tuple[View, ...]]:
     """Every two frames are one grid of merged patches, as ``video_grid_thw`` counts them."""
-    merge = videos.config.vision_config.spatial_merge_size
+    merge = _merge(videos)
     counted = videos.tensors["video_grid_thw"].tolist()
     grids = [
         View(rows // merge, columns // merge, whole(size))
         for (_, rows, columns), size in zip(counted, videos.sizes, strict=True)
     ]
     return frames(videos, grids, [count for count, _, _ in counted])
+
+
+def _merge(pictures: Pictures) -> int:
+    """How many patches become one token, along each side.
+
+    Raises:
+        InputError: the model merges others than its processor counts with.
+    """
+    merge = pictures.config.vision_config.spatial_merge_size
+    counted = getattr(pictures.processor, "merge_size", merge)
+    if counted != merge:
+        raise InputError(
+            f"this processor counts with merge_size={counted}, and the model merges {merge} x "
+            f"{merge} patches: open the model with its own processor"
+        )
+    return merge
 
 
 def rope_index(model: Any, tensors: Mapping[str, Any]) -> Any:

@@ -63,7 +63,7 @@ def plain(vlm, videos, pictures=(), parts=None, images_kwargs=None, **told):
         VideoMetadata(
             total_num_frames=len(x),
             fps=video.fps,
-            duration=len(x) / video.fps,
+            duration=video.fps and len(x) / video.fps,
             frames_indices=list(range(len(x))),
         )
         for x, video in zip(frames, videos, strict=True)

@@ -37,6 +37,7 @@ def as_options(
     system: Any,
     told: tuple[Any, Any, Any, Any],
     processor: Any,
+    config: Any,
     family: Family,
     count: int,
 ) -> Options | list[Options]:
@@ -46,6 +47,7 @@ def as_options(
         system: a system prompt, or one a sample.
         told: of tools, to the template, to the image processor and to the video processor.
         processor: the model's.
+        config: the model's.
         family: the model's.
         count: how many samples there are.
 
@@ -60,7 +62,10 @@ def as_options(
         if not several or not all(isinstance(tool, Mapping) or callable(tool) for tool in tools):
             raise InputError(f"tools={shown(tools)}: a list of JSON schemas or functions is wanted")
         tools = tuple(tools)
-    seen = images_told(images, processor), videos_told(videos, processor, family)
+    seen = (
+        images_told(images, processor, config),
+        videos_told(videos, processor, config, family),
+    )
     rest = (tools, dict(template or {}), *seen)
     if system is None or isinstance(system, str):
         return Options(system, *rest)

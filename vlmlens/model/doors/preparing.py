@@ -97,7 +97,9 @@ class Preparing(AsTransformerLens):
         given = as_asked(samples, prompts, videos)
         said = None if answers is None else as_answers(answers)
         told = (tools, template_kwargs, images_kwargs, videos_kwargs)
-        options = as_options(system, told, self.processor, self.family, len(given))
+        options = as_options(
+            system, told, self.processor, self.hf_model.config, self.family, len(given)
+        )
         make = partial(
             from_samples,
             given,

@@ -1,7 +1,6 @@
 """What a processor makes of a rendered conversation, its pictures and its videos."""
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,9 +58,9 @@ def processed(
     if videos:
         options["videos"] = [[video.frames for video in videos]]
         options["videos_kwargs"] = dict(videos_told) | {
-            # Copies: processors write the rate that they suppose into what they are given.
-            "video_metadata": [copy(video.metadata) for video in videos],
+            "video_metadata": [video.told() for video in videos],
             "do_sample_frames": False,  # that is done
+            "input_data_format": "channels_last",  # of three pixels' height, it would guess
             "return_metadata": True,
         }
     # A template that writes the start token itself must not get a second one.

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from vlmlens.checks import refuse_unknown, shown
+from vlmlens.checks import number, refuse_unknown, shown, whole
 from vlmlens.errors import ImageError, InputError, UnsupportedModelError
 from vlmlens.extras import require
 from vlmlens.families import FAMILIES, Family
-from vlmlens.model.sequence.pixels import OURS
+from vlmlens.model.sequence.pixels import OURS, refuse_unfit, sized
 from vlmlens.sample import Sample
 from vlmlens.versions import refuse_older
 from vlmlens.video import Video
@@ -35,6 +35,8 @@ NOT_OF_CHOOSING = (
 
 #: What says how many frames are chosen; processors take only one of them at a time.
 HOW_MANY = ("fps", "num_frames")
+#: Of what is said of frames, what is a number a second.
+RATES = ("fps", "max_fps")
 #: What goes where videos do not.
 FRAMES_INSTEAD = "Give frames as images: Sample(images=frames)"
 #: What processors ask for, and then choose without it.
@@ -49,11 +51,17 @@ class Decoded:
         frames: (frame height width channel), bytes.
         metadata: transformers' own: of which frames they are, and how many a second there were.
         chosen: numbers of these frames among the video's.
+        supposed: how many a second the processor takes there to have been, where nobody says.
     """
 
     frames: UInt8[np.ndarray, "frame height width 3"]
     metadata: Any
     chosen: tuple[int, ...]
+    supposed: float | None = None
+
+    def told(self) -> Any:
+        """What the processor is told of it: a copy, into which it may write."""
+        return replace(self.metadata, fps=self.metadata.fps or self.supposed)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -121,20 +129,29 @@ def template_for(sample: Sample, processor: Any, fallback: str) -> Any:
     return getattr(processor, "chat_template", None) or fallback
 
 
-def videos_told(given: Any, processor: Any, family: Family) -> dict[str, Any]:
+def videos_told(given: Any, processor: Any, config: Any, family: Family) -> dict[str, Any]:
     """What a user wrote for ``videos_kwargs``, checked by name.
 
     Raises:
-        InputError: what is no mapping, or nothing that this video processor knows.
+        InputError: what is no mapping, nothing that this video processor knows, what the model's
+            weights are not made for, or no number of frames.
         UnsupportedModelError: a family that takes no videos.
     """
     if given is None:
         return {}
     if not isinstance(given, Mapping):
         raise InputError(f"videos_kwargs={shown(given)}: a mapping, {{'fps': ...}}, is wanted")
-    names = video_processor_of(processor, family).valid_kwargs.__annotations__
+    taker = video_processor_of(processor, family)
+    names = taker.valid_kwargs.__annotations__
     refuse_unknown(given, [n for n in names if n not in NOT_TOLD], "videos_kwargs", NOT_TOLD)
-    return dict(given)
+    refuse_unfit(given, taker, config, "videos_kwargs")
+    told = sized(given, taker)
+    for name in (*HOW_MANY, "max_fps", "min_frames", "max_frames"):
+        if told.get(name) is not None:
+            what = f"videos_kwargs[{name!r}]"
+            rate = name in RATES
+            told[name] = number(told[name], what, above=0) if rate else whole(told[name], what, 1)
+    return told
 
 
 def decoded(video: Video, taker: Any, told: Mapping[str, Any]) -> Decoded:
@@ -160,13 +177,14 @@ def decoded(video: Video, taker: Any, told: Mapping[str, Any]) -> Decoded:
         duration=None if video.fps is None else count / video.fps,
         frames_indices=list(range(count)),
     )
-    metadata.frames_indices = choose(metadata)
+    supposing = copy(metadata)
+    metadata.frames_indices = choose(supposing)
     chosen = tuple(int(n) for n in metadata.frames_indices)
-    return Decoded(frames[list(chosen)], metadata, chosen)
+    return Decoded(frames[list(chosen)], metadata, chosen, supposing.fps)
 
 
 def _choice(taker: Any, told: Mapping[str, Any], metadata: Any, **_: Any) -> list[int]:
-    """Numbers of the frames that a video processor chooses.
+    """Numbers of the frames that a video processor chooses; it writes the rate that it supposes.
 
     Who says how many wants them chosen, also of a processor that otherwise takes all of them; and
     what its own settings say of how many is then of no account.
@@ -185,13 +203,12 @@ def _choice(taker: Any, told: Mapping[str, Any], metadata: Any, **_: Any) -> lis
         return list(range(metadata.total_num_frames))
     by = {name: x for name, x in settings.items() if name not in NOT_OF_CHOOSING}
     try:
-        # Of a copy: a processor writes the rate that it supposes into what it is given.
-        chosen = [int(n) for n in taker.sample_frames(metadata=copy(metadata), **by)]
+        chosen = [int(n) for n in taker.sample_frames(metadata=metadata, **by)]
     except Exception as error:  # processors raise whatever they stumble over
         raise InputError(
             f"the model's processor cannot choose frames of a video of "
             f"{metadata.total_num_frames} frames: {error}. videos_kwargs={{'do_sample_frames': "
-            "False} takes all of them"
+            "False} takes all of them; {'num_frames': ...} or {'fps': ...} says how many"
         ) from error
     if not chosen:
         raise InputError(
