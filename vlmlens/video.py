@@ -61,7 +61,7 @@ class Video(Checked):
             )
         if not len(given):
             raise ImageError("a video without a frame")
-        shape = tuple(getattr(given, "shape", ()))
+        shape: tuple[int, ...] = tuple(getattr(given, "shape", ()))
         if shape[:2] == (3, 4) and shape[-1] not in (1, 3, 4):
             raise ImageError(
                 f"{shown(given)} could be 3 frames of 4 channels or 4 frames of 3: give an array "
