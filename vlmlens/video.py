@@ -61,8 +61,8 @@ class Video(Checked):
             )
         if not len(given):
             raise ImageError("a video without a frame")
-        shape: tuple[int, ...] = tuple(getattr(given, "shape", ()))
-        if shape[:2] == (3, 4) and shape[-1] not in (1, 3, 4):
+        *front, last = getattr(given, "shape", (0,))
+        if front[:2] == [3, 4] and last not in (1, 3, 4):
             raise ImageError(
                 f"{shown(given)} could be 3 frames of 4 channels or 4 frames of 3: give an array "
                 "(frame, height, width, channel), as x.transpose(1, 2, 3, 0) makes of the latter"

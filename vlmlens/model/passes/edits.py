@@ -86,7 +86,8 @@ def edited_points(vlm: Wired, intervention: Intervention) -> list[str]:
     for pattern in intervention.also:  # where this model has them
         names += [name for name in vlm.hook_dict if fnmatchcase(name, pattern)]
     if not names:
-        there = sorted({vlm.hook_dict[name].point.layer for name in matching} - {None})
+        at = {vlm.hook_dict[name].point.layer for name in matching}
+        there = sorted(layer for layer in at if layer is not None)
         raise EmptySelectionError(
             f"layers={shown(intervention.where.layers)} holds none of "
             f"{', '.join(intervention.points)}, which is in layer "
