@@ -89,7 +89,7 @@ def _tokens(layout: TokenLayout) -> str:
             pieces.append(f'<span style="{_underline(role)}">{escape(_visible(token))}</span>')
         elif which != image:
             image = which
-            count = int((layout.image == which).sum())
+            count = int(((layout.image == which) & ~layout.mask("pad")).sum())
             pieces.append(
                 f'<span style="{_underline(role)};{MUTED}">image {which}: {count} patches</span>'
             )

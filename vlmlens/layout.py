@@ -28,7 +28,8 @@ class TokenLayout(Looking):
     """What each position of one sample is, and where each vision token looks.
 
     Attributes:
-        roles: the role of every position, one of ``ROLES``.
+        roles: the role of every position, one of ``ROLES``. A token that an edit takes out plays
+            ``pad``; what it was of is still said below, so that the others keep their numbers.
         tokens: every position's token as text; empty strings without a tokenizer.
         image: index of the image among the sample's, -1 for what is no vision token. Pictures
             come first, then each video as one.
@@ -38,7 +39,7 @@ class TokenLayout(Looking):
             By default every image is one grid. A video's frames are its tiles.
         kind: what the position is of its image, one of ``KINDS``. Newlines and registers play the
             role ``vision`` and have no row; separators play the role ``template``. By default
-            all that has a row is a patch.
+            all that has a row is a patch. What ``DropTokens`` took out is nothing.
         box: left, top, right, bottom in pixels of the ORIGINAL image; NaN elsewhere, and where
             the original's size is unknown.
         sizes: width and height of every original image; None, or nothing, where unknown.

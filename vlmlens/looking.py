@@ -53,12 +53,12 @@ class Looking:
 
     @property
     def images(self) -> int:
-        """How many images the sample holds, each of its videos counted as one."""
+        """How many images the sample was shown, each of its videos counted as one."""
         return int(self.image.max(initial=-1)) + 1
 
     @property
     def videos(self) -> int:
-        """How many videos the sample holds."""
+        """How many videos the sample was shown."""
         return int(self.video.max(initial=-1)) + 1
 
     def shown_as(self, video: int) -> int:
@@ -83,6 +83,8 @@ class Looking:
     def frames(self, video: int = 0) -> int:
         """How many frames a video's tokens are of: of those that a tower merges, one.
 
+        A frame that was dropped counts: the others keep their numbers.
+
         Raises:
             EmptySelectionError: the sample holds no such video.
 
@@ -94,7 +96,8 @@ class Looking:
             >>> layout.frames(), layout.seconds[layout.frame == 1][0]  # of two frames it makes one
             (3, np.float64(2.5))
         """
-        return int(self.frame[self.image == self.shown_as(video)].max()) + 1
+        self.shown_as(video)  # says what is there, if this is not
+        return int(self.frame[self.video == video].max()) + 1
 
     def vision(self, image: int, tile: int | None = None) -> Int[np.ndarray, " patch"]:
         """The positions of one image's patches, tile by tile and row by row.
@@ -107,27 +110,31 @@ class Looking:
             >>> layout.vision(0)[:3], layout.row[layout.vision(0)[-1]]
             (array([4, 5, 6]), np.int64(7))
         """
-        here = (self.image == whole(image, "image")) & (self.row >= 0) & ~self.mask("pad")
-        if tile is not None:
-            here &= self.tile == whole(tile, "tile")
-        found = np.flatnonzero(here)
+        found = np.flatnonzero(self._patches(image, tile) & ~self.mask("pad"))
         return found[np.lexsort((self.column[found], self.row[found], self.tile[found]))]
+
+    def _patches(self, image: int, tile: int | None = None) -> Bool[np.ndarray, " pos"]:
+        """One image's patches as they were shown: those that an edit took out as well."""
+        here = (self.image == whole(image, "image")) & (self.row >= 0)
+        return here if tile is None else here & (self.tile == whole(tile, "tile"))
 
     def tiles(self, image: int = 0) -> int:
         """How many grids an image's patches lie on: its tiles, and its thumbnail.
 
-        A tile of a picture so thin that none of its patches is kept does not count.
+        A tile of a picture so thin that none of its patches is shown does not count; one that an
+        edit dropped does.
 
         Examples:
             >>> model.inputs(sample).layouts[0].tiles()  # LLaVA-1.5 shows every picture whole
             1
         """
-        return int(self.tile[self.vision(image)].max(initial=-1)) + 1
+        return int(self.tile[self._patches(image)].max(initial=-1)) + 1
 
     def grid(self, image: int = 0, tile: int = 0) -> tuple[int, int]:
-        """Rows and columns of one image's tokens, on one of its tiles.
+        """Rows and columns of one image's tokens, on one of its tiles, as they were shown.
 
         The frames of a video have one grid, of which a processor may leave some tokens out.
+        Tokens that were dropped count: the others keep their rows and columns.
 
         Raises:
             EmptySelectionError: the sample holds no such image, or the image no such tile.
@@ -136,13 +143,13 @@ class Looking:
             >>> model.inputs(sample).layouts[0].grid()
             (8, 8)
         """
-        here = self.vision(image, tile)
-        if not len(here):
+        here = self._patches(image, tile)
+        if not here.any():
             raise EmptySelectionError(
                 f"no tile {tile} of image {image}: this sample holds {self.images} image(s), with "
                 f"{', '.join(str(self.tiles(i)) for i in range(self.images)) or 'no'} tile(s)"
             )
-        here = self.vision(image) if (self.video[here] >= 0).all() else here
+        here = self._patches(image) if (self.video[here] >= 0).all() else here
         return int(self.row[here].max()) + 1, int(self.column[here].max()) + 1
 
     def shown(self, image: int = 0) -> tuple[float, float, float, float]:
@@ -169,7 +176,8 @@ class Looking:
         """Share of an original image's pixels that at least one of its patches looks at.
 
         1 is all of them. Less is what a crop to a square, or patches that leave a strip over,
-        hide from the model: of a picture three times as wide as high, a centre crop leaves 1/3.
+        hide from the model: of a picture three times as wide as high, a centre crop leaves 1/3. 0
+        is an image all of which was dropped.
 
         Raises:
             EmptySelectionError: the sample holds no such image.
@@ -179,6 +187,8 @@ class Looking:
             >>> model.inputs(sample).layouts[0].seen()  # a square picture: nothing is cropped
             1.0
         """
+        if self._patches(image).any() and not len(self.vision(image)):
+            return 0.0
         boxes, size = self._boxes(image)
         return min(covered(boxes) / (size[0] * size[1]), 1.0)
 
@@ -186,7 +196,8 @@ class Looking:
         """What an image's patches look at, and the original's size."""
         boxes, image = self.box[self.vision(image)], whole(image, "image")
         if not len(boxes):
-            raise EmptySelectionError(f"no image {image}: this sample holds {self.images}")
+            left = "no patch is left of" if 0 <= image < self.images else "no"
+            raise EmptySelectionError(f"{left} image {image}: this sample holds {self.images}")
         size = self.sizes[image] if 0 <= image < len(self.sizes) else None
         if size is None or np.isnan(boxes).any():
             raise InputError("the original image's size is unknown: pass images, not pixel_values")

@@ -94,13 +94,20 @@ class ActivationCache(AsTransformerLens, Mapping[str, Tensor]):
             self._digest = whole.hexdigest()[:8]
         return self._digest
 
-    def __getitem__(self, name: str | tuple[str | int, ...]) -> Shaped[Tensor, "..."]:
+    def __getitem__(self, name: str | tuple[str | int, ...] | Save) -> Shaped[Tensor, "..."]:
         """An activation by its point's name, or as TransformerLens has it, ``"pattern", 3``.
+
+        By the ``Save`` that asked for it, it is sure to be that: those rows, reduced so.
 
         Raises:
             UnknownPointError: it was not saved.
-            InputError: what is no name.
+            InputError: what is no name; or a ``Save`` of other rows, or of another reduction, than
+                what was kept.
         """
+        if isinstance(name, Save):
+            tensor = self[name.points]
+            self._refuse_other([name.points], name)
+            return tensor
         found = name if isinstance(name, str) else self._long_name(name)
         found = found if found in self.cache_dict else spelled(found)
         if found not in self.cache_dict:
@@ -159,7 +166,7 @@ class ActivationCache(AsTransformerLens, Mapping[str, Tensor]):
         if not names:
             raise UnknownPointError(pattern, self, "in what this run saved")
         if isinstance(points, Save):
-            self._refuse_other(names[0], points)
+            self._refuse_other(names, points)
         first = self[names[0]].device
         if len(shapes := {tuple(self[name].shape) for name in names}) > 1:
             raise InputError(
@@ -167,15 +174,16 @@ class ActivationCache(AsTransformerLens, Mapping[str, Tensor]):
             )
         return torch.stack([self[name].to(first) for name in names])
 
-    def _refuse_other(self, name: str, asked: Save) -> None:
+    def _refuse_other(self, names: Sequence[str], asked: Save) -> None:
         """Refuse to hand out what one probe asked for to another that asked for something else."""
-        kept = self.ways.get(name, (asked.rows, asked.reduce))
-        if kept != (asked.rows, asked.reduce):
-            raise InputError(
-                f"{name} was saved with rows={kept[0]!r}, reduce={shown(kept[1])}, and is read "
-                f"with rows={asked.rows!r}, reduce={shown(asked.reduce)}: run again with the NEEDS "
-                "of the probe that reads it"
-            )
+        for name in names:
+            kept = self.ways.get(name, (asked.rows, asked.reduce))
+            if kept != (asked.rows, asked.reduce):
+                raise InputError(
+                    f"{name} was saved with rows={kept[0]!r}, reduce={shown(kept[1])}, and is read "
+                    f"with rows={asked.rows!r}, reduce={shown(asked.reduce)}: run again with the "
+                    "NEEDS of the probe that reads it"
+                )
 
     def stack_activation(
         self, activation_name: str, layer: int | None = -1, sublayer_type: str | None = None

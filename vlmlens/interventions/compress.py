@@ -12,7 +12,7 @@ from vlmlens.checks import one_of
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention, Site
 from vlmlens.interventions.prepare import dropped, only_inputs
-from vlmlens.interventions.vision import images, tiles
+from vlmlens.interventions.vision import images, shown, tiles
 from vlmlens.layout import TokenLayout
 from vlmlens.tensors import onto
 
@@ -70,17 +70,18 @@ class CompressVision(Intervention):
         if self.where.samples is not None:
             raise InputError("a batch is compressed as a whole: leave where.samples out")
         masks, layouts = [], []
-        for layout in inputs.layouts:
+        for sample, layout in enumerate(inputs.layouts):
             gone = np.zeros(len(layout), dtype=bool)
             row, column, box = layout.row.copy(), layout.column.copy(), layout.box.copy()
-            for image in range(layout.images):
-                here = layout.vision(image)
-                if len(tiles(layout, here)) > 1:
+            for image, _ in shown(sample, layout):
+                every = np.flatnonzero((layout.image == image) & (layout.row >= 0))
+                if len(tiles(layout, every)) > 1:
                     raise InputError("an image in several tiles has no one grid: repeat=True does")
-                cell = self._cells(layout, here)
-                row[here], column[here] = np.divmod(cell, self.columns)
-                for number in np.unique(cell):
-                    own = here[cell == number]
+                cell = self._cells(layout, image, every)
+                row[every], column[every] = np.divmod(cell, self.columns)
+                here = ~layout.mask("pad")[every]  # others were dropped before
+                for number in np.unique(cell[here]):
+                    own = every[here & (cell == number)]
                     gone[own[1:]] = True
                     box[own[0], :2] = layout.box[own, :2].min(0)
                     box[own[0], 2:] = layout.box[own, 2:].max(0)
@@ -101,18 +102,18 @@ class CompressVision(Intervention):
             every = np.union1d(own.positions, _gone(own.layout, own.image))
             for tile in tiles(own.layout, every) if self.repeat else [np.arange(len(every))]:
                 here = every[tile]
-                cell = self._cells(own.layout, here)
+                cell = self._cells(own.layout, own.image, here)
                 for number in np.unique(cell):
                     places = onto(torch.from_numpy(here[cell == number]), x.device)
                     out[own.at(places)] = x[own.at(places)].float().mean(0).to(x.dtype)
         return out
 
     def _cells(
-        self, layout: TokenLayout, here: Int[np.ndarray, " patch"]
+        self, layout: TokenLayout, image: int, here: Int[np.ndarray, " patch"]
     ) -> Int[np.ndarray, " patch"]:
-        """The number of each token's cell on the coarse grid."""
+        """The number of each token's cell on the coarse grid; all are on one tile."""
         row, column = layout.row[here], layout.column[here]
-        high, wide = int(row.max()) + 1, int(column.max()) + 1
+        high, wide = layout.grid(image, int(layout.tile[here[0]]))
         if not (1 <= self.rows <= high and 1 <= self.columns <= wide):
             raise InputError(
                 f"a grid of {high} x {wide} cannot be pooled to {self.rows} x {self.columns}"
@@ -121,8 +122,11 @@ class CompressVision(Intervention):
 
 
 def _gone(layout: TokenLayout, image: int) -> Int[np.ndarray, " patch"]:
-    """An image's tokens that ``prepare`` took out: padding by now, but known by image and row."""
-    known = (layout.image == image) & (layout.row >= 0)
+    """An image's tokens that ``prepare`` took out: padding by now, but of a kind still.
+
+    Those that were dropped are of none: their content is in no mean.
+    """
+    known = (layout.image == image) & (layout.row >= 0) & (np.array(layout.kind) != "")
     return np.flatnonzero(known & layout.mask("pad"))
 
 

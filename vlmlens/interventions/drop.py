@@ -3,8 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention
 from vlmlens.interventions.compress import refuse_ids
@@ -21,6 +19,10 @@ class DropTokens(Intervention):
     They are hidden from everyone, as padding is, and play the role ``pad`` from then on; what
     the others compute is what they would compute in a sequence without them. But for one thing:
     in layers that see a window of the last tokens, they still take their room in it.
+
+    What stays keeps its place: images, tiles, rows, columns and frames are counted as they were
+    shown. After the last row is dropped, ``Row(-1)`` is still that row, which holds nothing now,
+    and an edit of it raises.
 
     Source: Sun et al. 2026, "IVC-Prune", arXiv:2602.03060, keeps position ids.
 
@@ -49,12 +51,8 @@ class DropTokens(Intervention):
         masks = chosen_rows(self, inputs.layouts)
         layouts = []
         for layout, gone in zip(inputs.layouts, masks, strict=True):
-            marks = {
-                name: np.where(gone, -1, getattr(layout, name))
-                for name in ("image", "tile", "row", "column")
-            }
             kinds = ("" if g else kind for g, kind in zip(gone, layout.kind, strict=True))
-            layouts.append(replace(layout, kind=tuple(kinds), **marks))
+            layouts.append(replace(layout, kind=tuple(kinds)))
         return dropped(
             replace(inputs, layouts=tuple(layouts)), masks, self.position_ids == "reindexed"
         )

@@ -13,7 +13,7 @@ from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.interventions.base import Intervention, Site, generator
 from vlmlens.interventions.designs import DESIGNS, SHUFFLES, TIMES, arrangement, over_time
 from vlmlens.interventions.prepare import chosen_rows, only_inputs
-from vlmlens.interventions.vision import images, tiles
+from vlmlens.interventions.vision import images, shown, tiles
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Positions, chosen
 from vlmlens.tensors import onto
@@ -123,10 +123,7 @@ class PermuteVision(Intervention):
         for sample, (layout, key) in enumerate(zip(inputs.layouts, inputs.keys, strict=True)):
             if not meant[sample].any():
                 continue
-            if layout.images == 0:
-                raise EmptySelectionError(f"sample {sample} has no vision tokens: {layout}")
-            for image in range(layout.images):
-                here = layout.vision(image)
+            for image, here in shown(sample, layout):
                 moved = here[self.order(layout, image, key)]
                 ids[..., sample, here] = inputs.tensors["position_ids"][..., sample, moved]
         return replace(inputs, tensors={**inputs.tensors, "position_ids": ids})

@@ -45,12 +45,10 @@ def images(x: Shaped[Tensor, "..."], site: Site) -> list[ImageTokens]:
     """Every image's tokens at a site, or none where there are none (while decoding).
 
     Raises:
-        EmptySelectionError: a sample without an image.
+        EmptySelectionError: a sample without an image, or without any of its tokens.
         InputError: a point that has neither positions of a sequence nor patches.
     """
-    for sample, layout in enumerate(site.layouts):
-        if layout.images == 0:
-            raise EmptySelectionError(f"sample {sample} has no vision tokens: {layout}")
+    found = list(_all(site))
     if site.axes[:2] == ("batch", "pos"):
         if x.shape[1] < len(site.layouts[0]):
             if site.step > 0:
@@ -61,10 +59,9 @@ def images(x: Shaped[Tensor, "..."], site: Site) -> list[ImageTokens]:
             )
         return [
             ImageTokens(sample, image, sample, onto(torch.from_numpy(here), x.device), here, layout)
-            for sample, image, here, layout in _all(site)
+            for sample, image, here, layout in found
         ]
     if site.axes[:2] == ("image", "patch"):
-        found = list(_all(site))
         if len(found) != len(x) or any(len(here) != x.shape[1] for _, _, here, _ in found):
             raise InputError(
                 f"{site.name} holds {x.shape[0]} x {x.shape[1]} patches, which are not these "
@@ -76,7 +73,7 @@ def images(x: Shaped[Tensor, "..."], site: Site) -> list[ImageTokens]:
             for slot, (sample, image, here, layout) in enumerate(found)
         ]
     if site.axes[0] == "patch" and site.name.startswith("projector."):
-        return _packed(x, site)
+        return _packed(x, site, found)
     raise InputError(
         f"{site.name} has the axes {' '.join(site.axes)}; an image's tokens are edited among the "
         "positions of a sequence, for example at hook_embed, or at projector.hook_out"
@@ -91,9 +88,24 @@ def tiles(
     return [np.flatnonzero(tile == number) for number in np.unique(tile)]
 
 
-def _packed(x: Shaped[Tensor, "patch d_model"], site: Site) -> list[ImageTokens]:
+def shown(sample: int, layout: TokenLayout) -> list[tuple[int, Int[np.ndarray, " _patch"]]]:
+    """A sample's images with their tokens; without those of which all were dropped.
+
+    Raises:
+        EmptySelectionError: none is left.
+    """
+    every = [(image, layout.vision(image)) for image in range(layout.images)]
+    if not (left := [(image, here) for image, here in every if len(here)]):
+        raise EmptySelectionError(f"sample {sample} has no vision tokens: {layout}")
+    return left
+
+
+def _packed(
+    x: Shaped[Tensor, "patch d_model"],
+    site: Site,
+    found: list[tuple[int, int, Int[np.ndarray, " _patch"], TokenLayout]],
+) -> list[ImageTokens]:
     """All images' tokens in one row, in the order of the sequence."""
-    found = list(_all(site))
     total = sum(len(here) for _, _, here, _ in found)
     if len(x) != total or not site.model.family.raster:
         raise InputError(
@@ -114,7 +126,7 @@ def _packed(x: Shaped[Tensor, "patch d_model"], site: Site) -> list[ImageTokens]
     ]
 
 
-def _all(site: Site) -> Iterator[tuple[int, int, Int[np.ndarray, " patch"], TokenLayout]]:
+def _all(site: Site) -> Iterator[tuple[int, int, Int[np.ndarray, " _patch"], TokenLayout]]:
     for sample, layout in enumerate(site.layouts):
-        for image in range(layout.images):
-            yield sample, image, layout.vision(image), layout
+        for image, here in shown(sample, layout):
+            yield sample, image, here, layout

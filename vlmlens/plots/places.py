@@ -43,18 +43,19 @@ def placed(
                 "positions: pass the layout of the same run"
             )
         words = {"token": list(layout.tokens), "role": list(layout.roles)}
-        numbers = {name: getattr(layout, name) for name in COUNTED}
-        edges = {edge: layout.box[:, at] for at, edge in enumerate(EDGES)}
+        out = layout.mask("pad")  # padding, and what an edit took out: nothing is drawn of it
+        numbers = {name: np.where(out, -1, getattr(layout, name)) for name in COUNTED}
+        edges = {edge: np.where(out, np.nan, layout.box[:, at]) for at, edge in enumerate(EDGES)}
         every = words | numbers | edges
         return values.assign_coords({name: (along, each) for name, each in every.items()})
     if not {"row", "column"} <= set(values.dims):
         raise InputError(f"values lie along pos, key, or row and column; these have {values.dims}")
     grid = values.sizes["row"], values.sizes["column"]
-    here = np.flatnonzero((layout.image == image) & (layout.row >= 0) & (layout.tile == tile))
-    shape = tuple(int(at[here].max(initial=-1)) + 1 for at in (layout.row, layout.column))
+    here = layout.vision(image, tile)
+    shape = layout.grid(image, tile) if len(here) else (0, 0)
     if grid != shape:
         raise InputError(f"values on {grid} cells, but image {image}, tile {tile} has {shape}")
-    box = np.empty((*grid, 4))
+    box = np.full((*grid, 4), np.nan)
     box[layout.row[here], layout.column[here]] = layout.box[here]
     if np.isnan(box).any():
         return values

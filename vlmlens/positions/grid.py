@@ -38,11 +38,12 @@ class Region(Selection):
         found = np.zeros(len(layout), dtype=bool)
         for image in _images(layout, self.image):
             here = layout.vision(image)
-            row, column = layout.row[here], layout.column[here]
+            lines = {"row": (layout.row, self.rows), "column": (layout.column, self.columns)}
             meant = np.ones(len(here), dtype=bool)
-            for lines, asked, what in ((row, self.rows, "row"), (column, self.columns, "column")):
+            for what, (line, asked) in lines.items():
                 if asked is not None:
-                    meant &= np.isin(lines, indices(asked, int(lines.max()) + 1, what))
+                    count = int(line[layout.image == image].max()) + 1  # as they were shown
+                    meant &= np.isin(line[here], indices(asked, count, what))
             found[here[meant]] = True
         return found
 

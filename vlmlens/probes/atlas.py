@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vlmlens.annotations import checked
 from vlmlens.cache import Save
-from vlmlens.errors import EmptySelectionError
+from vlmlens.checks import shown
+from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.layout import TokenLayout
 from vlmlens.model import Inputs, Run
 from vlmlens.probes.attention_maps import image_attention, normalised_entropy
@@ -191,6 +192,7 @@ def patch_looks(run: Run) -> xr.Dataset:
 
     Raises:
         EmptySelectionError: the run saved no such rows.
+        InputError: it reduced them to something else.
 
     Examples:
         >>> inputs = model.inputs(samples)
@@ -201,6 +203,13 @@ def patch_looks(run: Run) -> xr.Dataset:
     needed = [name for name in run.saved if name.endswith("attn.hook_pattern")]
     if not needed or run.saved[needed[0]].shape[-1] != len(LOOKS) or run.saved[needed[0]].ndim != 3:
         raise EmptySelectionError("this run did not save looks_needs(inputs), for patch_looks")
+    for name in needed:
+        kept = run.saved.ways.get(name)
+        if kept is not None and not isinstance(kept[1], Looks):
+            raise InputError(
+                f"{name} was saved with reduce={shown(kept[1])}: run again with "
+                "save=looks_needs(inputs), for patch_looks"
+            )
     found = run.saved.stack(LAST_ROWS.points).permute(1, 0, 2, 3)  # batch layer head look
     layers = layer_numbers(run, LAST_ROWS)
     return xr.Dataset(

@@ -32,6 +32,7 @@ def frame_balance(
 
     Over the frames of all that a sample shows, where that is one video, it adds up to CMB, but for
     what is of no place (newlines). For a ``Generation`` it is averaged over the sample's own steps.
+    Frames keep their numbers where others are dropped.
 
     Args:
         run: a run or generation that saved ``NEEDS``: the last row of every pattern.
@@ -42,6 +43,7 @@ def frame_balance(
     Returns:
         (sample, frame, layer, head), a fraction. Coordinates ``seconds`` (sample, frame), the
         frames' times, and ``uniform`` (sample, frame), what attention spread evenly would give.
+        NaN for a frame without a token here: an edit dropped it, or the processor left it out.
 
     Raises:
         EmptySelectionError: a sample without this video, or without such text.
@@ -73,18 +75,18 @@ def frame_balance(
         size = weights.shape[-1]
         groups = masks(layout, index, size, (image, text), None)
         whole = sum(weights[..., group.to(weights.device)].sum(-1) for group in groups)
-        own = [torch.from_numpy(_frame(layout, video, n)[-size:]) for n in range(counts[0])]
-        parts = [weights[..., frame.to(weights.device)].sum(-1) / whole for frame in own]
-        return torch.stack(parts)
+        parts = weights.new_full((counts[0], *weights.shape[:-1]), torch.nan)
+        for n in range(counts[0]):
+            own = torch.from_numpy(_frame(layout, video, n)[-size:]).to(weights.device)
+            if own.any():
+                parts[n] = weights[..., own].sum(-1) / whole
+        return parts
 
     values = own_mean(*by_step(run, measure))
     every = [[_frame(layout, video, n) for n in range(counts[0])] for layout in layouts]
-    tokens = np.array([[mask.sum() for mask in own] for own in every], dtype=float)
+    tokens = np.array([[mask.sum() or np.nan for mask in own] for own in every], dtype=float)
     total = [layout.mask(*image, *text).sum() for layout in layouts]
-    seconds = [
-        [layout.seconds[mask][0] for mask in own]
-        for layout, own in zip(layouts, every, strict=True)
-    ]
+    seconds = [[_time(layout, video, n) for n in range(counts[0])] for layout in layouts]
     return array(
         values,
         ("sample", "frame", "layer", "head"),
@@ -103,3 +105,9 @@ def frame_balance(
 def _frame(layout: TokenLayout, video: int, frame: int) -> Bool[np.ndarray, " pos"]:
     """Which positions are of a frame."""
     return (layout.video == video) & (layout.frame == frame) & ~layout.mask("pad")
+
+
+def _time(layout: TokenLayout, video: int, frame: int) -> float:
+    """When a frame is shown, whether or not a token of it is left."""
+    times = layout.seconds[(layout.video == video) & (layout.frame == frame)]
+    return float(times[0]) if len(times) else np.nan

@@ -149,6 +149,11 @@ def _features(runs: Sequence[Run], need: Save, at: int) -> Float[np.ndarray, "to
                 f"{need.points} has no heads: a point with the axes batch pos head ... is wanted, "
                 "such as blocks.*.attn.hook_z; linear_probe reads any other"
             )
+        if x.shape[1] != len(run.inputs.layouts[0]):
+            raise InputError(
+                f"{name} was saved at {x.shape[1]} of {len(run.inputs.layouts[0])} positions: "
+                "all are wanted; leave rows= out of need"
+            )
         found += [x[i][layout.mask("vision")] for i, layout in enumerate(run.inputs.layouts)]
     return np.concatenate(found)
 

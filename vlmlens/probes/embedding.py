@@ -32,6 +32,7 @@ def token_norms(run: Run) -> xr.DataArray:
 
     Raises:
         UnknownPointError: the run did not save what this needs.
+        InputError: it saved the embedding in another way, as whole vectors or some rows.
 
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 3.
@@ -42,7 +43,7 @@ def token_norms(run: Run) -> xr.DataArray:
         >>> dict(found.sizes), dict(found[found.role == "vision"].sizes)
         ({'token': 78}, {'token': 64})
     """
-    norms = run.saved[NEEDS[0].points].float().cpu().numpy()
+    norms = run.saved[NEEDS[0]].float().cpu().numpy()
     names = samples(run.inputs)["sample"]
     found, roles, of = [], [], []
     for index, layout in enumerate(run.inputs.layouts):

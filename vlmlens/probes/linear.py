@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from vlmlens.annotations import checked
 from vlmlens.cache import Save
+from vlmlens.checks import shown
 from vlmlens.draws import by_scene, together, unit_named
 from vlmlens.errors import InputError
 from vlmlens.estimates import mean_interval, share_interval
@@ -235,7 +236,13 @@ def _features(runs: Sequence[Run], need: Save, column: int) -> Float[np.ndarray,
     """One layer's activations of all vision tokens of all samples."""
     found = []
     for run in runs:
-        x = run.saved.stack(need)[column].float().flatten(2).cpu().numpy()
+        x = run.saved.stack(need)[column].float()
+        if x.ndim < 3 or x.shape[1] != len(run.inputs.layouts[0]):
+            raise InputError(
+                f"{need.points} was saved as {shown(x)}: vectors at every position are wanted, "
+                "(batch, pos, ...); leave rows= out of need"
+            )
+        x = x.flatten(2).cpu().numpy()
         found += [x[i][layout.mask("vision")] for i, layout in enumerate(run.inputs.layouts)]
     return np.concatenate(found)
 

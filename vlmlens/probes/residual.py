@@ -54,6 +54,7 @@ def residual_stream(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.Dataset:
 
     Raises:
         UnknownPointError: the run did not save what this needs.
+        InputError: it saved one of these in another way.
 
     Source:
         "The Unseen Bias", arXiv:2512.08374; Qi et al. 2025, arXiv:2503.17349, section 5 of its
@@ -65,11 +66,11 @@ def residual_stream(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.Dataset:
         >>> list(found)
         ['rms', 'attn_update', 'mlp_update', 'update', 'cos_next', 'cos_first']
     """
-    before = first = run.saved["blocks.0.hook_resid_pre"].float()
+    before = first = run.saved[NEEDS[0]].float()
     layers = layer_numbers(run, NEEDS[1])
     means: dict[str, list[Tensor]] = {name: [] for name in LONG}
     for layer in layers:
-        after = run.saved[f"blocks.{layer}.hook_resid_post"].float()
+        after = run.saved[Save(f"blocks.{layer}.hook_resid_post")].float()
         length = l2(before)
         found = {
             "rms": length / before.shape[-1] ** 0.5,
@@ -103,7 +104,11 @@ def residual_stream(run: Run, *, roles: tuple[str, ...] = ROLES) -> xr.Dataset:
 def _added(run: Run, point: str, like: Float[Tensor, "batch pos"]) -> Float[Tensor, "batch pos"]:
     """What a point's vectors measure; NaN in layers that do not offer it."""
     there = point in run.saved
-    return suited(run.saved[point], like) if there else torch.full_like(like, torch.nan)
+    return (
+        suited(run.saved[Save(point, reduce=l2)], like)
+        if there
+        else torch.full_like(like, torch.nan)
+    )
 
 
 def _by_role(

@@ -166,9 +166,9 @@ def _one_pass(
     for index, layout in enumerate(run.inputs.layouts):
         layers = []
         for number, name in zip(numbers, names, strict=True):
-            query = run.saved[name + "rot_q"][index, -1].float()
-            stored = run.saved[name + "rot_k"][index]
-            weights = run.saved[name + "pattern"][index, :, -1].float()
+            query = run.saved[Save(name + "rot_q", rows="last")][index, -1].float()
+            stored = run.saved[Save(name + "rot_k")][index]
+            weights = run.saved[Save(name + "pattern", rows="last")][index, :, -1].float()
             seen = ~layout.mask("pad")[-len(stored) :]
             if keys == "past":
                 seen[np.flatnonzero(seen)[-1]] = False

@@ -1,5 +1,6 @@
 """Attention rows: who reads whom, with everything that an explorer draws beside it."""
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxtyping import Float, Int
 
 from vlmlens.annotations import checked
 from vlmlens.cache import Save
+from vlmlens.checks import shown
 from vlmlens.errors import InputError
 from vlmlens.layout import EDGES, TokenLayout
 from vlmlens.model import Generation, Run
@@ -56,6 +58,7 @@ def attention_rows(
         raise InputError(f"no sample {sample}: the run holds {len(run.inputs)}, counted from 0")
     layout = run.steps[-1].inputs.layouts[sample]
     own = np.flatnonzero(~layout.mask("pad"))
+    _refuse_other(run.steps[0], rows, sample)
     blocks, queries = [], []
     for step in run.steps[: _said(run, sample)]:
         weights = step.saved.stack(NEEDS[0].points)[:, sample].float().cpu().numpy()
@@ -80,6 +83,21 @@ def attention_rows(
 def _said(run: Run | Generation, sample: int) -> int:
     """How many passes were about this sample: one, or one for every token that it was given."""
     return int(run.lengths[sample]) if isinstance(run, Generation) else 1
+
+
+def _refuse_other(step: Run, rows: Positions | None, sample: int) -> None:
+    """Refuse patterns that were reduced, and as many rows as these that are others."""
+    for name in (name for name in step.saved if fnmatchcase(name, NEEDS[0].points)):
+        kept, reduce = step.saved.ways.get(name, (rows, None))
+        same = kept == rows or None in (kept, rows)  # whether all are meant, their number tells
+        if not same:
+            layout = step.inputs.layouts[sample]
+            same = np.array_equal(chosen(layout, kept), chosen(layout, rows))
+        if reduce is not None or not same:
+            raise InputError(
+                f"{name} was saved with rows={kept!r}, reduce={shown(reduce)}, and is read with "
+                f"rows={rows!r}: run again with the NEEDS of this probe, or the rows it is asked"
+            )
 
 
 def _queries(

@@ -43,6 +43,7 @@ def similarity_map(
     Raises:
         EmptySelectionError: no such image, or a patch beyond its grid.
         UnknownPointError: the run did not save the point.
+        InputError: it saved some rows of it alone, or something else in its place.
 
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349, figure 1.
@@ -53,7 +54,7 @@ def similarity_map(
         >>> dict(found.sizes), round(found.sel(row=3, column=4).item(), 4)
         ({'sample': 1, 'row': 8, 'column': 8}, 1.0)
     """
-    states = run.saved[point].float()
+    states = run.saved[Save(point)].float()
     maps = []
     for index, layout in enumerate(run.inputs.layouts):
         here = onto(torch.from_numpy(patches(layout, image, tile)), states.device)

@@ -10,11 +10,14 @@ from conftest import QUESTIONS, build, picture
 import vlmlens as vl
 from vlmlens.interventions import DropTokens, KnockOut, MovePositions, PermuteVision, Scale
 from vlmlens.model.decoding.likelihood import answer_log_probs
+from vlmlens.positions import Cell, Column, Region, Role, Row, chosen
 from vlmlens.sample import Sample
 
 pytestmark = pytest.mark.versions
 
 ANSWERS = (["red", "no"], ["yes", "the blue star"])
+#: What is dropped of a picture.
+VISION = ("vision", Region(), Row(0), Row(-1), Column(0), Cell(0, 0))
 #: Layers that remember something else than keys and values.
 HYBRID = ("qwen3_5", "qwen3_5_moe", "lfm2_vl")
 
@@ -65,6 +68,9 @@ def llava():
         (Scale(point="blocks.1.hook_mlp_out", by=2.0), False),  # the answer's positions as well
         (Scale(point="hook_embed", by=2.0, where=vl.Where(positions="last")), False),
         (MovePositions(shift=3, rest="follow"), True),
+        (MovePositions(scale=2, where=vl.Where(positions=~Role("vision"))), False),
+        *((DropTokens(where=vl.Where(positions=gone)), True) for gone in VISION),
+        (DropTokens(where=vl.Where(positions=Row(0)), position_ids="reindexed"), True),
     ],
     ids=str,
 )
@@ -78,6 +84,35 @@ def test_edits_that_may_reach_the_answer_take_the_whole_way_and_say_so(
     assert all("reach" in why for why in found.whole.values())
     if shared:
         assert not torch.allclose(found.log_probs, asked(llava, samples).log_probs)
+
+
+@pytest.mark.parametrize("gone", ["vision", Row(0), Cell(0, 0)], ids=str)
+def test_answers_to_what_is_left_are_as_likely_as_plain_transformers_says(every_vlm, samples, gone):
+    """The mask alone hides the tokens from the whole model's pass over prompt and answer."""
+    drop = DropTokens(where=vl.Where(positions=gone))
+    found = asked(every_vlm, samples, [drop])
+    for number, answers in enumerate(ANSWERS):
+        given = every_vlm.inputs(samples, answers=answers)
+        mask = given.tensors["attention_mask"].clone()
+        for row, layout in enumerate(given.layouts):
+            mask[row, torch.from_numpy(chosen(layout, gone))] = 0
+        with torch.no_grad():
+            logits = every_vlm.hf_model(**given.tensors | {"attention_mask": mask}).logits
+        expected = answer_log_probs(logits, given.tensors["input_ids"], given.layouts)
+        assert_close(found.log_probs[number], expected)
+    assert bool(found.whole) is (every_vlm.config.model_type in HYBRID)
+
+
+def test_an_edit_of_other_samples_asks_nothing_of_this_one(llava):
+    """Its tokens are looked for in the samples that it is for: another may have no picture."""
+    asks = [Sample("What?", (picture(0),), id="0"), Sample("What?", (), id="1")]
+    edit = Scale("hook_embed", vl.Where(positions="vision", samples=0), by=2.0)
+    found = asked(llava, asks, [edit])
+    naive = torch.stack([one_by_one(llava, asks, answers, [edit]) for answers in ANSWERS])
+    assert_close(found.log_probs, naive)
+    assert not found.whole
+    everywhere = asked(llava, asks, [Scale("hook_embed", vl.Where(samples=0), by=2.0)])
+    assert "may reach the answer" in everywhere.whole[0]
 
 
 def test_what_is_generated_is_the_same_with_and_without_answers(llava, samples):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
@@ -16,7 +16,7 @@ from vlmlens.interventions import Intervention
 from vlmlens.layout import TokenLayout
 from vlmlens.model.decoding.prefix import prefix_cache
 from vlmlens.model.passes.run import Scores
-from vlmlens.positions import chosen
+from vlmlens.positions import chosen, indices
 from vlmlens.tensors import onto
 
 
@@ -119,18 +119,48 @@ def why_not(
         return "the model remembers more than keys and values"
     if not prompt.same_images(answered):
         return "they are about other pictures"
+    answers = _goes_on(prompt, answered)
     for row, (first, whole) in enumerate(zip(prompt.layouts, answered.layouts, strict=True)):
         own, all_of_it = ~first.mask("pad"), ~whole.mask("pad")
         size, said = int(own.sum()), int(all_of_it.sum()) - int(own.sum())
         if said < 1 or not _same(prompt, own, answered, all_of_it, row, size):
             return f"sample {row} is no continuation of its prompt"
+        if not answers[row]:
+            return f"an edit of the inputs reaches the answer of sample {row}"
         for edit in interventions:
+            if not edit.points or not _edits(edit, row, len(prompt)):
+                continue  # what was done to the inputs alone has been compared by now
             if edit.reach is None:
                 return f"{edit} may reach the answer"
             meant = chosen(whole, edit.reach)[all_of_it]
             if meant[size:].any() or (meant[:size] != chosen(first, edit.reach)[own]).any():
                 return f"{edit} reaches the answer"
     return ""
+
+
+def _edits(edit: Intervention, row: int, rows: int) -> bool:
+    """Whether a sample is among those that an edit is for."""
+    samples = edit.where.samples
+    return samples is None or row in indices(samples, rows, "sample")
+
+
+def _goes_on(prompt: Inputs, answered: Inputs) -> list[bool]:
+    """Whether each answer's position ids are those of tokens that are added to the prompt."""
+    rows = zip(_own_ids(prompt), _own_ids(answered), strict=True)
+    said = [whole[..., first.shape[-1] :] for first, whole in rows]
+    longest = max(1, *(ids.shape[-1] for ids in said))
+    filler = prompt.tensors["input_ids"].new_zeros(len(prompt), longest)
+    ahead = prompt.appended(filler).tensors["position_ids"][..., -longest:].cpu()
+    return [bool((x == ahead[..., row, : x.shape[-1]]).all()) for row, x in enumerate(said)]
+
+
+def _own_ids(inputs: Inputs) -> list[Num[Tensor, "*plane _pos"]]:
+    """Every sample's position ids without its padding."""
+    ids = inputs.tensors["position_ids"].cpu()
+    return [
+        ids[..., row, torch.from_numpy(~layout.mask("pad"))]
+        for row, layout in enumerate(inputs.layouts)
+    ]
 
 
 def _same(
