@@ -89,8 +89,8 @@ def _refuse_other(step: Run, rows: Positions | None, sample: int) -> None:
     """Refuse patterns that were reduced, and as many rows as these that are others."""
     for name in (name for name in step.saved if fnmatchcase(name, NEEDS[0].points)):
         kept, reduce = step.saved.ways.get(name, (rows, None))
-        same = kept == rows or None in (kept, rows)  # whether all are meant, their number tells
-        if not same:
+        same = kept == rows or kept is None or rows is None  # then their number tells
+        if kept is not None and rows is not None and not same:
             layout = step.inputs.layouts[sample]
             same = np.array_equal(chosen(layout, kept), chosen(layout, rows))
         if reduce is not None or not same:
