@@ -22,6 +22,9 @@ EDGES = ("left", "top", "right", "bottom")
 #: What an original's size is called beside values that lie on it.
 SIZE = ("picture_width", "picture_height")
 
+#: What the rows and columns of a token's grid are called beside the token's own.
+SPANS = ("grid_rows", "grid_columns")
+
 
 @dataclass(frozen=True, eq=False)
 class TokenLayout(Looking):
@@ -146,6 +149,38 @@ class TokenLayout(Looking):
             1
         """
         return int(self.turn.max(initial=-1)) + 1
+
+    def standing(self) -> list[int]:
+        """The numbers of the images in the order that they stand in, as a tower is shown them.
+
+        Pictures are numbered before videos, wherever they stand.
+
+        Examples:
+            >>> model.inputs(sample).layouts[0].standing()
+            [0]
+        """
+        shown = self.image[self.image >= 0].tolist()
+        return [*dict.fromkeys(shown)]
+
+    def spans(self) -> dict[str, Int[np.ndarray, " pos"]]:
+        """How many rows and columns the grid has that each position lies on; -1 elsewhere.
+
+        Places count whose tokens a processor left out, or an edit dropped.
+
+        Returns:
+            ``grid_rows`` and ``grid_columns``, which figures read beside ``row`` and ``column``.
+
+        Examples:
+            >>> spans = model.inputs(sample).layouts[0].spans()
+            >>> spans["grid_rows"].max(), spans["grid_columns"].max()
+            (np.int64(8), np.int64(8))
+        """
+        found = np.full((2, len(self)), -1)
+        for image in range(self.images):
+            own = (self.image == image) & (self.row >= 0) & ~self.mask("pad")
+            for tile in np.unique(self.tile[own]):
+                found[:, own & (self.tile == tile)] = np.array([self.grid(image, tile)]).T
+        return dict(zip(SPANS, found, strict=True))
 
     def answer(self) -> Int[np.ndarray, " chosen"]:
         """The positions of the last turn's answer: what the assistant says there, perhaps nothing.

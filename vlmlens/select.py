@@ -266,11 +266,14 @@ def _rows(
 def _patches(
     wanted: Positions, shape: Sequence[int], layouts: Sequence[TokenLayout], meant: Sequence[int]
 ) -> Bool[Tensor, "image patch"]:
-    """Vision tokens along image and patch, as the projector writes them."""
+    """Vision tokens along image and patch, as the projector writes them.
+
+    Pictures and videos that pass it together do so in the order of the sequence.
+    """
     rows = []
     for row, layout in enumerate(layouts):
         mask = chosen(layout, wanted) if row in meant else np.zeros(len(layout), dtype=bool)
-        rows += [mask[layout.vision(image)] for image in range(layout.images)]
+        rows += [mask[layout.vision(image)] for image in layout.standing()]
     if [len(rows), *{len(row) for row in rows}] != list(shape[:2]):
         raise EmptySelectionError(
             f"the projector writes {shape[0]} x {shape[1]} patches, which are not these images' "

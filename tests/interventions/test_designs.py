@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import vlmlens as vl
 from vlmlens.errors import EmptySelectionError, InputError
-from vlmlens.interventions import MovePositions, PermuteVision
-from vlmlens.interventions.designs import DESIGNS, SHUFFLES, arrangement
+from vlmlens.interventions import DropTokens, MovePositions, PermuteVision
+from vlmlens.interventions.designs import DESIGNS, SHUFFLES, arrangement, over_time
 from vlmlens.interventions.vision import tiles
-from vlmlens.positions import Region
+from vlmlens.positions import Column, Region
 
 RANDOM = (*SHUFFLES, "rows", "columns", "blocks")
 
@@ -183,3 +183,96 @@ def test_tiles_are_rearranged_each_in_itself(inputs):
         list(range(half)),
         list(range(half, len(here))),
     ]
+
+
+# Places without a token.
+
+
+def holes(rows, columns, gone):
+    """The cells of a grid that are there, and which are not, as ``arrangement`` takes them."""
+    missing = np.zeros((rows, columns), dtype=bool)
+    missing[gone] = True
+    return (*np.nonzero(~missing), missing)
+
+
+@pytest.mark.parametrize("design", [d for d in DESIGNS if d not in SHUFFLES])
+@pytest.mark.parametrize(
+    "gone",
+    [np.s_[0], np.s_[3], np.s_[[0, 3]], np.s_[:, 0], np.s_[:, 3], np.s_[:, [1, 2]], np.s_[:3, :2]],
+)
+def test_a_move_around_holes_is_the_one_of_the_whole_grid_or_is_refused(design, gone):
+    """By brute force: on the whole grid, no token may come from where there is none."""
+    row, column, missing = holes(4, 4, gone)
+    whole = np.array(arranged(design, 4, 4, seed=1))
+    lost = missing.reshape(-1)
+    fits = np.array_equal(lost[whole.reshape(-1)], lost)
+    try:
+        order = arrangement(design, row, column, np.random.default_rng(1), missing=missing)
+    except InputError as error:
+        assert not fits or design in RANDOM or len(row) != len(set(row)) * len(set(column))
+        assert ("are left out: " in str(error)) == (len(row) == len(set(row)) * len(set(column)))
+        return
+    came = np.full(missing.shape, -1)
+    came[row, column] = (row * 4 + column)[order]
+    assert fits
+    assert np.array_equal(came[~missing], whole[~missing])
+
+
+def test_lines_that_are_whole_are_drawn_where_others_are_cut():
+    row, column, missing = holes(3, 4, np.s_[:, 0])
+    order = arrangement("rows", row, column, np.random.default_rng(0), missing=missing)
+    assert (column[order] == column).all()
+    assert sorted(order.tolist()) == list(range(9))
+    row, column, missing = holes(3, 4, np.s_[:, [0, 3]])
+    order = arrangement("mirror", row, column, np.random.default_rng(0), missing=missing)
+    assert column[order].tolist() == [2, 1] * 3
+
+
+@pytest.mark.parametrize(
+    ("design", "gone", "moved"),
+    [
+        ("backward", [2], None),
+        ("frames", [1], None),
+        ("backward", [1], [2, 0]),
+        ("backward", [0, 3], [2, 1]),
+    ],
+)
+def test_frames_without_tokens_keep_their_time(design, gone, moved):
+    frame = np.setdiff1d(np.arange(4 if 3 in gone else 3), gone)
+    place, rng = np.zeros_like(frame), np.random.default_rng(0)
+    lost = np.array(gone)
+    if moved is None:
+        with pytest.raises(InputError, match=f"needs frames whose tokens are left out: {gone[0]}"):
+            over_time(design, frame, place, place, rng, lost)
+        return
+    assert frame[over_time(design, frame, place, place, rng, lost)].tolist() == moved
+
+
+def test_dropped_columns_are_not_closed_up(vlm):
+    """What is left of a picture is mirrored as it lies on the picture."""
+    inputs = vlm.inputs([picture()], [QUESTIONS[0]])
+    layout = inputs.layouts[0]
+    last = layout.grid()[1] - 1
+
+    def seen(columns, edit):
+        drop = DropTokens(where=vl.Where(positions=Column(columns)))
+        return vlm.run(inputs, [edit, drop], save="hook_embed").saved["hook_embed"][0]
+
+    with pytest.raises(InputError, match=r"needs places .* are left out: column 0"):
+        seen(0, PermuteVision(design="mirror"))
+    both, clean = (
+        seen((0, last), edit) for edit in (PermuteVision(design="mirror"), PermuteVision(seed=1))
+    )
+    whole = vlm.run(inputs, [PermuteVision(design="mirror")], save="hook_embed").saved
+    left = layout.vision(0)[~np.isin(layout.column[layout.vision(0)], (0, last))]
+    assert torch.equal(both[left], whole["hook_embed"][0][left])
+    assert not torch.equal(clean[left], both[left])
+
+
+@pytest.mark.parametrize(("design", "gone"), [("rows", np.s_[0]), ("columns", np.s_[:, 0])])
+def test_lines_are_drawn_of_a_whole_grid_alone_whatever_the_seed(design, gone):
+    """Some draws would leave the holes where they are; which ones must not depend on the seed."""
+    row, column, missing = holes(3, 3, gone)
+    for seed in range(8):
+        with pytest.raises(InputError, match="are left out: "):
+            arrangement(design, row, column, np.random.default_rng(seed), missing=missing)

@@ -41,6 +41,7 @@ def with_words(effect: xr.DataArray, layout: TokenLayout) -> xr.DataArray:
     """A map over positions, with what every position is and where it looks."""
     at = effect["pos"].values
     marks = {name: getattr(layout, name)[at] for name in ("image", "tile", "row", "column")}
+    marks |= {name: size[at] for name, size in layout.spans().items()}
     words = {"token": [layout.tokens[i] for i in at], "role": [layout.roles[i] for i in at]}
     return effect.assign_coords({name: ("pos", each) for name, each in (words | marks).items()})
 

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from vlmlens.errors import EmptySelectionError, InputError
 
 Grid = Int[np.ndarray, "row column"]
 Order = Int[np.ndarray, " patch"]
 Frames = Int[np.ndarray, "frame place"]
+Missing = Bool[np.ndarray, "row column"]
 
 #: Shuffles of any set of tokens: which of them change places with each other.
 SHUFFLES: dict[str, Callable[[Order, Order], Order]] = {
@@ -43,6 +44,21 @@ MOVES: dict[str, Callable[[Grid, np.random.Generator, tuple[int, int]], Grid]] =
 
 DESIGNS = (*SHUFFLES, *MOVES)
 
+#: Moves that draw lines of the grid, and so need every one of them.
+DRAWN = ("rows", "columns", "blocks")
+
+#: Along which axes a move goes, rows and columns; the others go along both.
+ALONG = {
+    **dict.fromkeys(("rows", "flip"), (True, False)),
+    **dict.fromkeys(("columns", "mirror"), (False, True)),
+}
+
+#: What to do where places have no token.
+LEFT = (
+    f"Shuffle what is left with {', '.join(SHUFFLES)}, or keep every token (of a video of "
+    "VideoLLaMA 3, videos_kwargs={'use_token_compression': False})"
+)
+
 #: Moves along a video's time, of a table of its tokens: what lies where afterwards.
 TIMES: dict[str, Callable[[Frames, np.random.Generator], Frames]] = {
     "within frames": lambda table, rng: rng.permuted(table, axis=1),
@@ -50,6 +66,9 @@ TIMES: dict[str, Callable[[Frames, np.random.Generator], Frames]] = {
     "frames": lambda table, rng: table[rng.permutation(len(table))],
     "backward": lambda table, rng: table[::-1],
 }
+
+#: Those of them that move whole frames to the places of others.
+WHOLE = ("frames", "backward")
 
 
 def arrangement(
@@ -60,6 +79,7 @@ def arrangement(
     *,
     fraction: float = 1.0,
     block: tuple[int, int] = (2, 2),
+    missing: Missing | None = None,
 ) -> Order:
     """Which token takes each token's place.
 
@@ -70,9 +90,12 @@ def arrangement(
         rng: draws what is random.
         fraction: for shuffles, the share of the tokens, drawn at random, that change places.
         block: for ``"blocks"``, rows and columns of one.
+        missing: the places of the whole grid that have no token; by default there are none. Rows
+            and columns without any count: the mirror of a token lies where it would on the whole.
 
     Raises:
-        InputError: a move of tokens that form no rectangle, or one that does not fit it.
+        InputError: a move of tokens that form no rectangle, one that does not fit it, or one that
+            needs places without a token.
         EmptySelectionError: fewer than two tokens would change places.
     """
     order = np.arange(len(row))
@@ -95,20 +118,57 @@ def arrangement(
     rows, columns = np.unique(row), np.unique(column)
     if len(rows) * len(columns) != len(order):
         raise InputError(
-            f"{design!r} moves a rectangle; these {len(order)} tokens are none: shuffle them with "
-            f"{', '.join(SHUFFLES)}"
+            f"{design!r} moves a rectangle; these {len(order)} tokens are none. {LEFT}"
         )
-    sorting = np.lexsort((column, row))
-    grid = sorting.reshape(len(rows), len(columns))
+    lost = _lost(design, rows, columns, missing)
+    if design in DRAWN:
+        _refuse_lost(design, lost)
+    down, across = (np.union1d(*lines) for lines in zip((rows, columns), lost, strict=True))
+    grid = np.full((len(down), len(across)), -1)
+    grid[np.searchsorted(down, row), np.searchsorted(across, column)] = order
     moved = MOVES[design](grid, rng, block)
     if moved.shape != grid.shape:
         raise InputError(f"{design!r} makes {moved.shape} of {grid.shape}: it needs a square")
-    order[sorting] = moved.reshape(-1)
+    there = grid >= 0
+    if not np.array_equal(moved >= 0, there):
+        _refuse_lost(design, lost)
+    order[grid[there]] = moved[there]
     return order
 
 
+def _lost(design: str, rows: Order, columns: Order, missing: Missing | None) -> tuple[Order, Order]:
+    """The rows and columns of the grid that hold none of some tokens' places, and that count."""
+    if missing is None:
+        return rows[:0], columns[:0]
+    down, across = missing[:, columns].all(1), missing[rows].all(0)
+    along = ALONG.get(design, (True, True))
+    found = [
+        np.flatnonzero(empty & counts) for empty, counts in zip((down, across), along, strict=True)
+    ]
+    return found[0], found[1]
+
+
+def _refuse_lost(design: str, lost: tuple[Order, Order]) -> None:
+    """Refuse a move that needs lines of the grid without tokens, where there are any."""
+    named = [
+        f"{what} {', '.join(map(str, own))}"
+        for what, own in zip(("row", "column"), lost, strict=True)
+        if len(own)
+    ]
+    if named:
+        raise InputError(
+            f"{design!r} needs places of the grid whose tokens are left out: "
+            f"{' and '.join(named)}. {LEFT}"
+        )
+
+
 def over_time(
-    design: str, frame: Order, row: Order, column: Order, rng: np.random.Generator
+    design: str,
+    frame: Order,
+    row: Order,
+    column: Order,
+    rng: np.random.Generator,
+    missing: Order | None = None,
 ) -> Order:
     """Which token of a video takes each token's place.
 
@@ -118,9 +178,11 @@ def over_time(
         row: its row there.
         column: its column; no two tokens share all three.
         rng: draws what is random.
+        missing: the video's frames that have no token at these places; by default there are none.
 
     Raises:
-        InputError: frames of which other places are meant than of the first.
+        InputError: frames of which other places are meant than of the first, or a design that
+            needs frames without a token.
         EmptySelectionError: fewer than two frames, or places, to move among.
     """
     order, frames = np.arange(len(frame)), np.unique(frame)
@@ -133,5 +195,15 @@ def over_time(
         raise EmptySelectionError(
             f"{design!r} has nothing to move: {table.shape[0]} frame(s) of {table.shape[1]} places"
         )
+    lost = frames[:0] if missing is None else missing
+    if design in WHOLE and len(lost):
+        # As many lines as the video has frames, those without tokens too: which change places?
+        every = np.union1d(frames, lost)
+        still = np.isin(every, lost)
+        if design == "frames" or not np.array_equal(still[::-1], still):
+            raise InputError(
+                f"{design!r} needs frames whose tokens are left out: {', '.join(map(str, lost))} "
+                f"of this video. {LEFT}"
+            )
     order[sorting] = TIMES[design](table, rng).reshape(-1)
     return order

@@ -13,7 +13,7 @@ from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.interventions.base import Intervention, Site, generator
 from vlmlens.interventions.designs import DESIGNS, SHUFFLES, TIMES, arrangement, over_time
 from vlmlens.interventions.prepare import chosen_rows, only_inputs
-from vlmlens.interventions.vision import images, shown, tiles
+from vlmlens.interventions.vision import images, missing, shown, tiles
 from vlmlens.layout import TokenLayout
 from vlmlens.positions import Positions, chosen
 from vlmlens.tensors import onto
@@ -41,9 +41,10 @@ class PermuteVision(Intervention):
         design: ``"free"``, ``"within rows"``, ``"within columns"`` shuffle; ``"rows"``,
             ``"columns"`` and ``"blocks"`` shuffle whole ones; ``"mirror"``, ``"flip"`` (upside
             down), ``"transpose"``, ``"rotate 90"`` (clockwise), ``"rotate 180"``, ``"rotate
-            270"`` draw nothing. Of videos, whose pictures stay: ``"within frames"`` shuffles each
-            frame, ``"across frames"`` each place among frames, ``"frames"`` whole ones, and
-            ``"backward"`` turns time around; ``"free"`` shuffles all of a video.
+            270"`` draw nothing. Where a processor or an edit left tokens out, a design that would
+            need their places is refused. Of videos, whose pictures stay: ``"within frames"``
+            shuffles each frame, ``"across frames"`` each place among frames, ``"frames"`` whole
+            ones, and ``"backward"`` turns time around; ``"free"`` shuffles all of a video.
         fraction: the share of tokens that a shuffle touches, drawn at random. A shuffled token
             may come back to its own place.
         among: only these change places: ``Region(...)`` or ``~Region(...)``. A rectangle is
@@ -160,16 +161,23 @@ class PermuteVision(Intervention):
             if len(mine) and layout.frame[here[0]] >= 0:
                 own = here[mine]
                 looks = (layout.frame[own], layout.row[own], layout.column[own])
-                order[mine] = mine[over_time(self.design, *looks, rng)]
+                order[mine] = mine[over_time(self.design, *looks, rng, _frameless(layout, own))]
             return order
         grids = [mine] if self.design == "free" else tiles(layout, here)
         for grid in grids:
             own = np.intersect1d(grid, mine)
             row, column = layout.row[here[own]], layout.column[here[own]]
             if len(own) or self.design in SHUFFLES:
+                lost = missing(layout, image, int(layout.tile[here[grid[0]]])) if len(own) else None
                 order[own] = own[
                     arrangement(
-                        self.design, row, column, rng, fraction=self.fraction, block=self.block
+                        self.design,
+                        row,
+                        column,
+                        rng,
+                        fraction=self.fraction,
+                        block=self.block,
+                        missing=lost,
                     )
                 ]
         return order
@@ -182,3 +190,12 @@ class PermuteVision(Intervention):
                 f"this image has {size} vision tokens" + (" among them" if self.among else "")
             )
         return np.array(given, dtype=int)
+
+
+def _frameless(layout: TokenLayout, own: Int[np.ndarray, " own"]) -> Int[np.ndarray, " frame"]:
+    """The frames of a video that have no token at any of the places of some of its tokens."""
+    places = {*zip(layout.row[own], layout.column[own], strict=True)}
+    here = layout.vision(int(layout.image[own[0]]))
+    at = [cell in places for cell in zip(layout.row[here], layout.column[here], strict=True)]
+    frames = layout.frames(int(layout.video[own[0]]))
+    return np.setdiff1d(np.arange(frames), layout.frame[here[at]])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from vlmlens.errors import EmptySelectionError, InputError
@@ -80,6 +80,17 @@ def images(x: Shaped[Tensor, "..."], site: Site) -> list[ImageTokens]:
     )
 
 
+def missing(layout: TokenLayout, image: int, tile: int) -> Bool[np.ndarray, "row column"]:
+    """The places of a grid without a token, which a processor left out or an edit dropped.
+
+    Raises:
+        EmptySelectionError: the sample holds no such image, or the image no such tile.
+    """
+    there, here = np.zeros(layout.grid(image, tile), dtype=bool), layout.vision(image, tile)
+    there[layout.row[here], layout.column[here]] = True
+    return ~there
+
+
 def tiles(
     layout: TokenLayout, positions: Int[np.ndarray, " patch"]
 ) -> list[Int[np.ndarray, " _own"]]:
@@ -94,7 +105,7 @@ def shown(sample: int, layout: TokenLayout) -> list[tuple[int, Int[np.ndarray, "
     Raises:
         EmptySelectionError: none is left.
     """
-    every = [(image, layout.vision(image)) for image in range(layout.images)]
+    every = [(image, layout.vision(image)) for image in layout.standing()]
     if not (left := [(image, here) for image, here in every if len(here)]):
         raise EmptySelectionError(f"sample {sample} has no vision tokens: {layout}")
     return left
@@ -127,6 +138,7 @@ def _packed(
 
 
 def _all(site: Site) -> Iterator[tuple[int, int, Int[np.ndarray, " _patch"], TokenLayout]]:
+    """Every image, in the order that they stand in: that of the projector's rows."""
     for sample, layout in enumerate(site.layouts):
         for image, here in shown(sample, layout):
             yield sample, image, here, layout

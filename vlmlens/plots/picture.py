@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 
 from vlmlens.errors import InputError
-from vlmlens.layout import EDGES, SIZE
+from vlmlens.layout import EDGES, SIZE, SPANS
 from vlmlens.plots.arrays import check_labelled
 
 LONGEST_SIDE = 800
@@ -23,6 +23,9 @@ def folded(values: xr.DataArray, image: int = 0, tile: int = 0) -> xr.DataArray:
     Args:
         values: along ``key`` or ``pos``, with the coordinates ``image``, ``row``, ``column`` and
             perhaps ``box``, as ``probes.attention_rows`` writes them; other dimensions stay.
+            ``grid_rows`` and ``grid_columns`` say how large the grid is, where they are there;
+            else the tokens do. Padding, which dropped tokens are, is left out where ``role`` is
+            there.
         image: which of the sample's images.
         tile: which of its grids, where the values have the coordinate ``tile``.
 
@@ -50,16 +53,20 @@ def folded(values: xr.DataArray, image: int = 0, tile: int = 0) -> xr.DataArray:
     of_it = (values["image"].values == image) & (values["row"].values >= 0)
     if "tile" in values.coords:
         of_it &= values["tile"].values == tile
+    if "role" in values.coords:
+        of_it &= values["role"].values != "pad"
     here = np.flatnonzero(of_it)
     if not len(here):
         raise InputError(f"no image {image} with a tile {tile} among these positions")
     row, column = values["row"].values[here], values["column"].values[here]
-    rows, columns = int(row.max()) + 1, int(column.max()) + 1
+    rows, columns = grid_size(values, here)
     place = row * columns + column
     if not np.array_equal(np.sort(place), np.arange(rows * columns)):
         raise InputError(
-            f"the positions of image {image} make no grid of {rows} x {columns}: pass all of them, "
-            "with the coordinate tile where the image has several"
+            f"the positions of image {image} make no grid of {rows} x {columns}: there are "
+            f"{len(here)}. Pass all of them, with the coordinate tile where the image has several; "
+            "what a processor or an edit left out has no value (of a video of VideoLLaMA 3, "
+            "videos_kwargs={'use_token_compression': False} keeps every patch)"
         )
     order = here[np.argsort(place)]
     part = values.isel({along: order}).transpose(..., along)
@@ -75,6 +82,25 @@ def folded(values: xr.DataArray, image: int = 0, tile: int = 0) -> xr.DataArray:
         return grid
     box = {edge: part[edge].values.reshape(rows, columns) for edge in EDGES}
     return grid.assign_coords({edge: (("row", "column"), each) for edge, each in box.items()})
+
+
+def grid_size(
+    values: xr.DataArray | xr.Dataset, here: Int[np.ndarray, " patch"]
+) -> tuple[int, int]:
+    """Rows and columns of the largest grid that some positions lie on.
+
+    As the values say; where they do not, as far as the positions' own rows and columns go.
+
+    Args:
+        values: with the coordinates ``row`` and ``column``, and perhaps ``SPANS``.
+        here: which of their positions.
+    """
+    found = []
+    for own, size in zip(("row", "column"), SPANS, strict=True):
+        reach = int(values[own].values[here].max()) + 1
+        said = int(values[size].values[here].max()) if size in values.coords else 0
+        found.append(max(reach, said))
+    return found[0], found[1]
 
 
 def edges(

@@ -15,7 +15,8 @@ def placed(
     """The same values with the coordinates that figures on images and tokens read.
 
     Along ``pos`` or ``key``: ``token``, ``role``, ``turn``, ``image``, ``tile``, ``row``,
-    ``column`` and the patch's ``left``, ``top``, ``right``, ``bottom`` in pixels of the original.
+    ``column``, how many of these the grid has, and the patch's ``left``, ``top``, ``right``,
+    ``bottom`` in pixels of the original.
     On (``row``, ``column``): those four edges and the original's size, where it is known.
 
     Args:
@@ -45,6 +46,7 @@ def placed(
         words = {"token": list(layout.tokens), "role": list(layout.roles)}
         out = layout.mask("pad")  # padding, and what an edit took out: nothing is drawn of it
         numbers = {name: np.where(out, -1, getattr(layout, name)) for name in COUNTED}
+        numbers |= layout.spans()
         edges = {edge: np.where(out, np.nan, layout.box[:, at]) for at, edge in enumerate(EDGES)}
         every = words | numbers | edges
         return values.assign_coords({name: (along, each) for name, each in every.items()})
@@ -55,6 +57,11 @@ def placed(
     shape = layout.grid(image, tile) if len(here) else (0, 0)
     if grid != shape:
         raise InputError(f"values on {grid} cells, but image {image}, tile {tile} has {shape}")
+    if len(here) != grid[0] * grid[1]:
+        raise InputError(
+            f"tile {tile} of image {image} has {len(here)} tokens on {grid[0]} x {grid[1]} places: "
+            "where the others look is not known. Pass the layout of inputs that keep all of them"
+        )
     box = np.full((*grid, 4), np.nan)
     box[layout.row[here], layout.column[here]] = layout.box[here]
     if np.isnan(box).any():

@@ -37,10 +37,11 @@ def attention_rows(
     Returns:
         ``attention`` (layer, head, query, key), a fraction; 0 where a query cannot see a key.
         ``query`` and ``key`` are positions of the sample without its padding. Along ``key``:
-        ``token``, ``role``, ``turn``, ``kind``, ``image``, ``tile``, ``row``, ``column`` (-1 where
-        it is no vision token), and ``left``, ``top``, ``right``, ``bottom``, a patch's box in
-        pixels of the original image (NaN elsewhere). The images themselves as ``picture_0``,
-        ``picture_1`` ... (height, width, rgb), each with axes of its own.
+        ``token``, ``role``, ``turn``, ``kind``, ``image``, ``tile``, ``row``, ``column``, and of
+        their grid ``grid_rows``, ``grid_columns`` (-1 where it is no vision token), and ``left``,
+        ``top``, ``right``, ``bottom``, a patch's box in pixels of the original image (NaN
+        elsewhere). The images themselves as ``picture_0``, ``picture_1`` ... (height, width, rgb),
+        each with axes of its own.
 
     Raises:
         InputError: no such sample, or rows other than those that were saved.
@@ -124,6 +125,7 @@ def _labelled(
     own: Int[np.ndarray, " key"],
 ) -> xr.Dataset:
     numbers: dict[str, Any] = {name: ("key", getattr(layout, name)[own]) for name in COUNTED}
+    numbers |= {name: ("key", size[own]) for name, size in layout.spans().items()}
     words = {
         "token": ("key", [layout.tokens[at] for at in own]),
         "role": ("key", [layout.roles[at] for at in own]),

@@ -78,6 +78,13 @@ def test_a_frame_that_is_dropped_is_one_that_nobody_reads(seer):
     assert min((x - clean).abs().max() for x in (dropped, unread)) > 1e-3
 
 
+def test_a_frame_that_is_dropped_keeps_its_place_in_time(seer):
+    given = seer.inputs(asked(noise(6)), videos_kwargs={"do_sample_frames": False})
+    drop, back = DropTokens(where=vl.Where(positions=Frame(-1))), PermuteVision(design="backward")
+    with pytest.raises(InputError, match="'backward' needs frames whose tokens are left out: "):
+        seer.run(given, [back, drop])
+
+
 def test_pictures_stay_and_what_has_no_frames_is_refused():
     vlm = opened("qwen2_vl")
     both = vlm.inputs(asked(noise(6), images=picture(0, (40, 40))))

@@ -16,7 +16,7 @@ from jinja2 import TemplateError
 from vlmlens.checks import shown
 from vlmlens.conversation import PLACEHOLDER, VIDEO_PLACEHOLDER, Message, parts_of
 from vlmlens.errors import InputError, UnsupportedModelError
-from vlmlens.model.sequence.turning import refuse_moved, starts_of
+from vlmlens.model.sequence.turning import kinds_of, refuse_moved, starts_of
 from vlmlens.model.sequence.videos import template_for
 from vlmlens.sample import Sample
 
@@ -33,12 +33,14 @@ class Chat:
         spans: (first character, one past the last, role) of every message's text.
         answer: what the template makes of the assistant's message; empty where the prompt ends.
         turns: the character where each turn begins.
+        seen: the kinds of pictures and videos in the prompt's order; empty where it has none.
     """
 
     text: str
     spans: tuple[tuple[int, int, str], ...]
     answer: str = ""
     turns: tuple[int, ...] = (0,)
+    seen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,17 +109,15 @@ def render(
         untold = partial(_rendered, processor, template, replace(options, tools=None))
         _check_tools(plain, untold(messages, add_generation_prompt=asks), tokens)
     marks = (PLACEHOLDER, VIDEO_PLACEHOLDER, *tokens)
-    if sample.messages or any(mark in sample.question for mark in marks):
+    placed = sample.messages or any(mark in sample.question for mark in marks)
+    if placed:
         alone = [m | {"content": _texts(m) or [_text("")]} for m in messages]
         without = rendered([_marked(m, mark) for m in alone], add_generation_prompt=asks)
-        around = [
-            ["".join(part.split()) for part in BETWEEN.split(text)[::2]]
-            for text in (marked, without)
-        ]
+        around = [BETWEEN.split(text)[::2] for text in (marked, without)]
         refuse_moved(messages, around, lambda text: bool(mark(text)[1]))
     starts = starts_of(messages, plain, spans, rendered, lambda text: bool(mark(text)[1]))
     said = "" if answer is None else _answer(answer, messages, plain, rendered)
-    return Chat(plain, tuple(spans), said, starts)
+    return Chat(plain, tuple(spans), said, starts, kinds_of(messages) if placed else ())
 
 
 def _tokens(processor: Any) -> tuple[str, ...]:

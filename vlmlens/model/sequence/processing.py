@@ -29,7 +29,12 @@ class Made:
         Nothing where the processor does not say: then there are pictures alone.
         """
         next_of = {"image": iter(range(pictures)), "video": iter(range(pictures, 10**9))}
-        return [next(next_of[item.get("type", "image")]) for item in self.replaced]
+        return [next(next_of[kind]) for kind in self.kinds]
+
+    @property
+    def kinds(self) -> list[str]:
+        """``"image"`` or ``"video"`` for each, in the order that they stand in."""
+        return [item.get("type", "image") for item in self.replaced]
 
 
 def processed(

@@ -24,6 +24,7 @@ from vlmlens.model.sequence.processing import processed
 from vlmlens.model.sequence.roles import role_of_tokens
 from vlmlens.model.sequence.spelling import spelled
 from vlmlens.model.sequence.tensors import vision_ids
+from vlmlens.model.sequence.turning import refuse_swapped
 from vlmlens.model.sequence.videos import Decoded, decoded, video_processor_of
 from vlmlens.picture import open_picture
 from vlmlens.sample import Sample, about
@@ -194,6 +195,8 @@ def _one(
     chat = render(sample, processor, options, answer, family.chat_template)
     tokenizer = processor.tokenizer
     made = processed(processor, chat.text, pictures, videos, options.images, options.videos)
+    if videos:
+        refuse_swapped(chat.seen, made.kinds)
     named = called(made.tensors, family.renamed, model)
     offsets = named.pop("offset_mapping")[0].tolist()
     tensors = {k: v for k, v in named.items() if k in family.per_token or k not in PER_TOKEN}

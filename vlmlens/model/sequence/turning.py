@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vlmlens.conversation import PLACEHOLDER
+from vlmlens.conversation import PLACEHOLDER, SEEN, VIDEO_PLACEHOLDER
 from vlmlens.errors import InputError
 
 Messages = list[dict[str, Any]]
@@ -81,7 +81,8 @@ def refuse_moved(
         texts += part["type"] == "text" and counts(part["text"])
         if part["type"] != "text":
             wanted.add(texts)
-    found = {at for at, (one, other) in enumerate(zip(*around, strict=True)) if one != other}
+    bare = (["".join(part.split()) for part in parts] for parts in around)
+    found = {at for at, (one, other) in enumerate(zip(*bare, strict=True)) if one != other}
     if found != wanted:
         where = f"puts them after {_counted(found)}" if found else "leaves them out"
         raise InputError(
@@ -89,6 +90,35 @@ def refuse_moved(
             f"{where}: leave {PLACEHOLDER} out of a question, or give a conversation's images "
             "where the template puts them; or set a processor.chat_template that keeps them in "
             "their places"
+        )
+
+
+def kinds_of(messages: Messages) -> tuple[str, ...]:
+    """``"image"`` or ``"video"`` for each picture and video, as the messages place them."""
+    every = (part["type"] for message in messages for part in message["content"])
+    return tuple(kind for kind in every if kind != "text")
+
+
+def refuse_swapped(said: Sequence[str], stand: Sequence[str]) -> None:
+    """Refuse a template that writes pictures and videos in another order than they were given.
+
+    Those that stand between the same two texts change places without changing what is around.
+
+    Args:
+        said: the kind of each in the prompt, ``"image"`` or ``"video"``, in order; empty where it
+            does not place them.
+        stand: the same as the processor found them in what the template wrote.
+
+    Raises:
+        InputError: both orders.
+    """
+    if said and list(said) != list(stand):
+        given, found = (", ".join(SEEN[kind] for kind in kinds) for kinds in (said, stand))
+        raise InputError(
+            f"the prompt places its images in the order {given}, and the chat template writes "
+            f"{found or 'none'}: leave {PLACEHOLDER} and {VIDEO_PLACEHOLDER} out of a question, or "
+            "give a conversation's images in the order that the template writes them in; or set a "
+            "processor.chat_template that keeps them in their places"
         )
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 
 from vlmlens.errors import InputError
-from vlmlens.layout import EDGES
+from vlmlens.layout import EDGES, SPANS
 from vlmlens.plots.arrays import check_dims, check_variable
 from vlmlens.plots.theme import ROLE_COLOURS
 
@@ -99,6 +99,7 @@ def described(tables: Mapping[str, xr.Dataset], title: str) -> dict[str, Any]:
         "kind": [str(each) for each in kind],
         "row": one["row"].values.tolist(),
         "column": one["column"].values.tolist(),
+        "spans": _spans(one),
         "box": box.round(2).tolist(),
     }
 
@@ -143,6 +144,12 @@ def unpacked(data: bytes, runs: int, table: xr.Dataset) -> Float32[np.ndarray, "
     scales = np.frombuffer(raw, "<f4", rows).reshape(lead)
     codes = np.frombuffer(raw, np.uint8, offset=4 * rows).reshape(*lead, table.sizes["key"])
     return (scales[..., None] * (codes / np.float32(STEPS)) ** 2).astype(np.float32)
+
+
+def _spans(one: xr.Dataset) -> list[list[int]]:
+    """Rows and columns of every position's grid; 0 where the table does not say."""
+    none = np.zeros(one.sizes["key"], int)
+    return np.stack([one[n].values if n in one.coords else none for n in SPANS], -1).tolist()
 
 
 def _seen(attention: xr.DataArray) -> list[int]:

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from plotly.colors import sample_colorscale
 
 from vlmlens.palette import ROLE_COLOURS
+from vlmlens.plots.picture import grid_size
 from vlmlens.plots.theme import EMPTY, INK, MUTED, SEQUENTIAL
 
 #: Pixels: of the whole, around it, of the picture's longer side, of a line of words.
@@ -78,7 +79,8 @@ def _on_picture(table: xr.Dataset, weights: Float[np.ndarray, " key"]) -> Image.
     else:
         row, column = table["row"].values[here], table["column"].values[here]
         box = np.stack([column, row, column + 1, row + 1], -1).astype(float)
-        picture = Image.new("RGB", (int(column.max()) + 1, int(row.max()) + 1), EMPTY)
+        rows, columns = grid_size(table, here)
+        picture = Image.new("RGB", (columns, rows), EMPTY)
     scale = SIDE / max(picture.size)
     picture = picture.resize([max(1, round(side * scale)) for side in picture.size])
     veil = Image.new("RGBA", picture.size)

@@ -92,8 +92,10 @@ function placed(meta, panel) {
     if (!panel.boxed) return [meta.column[key], meta.row[key], meta.column[key] + 1, meta.row[key] + 1];
     return meta.box[key];
   });
-  const width = picture && panel.boxed ? picture.width : Math.max(...rects.map((r) => r[2]));
-  const height = picture && panel.boxed ? picture.height : Math.max(...rects.map((r) => r[3]));
+  // Without a picture the grid is as large as it was shown, though tokens of it were left out.
+  const [across, down] = [1, 0].map((at) => (panel.boxed ? [] : panel.keys.map((key) => meta.spans?.[key][at] ?? 0)));
+  const width = picture && panel.boxed ? picture.width : Math.max(...rects.map((r) => r[2]), ...across);
+  const height = picture && panel.boxed ? picture.height : Math.max(...rects.map((r) => r[3]), ...down);
   return { rects, width, height };
 }
 
