@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlmlens.graders import grade, plain, right_choice, same
+from vlmlens.errors import InputError
+from vlmlens.graders import grade, named, plain, right_choice, same
+from vlmlens.graders.letter import LETTER
+from vlmlens.sample import Sample
 
 #: Ways to say a letter: L and l are the letter, T and t the text that it stands for.
 FORMS = (
@@ -224,6 +227,72 @@ def test_plain_answers():
 )
 def test_which_choice_an_answer_is(gold, choices, place):
     assert right_choice(gold, choices) == place
+
+
+LANGUAGES = ("C", "C++", "C#", "Java")
+
+
+@pytest.mark.parametrize(
+    ("choices", "form"),
+    [
+        (LANGUAGES, "{}"),
+        (LANGUAGES, "It is {}."),
+        (LANGUAGES, "**{}**"),
+        (LANGUAGES[:2], "I would say {}, since it is"),
+        (("A", "A+", "B", "B+"), "It is {}."),
+        (("30", "30%", "$30"), "It costs {}."),
+        (("A. C", "B. C++", "C. C#"), "{}"),
+        (("A. Java", "B. C++", "C. C#"), "The answer is {}."),
+        (("A. C", "B. C++"), "The answer is {}."),
+        (("e-mail", "e mail"), "an {}"),
+    ],
+)
+def test_choices_that_signs_tell_apart_are_known_by_their_signs(choices, form):
+    """Each names itself and no other, in either case."""
+    for said in choices:
+        told = [grade(form.format(said), gold, choices) for gold in choices]
+        assert told == [gold == said for gold in choices], said
+        assert told == [grade(form.format(said.lower()), gold, choices) for gold in choices]
+        assert right_choice(said, choices) == choices.index(said)
+
+
+@pytest.mark.parametrize(
+    ("said", "gold", "choices", "right"),
+    [
+        ("C++, not C", "C++", LANGUAGES, True),
+        ("C or C++", "C", LANGUAGES, False),
+        ("C--", "C", ("C", "C++", "C--"), False),
+        ("C+", "C", LANGUAGES, False),  # none of them
+        ("Java", "C", LANGUAGES, False),
+        ("B", "C#", ("C++", "C#"), True),  # by its place, as ever
+        ("B", "C++", LANGUAGES, False),  # where one is a letter, there are no places
+        ("from 30% to 40%", "30%", ("30", "30%"), False),
+        ("C++", "C", (), True),  # nothing to tell it apart from
+        ("B. C++", "A", ("A. C", "B. C++"), False),
+        ("B", "B. C++", ("A. C", "B. C++"), True),
+        ("C++", "C", ("A. C", "B. C++", "C. Java"), False),
+        ("C++", "B", ("A. C", "B. C++", "C. Java"), True),
+        ("C", "C", ("A. C", "B. C++", "C. Java"), True),  # the letter
+        ("C++", "B", ("A. C", "B. C++"), True),
+        ("the left.", "left", ("left", "right"), True),
+    ],
+)
+def test_signs_beside_choices_that_they_tell_apart(said, gold, choices, right):
+    assert grade(said, gold, choices) is right
+
+
+def test_what_is_named_and_graded_of_choices_with_signs():
+    asked = Sample("Which?", answer="A", choices=("A", "B"), options=("C", "C++"))
+    found = LETTER("It is C++.", asked)
+    assert (found.score, found.parsed, found.state) == (0.0, "B", "parsed")
+    assert LETTER("It is C.", asked).score == 1
+    assert named("C++ and C#", LANGUAGES) == {1, 2}
+
+
+@pytest.mark.parametrize("choices", [None, 3, "ABCD", ("A", None)])
+def test_choices_that_are_no_texts_are_refused(choices):
+    with pytest.raises(InputError, match="text"):
+        grade("A", "A", choices)
 
 
 def test_two_answers_are_the_same_one():

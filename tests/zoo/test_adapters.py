@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import vlmlens as vl
 from vlmlens import zoo
-from vlmlens.errors import UnknownModelError, UnsupportedModelError
+from vlmlens.errors import InputError, UnknownModelError, UnsupportedModelError
 from vlmlens.zoo.opening import adapters
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # between peft and transformers
@@ -164,8 +164,13 @@ def test_adapters_that_a_wrapper_switches_are_refused(saved, copied):
 
 
 def test_a_folder_has_no_revision_but_its_files(saved):
-    with vl.HookedVLM.from_pretrained(str(saved / "adapter"), revision="v2") as vlm:
-        assert "v2" not in vlm.revision
+    with pytest.raises(InputError, match="revision='v2'"):
+        vl.HookedVLM.from_pretrained(str(saved / "adapter"), revision="v2")
+
+
+def test_the_revision_that_an_adapter_names_is_of_a_base_on_the_hub(copied):
+    changed(copied, revision="v2")  # its base lies in a folder, which has none
+    vl.HookedVLM.from_pretrained(str(copied)).close()
 
 
 @pytest.mark.slow

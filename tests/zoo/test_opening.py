@@ -289,3 +289,11 @@ def test_what_a_killed_fetch_left_is_swept(cache):
     os.utime(old, (0, 0))
     wheels.swept(cache)
     assert {path.name for path in cache.iterdir()} == {mine.name, other.name, new.name}
+
+
+@pytest.mark.parametrize("ask", [zoo.load, zoo.configuration, vl.HookedVLM.from_pretrained])
+def test_a_revision_is_of_models_of_the_hub_alone(saved, ask):
+    for model in ("shapes-base", str(saved)):
+        with pytest.raises(InputError, match=r"revision='v9' is of models of the hub.*leave"):
+            ask(model, revision="v9")
+    assert ask("shapes-base", revision=None, local_files_only=True)

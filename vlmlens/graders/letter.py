@@ -26,4 +26,4 @@ def _choices(sample: Sample) -> tuple[str, ...]:
     return tuple(f"{a}. {text}" for a, text in zip(bare, sample.options, strict=True))
 
 
-LETTER = Rule("letter", 6, _letter)
+LETTER = Rule("letter", 7, _letter)

@@ -1,13 +1,13 @@
 """The fixed rule: right is what names the right answer, by letter or by text, and no other."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from vlmlens.annotations import checked
 from vlmlens.errors import InputError
 from vlmlens.graders.lettered import INITIALS, letters
-from vlmlens.graders.options import OPPOSITE, Option, begin_with_letters, options
+from vlmlens.graders.options import OPPOSITE, Option, begin_with_letters, options, told_apart
 from vlmlens.graders.settled import Mention, settled
 from vlmlens.graders.words import (
     ARTICLES,
@@ -75,21 +75,24 @@ def grade(said: str, gold: str, choices: Sequence[str] = ()) -> bool:
         >>> grade("two", "2"), grade("2 to 3", "3")
         (True, False)
     """
-    if wrong := [x for x in (said, gold, *choices) if not isinstance(x, str)]:
-        raise InputError(f"{wrong[0]!r:.60} is no text: grade(said, gold, choices) takes texts")
     if isinstance(choices, str):
         raise InputError(f"choices={choices!r:.60} is one text; pass a tuple of texts")
+    if not isinstance(choices, Iterable):
+        raise InputError(f"choices={choices!r:.60}: pass a tuple of texts; () for no choices")
+    if wrong := [x for x in (said, gold, *choices) if not isinstance(x, str)]:
+        raise InputError(f"{wrong[0]!r:.60} is no text: grade(said, gold, choices) takes texts")
     said, gold = readable(said), readable(gold)
     if said.strip() == gold.strip() != "":
         return True
     found, right = options(gold, choices)
+    said, gold = (told_apart(choices).told(text) for text in (said, gold))
     marked = letters(said, found)
     words = _without_articles(said, marked)
     if not words:
         return False
     whole = tuple(w.text for w in words)
     wrong = [option.text for n, option in enumerate(found) if n not in right]
-    if plain(gold) == " ".join(whole) and whole not in wrong:  # "C++" and "C#" are alike
+    if plain(gold) == " ".join(whole) and whole not in wrong:  # "a dog", "the dog"
         return True
     mentions = _meant(words, found, marked, choices)
     if not mentions or {m.option for m in mentions} - right:
@@ -109,6 +112,7 @@ def named(said: str, choices: Sequence[str]) -> frozenset[int]:
     """
     said = readable(said)
     found, _ = options(choices[0], choices)
+    said = told_apart(choices).told(said)
     marked = letters(said, found)
     words = _without_articles(said, marked)
     return frozenset(m.option for m in _meant(words, found, marked, choices))

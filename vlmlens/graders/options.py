@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from string import ascii_uppercase
 
+from vlmlens.graders.signs import Signs, signs
 from vlmlens.graders.words import ARTICLES, plain, read, readable
 
 _ALONE = re.compile(r"[\s()\[\]{}<>.,:;*_`'\"]*([A-Za-z])[\s()\[\]{}<>.,:;*_`'\"]*")
@@ -50,12 +51,25 @@ def _options(gold: str, choices: tuple[str, ...]) -> tuple[tuple[Option, ...], f
     if not any(own) and len(choices) <= len(ascii_uppercase):
         own = list(ascii_uppercase[: len(choices)])
     found = [Option(a, _words(text)) for a, (_, text) in zip(own, split, strict=True)]
-    right = _index(gold, choices, found)
+    apart = told_apart(choices)
+    for n, word in apart.words.items():
+        letter = found[n].letter if split[n][1] else ""  # the C of "C", beside "C++"
+        found[n] = Option(letter, (word,))
+    right = _index(gold, choices, found, apart)
     if not right:
-        letter, text = _parts(gold)
+        letter, text = _parts(apart.told(readable(gold)))
         found.append(Option("" if letter in own else letter, _words(text)))
         right = {len(found) - 1}
     return tuple(found), frozenset(right)
+
+
+def told_apart(choices: Sequence[str]) -> Signs:
+    """What tells choices apart whose words are the same, but for the letters they begin with."""
+    if not begin_with_letters(choices):
+        return signs(tuple(choices))
+    split = [_parts(choice) for choice in choices]
+    texts = tuple(text or choice for (_, text), choice in zip(split, choices, strict=True))
+    return signs(texts, frozenset(letter for letter, _ in split))
 
 
 def right_choice(gold: str, choices: Sequence[str]) -> int | None:
@@ -79,12 +93,14 @@ def begin_with_letters(choices: Sequence[str]) -> bool:
     return bool(own) and all(own) and len(set(own)) == len(own)
 
 
-def _index(gold: str, choices: tuple[str, ...], found: Sequence[Option]) -> set[int]:
+def _index(gold: str, choices: tuple[str, ...], found: Sequence[Option], apart: Signs) -> set[int]:
+    told = apart.told(readable(gold))
+    same = [n for n in range(len(choices)) if n not in apart.words and plain(choices[n])]
     for alike in (
         lambda n: choices[n].strip() == gold.strip(),
-        lambda n: bool(plain(choices[n])) and plain(choices[n]) == plain(gold),
-        lambda n: bool(found[n].text) and found[n].text == _words(gold),
-        lambda n: bool(found[n].letter) and Option(*_option(gold)) == found[n],
+        lambda n: n in same and plain(choices[n]) == plain(gold),
+        lambda n: bool(found[n].text) and found[n].text == _words(told),
+        lambda n: bool(found[n].letter) and Option(*_option(told)) == found[n],
         lambda n: found[n].letter == _letter(gold) != "",
     ):
         if right := {n for n in range(len(choices)) if alike(n)}:

@@ -53,7 +53,7 @@ class HookedVLM(Running):
             default a hash of them, made when it is first needed.
 
     Raises:
-        InputError: what is no model.
+        InputError: what is no model, or no processor: a tokenizer alone, say.
         UnsupportedModelError: a model that sees no images, or whose parts cannot be recognised.
 
     Attributes:
@@ -91,7 +91,7 @@ class HookedVLM(Running):
             UnknownModelError: no such model.
             UnreachableError: the hub is out of reach, or does not give it to this user.
             UnsupportedModelError: a model that sees no images, or whose parts are not recognised.
-            InputError: a device or dtype that is not there.
+            InputError: a device or dtype that is not there; a revision of what lies in a folder.
 
         Examples:
             >>> vl.HookedVLM.from_pretrained("shapes-base", dtype="float64").hf_model.dtype

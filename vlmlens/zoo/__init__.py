@@ -10,7 +10,7 @@ from vlmlens.errors import UnknownModelError, UnsupportedModelError
 from vlmlens.picture import at_home
 from vlmlens.zoo.opening import adapters, homes
 from vlmlens.zoo.opening.hashing import hashed
-from vlmlens.zoo.opening.hub import REACH, pinned, refuse_unreached, telling
+from vlmlens.zoo.opening.hub import REACH, pinned, refuse_revision, refuse_unreached, telling
 
 __all__ = ["bundled", "configuration", "find", "load", "revision"]
 
@@ -73,7 +73,7 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
             brought yet.
         UnsupportedModelError: a model that transformers does not open as image-text-to-text.
         MissingToolError: an adapter, without peft.
-        InputError: a dtype that does not exist.
+        InputError: a dtype that does not exist, or a revision of what lies in a folder.
 
     Examples:
         >>> hf_model, processor = vl.zoo.load("shapes-base")
@@ -89,7 +89,9 @@ def load(model: str | Path, *, dtype: Any = "auto", **options: Any) -> tuple[Any
     source = _folder(model)
     is_folder = found_at(source) == "folder"
     hub = {key: options[key] for key in HUB if key in options}
-    if not is_folder:
+    if is_folder:
+        refuse_revision(model, options)
+    else:
         found = _pinned(model, name, hub)
         options |= (pin := {"revision": found.parent.name})
         hub |= pin
@@ -122,6 +124,7 @@ def configuration(model: str | Path, **hub: Any) -> Any:
         UnknownModelError: no such model.
         UnreachableError: the hub is out of reach, or does not give it to this user.
         UnsupportedModelError: no configuration of a vision-language model.
+        InputError: a revision of what lies in a folder.
 
     Examples:
         >>> vl.zoo.configuration("shapes-base").text_config.num_hidden_layers
@@ -130,6 +133,8 @@ def configuration(model: str | Path, **hub: Any) -> Any:
     from vlmlens.zoo.opening.askable import refuse_no_vlm
 
     name = find(model)
+    if found_at(name) == "folder":
+        refuse_revision(model, hub)
     if base := adapters.base_of(Path(name)):
         return configuration(base, **hub)
     found = _configured(model, name, hub)
@@ -163,8 +168,10 @@ def _adapted(
 ) -> tuple[Any, Any]:
     """An adapter's model with the adapter on, and whichever processor is the nearer."""
     others = {key: value for key, value in options.items() if key != "revision"}
+    if found_at(_folder(base)) != "folder":
+        others |= adapters.base_revision(source)
     try:
-        opened, processor = load(base, dtype=dtype, **others | adapters.base_revision(source))
+        opened, processor = load(base, dtype=dtype, **others)
     except UnknownModelError as error:
         raise UnsupportedModelError(
             f"{model} is an adapter of {base}, which is not there ({error}): put that model there, "

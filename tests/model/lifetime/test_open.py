@@ -21,6 +21,7 @@ from vlmlens.errors import (
 )
 from vlmlens.families import BLOCKS
 from vlmlens.interventions import Scale
+from vlmlens.model.doors import as_module
 from vlmlens.model.lifetime.device import device_of
 from vlmlens.model.wiring.attention import SLOT
 
@@ -106,6 +107,45 @@ def test_a_closed_model_refuses():
     for use in (vlm.run, vlm.generate, vlm.forward, vlm.run_with_cache, vlm):
         with pytest.raises(ClosedModelError, match="mine is closed"):
             use(inputs)
+
+
+ACTS = {*as_module.HANDED, *as_module.APPLIED, *as_module.REFUSED} - {*as_module.READING}
+ACTS |= {name for name in dir(vl.HookedVLM) if name.startswith("set_use_")}
+
+
+@pytest.fixture(scope="module")
+def closed():
+    vlm = vl.HookedVLM(*build(NAMES[0]), name="mine")
+    vlm.close()
+    return vlm
+
+
+@pytest.mark.parametrize("name", sorted(ACTS))
+def test_a_closed_model_has_no_method_of_torch_that_acts(closed, name):
+    before, training = state(closed.hf_model), closed.training
+    given = {"apply": (lambda module: None,), "type": (torch.float64,), "to": (torch.float64,)}
+    with pytest.raises(ClosedModelError, match="mine is closed"):
+        getattr(closed, name)(*given.get(name, ()))
+    with pytest.raises(ClosedModelError):
+        closed.training = not training
+    assert state(closed.hf_model) == before
+    assert closed.hf_model.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["parameters", "named_modules", "state_dict"])
+def test_what_a_closed_model_is_made_of_can_be_read(closed, name):
+    assert len(list(getattr(closed, name)())) > 10
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "image_processor", "number", "class"])
+def test_what_is_no_processor_is_refused(part):
+    model, processor = build(NAMES[0])
+    parts = {"number": 3, "class": type(processor)}
+    given = parts[part] if part in parts else getattr(processor, part)
+    with pytest.raises(InputError, match=r"is no processor.*AutoProcessor\.from_pretrained"):
+        vl.HookedVLM(model, given)
+    vl.HookedVLM(model).close()
+    vl.HookedVLM(model, processor).close()
 
 
 def test_it_closes_when_the_block_raises():

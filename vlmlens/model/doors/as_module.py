@@ -44,6 +44,22 @@ HANDED = (
     "train",
     "zero_grad",
 )
+#: Those of them that change nothing, also where the wrapper is closed.
+READING = (
+    "buffers",
+    "children",
+    "get_buffer",
+    "get_extra_state",
+    "get_parameter",
+    "get_submodule",
+    "modules",
+    "named_buffers",
+    "named_children",
+    "named_modules",
+    "named_parameters",
+    "parameters",
+    "state_dict",
+)
 #: Done by ``_apply``, which goes to the model that is held.
 APPLIED = (
     "bfloat16",
@@ -78,9 +94,10 @@ OWN = ("extra_repr", "forward")
 
 
 class AsModule(HookedRootModule):
-    """A module whose torch methods go to the model that it holds."""
+    """A module whose torch methods go to the model that it holds, until it is closed."""
 
     hf_model: Any
+    check_open: Callable[[], None]  # of HookedVLM
 
     @property
     def training(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -90,6 +107,7 @@ class AsModule(HookedRootModule):
     @training.setter
     def training(self, value: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         if (held := self.__dict__.get("hf_model")) is not None:  # torch sets it before there is one
+            self.check_open()
             held.training = value
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -98,12 +116,15 @@ class AsModule(HookedRootModule):
         super().__setattr__(name, value)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "AsModule":
+        self.check_open()
         self.hf_model._apply(fn, recurse)
         return self
 
 
 def _handed(name: str) -> Callable:
     def method(self: AsModule, *args: Any, **kwargs: Any) -> Any:
+        if name not in READING:
+            self.check_open()
         made = getattr(self.hf_model, name)(*args, **kwargs)
         return self if made is self.hf_model else made
 
@@ -113,6 +134,7 @@ def _handed(name: str) -> Callable:
 
 def _applied(name: str) -> Callable:
     def method(self: AsModule, *args: Any, **kwargs: Any) -> Any:
+        self.check_open()
         try:
             return getattr(HookedRootModule, name)(self, *args, **kwargs)
         except torch.OutOfMemoryError:
@@ -127,6 +149,7 @@ def _applied(name: str) -> Callable:
 
 def _refused(name: str, why: str) -> Callable:
     def method(self: AsModule, *args: Any, **kwargs: Any) -> Any:
+        self.check_open()
         raise InputError(f"{name} would act on nothing: {why}")
 
     method.__name__, method.__doc__ = name, f"Refused: {why}."

@@ -140,6 +140,7 @@ def _refused(name: str, why: str) -> property:
 
 def _switch(name: str, points: str) -> Any:
     def method(self: Tools, on: bool = True) -> None:
+        self._wired.check_open()
         if on is not True:
             raise InputError(f"{name}({shown(on)}): {points} cost nothing unless they are watched")
 

@@ -21,6 +21,7 @@ from vlmlens.model.lifetime.held import hold, instance, let_go
 from vlmlens.model.lifetime.journal import Journal, in_turn
 from vlmlens.model.lifetime.wrappers import unwrapped
 from vlmlens.model.reuse.pictures import Reuse
+from vlmlens.model.sequence.processing import refuse_no_processor
 from vlmlens.model.wiring.hook_points import wire
 from vlmlens.model.wiring.implementation import Implementations
 from vlmlens.model.wiring.point import WiredPoint
@@ -46,6 +47,7 @@ class Wrapped(AsModule):
             raise InputError(
                 f"{shown(hf_model)} is no transformers model; from_pretrained(name) opens one"
             )
+        refuse_no_processor(processor)
         refuse_unwired(type(hf_model).__name__, config.model_type)
         if getattr(config, "vision_config", None) is None:
             raise UnsupportedModelError(

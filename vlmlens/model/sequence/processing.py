@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vlmlens.checks import shown
 from vlmlens.errors import InputError
 from vlmlens.model.sequence.videos import Decoded
 
@@ -35,6 +36,23 @@ class Made:
     def kinds(self) -> list[str]:
         """``"image"`` or ``"video"`` for each, in the order that they stand in."""
         return [item.get("type", "image") for item in self.replaced]
+
+
+def refuse_no_processor(given: Any) -> None:
+    """Refuse what is no processor of texts and pictures; None is one that is not there.
+
+    Raises:
+        InputError: a tokenizer or an image processor alone, or something else.
+    """
+    if given is None:
+        return
+    parts = ("tokenizer", "apply_chat_template", "get_text_with_replacements")
+    if isinstance(given, type) or any(getattr(given, part, None) is None for part in parts):
+        raise InputError(
+            f"processor={shown(given)}: a {type(given).__name__} is no processor, which holds the "
+            "tokenizer and the image processor of a model: AutoProcessor.from_pretrained(name) "
+            "opens it; leave it out to use inputs_from(...) alone"
+        )
 
 
 def processed(

@@ -1,11 +1,11 @@
 """What the hub refuses, or cannot be asked, told in one place: what is wrong, and what to do."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from vlmlens.errors import UnknownModelError, UnreachableError, VLMLensError
+from vlmlens.errors import InputError, UnknownModelError, UnreachableError, VLMLensError
 from vlmlens.zoo.opening.adapters import SETTINGS
 
 #: Libraries whose errors are a connection that failed.
@@ -36,6 +36,23 @@ def telling(model: str, known: Iterable[str], **hub: Any) -> Iterator[None]:
         if told := _told(model, list(known), error, hub):
             raise told from error
         raise
+
+
+def refuse_revision(model: str | Path, asked: Mapping[str, Any]) -> None:
+    """Refuse a revision of what lies in a folder, which has one state alone.
+
+    Args:
+        model: the folder, or a bundled or fetched name.
+        asked: options.
+
+    Raises:
+        InputError: there is one.
+    """
+    if (wanted := asked.get("revision")) is not None:
+        raise InputError(
+            f"revision={wanted!r} is of models of the hub, owner/name; {model} lies in a "
+            "folder, which has no revisions: leave it out, or name the model on the hub"
+        )
 
 
 def refuse_unreached(model: str, **hub: Any) -> None:
