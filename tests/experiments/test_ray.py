@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from dataclasses import dataclass, replace
 
 import psutil
@@ -207,6 +208,38 @@ def test_workers_that_fit_nowhere_are_refused(shapes, workers):
     run.run(executor=workers)  # Ray is there
     with pytest.raises(InputError, match=r"no worker with 1 CPUs and 3 GPUs fits anywhere: Ray"):
         run.run(executor=OnRay(num_gpus=3))
+
+
+class Recorded:
+    """Ray that says what is asked of it, and is nowhere."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __getattr__(self, name):
+        def asked(*args, **options):
+            self.asked.append((name, *args))
+            if name == "init":
+                raise ConnectionError("nobody answers")
+            return False
+
+        return asked
+
+
+def test_a_cluster_is_connected_to_before_anything_is_asked_of_ray(monkeypatch):
+    """Which starts one of its own otherwise, and passes by the address."""
+    monkeypatch.setitem(sys.modules, "ray", none := Recorded())
+    with pytest.raises(InputError, match=r"address='10.0.0.1:1': no cluster of Ray's"):
+        list(OnRay(address="10.0.0.1:1").steps(lambda task: [task], ["a task"]))
+    assert none.asked == [("is_initialized",), ("init", "10.0.0.1:1")]
+
+
+def test_another_cluster_than_the_connected_one_is_refused(shapes, workers):
+    samples = vl.datasets.load("shapes-2d", samples=2)
+    run = Experiment(shapes, samples, Answering(max_new_tokens=1))
+    run.run(executor=workers)
+    with pytest.raises(InputError, match=r"address='10.0.0.1:1'.* connected to '.*:\d+'"):
+        run.run(executor=OnRay(address="10.0.0.1:1"))
 
 
 @pytest.mark.slow

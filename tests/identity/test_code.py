@@ -87,6 +87,15 @@ OTHERS = {
         "class A(torch.nn.Module):\n def forward(s, x): return ??\nit = A()",
         *("x", "-x"),
     ),
+    "hook on a module": (
+        "it = torch.nn.Identity()\nit.register_forward_hook(lambda m, i, o: ??)",
+        *("o", "-o"),
+    ),
+    "hook on a part": (
+        "it = torch.nn.Sequential(torch.nn.Identity())\n"
+        "it[0].register_forward_pre_hook(lambda m, i: ??)",
+        *("i", "None"),
+    ),
     "base": (
         "class B:\n def f(s): return ??\nclass A(B):\n def g(s): return s.f()\nit = A()",
         *("1", "2"),

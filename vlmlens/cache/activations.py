@@ -226,6 +226,25 @@ def two_models(one: str, other: str) -> bool:
     return one != other and one.partition(" ")[0] == other.partition(" ")[0] != ""
 
 
+def refuse_read_by_another(cache: "ActivationCache", model: Any, what: str) -> None:
+    """Refuse to read with one model's weights what another one's run saved.
+
+    Args:
+        cache: what a run saved.
+        model: the model whose weights it would be read with.
+        what: what reads it.
+
+    Raises:
+        InputError: says how to have it all the same.
+    """
+    if two_models(cache.model, model.instance):
+        raise InputError(
+            f"{what} reads with the weights of {model.name} what another model's run saved: read "
+            "it with the model that ran, or, to go from model to model on purpose, pass "
+            "ActivationCache(dict(saved), saved.axes, saved.layouts)"
+        )
+
+
 def contents(x: Shaped[Tensor, "..."]) -> str:
     """A hash of a tensor's dtype, shape and every bit of it, wherever it lies."""
     flat = as_bytes(x.detach().cpu()).numpy()

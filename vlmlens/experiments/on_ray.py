@@ -84,9 +84,10 @@ class OnRay(Local):
         tasks = iter(tasks)
         if (first := next(tasks, None)) is None:
             return
+        actors = self._actors  # first of all: whatever else is asked of Ray starts one by itself
         tasks, kept = chain([first], tasks), ray.put(work)
         # A worker gets work when it has begun: one that there is no room for holds none up.
-        starting = {actor.begun.remote(): actor for actor in self._actors}
+        starting = {actor.begun.remote(): actor for actor in actors}
         going: dict[Any, Any] = {}
         while starting or going:
             ready, _ = ray.wait([*starting, *going], num_returns=1, timeout=PATIENCE)
@@ -107,6 +108,8 @@ class OnRay(Local):
 
         if not ray.is_initialized():
             _connect(ray, self)
+        elif self.address is not None:
+            _refuse_elsewhere(ray, self.address)
         fit = _fit(ray, self)
         if not fit:
             raise InputError(
@@ -145,6 +148,16 @@ def _connect(ray: Any, given: OnRay) -> None:
             said = " ".join(str(error).split())
             raise InputError(f"address={given.address!r}: no cluster of Ray's ({said})") from error
     weakref.finalize(given, ray.shutdown)
+
+
+def _refuse_elsewhere(ray: Any, address: str) -> None:
+    """Refuse an address where Ray is connected to another one."""
+    there = ray.get_runtime_context().gcs_address
+    if address not in ("auto", there) and "://" not in address:
+        raise InputError(
+            f"address={address!r}, and Ray is connected to {there!r} in this process: leave the "
+            "address out, or call ray.shutdown() first"
+        )
 
 
 def start_here(ray: Any, **options: Any) -> None:

@@ -39,14 +39,15 @@ def hooks_on(model: nn.Module, points: Mapping[str, nn.Module] = types.MappingPr
         if any(map(_is_own, getattr(torch_module, f"_global{place}", {}).values())):
             return "every module"
     for name, module in model.named_modules():
-        if any(map(_is_own, _hooks(module))):
+        if any(own_hooks(module)):
             return name or type(module).__name__
     return ""
 
 
-def _hooks(module: nn.Module) -> Iterator[Any]:
+def own_hooks(module: nn.Module) -> Iterator[Any]:
+    """The hooks on one module that are somebody's own."""
     for place in PLACES:
-        yield from (vars(module).get(place) or {}).values()
+        yield from filter(_is_own, (vars(module).get(place) or {}).values())
 
 
 def _is_own(hook: Any) -> bool:

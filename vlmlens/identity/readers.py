@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from vlmlens.identity import code, tensors
 from vlmlens.identity.digests import digest
 from vlmlens.identity.hasher import Hasher
+from vlmlens.identity.hooks import own_hooks
 from vlmlens.identity.libraries import NOTES, is_library, owner
 
 HELD: tuple[Any, ...] = (bool, int, float, str, bytes, tuple, list, dict, set, frozenset)
-#: A module's own book-keeping; its hooks are looked for by ``identity.hooks``.
+#: A module's own book-keeping; hooks of a user's own are read beside it.
 MODULE_NOTES = (
     NOTES
     | {name for name in vars(nn.Module()) if name.endswith(("_hooks", "_hooks_with_kwargs"))}
@@ -86,12 +87,14 @@ def module(given: nn.Module, content: Hasher) -> str:
             *map(content.of, splices),
         )
     state = {name: held for name, held in vars(given).items() if name not in MODULE_NOTES}
+    hooks = list(own_hooks(given))
     by_row = content.by_row
     made = content.joined(
         "module",
         code.class_(type(given), content),
         *content.named(state.items()),
         *content.named((f".{name}", part) for name, part in given._modules.items()),
+        *content.named((f"hook {number}", hook) for number, hook in enumerate(hooks)),
     )
     content.by_row = by_row  # weights are of no sample
     return made

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vlmlens.annotations import checked
 from vlmlens.cache import Save
+from vlmlens.cache.activations import refuse_read_by_another
 from vlmlens.errors import InputError
 from vlmlens.model import HookedVLM, Run
 from vlmlens.probes.grids import looking_at, on_grid, patches, side_by_side
@@ -150,6 +151,7 @@ def logit_lens(run: Run, need: Save | Sequence[Save], tokenizer: Any = None) -> 
     if not needs or not all(isinstance(each.reduce, Lens) for each in needs):
         raise InputError("logit_lens reads what lens_needs(model) asked for: pass that very value")
     lens: Any = needs[0].reduce
+    refuse_read_by_another(run.saved, lens.model, "this lens")
     best, targets, rows = lens.best, lens.targets, needs[0].rows
     stacks = torch.cat([run.saved.stack(each) for each in needs])
     found = stacks.transpose(0, 1).float().cpu().numpy()  # batch layer pos kept

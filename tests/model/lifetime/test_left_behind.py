@@ -25,7 +25,8 @@ from vlmlens.interventions import (
     Scale,
     ZeroAblate,
 )
-from vlmlens.model.wiring.attention import SLOT
+from vlmlens.model import ResidualStream
+from vlmlens.model.wiring.attention import SLOT, in_use
 
 EDITS = (
     ZeroAblate("blocks.1.hook_mlp_out"),
@@ -189,7 +190,7 @@ def test_a_context_that_is_open_is_not_healed_away():
             edited = model.run(inputs).logits
             assert not torch.equal(edited, clean)
             assert torch.equal(model.run(inputs).logits, edited)
-            assert model.config.text_config._attn_implementation == "vlmlens_eager"
+            assert in_use(model.config.text_config) == "eager"
         assert torch.equal(model.run(inputs).logits, clean)
 
 
@@ -353,6 +354,22 @@ def test_another_models_run_is_refused_unless_on_purpose(two, edit):
     one.run(asked(one), [edit(point, source=saved)])
     on_purpose = ActivationCache(dict(saved), saved.axes, saved.layouts)
     other.run(asked(other), [edit(point, source=on_purpose)])
+
+
+def test_another_models_run_is_not_read_unless_on_purpose(two):
+    one, other = two
+    needs = vl.probes.lens_needs(one, rows="last")
+    run, seen = other.run(asked(other), save="*"), other.run(asked(other), save=needs)
+    for read in (
+        lambda: one.stream(run.saved),
+        lambda: ResidualStream(one, run.saved),
+        lambda: vl.probes.logit_lens(seen, needs),
+    ):
+        with pytest.raises(InputError, match="what another model's run saved"):
+            read()
+    own = other.stream(run.saved).decompose_resid()
+    on_purpose = ActivationCache(dict(run.saved), run.saved.axes, run.saved.layouts)
+    assert torch.equal(one.stream(on_purpose).decompose_resid(), own)
 
 
 def test_the_same_model_wrapped_again_is_no_other():

@@ -51,6 +51,7 @@ WORK = {
     "decoded": lambda model, inputs, prefill: (
         model.generate(inputs, EDITS, max_new_tokens=2, stop=False).tokens
     ),
+    "eager": lambda model, inputs, prefill: model.run(inputs, attention="eager").logits,
     "plain transformers": plain,
 }
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlmlens.cache import ActivationCache
+from vlmlens.cache.activations import refuse_read_by_another
 from vlmlens.checks import whole
 from vlmlens.errors import InputError
 from vlmlens.model.arithmetic.norm import Norm
@@ -26,6 +27,7 @@ class Finer(ABC):
     """What ``ResidualStream`` knows of single units; see there."""
 
     def __init__(self, vlm: Wired, saved: ActivationCache):
+        refuse_read_by_another(saved, vlm, "this stream")
         self.saved = saved
         self._vlm, self._stream = vlm, Stream(vlm, saved)
 

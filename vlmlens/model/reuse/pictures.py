@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vlmlens.inputs import Inputs
 from vlmlens.model.reuse.seeing import Weights, settings
+from vlmlens.model.wiring.attention import in_use
 from vlmlens.model.wiring.wired import Wired
 
 #: How many batches' features are kept: those at hand and, for pairs, those to compare with.
@@ -93,7 +94,7 @@ class Reuse:
         self.why_not = _why_not(vlm)
         if self.why_not:
             return tensors
-        state = vlm.config.vision_config._attn_implementation, settings(vlm)
+        state = in_use(vlm.config.vision_config), settings(vlm)
         if self._weights.changed(vlm):
             self._features.clear()
         rest, made, new = dict(tensors), {}, False

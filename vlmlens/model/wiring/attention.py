@@ -35,6 +35,9 @@ PREFIX = "vlmlens_"
 #: Implementations that pass over a soft cap: transformers drops the option (and, in later versions,
 #: refuses such models), so what is watched is the weights without it, which are the ones in use.
 UNCAPPED = frozenset({"sdpa"})
+#: What a thread has attention computed by for a while, whatever a model was opened with. By thread,
+#: since a configuration is everybody's: another thread's pass may be half way through.
+CHOSEN: dict[int, str] = {}
 #: Steps that exist only where all of a pattern is computed.
 WHOLE = ("mask", "scores", "pattern")
 
@@ -163,8 +166,25 @@ def register(base: str) -> str:
     if name not in ALL_ATTENTION_FUNCTIONS.valid_keys():
         # Both, or transformers passes no mask at all and attention stops being causal.
         AttentionInterface.register(name, _watched(base))
-        AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[base])
+        AttentionMaskInterface.register(name, _masked(base))
     return name
+
+
+def _chosen(base: str) -> str:
+    return CHOSEN.get(get_ident(), base) if CHOSEN else base
+
+
+def in_use(config: Any) -> str:
+    """What computes attention in this thread, by a configuration and what was chosen."""
+    name = config._attn_implementation
+    return _chosen(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else name
+
+
+def _masked(base: str) -> Callable:
+    def mask(*args: Any, **options: Any) -> Any:
+        return ALL_MASK_ATTENTION_FUNCTIONS[_chosen(base)](*args, **options)
+
+    return mask
 
 
 def _watched(base: str) -> Callable:
@@ -178,7 +198,8 @@ def _watched(base: str) -> Callable:
     ) -> tuple[
         Float[Tensor, "batch query head d_value"], Float[Tensor, "batch head query key"] | None
     ]:
-        plain = _implementation(base, module)
+        now = _chosen(base)
+        plain = _implementation(now, module)
         catcher = catcher_of(module)
         if catcher is None:
             return plain(module, query, key, value, attention_mask, **options)
@@ -189,7 +210,7 @@ def _watched(base: str) -> Callable:
         if not (whole or wanted):
             return plain(module, query, key, value, attention_mask, **options)
         _refuse_what_we_cannot_compute(module, options)
-        used = {k: v for k, v in options.items() if k != "softcap" or base not in UNCAPPED}
+        used = {k: v for k, v in options.items() if k != "softcap" or now not in UNCAPPED}
         if whole:
             allowed, bias = read_mask(module, query, key, attention_mask, options)
             masked = catcher.masked(query, key, allowed, bias)

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 from vlmlens.checks import one_of
 from vlmlens.errors import InputError
 from vlmlens.model.lifetime.journal import Journal
-from vlmlens.model.wiring.attention import PREFIX, register
+from vlmlens.model.wiring.attention import CHOSEN, PREFIX, register
 
 CHOICES = ("auto", "eager", "sdpa")
 
@@ -22,6 +23,7 @@ class Implementations:
     def __init__(self, model: Any, journal: Journal):
         self._model, self._journal = model, journal
         self._closed = self._left = False
+        self._able: set[str] = set()
         # A copy of a model that is watched took our names along.
         self.found = {key: name.removeprefix(PREFIX) for key, name in self._now().items()}
 
@@ -72,24 +74,53 @@ class Implementations:
 
     @contextmanager
     def take(self, attention: str) -> Iterator[str]:
-        """Attention computed in one way while this lasts; yields what that is."""
+        """Attention computed in one way in this thread while this lasts; yields what that is."""
         one_of(attention, "attention", CHOICES)
-        if attention == "auto":
-            self.again()
-            yield self.usual
+        self.again()
+        if attention != "auto":
+            self._refuse_unable(attention)
+        thread, before, left = get_ident(), CHOSEN.get(get_ident(), ""), self._left
+
+        def back() -> None:
+            _choose(thread, before)
+            if left and not self._closed:
+                self.leave()
+
+        with self._journal.noted(back):
+            if left and attention != "auto":  # while transformers' own are in their place
+                self.watch()
+            _choose(thread, "" if attention == "auto" else attention)
+            yield self.usual if attention == "auto" else attention
+
+    def _refuse_unable(self, attention: str) -> None:
+        """Refuse what transformers does not let this model have; it is asked once.
+
+        Raises:
+            InputError: with its reason.
+        """
+        if attention in self._able:
             return
-        with self._journal.noted(self._back):
+        left = self._left
+        with self._journal.noted(self.leave if left else self._back):
             try:
                 self._use(dict.fromkeys(self.found, register(attention)))
             except ValueError as error:
                 raise InputError(f"this model has no attention={attention!r}: {error}") from error
-            yield attention
+        self._able.add(attention)
 
     def _now(self) -> dict[str, str]:
         return {key: config._attn_implementation for key, config in _configs(self._model).items()}
 
     def _use(self, implementations: dict[str, str]) -> None:
         self._model.set_attn_implementation(dict(implementations))
+
+
+def _choose(thread: int, attention: str) -> None:
+    """What a thread has attention computed by; empty: by what the model was opened with."""
+    if attention:
+        CHOSEN[thread] = attention
+    else:
+        CHOSEN.pop(thread, None)
 
 
 def _configs(model: Any) -> dict[str, Any]:
