@@ -96,6 +96,15 @@ OTHERS = {
         "it[0].register_forward_pre_hook(lambda m, i: ??)",
         *("i", "None"),
     ),
+    "method of a metaclass": (
+        "class M(type):\n def f(c): return ??\nclass A(metaclass=M): pass\nit = A",
+        *("1", "2"),
+    ),
+    "dispatched by type": (
+        "import functools\n@functools.singledispatch\ndef it(x): return x\n"
+        "it.register(torch.Tensor)(lambda x: ??)",
+        *("x", "-x"),
+    ),
     "base": (
         "class B:\n def f(s): return ??\nclass A(B):\n def g(s): return s.f()\nit = A()",
         *("1", "2"),

@@ -80,7 +80,10 @@ def _around(given: types.FunctionType, content: Hasher) -> list[str]:
     except DataError:
         if not callable(own := getattr(given, "__wrapped__", None)):
             raise
-        return ["wraps", content.of(own)]
+        # What functools.singledispatch chooses from is looked up as it runs.
+        registry = getattr(given, "registry", None)
+        chosen = dict(registry) if isinstance(registry, types.MappingProxyType) else {}
+        return ["wraps", content.of(own), *[content.of(chosen)] * bool(chosen)]
 
 
 def body(given: types.CodeType, content: Hasher) -> str:
@@ -126,6 +129,7 @@ def class_(given: type, content: Hasher) -> str:
             "class",
             given.__name__,
             *map(content.of, given.__bases__),
+            *[content.of(type(given))] * (not is_library(type(given).__module__)),
             *content.named((k, v) for k, v in vars(given).items() if k not in ABOUT),
         )
 
