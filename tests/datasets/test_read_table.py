@@ -377,3 +377,35 @@ def test_a_part_of_a_split_stands_for_all_of_it(named, tmp_path):
         image_folder(tmp_path)
     alone = parts[named].rename(tmp_path / "alone.parquet")
     assert len(read_table(alone)) == 2
+
+
+@pytest.mark.parametrize(
+    "names", ["A B C", "a b c", "option_a option_b option_c", "Option_C Option_A Option_B", "C B A"]
+)
+def test_columns_of_options_are_read_as_they_are_usually_called(tmp_path, names):
+    names = names.split()
+    said = {name: {"a": "cat", "b": "dog", "c": "bird"}[name[-1].lower()] for name in names}
+    row = {"image": "a.png", "question": "What?", "answer": "b", "x": 1, "y": 2} | said
+    (tmp_path / "asked.jsonl").write_text(json.dumps(row))
+    (found,) = read_table(tmp_path / "asked.jsonl")
+    assert (found.answer, found.options, found.form) == ("B", ("cat", "dog", "bird"), "letters")
+    assert "C. bird" in found.question
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["A C", "a c", "B C", "A B D", "option_a option_c", "option_1 option_2", "choice1 choice2",
+     "a b option_a option_b"],
+)  # fmt: skip
+def test_columns_of_options_with_a_gap_are_refused(tmp_path, names):
+    row = {"image": "a.png", "question": "What?", "answer": "A"} | dict.fromkeys(names.split(), "x")
+    (tmp_path / "asked.jsonl").write_text(json.dumps(row))
+    with pytest.raises(DataError, match=r"has options in .*; (name them A, B, C|keep those)"):
+        read_table(tmp_path / "asked.jsonl")
+
+
+@pytest.mark.parametrize("names", ["x y w h", "r g b", "A", "b", "R G B"])
+def test_letters_that_are_no_options_are_left(tmp_path, names):
+    row = {"image": "a.png", "question": "What?", "answer": "cat"} | dict.fromkeys(names.split(), 1)
+    (tmp_path / "asked.jsonl").write_text(json.dumps(row))
+    assert read_table(tmp_path / "asked.jsonl")[0].choices == ()

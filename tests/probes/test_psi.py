@@ -238,3 +238,19 @@ def test_questions_that_are_asked_again_about_their_pictures_add_nothing(seed, s
         for end in ("_low", "_high"):
             assert abs(float((once[name + end] - again[name + end])[0])) < 0.05 * width
     assert float(once["p_value"][0]) == pytest.approx(float(again["p_value"][0]), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda t: t.rename(permutation="shuffle"),
+        lambda t: t.rename(sample="item"),
+        lambda t: t.drop_vars("permutation"),
+        lambda t: t.assign_coords(permutation=["original", "seed 0", "seed 0"]),
+        lambda t: t.assign_coords(permutation=["original", "original", "seed 0"]),
+    ],
+)
+@pytest.mark.parametrize("measure", [psi_of, probes.answer_flips])
+def test_tables_that_are_labelled_otherwise_are_refused(measure, spoil):
+    with pytest.raises(InputError, match=r"\(sample, permutation\)|is there twice"):
+        measure(spoil(table([1, 1], [1, 0], [0, 0])))

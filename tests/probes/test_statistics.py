@@ -4,9 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy import stats
 
-from vlmlens.probes.statistics import bootstrap, paired_p, proportion_interval
+from vlmlens.errors import InputError
+from vlmlens.probes.statistics import bootstrap, mean_map, paired_p, proportion_interval
 
 
 def mean(x, axis):
@@ -108,3 +110,16 @@ def test_many_samples_are_drawn_from_and_p_is_never_zero():
     rng = np.random.default_rng(0)
     null = [paired_p(*(rng.random((2, 40)) < 0.5).astype(float), seed=s) for s in range(12)]
     assert 0.2 < np.mean(null) < 0.9  # no effect, no small p
+
+
+@pytest.mark.parametrize(
+    "given", [(5, 3), (-1, 3), (float("nan"), 3), (1, -3), (1.5, 3), (1, None)]
+)
+def test_counts_that_cannot_be_are_refused(given):
+    with pytest.raises(InputError, match=r"(right|n)=.* is wanted"):
+        proportion_interval(*given)
+
+
+def test_complex_numbers_have_no_interval():
+    with pytest.raises(InputError, match="complex"):
+        mean_map(xr.DataArray([1 + 2j, 2, 3], dims="sample"))

@@ -102,6 +102,7 @@ def evil(folder):
         ),
         (evil, "a pickle that holds more than tensors"),
         (lambda folder: (folder / "config.json").write_text("[1]"), "does not open as a model"),
+        (with_config(lambda told: told.update(vision_feature_select_strategy="foo")), "strategy"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b"\x07" * 5000), "no weights that open"),
     ],
     ids=[
@@ -116,6 +117,7 @@ def evil(folder):
         "another shape",
         "evil",
         "a list",
+        "no such strategy",
         "noise",
     ],
 )

@@ -41,7 +41,8 @@ def read_table(path: str | Path, *, columns: Mapping[str, str] | str | None = No
     ``choices``, ``category``, ``id``; see ``reading.columns.USUAL``), or as ``columns`` names them.
     A picture is a file's name, relative to the table's folder; base64; a data URL; or bytes, as the
     hub's parquet files hold them. Where options stand in columns ``A``, ``B``, ..., as VLMEvalKit
-    writes them, they are listed below the question and its answer is a letter; an image there may
+    writes them, or ``a``, ``option_a``, ..., they are listed below the question and its answer
+    is a letter; an image there may
     be the ``index`` of another row, which holds it. A file of the hub that is one of several parts
     (``test-00000-of-00002.parquet``) stands for all of them. Other columns are named in the log.
 
@@ -50,8 +51,8 @@ def read_table(path: str | Path, *, columns: Mapping[str, str] | str | None = No
         columns: what holds what: ``{"question": "text"}``, or ``"question=text,answer=label"``.
 
     Raises:
-        DataError: no such file, a part or a column that is missing (the nearest is named), or rows
-            that cannot be used; the first ten are told.
+        DataError: no such file, a part or a column that is missing (the nearest is named), options
+            that leave a letter out, or rows that cannot be used; the first ten are told.
 
     Examples:
         >>> from pathlib import Path

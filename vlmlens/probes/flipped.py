@@ -30,7 +30,7 @@ def answer_flips(
         shuffle's, and not corrected.
 
     Raises:
-        InputError: no column ``"original"``, or no other; missing values.
+        InputError: no column ``"original"``, no other, or one twice; missing values.
 
     Source: McNemar 1947.
 

@@ -61,8 +61,11 @@ def graded(
         and the others.
 
     Raises:
-        InputError: no sample has a grade.
+        InputError: no sample has a grade; other dimensions than these, or a label twice.
     """
+    for table in (correct, *others):
+        if table is not None:
+            _refuse_unlabelled(table)
     kept = correct.notnull().all([dim for dim in correct.dims if dim != "sample"])
     if bool(kept.all()):
         return correct, list(others)
@@ -71,6 +74,21 @@ def graded(
     names = [str(name) for name in correct["sample"].values[~kept.values]]
     found = [None if table is None else table.isel(sample=kept.values) for table in others]
     return correct.isel(sample=kept.values).assign_attrs({UNANSWERED: json.dumps(names)}), found
+
+
+def _refuse_unlabelled(table: xr.DataArray) -> None:
+    """Raises InputError unless a table is (sample, permutation), each label there once."""
+    dims = ", ".join(map(str, table.dims))
+    if set(table.dims) != {"sample", "permutation"} or "permutation" not in table.coords:
+        raise InputError(
+            f"a table of answers is (sample, permutation), with a label for every permutation; "
+            f"this has ({dims}) and labels of {', '.join(map(str, table.coords)) or 'none'}: "
+            "rename its dimensions, table.rename(...)"
+        )
+    labels = table.get_index("permutation")
+    if not labels.is_unique:
+        twice = str(labels[labels.duplicated()][0])
+        raise InputError(f"the permutation {twice!r} is there twice; labels must differ")
 
 
 def refuse_missing(name: str, values: xr.DataArray) -> None:

@@ -79,8 +79,8 @@ def position_sensitivity_index(
         drawn; ``permutations`` (attribute). ``answer_flips`` has each shuffle's own test.
 
     Raises:
-        InputError: no column ``"original"``, or no other; a reference that is neither; no sample
-            with an answer; infinite values.
+        InputError: no column ``"original"``, no other, or one twice; a reference that is neither;
+            no sample with an answer; infinite values.
 
     Source:
         Qi et al. 2025, "Beyond Semantics", arXiv:2503.17349; intervals, permutations and the

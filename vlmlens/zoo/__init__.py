@@ -197,6 +197,7 @@ def _pinned(model: str | Path, name: str, hub: dict[str, Any]) -> Path:
 
 def _configured(model: str | Path, name: str, hub: dict[str, Any]) -> Any:
     """A configuration; None for one of LLaVA's own code."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, PreTrainedConfig
 
     import vlmlens.zoo.variants  # noqa: F401  model types of our own
@@ -212,7 +213,7 @@ def _configured(model: str | Path, name: str, hub: dict[str, Any]) -> Any:
             return askable.thinker(AutoConfig.from_pretrained(name, **hub))
     except (OSError, ValueError) as error:
         raise UnsupportedModelError(f"{model} does not open as a model: {error}") from error
-    except (AttributeError, TypeError, KeyError) as error:
+    except (AttributeError, TypeError, KeyError, StrictDataclassError) as error:
         raise UnsupportedModelError(
             f"{model} does not open as a model: its config.json is no configuration ({error})"
         ) from error

@@ -419,3 +419,11 @@ def test_an_edit_in_another_precision_comes_back_in_the_points_own(two_vlm, two_
         doubled = two_vlm.run(two_inputs, [Scale("hook_embed", where, by=2.0)])
         assert edited.saved["hook_embed"].dtype == torch.float32
         assert torch.equal(edited.logits, doubled.logits)
+
+
+@pytest.mark.parametrize("rows", [None, "last"])
+def test_a_function_that_reduces_to_no_tensor_is_refused(vlm, inputs, rows):
+    for made in (None, 3):
+        kept = Save("blocks.0.attn.hook_pattern", rows=rows, reduce=lambda x, made=made: made)
+        with pytest.raises(InputError, match=r"reduce of Save.* should return the tensor"):
+            vlm.run(inputs, save=kept)

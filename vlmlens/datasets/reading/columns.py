@@ -1,5 +1,6 @@
 """Which column holds what: by its usual name, or as the user says."""
 
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from string import ascii_uppercase
@@ -16,6 +17,10 @@ USUAL: dict[str, tuple[str, ...]] = {
     "category": ("category",),
     "id": ("id", "question_id", "index"),
 }
+#: How columns are called that hold options each; counted ones are refused.
+_OPTION = re.compile(r"((?i:option|choice)[ _-]?(?=.)|)([A-Za-z]|(?<=.)[0-9])")
+#: Letters that options have; others alone are coordinates as well as anything.
+_FIRST = set(ascii_uppercase[:8])
 HOW = "write FIELD=COLUMN, with commas between: question=text,answer=label"
 
 
@@ -55,7 +60,7 @@ class Columns:
 
     Attributes:
         fields: the column of each thing that a question is made of, in the rows that come now.
-        letters: columns A, B and so on, which hold options.
+        letters: columns A, B and so on, or a, b, or option_a, option_b, which hold options.
         unread: columns that nobody reads.
 
     Examples:
@@ -92,7 +97,7 @@ class Columns:
             ]
             if field not in self.named and free:
                 found[field] = _the_one(field, free, where)
-        self.fields, self.letters = found, () if "choices" in found else _letters(there)
+        self.fields, self.letters = found, () if "choices" in found else _letters(there, where)
         used = {*found.values(), *self.letters}
         self._all_named(there, where, whole=bool(noun))
         _refuse(there, found, used, where, noun)
@@ -122,10 +127,43 @@ def _the_one(field: str, known: Sequence[str], where: str) -> str:
     return known[0]
 
 
-def _letters(there: Sequence[str]) -> tuple[str, ...]:
-    """A, B, ... as far as they go; a table in the manner of VLMEvalKit has its options there."""
-    count = next((n for n, letter in enumerate(ascii_uppercase) if letter not in there), 26)
-    return tuple(ascii_uppercase[:count]) if count > 1 else ()
+def _letters(there: Sequence[str], where: str) -> tuple[str, ...]:
+    """The columns of options: A, B, ... as VLMEvalKit has them, or a, b, ..., or option_a, ....
+
+    Raises:
+        DataError: they leave a letter out, are counted, or are there in two spellings.
+    """
+    spelled: dict[tuple[str, bool], dict[str, str]] = {}
+    for name in there:
+        if option := _OPTION.fullmatch(name.strip()):
+            spelled.setdefault((option[1].lower(), option[2].isupper()), {})[option[2]] = name
+    sets = {how: found for how, found in spelled.items() if _are_options(how[0], set(found))}
+    if not sets:
+        return ()
+    bare = ("", True)
+    if len(sets) > 1 and bare not in sets:
+        both = " and ".join(", ".join(found.values()) for found in sets.values())
+        raise DataError(f"{where} has options in {both}; keep those that are meant")
+    found = sets[bare] if bare in sets else next(iter(sets.values()))
+    count = next((n for n, a in enumerate(ascii_uppercase) if not {a, a.lower()} & set(found)), 26)
+    if any(name.upper() in _FIRST or name.isdigit() for name in list(_ordered(found))[count:]):
+        raise DataError(
+            f"{where} has options in {', '.join(found.values())}; name them A, B, C and so on, "
+            "without a gap"
+        )
+    return tuple(_ordered(found).values())[:count]
+
+
+def _ordered(found: Mapping[str, str]) -> dict[str, str]:
+    return dict(sorted(found.items()))
+
+
+def _are_options(before: str, names: set[str]) -> bool:
+    """Whether letters are of options: two of them, of which one begins; r, g and b are none."""
+    upper = {name.upper() for name in names}
+    if before:
+        return len(upper) > 1
+    return len(upper & _FIRST) > 1 and ("A" in upper or {"B", "C"} <= upper)
 
 
 def _refuse(

@@ -54,7 +54,7 @@ def one_pass(
     """
     watched: list[tuple[str, Intervention | str]] = []
     keeping = Keeping(vlm, inputs, tensors)
-    check_fit(vlm.config, inputs)
+    check_fit(vlm.config, inputs, step)
     with ExitStack() as stack:
         # Taking off nothing asks every point, which shows in models as small as tests use.
         level = (

@@ -91,7 +91,7 @@ class Keeping:
         module = vlm.hf_model.get_submodule(_attention_path(vlm, name))
 
         def deliver(rows: Float[Tensor, "batch head rows key"]) -> None:
-            self._kept[name] = item.reduce(rows) if item.reduce else rows
+            self._kept[name] = _reduced(item, rows) if item.reduce else rows
 
         assert item.rows is not None
         size = self._tensors["input_ids"].shape[1]
@@ -107,7 +107,7 @@ class Keeping:
         x = x if item.rows is None else self._of_rows(x, hook, item.rows)
         x = x if torch.is_grad_enabled() else x.detach()
         # A function that writes into what it is given writes into a copy.
-        kept_now = item.reduce(x.clone()) if item.reduce else x
+        kept_now = _reduced(item, x.clone()) if item.reduce else x
         name = hook.point.name
         if hook.tap.pieces and name in self._kept:  # a tower that is called image by image
             kept_now = torch.cat([self._kept[name], kept_now], dim=hook.axes.index("patch"))
@@ -159,6 +159,17 @@ def _attention_path(vlm: Wired, name: str) -> str:
     point = vlm.hook_dict[name]
     path = vlm.family.vision_layers if name.startswith("vision.") else vlm.family.lm_layers
     return f"{path}.{point.point.layer}.{point.tap.module}"
+
+
+def _reduced(item: Save, x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+    assert item.reduce is not None
+    made: Any = item.reduce(x)
+    if not isinstance(made, Tensor):
+        raise InputError(
+            f"the reduce of Save({item.points!r}) returned a {type(made).__name__}; it should "
+            "return the tensor to keep"
+        )
+    return made
 
 
 def _refuse_rows(point: WiredPoint) -> None:

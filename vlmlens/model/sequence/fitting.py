@@ -13,8 +13,13 @@ def kind_of(config: Any) -> str:
     return f"{config.model_type} with {size} tokens, image token {config.image_token_id}"
 
 
-def check_fit(config: Any, inputs: Inputs) -> None:
+def check_fit(config: Any, inputs: Inputs, step: int = 0) -> None:
     """Refuse inputs of another kind of model; warn of more positions than this one knows.
+
+    Args:
+        config: the model's.
+        inputs: up to the newest token.
+        step: of decoding; after the first, only the step that goes beyond is warned of.
 
     Raises:
         InputError: names both kinds.
@@ -24,4 +29,4 @@ def check_fit(config: Any, inputs: Inputs) -> None:
             f"these inputs were made for {inputs.made_for}, and this is {here}: their ids and "
             "pixels mean something else to it, so make them with this model's own inputs(...)"
         )
-    warn_beyond(config, inputs.layouts, inputs.tensors["position_ids"])
+    warn_beyond(config, inputs.layouts, inputs.tensors["position_ids"], step)

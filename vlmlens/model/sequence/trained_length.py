@@ -30,10 +30,11 @@ def trained_positions(config: Any) -> int | None:
     return reach
 
 
-def warn_beyond(config: Any, layouts: Any, position_ids: Any) -> None:
+def warn_beyond(config: Any, layouts: Any, position_ids: Any, step: int = 0) -> None:
     """Warn where a sample has more positions than the model was trained on.
 
-    Positions are what RoPE rotates by: an image's tokens may share some.
+    Positions are what RoPE rotates by: an image's tokens may share some. A step of decoding after
+    the first adds one; the one that goes beyond is warned of, and none that comes later.
     """
     most = trained_positions(config)
     longest = max((len(layout) - layout.roles.count("pad") for layout in layouts), default=0)
@@ -43,7 +44,7 @@ def warn_beyond(config: Any, layouts: Any, position_ids: Any) -> None:
         return
     apart = position_ids.amax(-1) - position_ids.amin(-1) + 1
     reach = int(apart.max())
-    if reach > most:
+    if reach > most and (step == 0 or reach == most + 1):
         warnings.warn(
             f"a sample has {reach} positions ({longest} tokens), and the model was trained on "
             f"{most}: what it says beyond them need not mean anything. Shorten the prompt, give "

@@ -101,7 +101,7 @@ def drawn(given: Mapping[str, Any]) -> Int[np.ndarray, " sample"] | None:
 
 
 def check_labelled(values: object, what: str) -> None:
-    """Raise unless values are a labelled array.
+    """Raise unless values are a labelled array, and no complex numbers.
 
     Raises:
         InputError: it says what they are.
@@ -111,4 +111,8 @@ def check_labelled(values: object, what: str) -> None:
         raise InputError(
             f"{what} takes a labelled array (xarray.DataArray), such as (sample, layer, head)"
             f"{choose}; this is a {type(values).__name__}"
+        )
+    if values.dtype.kind == "c":
+        raise InputError(
+            f"{what} takes real numbers; these are complex: take abs(values), or values.real"
         )

@@ -9,6 +9,8 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
+from vlmlens.annotations import checked
+from vlmlens.checks import whole
 from vlmlens.draws import by_scene, units_of
 from vlmlens.errors import InputError
 from vlmlens.estimates import LEVEL, are_answers, beware, mean_interval
@@ -103,16 +105,21 @@ def bootstrap(
     return float(low), float(high)
 
 
+@checked
 def proportion_interval(right: int, n: int) -> tuple[float, float]:
     """95 % Wilson interval of a proportion of independent answers; NaN for no samples.
 
     Answers that share a picture are not: give ``mean_map`` the answers with their pictures.
+
+    Raises:
+        InputError: counts that are no whole numbers, below 0, or more right than there are.
 
     Examples:
         >>> from vlmlens.probes.statistics import proportion_interval
         >>> [round(end, 2) for end in proportion_interval(right=8, n=10)]
         [0.49, 0.94]
     """
+    right = whole(right, "right", 0, whole(n, "n", 0))
     if n == 0:
         return float("nan"), float("nan")
     found = stats.binomtest(right, n).proportion_ci(LEVEL, method="wilson")
