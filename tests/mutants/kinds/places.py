@@ -268,8 +268,8 @@ PLACES: tuple[Fault, ...] = (
     Fault(
         "what reduces writes into the pass",
         "model/passes/saves.py",
-        "item.reduce(x.clone())",
-        "item.reduce(x)",
+        "_reduced(item, x.clone())",
+        "_reduced(item, x)",
         (
             "model/wiring/test_in_place.py::test_a_function_that_reduces_may_write_into_what_it_is_given",
         ),

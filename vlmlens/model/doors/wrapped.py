@@ -40,6 +40,7 @@ class Wrapped(AsModule):
 
     @checked
     def __init__(self, hf_model: Any, processor: Any = None, name: str = "", revision: str = ""):
+        vars(self).pop("hf_model", None)  # of one that was closed and is opened anew
         super().__init__()
         hf_model = unwrapped(hf_model)
         config: Any = getattr(hf_model, "config", None)
