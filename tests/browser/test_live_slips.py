@@ -120,7 +120,7 @@ def test_what_the_page_asked_about_words_that_are_gone_is_no_error(page):
 def test_heads_that_are_tried_behind_a_question_are_of_that_question(page):
     both = (
         "own.act.question('What color is the square?');"
-        "document.querySelector('#heads-tools button').click()"
+        "document.querySelector('#heads-try button').click()"
     )
     after(page, lambda: module(page, "actions", both))
     page.wait_for_selector("[data-which=effect]:visible")
