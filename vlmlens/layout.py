@@ -178,7 +178,7 @@ class TokenLayout(Looking):
         found = np.full((2, len(self)), -1)
         for image in range(self.images):
             own = (self.image == image) & (self.row >= 0) & ~self.mask("pad")
-            for tile in np.unique(self.tile[own]):
+            for tile in np.unique(self.tile[own]).tolist():
                 found[:, own & (self.tile == tile)] = np.array([self.grid(image, tile)]).T
         return dict(zip(SPANS, found, strict=True))
 

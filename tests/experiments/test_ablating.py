@@ -4,6 +4,7 @@ import re
 
 import pytest
 import xarray as xr
+from as_users import as_users
 from conftest import build
 from experiments.test_effects import SAMPLES
 
@@ -88,5 +89,5 @@ def test_another_edit_is_made_of_every_head(llava):
     ],
 )
 def test_what_cannot_be_is_refused(llava, heads, options, kind, said):
-    with pytest.raises(kind, match=said):
+    with as_users(), pytest.raises(kind, match=said):
         experiments.head_effects(llava, SAMPLES[:1], heads, **options)

@@ -10,6 +10,8 @@ from vlmlens.errors import EmptySelectionError, InputError
 Grid = Int[np.ndarray, "row column"]
 Order = Int[np.ndarray, " patch"]
 Frames = Int[np.ndarray, "frame place"]
+#: Lines of a grid or frames of a video, as many as there are.
+Lines = Int[np.ndarray, " _line"]
 Missing = Bool[np.ndarray, "row column"]
 
 #: Shuffles of any set of tokens: which of them change places with each other.
@@ -136,7 +138,7 @@ def arrangement(
     return order
 
 
-def _lost(design: str, rows: Order, columns: Order, missing: Missing | None) -> tuple[Order, Order]:
+def _lost(design: str, rows: Lines, columns: Lines, missing: Missing | None) -> tuple[Lines, Lines]:
     """The rows and columns of the grid that hold none of some tokens' places, and that count."""
     if missing is None:
         return rows[:0], columns[:0]
@@ -148,7 +150,7 @@ def _lost(design: str, rows: Order, columns: Order, missing: Missing | None) -> 
     return found[0], found[1]
 
 
-def _refuse_lost(design: str, lost: tuple[Order, Order]) -> None:
+def _refuse_lost(design: str, lost: tuple[Lines, Lines]) -> None:
     """Refuse a move that needs lines of the grid without tokens, where there are any."""
     named = [
         f"{what} {', '.join(map(str, own))}"
@@ -168,7 +170,7 @@ def over_time(
     row: Order,
     column: Order,
     rng: np.random.Generator,
-    missing: Order | None = None,
+    missing: Lines | None = None,
 ) -> Order:
     """Which token of a video takes each token's place.
 

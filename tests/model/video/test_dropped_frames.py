@@ -79,7 +79,7 @@ def test_answers_without_a_frame_are_as_likely_as_plain_transformers_says(seer):
     for gone in (Frame(0), CORNER, "vision"):
         answered = seer.inputs(samples, answers=["red", "blue"], **options)
         said = seer.generate(
-            seer.inputs(samples, **options), drop(gone), max_new_tokens=1, answered=answered
+            seer.inputs(samples, **options), drop(gone), max_new_tokens=1, answered=[answered]
         )
         tensors = dict(answered.tensors)
         tensors["attention_mask"] = tensors["attention_mask"].clone()

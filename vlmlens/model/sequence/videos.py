@@ -57,7 +57,7 @@ class Decoded:
     frames: UInt8[np.ndarray, "frame height width 3"]
     metadata: Any
     chosen: tuple[int, ...]
-    supposed: float | None = None
+    supposed: int | float | None = None
 
     def told(self) -> Any:
         """What the processor is told of it: a copy, into which it may write."""
