@@ -110,7 +110,25 @@ class Looking:
             >>> layout.vision(0)[:3], layout.row[layout.vision(0)[-1]]
             (array([4, 5, 6]), np.int64(7))
         """
-        found = np.flatnonzero(self._patches(image, tile) & ~self.mask("pad"))
+        return self._sorted(self._patches(image, tile) & ~self.mask("pad"))
+
+    def made(self, image: int) -> Int[np.ndarray, " patch"]:
+        """The positions of the patches that a projector made of one image, in its order.
+
+        Those that ``DropTokens`` took out are among them; those that were pooled into others
+        are not.
+
+        Examples:
+            >>> layout = model.inputs(sample).layouts[0]
+            >>> len(layout.made(0)) == len(layout.vision(0))  # nothing was taken out
+            True
+        """
+        pooled = self.mask("pad") & (np.array(self.kind) != "")
+        return self._sorted(self._patches(image) & ~pooled)
+
+    def _sorted(self, patches: Bool[np.ndarray, " pos"]) -> Int[np.ndarray, " patch"]:
+        """Positions of patches, tile by tile and row by row."""
+        found = np.flatnonzero(patches)
         return found[np.lexsort((self.column[found], self.row[found], self.tile[found]))]
 
     def _patches(self, image: int, tile: int | None = None) -> Bool[np.ndarray, " pos"]:

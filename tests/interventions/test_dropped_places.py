@@ -13,12 +13,14 @@ from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.interventions import (
     CompressVision,
     DropTokens,
+    KnockOut,
     MovePositions,
     NormalizeVision,
     PermuteVision,
     ZeroAblate,
 )
 from vlmlens.positions import Cell, Column, Region, Row
+from vlmlens.zoo.tiny import build
 
 
 def drop(positions):
@@ -95,6 +97,39 @@ def test_of_two_pictures_the_one_that_is_left_is_edited(vlm):
     assert torch.equal(edited[torch.from_numpy(here)], clean[torch.from_numpy(order)])
     first = torch.from_numpy(both.layouts[0].vision(0))
     assert torch.equal(edited[first], clean[first])
+
+
+def test_at_the_projector_rows_are_those_of_what_is_left(every_vlm):
+    """A projector makes a row of what is dropped as well: the others' rows stay theirs."""
+    both = every_vlm.inputs([[picture(0), picture(1)]], [QUESTIONS[0]])
+    for gone in (drop(Row(0)), drop(Region(image=0))):
+        try:
+            there = every_vlm.run(both, [gone, PermuteVision("projector.hook_out", seed=3)])
+        except InputError as error:
+            refused = str(error)
+            assert "edit at hook_embed" in refused or "no activation point" in refused
+            with pytest.raises(InputError):  # with or without what was dropped
+                every_vlm.run(both, PermuteVision("projector.hook_out", seed=3))
+            continue
+        here = every_vlm.run(both, [gone, PermuteVision(seed=3)])
+        clean = every_vlm.run(both, gone)
+        assert_close(there.logits[:, -1], here.logits[:, -1])
+        assert (there.logits[:, -1] - clean.logits[:, -1]).abs().max() > 1e-4
+
+
+def test_what_a_deep_tower_adds_moves_with_what_is_left():
+    with vl.HookedVLM(*build("qwen3_vl")) as vlm:
+        given = vlm.inputs([picture(0, (96, 96))], [QUESTIONS[0]])
+        here = given.layouts[0].vision(0)
+        gone = Row(0)
+        left = np.flatnonzero(~gone.of(given.layouts[0])[here])
+        order = np.arange(len(here))
+        order[left] = np.roll(left, 1)
+        unread = KnockOut(where=vl.Where(queries=~gone, keys=gone))
+        slow = vlm.run(given, [unread, PermuteVision(permutation=tuple(order.tolist()))])
+        few = tuple(np.roll(np.arange(len(left)), 1).tolist())
+        fast = vlm.run(given, [drop(gone), PermuteVision(permutation=few)])
+        assert_close(fast.logits[:, -1], slow.logits[:, -1])
 
 
 def test_what_is_gone_is_not_shown(vlm, inputs):

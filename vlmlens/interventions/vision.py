@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -57,21 +57,14 @@ def images(x: Shaped[Tensor, "..."], site: Site) -> list[ImageTokens]:
                 f"{site.name} holds {x.shape[1]} of {len(site.layouts[0])} positions, so which "
                 "are the image's cannot be determined; edit at hook_embed"
             )
-        return [
-            ImageTokens(sample, image, sample, onto(torch.from_numpy(here), x.device), here, layout)
-            for sample, image, here, layout in found
-        ]
+        return [each.at(each.sample, each.here, x) for each in found if len(each.here)]
     if site.axes[:2] == ("image", "patch"):
-        if len(found) != len(x) or any(len(here) != x.shape[1] for _, _, here, _ in found):
+        if len(found) != len(x) or any(each.size != x.shape[1] for each in found):
             raise InputError(
                 f"{site.name} holds {x.shape[0]} x {x.shape[1]} patches, which are not these "
                 "images' vision tokens one by one; edit at hook_embed"
             )
-        every = torch.arange(x.shape[1], device=x.device)
-        return [
-            ImageTokens(sample, image, slot, every, here, layout)
-            for slot, (sample, image, here, layout) in enumerate(found)
-        ]
+        return [each.at(slot, each.rows, x) for slot, each in enumerate(found) if len(each.here)]
     if site.axes[0] == "patch" and site.name.startswith("projector."):
         return _packed(x, site, found)
     raise InputError(
@@ -111,34 +104,56 @@ def shown(sample: int, layout: TokenLayout) -> list[tuple[int, Int[np.ndarray, "
     return left
 
 
+class _Shown(NamedTuple):
+    """One image of a batch: what a projector made of it, and what is left of that.
+
+    Fields:
+        sample: whose image it is.
+        image: which of the sample's images.
+        here: where its tokens lie in the sample's sequence.
+        rows: which of the projector's rows of this image they come from.
+        size: how many rows the projector has for it: tokens that were dropped had theirs.
+        layout: the sample's layout.
+    """
+
+    sample: int
+    image: int
+    here: Int[np.ndarray, " patch"]
+    rows: Int[np.ndarray, " patch"]
+    size: int
+    layout: TokenLayout
+
+    def at(
+        self, slot: int | None, places: Int[np.ndarray, " patch"], x: Shaped[Tensor, "..."]
+    ) -> ImageTokens:
+        """Its tokens in an activation, at these places of one row."""
+        there = onto(torch.from_numpy(places), x.device)
+        return ImageTokens(self.sample, self.image, slot, there, self.here, self.layout)
+
+
 def _packed(
-    x: Shaped[Tensor, "patch d_model"],
-    site: Site,
-    found: list[tuple[int, int, Int[np.ndarray, " _patch"], TokenLayout]],
+    x: Shaped[Tensor, "patch d_model"], site: Site, found: list[_Shown]
 ) -> list[ImageTokens]:
     """All images' tokens in one row, in the order of the sequence."""
-    total = sum(len(here) for _, _, here, _ in found)
+    total = sum(each.size for each in found)
     if len(x) != total or not site.model.family.raster:
         raise InputError(
             f"{site.name} holds {len(x)} patches that are not these images' {total} vision tokens "
             "in their order; edit at hook_embed"
         )
-    starts = np.cumsum([0, *(len(here) for _, _, here, _ in found)])
+    starts = np.cumsum([0, *(each.size for each in found)])
     return [
-        ImageTokens(
-            sample,
-            image,
-            None,
-            torch.arange(start, start + len(here), device=x.device),
-            here,
-            layout,
-        )
-        for start, (sample, image, here, layout) in zip(starts[:-1].tolist(), found, strict=True)
+        each.at(None, start + each.rows, x)
+        for start, each in zip(starts[:-1], found, strict=True)
+        if len(each.here)
     ]
 
 
-def _all(site: Site) -> Iterator[tuple[int, int, Int[np.ndarray, " _patch"], TokenLayout]]:
+def _all(site: Site) -> Iterator[_Shown]:
     """Every image, in the order that they stand in: that of the projector's rows."""
     for sample, layout in enumerate(site.layouts):
-        for image, here in shown(sample, layout):
-            yield sample, image, here, layout
+        left = dict(shown(sample, layout))
+        for image in layout.standing():
+            made, here = layout.made(image), left.get(image, np.zeros(0, dtype=int))
+            rows = np.flatnonzero(np.isin(made, here))
+            yield _Shown(sample, image, here, rows, len(made), layout)
