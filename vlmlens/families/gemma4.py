@@ -1,7 +1,9 @@
 """Gemma 4: a tower that takes any shape and pools it; late layers read an earlier layer's keys.
 
 After its two halves a block may add a third, per-layer embeddings of the token, and scales the
-stream: neither is a point, and ``hook_resid_post`` holds both.
+stream: neither is a point, and ``hook_resid_post`` holds both. The embeddings of all blocks are
+made of what the language model is handed, before its first block: ``hook_embed`` lies there, so
+that an edit of it reaches them.
 
 A video's frames are so many whole images, each with its minute and second before it.
 """
@@ -63,6 +65,7 @@ GEMMA4 = Family(
             "model.embed_vision.embedding_pre_projection_norm", "in", axes="patch d_model"
         ),
         "projector.hook_out": Tap("model.embed_vision", "out", axes="patch d_model"),
+        "hook_embed": Tap("model.language_model", "embeds"),
     },
     lm_kinds=_kinds,
     per_token={"mm_token_type_ids": (1, 0, 2)},

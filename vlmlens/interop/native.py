@@ -173,6 +173,8 @@ def places(vlm: Any) -> Places:
 def _get(envoy: Any, place: Place) -> Any:
     if place.stage in ("in", "stream"):
         return envoy.input
+    if place.stage == "embeds":
+        return envoy.inputs[1]["inputs_embeds"]
     if place.stage == "out":
         output = envoy.output
         return output[0] if isinstance(output, tuple) else output
@@ -184,6 +186,9 @@ def _get(envoy: Any, place: Place) -> Any:
 def _set(envoy: Any, place: Place, x: Any) -> None:
     if place.stage == "in":
         envoy.input = x
+    elif place.stage == "embeds":
+        args, kwargs = envoy.inputs
+        envoy.inputs = (args, {**kwargs, "inputs_embeds": x})
     elif place.stage == "stream":
         envoy.input[:] = x  # in place: the residual branch holds this very tensor
     elif place.stage == "out":

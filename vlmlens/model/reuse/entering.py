@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from vlmlens.errors import InputError
-from vlmlens.model.wiring.wire import take_off
+from vlmlens.model.wiring.wire import EMBEDS, take_off
 from vlmlens.model.wiring.wired import Wired
 
 
@@ -56,7 +56,8 @@ def before(vlm: Wired, module: nn.Module, see: Any) -> Iterator[None]:
     def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         if not vlm.running:
             return None
-        x = args[0] if args else kwargs["hidden_states"]
+        name = next(name for name in ("hidden_states", EMBEDS) if args or name in kwargs)
+        x = args[0] if args else kwargs[name]
         changed = see(x)
         if changed is None:
             return None
@@ -65,7 +66,7 @@ def before(vlm: Wired, module: nn.Module, see: Any) -> Iterator[None]:
         kwargs = kwargs | {n: kwargs[n].expand(len(changed), -1) for n in numbered}
         if args:
             return (changed, *args[1:]), kwargs
-        return args, kwargs | {"hidden_states": changed}
+        return args, kwargs | {name: changed}
 
     # First, so that points at this module see what this makes of it.
     with vlm.noted(partial(take_off, module, hook)):

@@ -213,7 +213,8 @@ def _watched(
             # A copy: the block may write into what it is given.
             stack.enter_context(before(vlm, module, lambda x: stream.append(x.clone())))
         if entering is not None:  # the last that is put on comes first
-            stack.enter_context(before(vlm, blocks_of(vlm)[0], lambda _: entering.clone()))
+            embed = vlm.hook_dict["hook_embed"].module
+            stack.enter_context(before(vlm, embed, lambda _: entering.clone()))
         stack.enter_context(handed_to(vlm, given))
         level = stack.enter_context(new_level(vlm))
         for name in save:

@@ -160,6 +160,8 @@ def _row(vlm: Runs, prefill: Prefill, number: int, edits: Sequence[Intervention]
         for name in edited_points(vlm, edit):
             by_point[name].append(edit)
             concerned += [name, *read_points(vlm, edit, name)]
+    if "hook_embed" in by_point and vlm.hook_dict["hook_embed"].tap.stage == "embeds":
+        return "every block's own embeddings are made of hook_embed, before the first one"
     found = cone(vlm, prefill, edits, concerned)
     return found if isinstance(found, str) else _Row(number, found, by_point)
 

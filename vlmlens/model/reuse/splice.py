@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vlmlens.model.decoding.prefix import prefix_cache
 from vlmlens.model.reuse.entering import language_model
 from vlmlens.model.reuse.prefill import Prefill
-from vlmlens.model.wiring.wire import take_off
+from vlmlens.model.wiring.wire import EMBEDS, take_off
 from vlmlens.model.wiring.wired import Wired
 from vlmlens.tensors import onto
 from vlmlens.versions import cache_argument
@@ -47,14 +47,15 @@ def spliced(vlm: Wired, prefill: Prefill, position: int) -> Iterator[None]:
             instead[name] = value
     instead |= dict.fromkeys({"deepstack_visual_embeds", "visual_pos_masks"} & set(instead))
     instead |= cache_argument(language_model(vlm), cache) | {"use_cache": cache is not None}
-    instead["inputs_embeds"] = prefill.stream[0][:, position:]
+    instead[EMBEDS] = prefill.stream[0][:, position:]
     module = language_model(vlm)
 
     def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         return ((), instead) if vlm.running else None
 
+    # First, so that points at this module see what this makes of it.
     with vlm.noted(partial(take_off, module, hook)):
-        module.register_forward_pre_hook(hook, with_kwargs=True)
+        module.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
         yield
 
 

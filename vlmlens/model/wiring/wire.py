@@ -16,9 +16,12 @@ from vlmlens.model.wiring.point import WiredPoint
 from vlmlens.model.wiring.rotary import angles, with_angles
 
 #: Stages before a module runs, after it, and inside attention.
-BEFORE = ("in", "stream", "cos", "sin")
+BEFORE = ("in", "embeds", "stream", "cos", "sin")
 AFTER = ("reads", "scale", "heads", "out")
 INSIDE = ("query", "key", "value", "mask", "scores", "pattern")
+
+#: The name by which a language model is handed its embeddings, at ``embeds``.
+EMBEDS = "inputs_embeds"
 
 
 class Wire:
@@ -98,6 +101,9 @@ def _carry_before(wire: Wire) -> Callable:
                 seen = angles(given)[side]
                 if (changed := point.carry(seen)) is not seen:
                     kwargs = kwargs | {"position_embeddings": with_angles(given, side, changed)}
+                continue
+            if point.tap.stage == "embeds":
+                kwargs = kwargs | {EMBEDS: point.carry(kwargs[EMBEDS])}
                 continue
             name = "hidden_states" if "hidden_states" in kwargs else next(iter(kwargs), "")
             x = args[0] if args else kwargs[name]
