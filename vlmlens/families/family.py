@@ -9,9 +9,10 @@ from vlmlens.view import View
 
 #: Where at a module a point lies. ``in`` and ``out`` are its first input and its output;
 #: ``embeds`` is the ``inputs_embeds`` that a language model is handed by name, ``stream`` an input
-#: that the residual stream shares; ``cos`` and ``sin`` are the angles handed to attention, ``query`` to ``pattern`` the steps inside it; ``heads`` is the output
-#: of a projection split by the heads that fed it, ``reads`` the stream before a projection and
-#: its norm, once for each head that reads it; ``scale`` is what a norm divides by.
+#: that the residual stream shares; ``cos`` and ``sin`` are the angles handed to attention,
+#: ``query`` to ``pattern`` the steps inside it; ``heads`` is the output of a projection split by
+#: the heads that fed it, ``reads`` the stream before a projection and its norm, once for each head
+#: that reads it; ``scale`` is what a norm divides by.
 Stage = Literal[
     "in",
     "out",
