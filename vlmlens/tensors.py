@@ -1,4 +1,4 @@
-"""What a tensor has to be before anything is computed with it."""
+"""What a tensor has to be before anything is computed with it, and whether it had room."""
 
 from typing import Any
 
@@ -80,3 +80,10 @@ def as_device(given: Any) -> torch.device:
     if device.type == "meta":
         raise InputError("device='meta' holds no values, so nothing can run: name another")
     return device
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this says that memory ran out, on a GPU or on the host."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)

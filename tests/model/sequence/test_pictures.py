@@ -142,3 +142,19 @@ def test_a_single_picture_in_any_way_is_one_sample(vlm, tmp_path):
             assert torch.equal(vlm.inputs(given, prompts).tensors["pixel_values"], want)
         assert torch.equal(vlm.inputs([given], ["What?"]).tensors["pixel_values"], want)
         assert torch.equal(vlm.inputs([[given]], ["What?"]).tensors["pixel_values"], want)
+
+
+@pytest.mark.parametrize("height", [1, 3, 4])
+def test_a_picture_of_few_rows_is_no_array_of_channels(every_vlm, height):
+    """Of an array of 3 x 20 x 3 some processors take the rows for channels."""
+    pixels = np.zeros((height, 20, 3), np.uint8)
+    pixels[:, :10], pixels[:, 10:] = (255, 0, 0), (0, 0, 255)
+    shown = Image.fromarray(pixels)
+    if every_vlm.name == "lighton_ocr" or every_vlm.name.startswith("mistral3"):
+        pytest.skip("its processor says the patches' size itself")
+    made = every_vlm.inputs([shown], ["What is it?"]).tensors
+    processor = every_vlm.processor.image_processor
+    plain = processor(images=[shown], input_data_format="channels_last", return_tensors="pt")
+    (name,) = (name for name in made if name.startswith("pixel_values"))
+    (theirs,) = (name for name in plain if name.startswith("pixel_values"))  # Video-LLaVA's own
+    assert torch.equal(made[name], plain[theirs])

@@ -16,6 +16,7 @@ from vlmlens.model.doors.given import as_hooks, as_inputs
 from vlmlens.model.doors.tools import Tools
 from vlmlens.model.lifetime.journal import in_turn
 from vlmlens.model.passes.edits import refuse_unreached
+from vlmlens.model.passes.refused import told
 from vlmlens.model.passes.run import Run
 from vlmlens.model.passes.stopping import before_block
 from vlmlens.model.passes.watching import as_watched, seated
@@ -79,7 +80,7 @@ class AsTransformerLens(Tools):
         _refuse_loss(return_type)
         vlm: Any = self
         check_fit(vlm.config, inputs)
-        with as_watched(vlm), seated(vlm, inputs.layouts):
+        with told(vlm, inputs), as_watched(vlm), seated(vlm, inputs.layouts):
             if stop_at_layer is not None:
                 with before_block(vlm, self._block(stop_at_layer)) as stream:
                     self.hf_model(**inputs.tensors, use_cache=False)

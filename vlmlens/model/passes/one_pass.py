@@ -14,6 +14,7 @@ from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention
 from vlmlens.model.lifetime.level import Level
 from vlmlens.model.passes.edits import add_edits, refuse_unreached
+from vlmlens.model.passes.refused import told
 from vlmlens.model.passes.saves import Keeping, row_index
 from vlmlens.model.passes.stopping import last_of
 from vlmlens.model.passes.watching import as_watched, new_level, refuse_recomputing, seated
@@ -70,10 +71,12 @@ def one_pass(
         stack.enter_context(keeping.of(saves, level))
         watched += [(name, "save") for name in keeping.hooked]
         before = {name: vlm.hook_dict[name].fired for name, _ in watched}
-        given = tensors if vlm.shared is None else vlm.shared.stand_in(vlm, tensors)
-        given = dict(given) | {"use_cache": cache is not None}
-        given |= {} if cache is None else cache_argument(vlm.hf_model, cache)
-        made = _logits(vlm, given, logits, inputs, [*keeping.axes, *(name for name, _ in watched)])
+        with told(vlm, inputs, interventions):
+            given = tensors if vlm.shared is None else vlm.shared.stand_in(vlm, tensors)
+            given = dict(given) | {"use_cache": cache is not None}
+            given |= {} if cache is None else cache_argument(vlm.hf_model, cache)
+            names = [*keeping.axes, *(name for name, _ in watched)]
+            made = _logits(vlm, given, logits, inputs, names)
         if step == 0:  # while decoding, the tower and the projector are done
             refuse_unreached(vlm, watched, before, tensors)
     for sight in sights:

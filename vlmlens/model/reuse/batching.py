@@ -5,6 +5,8 @@ from typing import TypeVar
 
 import torch
 
+from vlmlens.tensors import out_of_memory
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -49,10 +51,3 @@ def in_batches(
         # Only now, out of the handler: the traceback held on to what the batch had made.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether this says that memory ran out, on a GPU or on the host."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "not enough memory" in str(error)

@@ -18,6 +18,7 @@ from vlmlens.inputs import Inputs
 from vlmlens.model.decoding.generate import empty_cache
 from vlmlens.model.decoding.prefix import KeysValues, prefix_cache
 from vlmlens.model.passes.edits import see
+from vlmlens.model.passes.refused import told
 from vlmlens.model.passes.watching import new_level, seated
 from vlmlens.model.reuse.entering import before, blocks_of, handed_to, refuse_hooks
 from vlmlens.model.sequence.fitting import check_fit
@@ -120,7 +121,7 @@ def prefill(
     last = torch.full((1,), inputs.tensors["input_ids"].shape[1] - 1, device=vlm.device)
     cache: Any = empty_cache(vlm.config.get_text_config())
     tensors = dict(inputs.tensors)
-    with seated(vlm, inputs.layouts):
+    with told(vlm, inputs), seated(vlm, inputs.layouts):
         stream, given, saved, output = _watched(vlm, tensors, cache, last, save, entering)
     usual = all(type(layer) is DynamicLayer for layer in cache.layers)
     return Prefill(
@@ -172,7 +173,7 @@ def _continue(
     newest |= {name: whole[:, shared:] for name, whole in numbers.items()}
     tensors = newest | {"attention_mask": inputs.tensors["attention_mask"]}
     last = torch.full((1,), newest["input_ids"].shape[1] - 1, device=vlm.device)
-    with seated(vlm, inputs.layouts):
+    with told(vlm, inputs), seated(vlm, inputs.layouts):
         stream, given, saved, output = _watched(vlm, tensors, cache, last, save)
     pairs = zip(after.keys, (layer.newest for layer in cache.layers), strict=True)
     return replace(

@@ -8,6 +8,9 @@ from vlmlens.checks import shown
 from vlmlens.errors import InputError
 from vlmlens.model.sequence.videos import Decoded
 
+#: So many rows of pixels pass for the channels of an array, where a processor has to guess.
+CHANNELS = (1, 3, 4)
+
 
 @dataclass(frozen=True)
 class Made:
@@ -78,12 +81,14 @@ def processed(
 
     processor.get_text_with_replacements = recorded
     options: dict[str, Any] = {"images_kwargs": dict(pictures_told)} if pictures_told else {}
+    if any(getattr(picture, "height", 0) in CHANNELS for picture in pictures):
+        options.setdefault("images_kwargs", {})["input_data_format"] = "channels_last"
     if videos:
         options["videos"] = [[video.frames for video in videos]]
         options["videos_kwargs"] = dict(videos_told) | {
             "video_metadata": [video.told() for video in videos],
             "do_sample_frames": False,  # that is done
-            "input_data_format": "channels_last",  # of three pixels' height, it would guess
+            "input_data_format": "channels_last",
             "return_metadata": True,
         }
     # A template that writes the start token itself must not get a second one.
