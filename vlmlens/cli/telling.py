@@ -23,13 +23,17 @@ NAMED = 20
 
 
 def told(quiet: bool, as_json: bool) -> "bool | Callable[[Event], None]":
-    """What ``progress=`` is.
+    """What ``progress=`` is; with ``--quiet``, transformers and the hub show no bars either.
 
     Raises:
         InputError: both.
     """
     if quiet and as_json:
         raise InputError("--quiet and --json: tell nothing, or events; take one of them")
+    if quiet:
+        from transformers.utils import logging  # only now: it takes seconds
+
+        logging.disable_progress_bar()  # the hub's as well
     return event if as_json else not quiet
 
 
