@@ -193,6 +193,24 @@ class TokenLayout(Looking):
         """
         return np.flatnonzero(self.mask("assistant") & (self.turn == self.turns - 1))
 
+    def telling(self) -> Int[np.ndarray, " chosen"]:
+        """The positions whose logits say what the answer is: of each of its tokens, the one before.
+
+        Where that was dropped, it is the last before it that stands.
+
+        Raises:
+            EmptySelectionError: there is no answer, or nothing before it.
+
+        Examples:
+            >>> model.inputs(sample, answers=["red"]).layouts[0].telling()
+            array([77, 78])
+        """
+        said, standing = self.answer(), np.flatnonzero(~self.mask("pad"))
+        if not len(said) or said[0] == standing[0]:
+            lacks = "no answer" if not len(said) else "nothing before its answer"
+            raise EmptySelectionError(f"{self} holds {lacks}: model.inputs(..., answers=...)")
+        return standing[np.searchsorted(standing, said) - 1]
+
     def extended(
         self, tokens: Iterable[str], role: str = "assistant", spelled: Iterable[str] = ()
     ) -> "TokenLayout":

@@ -14,7 +14,6 @@ from vlmlens.experiments.measures import Diagnosing, stand_ins
 from vlmlens.interventions import Intervention
 from vlmlens.model import HookedVLM, Inputs, Run
 from vlmlens.probes import embedding, residual, rope, sinks
-from vlmlens.probes.divergence import begins
 from vlmlens.probes.steps import LAST_ROWS
 from vlmlens.sample import Sample
 from vlmlens.tensors import onto
@@ -180,7 +179,7 @@ def _gold_by_layer(
     gold, known = stand_ins(samples)
     answered = model.inputs(samples, system=system, answers=gold)
     ids = answered.tensors["input_ids"]
-    firsts = [int(ids[i, begins(lay) + 1]) for i, lay in enumerate(answered.layouts)]
+    firsts = [int(ids[i, lay.answer()[0]]) for i, lay in enumerate(answered.layouts)]
     need: Save = probes.lens_needs(model, best=1, targets=sorted(set(firsts)), rows="last")
     found = probes.logit_lens(model.run(inputs, interventions, need), need)["target_log_prob"]
     own = [

@@ -68,7 +68,9 @@ class Telling(Selection):
     """The positions whose logits say what the answer is: those before its tokens."""
 
     def mask(self, layout: TokenLayout) -> Bool[np.ndarray, " pos"]:
-        return np.append(layout.mask("assistant")[1:], False)
+        found = np.zeros(len(layout), dtype=bool)
+        found[layout.telling()] = True
+        return found
 
 
 @dataclass(frozen=True, eq=False)

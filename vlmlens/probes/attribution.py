@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vlmlens.annotations import checked
 from vlmlens.cache import ActivationCache, Save
-from vlmlens.errors import EmptySelectionError, InputError
+from vlmlens.errors import InputError
 from vlmlens.interventions import Intervention, Site
 from vlmlens.interventions.stored import refuse_misaligned, refuse_other_model
 from vlmlens.model import HookedVLM, Inputs, Run
@@ -40,15 +40,12 @@ def answer_score(run: Run) -> Float[Tensor, " sample"]:
         torch.Size([4])
     """
     ids = run.inputs.tensors["input_ids"]
-    log_p = _wide(run.logits).log_softmax(-1)[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
     sums = []
     for index, layout in enumerate(run.inputs.layouts):
-        said = onto(torch.from_numpy(layout.answer()), ids.device)
-        if not len(said):
-            raise EmptySelectionError(
-                f"sample {index} holds no answer: model.inputs(..., answers=...), or pass score="
-            )
-        sums.append(log_p[index, said - 1].sum())
+        told, said = layout.telling(), layout.answer()
+        there, said = (onto(torch.from_numpy(at), ids.device) for at in (told, said))
+        log_p = _wide(run.logits[index, there]).log_softmax(-1)
+        sums.append(log_p.gather(1, ids[index, said][:, None]).sum())
     return torch.stack(sums)
 
 

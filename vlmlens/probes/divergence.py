@@ -74,5 +74,6 @@ def _next(run: Run) -> Float[Tensor, "sample vocab"]:
 
 def begins(layout: TokenLayout) -> int:
     """The position that predicts the answer's first token."""
-    said = layout.answer()
-    return int(said[0]) - 1 if len(said) else int(np.flatnonzero(~layout.mask("pad"))[-1])
+    if len(layout.answer()):
+        return int(layout.telling()[0])
+    return int(np.flatnonzero(~layout.mask("pad"))[-1])

@@ -4,7 +4,6 @@ import torch
 import xarray as xr
 
 from vlmlens.annotations import checked
-from vlmlens.errors import EmptySelectionError
 from vlmlens.model import Run
 from vlmlens.probes.labels import array
 from vlmlens.tensors import onto
@@ -34,13 +33,11 @@ def answer_recited(run: Run) -> xr.DataArray:
         [1.0, 1.0, 1.0, 1.0]
     """
     ids = run.inputs.tensors["input_ids"]
-    hit = run.logits[:, :-1].argmax(-1) == ids[:, 1:]
     right = []
     for index, layout in enumerate(run.inputs.layouts):
-        said = onto(torch.from_numpy(layout.answer()), hit.device)
-        if not len(said):
-            raise EmptySelectionError(f"sample {index} holds no answer: {layout}")
-        right.append(float(hit[index, said - 1].all()))
+        told, said = layout.telling(), layout.answer()
+        there, said = (onto(torch.from_numpy(at), ids.device) for at in (told, said))
+        right.append(float((run.logits[index, there].argmax(-1) == ids[index, said]).all()))
     return array(
         torch.tensor(right),
         ("sample",),

@@ -10,7 +10,6 @@ from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
-from vlmlens.errors import EmptySelectionError
 from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention
 from vlmlens.layout import TokenLayout
@@ -27,15 +26,17 @@ def answer_log_probs(
 ) -> Float[Tensor, " batch"]:
     """The sum of log p(token | everything before it) over the answer's positions.
 
+    It is read at the position before each; where that was dropped, at the last before it that
+    stands.
+
     Raises:
-        EmptySelectionError: a sample without an answer.
+        EmptySelectionError: a sample without an answer, or with nothing before it.
     """
     sums = []
     for row, layout in enumerate(layouts):
-        said = onto(torch.from_numpy(layout.answer()), ids.device)
-        if not len(said):
-            raise EmptySelectionError(f"sample {row} holds no answer: {layout}")
-        log_p = logits[row, said - 1].float().log_softmax(-1)
+        told, said = layout.telling(), layout.answer()
+        there, said = (onto(torch.from_numpy(at), ids.device) for at in (told, said))
+        log_p = logits[row, there].float().log_softmax(-1)
         sums.append(log_p.gather(1, ids[row, said][:, None]).sum())
     return torch.stack(sums)
 
