@@ -28,6 +28,8 @@ class Inputs:
         samples: where they came from; empty for raw tensors.
         per_token: further tensors with a number for every token, and a generated token's number.
         made_for: the kind of model that their numbers mean something to; "" where nobody said.
+        unpooled: the layouts before ``CompressVision`` took tokens out, which is what the projector
+            makes and what enters ``hook_embed``; empty where it did not.
 
     Examples:
         >>> inputs = model.inputs(samples)
@@ -42,6 +44,7 @@ class Inputs:
     samples: tuple[Sample, ...] = ()
     per_token: Mapping[str, int] = field(default_factory=dict)
     made_for: str = ""
+    unpooled: tuple[TokenLayout, ...] = ()
 
     def __len__(self) -> int:
         return len(self.layouts)
@@ -127,9 +130,11 @@ class Inputs:
             if name in old:
                 tensors[name] = torch.cat([old[name], torch.full_like(ids, fill)], 1)
         names = tuple(tokens) or ("",) * new
-        return replace(
-            self, tensors=tensors, layouts=tuple(lay.extended(names) for lay in self.layouts)
-        )
+        longer = {
+            name: tuple(layout.extended(names) for layout in getattr(self, name))
+            for name in ("layouts", "unpooled")
+        }
+        return replace(self, tensors=tensors, **longer)
 
     def _last_position(self) -> Num[Tensor, "*plane batch 1"]:
         """The position that the next one follows: the last, or the largest after a video.

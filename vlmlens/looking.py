@@ -110,26 +110,20 @@ class Looking:
             >>> layout.vision(0)[:3], layout.row[layout.vision(0)[-1]]
             (array([4, 5, 6]), np.int64(7))
         """
-        return self._sorted(self._patches(image, tile) & ~self.mask("pad"))
+        found = np.flatnonzero(self._patches(image, tile) & ~self.mask("pad"))
+        return found[np.lexsort((self.column[found], self.row[found], self.tile[found]))]
 
     def made(self, image: int) -> Int[np.ndarray, " patch"]:
-        """The positions of the patches that a projector made of one image, in its order.
+        """The positions of the patches that a projector made of one image, in sequence order.
 
-        Those that ``DropTokens`` took out are among them; those that were pooled into others
-        are not.
+        Those that an edit took out are among them.
 
         Examples:
             >>> layout = model.inputs(sample).layouts[0]
             >>> len(layout.made(0)) == len(layout.vision(0))  # nothing was taken out
             True
         """
-        pooled = self.mask("pad") & (np.array(self.kind) != "")
-        return self._sorted(self._patches(image) & ~pooled)
-
-    def _sorted(self, patches: Bool[np.ndarray, " pos"]) -> Int[np.ndarray, " patch"]:
-        """Positions of patches, tile by tile and row by row."""
-        found = np.flatnonzero(patches)
-        return found[np.lexsort((self.column[found], self.row[found], self.tile[found]))]
+        return np.flatnonzero(self._patches(image))
 
     def _patches(self, image: int, tile: int | None = None) -> Bool[np.ndarray, " pos"]:
         """One image's patches as they were shown: those that an edit took out as well."""

@@ -273,7 +273,7 @@ def _patches(
     rows = []
     for row, layout in enumerate(layouts):
         mask = chosen(layout, wanted) if row in meant else np.zeros(len(layout), dtype=bool)
-        rows += [mask[layout.vision(image)] for image in layout.standing()]
+        rows += [mask[layout.made(image)] for image in layout.standing()]
     if [len(rows), *{len(row) for row in rows}] != list(shape[:2]):
         raise EmptySelectionError(
             f"the projector writes {shape[0]} x {shape[1]} patches, which are not these images' "

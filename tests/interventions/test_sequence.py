@@ -5,7 +5,6 @@ import pytest
 import torch
 from closeness import assert_close
 from conftest import QUESTIONS, picture
-from scipy.stats import rankdata
 
 import vlmlens as vl
 from vlmlens.errors import EmptySelectionError, InputError, UnknownPointError
@@ -19,8 +18,7 @@ from vlmlens.interventions import (
     Scale,
     text_norms,
 )
-from vlmlens.positions import Column, Row, Text
-from vlmlens.zoo.tiny import build
+from vlmlens.positions import Row, Text
 
 EMBED = "hook_embed"
 SYSTEM = vl.Where(positions="system")
@@ -48,20 +46,6 @@ def test_dropped_tokens_might_never_have_been(vlm, position_ids):
     assert_close(run.logits[:, kept], theirs)
     assert run.inputs.layouts[0].roles.count("system") == 0
     assert float((run.logits[:, -1] - vlm.run(inputs).logits[:, -1]).abs().max()) > 1e-3
-
-
-@pytest.mark.parametrize("gone", [Row(0), Row(1), Column(1)])
-def test_threefold_ids_close_up_over_all_their_axes(gone):
-    """Numbers that no token has any more, on any axis, are left out; order stays on each axis."""
-    with vl.HookedVLM(*build("qwen2_5_vl")) as vlm:
-        inputs = vlm.inputs([picture(size=(128, 64))], [QUESTIONS[0]])
-    where = vl.Where(positions=gone & "vision")
-    made = DropTokens(where=where, position_ids="reindexed").prepare(inputs)
-    stays = torch.from_numpy(~made.layouts[0].mask("pad"))
-    old = inputs.tensors["position_ids"][-3:, 0, stays].numpy()
-    assert len({tuple(axis) for axis in old.tolist()}) == 3  # the axes differ
-    ranks = old.min() + rankdata(old, method="dense", axis=None).reshape(old.shape) - 1
-    np.testing.assert_array_equal(made.tensors["position_ids"][-3:, 0, stays], ranks)
 
 
 def test_dropped_vision_tokens_are_keys_that_nobody_sees(vlm, inputs):

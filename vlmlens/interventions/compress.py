@@ -30,6 +30,9 @@ class CompressVision(Intervention):
     the role ``pad``. So the model sees rows x columns tokens an image, as if the sequence were so
     much shorter.
 
+    Edits of ``hook_embed`` that are listed before it see, and mean, the tokens that it pools; those
+    listed after it the tokens that are left. What a deep tower adds is pooled as well.
+
     ``repeat=True`` is the control: all tokens stay, each with its cell's mean. The detail is lost
     as before, but the number of tokens, and with it their share of attention, is not.
 
@@ -62,6 +65,11 @@ class CompressVision(Intervention):
         if self.where.positions is not None:
             raise InputError("CompressVision pools whole images: leave where.positions out")
 
+    @property
+    def also(self) -> tuple[str, ...]:
+        """What a deep tower adds to the stream later is pooled with the tokens."""
+        return ("projector.deepstack.*.hook_out",)
+
     def prepare(self, inputs: "Inputs") -> "Inputs":
         """The inputs with one token a cell left, and the coarse grid in the layout."""
         if self.repeat:
@@ -69,6 +77,8 @@ class CompressVision(Intervention):
         only_inputs(self)
         if self.where.samples is not None:
             raise InputError("a batch is compressed as a whole: leave where.samples out")
+        if inputs.unpooled:
+            raise InputError("these images are pooled already: one CompressVision is enough")
         masks, layouts = [], []
         for sample, layout in enumerate(inputs.layouts):
             gone = np.zeros(len(layout), dtype=bool)
@@ -87,24 +97,18 @@ class CompressVision(Intervention):
                     box[own[0], 2:] = layout.box[own, 2:].max(0)
             masks.append(gone)
             layouts.append(replace(layout, row=row, column=column, box=box))
-        coarse = replace(inputs, layouts=tuple(layouts))
+        coarse = replace(inputs, layouts=tuple(layouts), unpooled=inputs.layouts)
         return dropped(coarse, masks, self.position_ids == "reindexed")
 
     def edit(self, x: Shaped[Tensor, "*axes"], site: Site) -> Shaped[Tensor, "*axes"]:
         """The activation with every vision token its cell's mean."""
-        if site.axes[:2] != ("batch", "pos"):
-            raise InputError(
-                f"{site.name} has the axes {' '.join(site.axes)}: tokens are pooled among the "
-                "positions of a sequence, for example at hook_embed"
-            )
         out = x.clone()
         for own in images(x, site):
-            every = np.union1d(own.positions, _gone(own.layout, own.image))
-            for tile in tiles(own.layout, every) if self.repeat else [np.arange(len(every))]:
-                here = every[tile]
-                cell = self._cells(own.layout, own.image, here)
+            here = own.positions
+            for tile in tiles(own.layout, here) if self.repeat else [np.arange(len(here))]:
+                cell = self._cells(own.layout, own.image, here[tile])
                 for number in np.unique(cell):
-                    places = onto(torch.from_numpy(here[cell == number]), x.device)
+                    places = own.places[onto(torch.from_numpy(tile[cell == number]), x.device)]
                     out[own.at(places)] = x[own.at(places)].float().mean(0).to(x.dtype)
         return out
 
@@ -119,15 +123,6 @@ class CompressVision(Intervention):
                 f"a grid of {high} x {wide} cannot be pooled to {self.rows} x {self.columns}"
             )
         return row * self.rows // high * self.columns + column * self.columns // wide
-
-
-def _gone(layout: TokenLayout, image: int) -> Int[np.ndarray, " patch"]:
-    """An image's tokens that ``prepare`` took out: padding by now, but of a kind still.
-
-    Those that were dropped are of none: their content is in no mean.
-    """
-    known = (layout.image == image) & (layout.row >= 0) & (np.array(layout.kind) != "")
-    return np.flatnonzero(known & layout.mask("pad"))
 
 
 def refuse_ids(position_ids: str) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int, Num
 
 from vlmlens.errors import InputError
 from vlmlens.interventions.base import Intervention
@@ -15,6 +15,9 @@ from vlmlens.tensors import onto
 
 if TYPE_CHECKING:
     from vlmlens.inputs import Inputs
+
+#: Of threefold ids: time, row and column.
+AXES = 3
 
 
 def only_inputs(edit: Intervention) -> None:
@@ -61,8 +64,9 @@ def dropped(inputs: "Inputs", masks: list[Bool[np.ndarray, " pos"]], reindexed: 
     Args:
         inputs: the inputs.
         masks: each sample's positions to drop.
-        reindexed: close the gaps in the position ids. Where ids are threefold (mRoPE), numbers
-            that no remaining token has on any axis are left out, and the rest move up.
+        reindexed: close the gaps in the position ids, as the model numbers what is left. Where
+            ids are threefold (mRoPE), a picture's rows and columns close up each for itself, and
+            what follows goes on from the largest number of what is left of it.
 
     Raises:
         InputError: a sample's last position would go, which what follows is read from.
@@ -76,9 +80,12 @@ def dropped(inputs: "Inputs", masks: list[Bool[np.ndarray, " pos"]], reindexed: 
             raise InputError(f"sample {sample}: the last token cannot be dropped")
         attention[sample, torch.from_numpy(np.flatnonzero(gone))] = 0
         if reindexed and ids.ndim > 2:
-            stays = onto(torch.from_numpy(~gone & ~layout.mask("pad")), ids.device)
-            used = ids[:, sample, stays].unique()  # sorted
-            ids[:, sample] = used[0] + torch.searchsorted(used, ids[:, sample].contiguous())
+            three = ids[-AXES:, sample]
+            closed = _closed_up(three.cpu().numpy(), layout, gone)
+            three[:] = onto(torch.from_numpy(closed), ids.device)
+            if len(ids) > AXES:  # beside them, positions in the text alone
+                before = torch.from_numpy(np.cumsum(gone) - gone).to(ids)
+                ids[:-AXES, sample] -= before
         elif reindexed:
             before = torch.from_numpy(np.cumsum(gone) - gone).to(ids)
             ids[..., sample, :] -= before
@@ -86,3 +93,43 @@ def dropped(inputs: "Inputs", masks: list[Bool[np.ndarray, " pos"]], reindexed: 
         layouts.append(replace(layout, roles=tuple(roles)))
     tensors |= {"attention_mask": attention, "position_ids": ids}
     return replace(inputs, tensors=tensors, layouts=tuple(layouts))
+
+
+def _closed_up(
+    ids: Num[np.ndarray, "axis pos"], layout: TokenLayout, gone: Bool[np.ndarray, " pos"]
+) -> Num[np.ndarray, "axis pos"]:
+    """Threefold position ids without what is gone, stretch by stretch: text, or one image.
+
+    On each axis of a stretch the numbers of what is left move up to the first, each as far as the
+    numbers that nobody has any more took room. The next stretch begins as far as it did from the
+    largest number of this one: of rows and columns alone where a video's time runs ahead of it.
+    """
+    there, made = ~layout.mask("pad"), ids.copy()
+    # The stretch before, what is left of the last of which anything is, and where that ends.
+    before: list[int] = []
+    last: list[int] = []
+    none = ids[:, there].min() - 1
+    for own in _stretches(layout, there):
+        start = lowest = ids[:, own].min()
+        if before:
+            axes = slice(None) if ids[:, before].max() < lowest else slice(1, None)
+            start += (made[axes, last].max() if last else none) - ids[axes, before].max()
+        before, left = own.tolist(), own[~gone[own]]
+        made[:, own] = start  # nobody sees what is gone: it must not count as the largest
+        for axis, numbers in enumerate(ids):
+            used = np.unique(numbers[own])
+            steps = np.append(np.diff(used), 0)
+            steps[~np.isin(used, numbers[left])] = 0
+            moved = start + (used[0] - lowest) + np.cumsum(steps) - steps
+            made[axis, left] = moved[np.searchsorted(used, numbers[left])]
+        last = left.tolist() or last
+    return made
+
+
+def _stretches(
+    layout: TokenLayout, there: Bool[np.ndarray, " pos"]
+) -> list[Int[np.ndarray, " _own"]]:
+    """Positions that are one text, or one image's, one after the other; without padding."""
+    own = np.flatnonzero(there)
+    edges = np.flatnonzero(np.diff(layout.image[own])) + 1
+    return np.split(own, edges)

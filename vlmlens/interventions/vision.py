@@ -112,7 +112,7 @@ class _Shown(NamedTuple):
         image: which of the sample's images.
         here: where its tokens lie in the sample's sequence.
         rows: which of the projector's rows of this image they come from.
-        size: how many rows the projector has for it: tokens that were dropped had theirs.
+        size: how many rows the projector has for it: tokens that were taken out had theirs.
         layout: the sample's layout.
     """
 
@@ -139,7 +139,7 @@ def _packed(
     if len(x) != total or not site.model.family.raster:
         raise InputError(
             f"{site.name} holds {len(x)} patches that are not these images' {total} vision tokens "
-            "in their order; edit at hook_embed"
+            f"in their order; {_instead(site)}"
         )
     starts = np.cumsum([0, *(each.size for each in found)])
     return [
@@ -149,11 +149,20 @@ def _packed(
     ]
 
 
+def _instead(site: Site) -> str:
+    """Where else to edit than at packed rows."""
+    if site.model.family.deepstack and any(layout.videos for layout in site.layouts):
+        return (
+            "what a deep tower adds comes by pictures and then by videos: edit samples with "
+            "pictures and samples with videos in passes of their own"
+        )
+    return "edit at hook_embed"
+
+
 def _all(site: Site) -> Iterator[_Shown]:
     """Every image, in the order that they stand in: that of the projector's rows."""
     for sample, layout in enumerate(site.layouts):
         left = dict(shown(sample, layout))
         for image in layout.standing():
             made, here = layout.made(image), left.get(image, np.zeros(0, dtype=int))
-            rows = np.flatnonzero(np.isin(made, here))
-            yield _Shown(sample, image, here, rows, len(made), layout)
+            yield _Shown(sample, image, here, np.searchsorted(made, here), len(made), layout)

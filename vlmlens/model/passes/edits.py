@@ -13,7 +13,7 @@ from torch import Tensor
 from vlmlens.checks import shown
 from vlmlens.errors import EmptySelectionError, InputError, UnreachedPointError
 from vlmlens.inputs import Inputs
-from vlmlens.interventions import Intervention, Site
+from vlmlens.interventions import CompressVision, Intervention, Site
 from vlmlens.interventions.base import within_block
 from vlmlens.model.lifetime.level import Level
 from vlmlens.model.passes.visibility import MASK, Sight, sight_of
@@ -53,7 +53,11 @@ def add_edits(
             vlm.hook_dict[name].add_own(look, level)
         sights.append(found[0])
         watching[id(intervention)] = found[0]
-    for intervention in interventions:
+    # What edits the projector's output comes before all that is pooled, wherever it is listed.
+    order = sorted(interventions, key=lambda edit: not edit.point.startswith("projector."))
+    pools = [n for n, edit in enumerate(order) if isinstance(edit, CompressVision)]
+    for number, intervention in enumerate(order):
+        pooled = all(number > pool for pool in pools)
         seen: list[dict[str, Tensor]] = [{} for _ in turns]
         masks: list[dict] = [{} for _ in turns]
         for name in edited_points(vlm, intervention):
@@ -62,7 +66,7 @@ def add_edits(
                 hook = partial(_see, seen=seen)
                 vlm.hook_dict[read].add_own(hook, level)
             sites = [
-                replace(_site(vlm, turn, name, step), seen=own, masks=made)
+                replace(_site(vlm, turn, name, step, pooled), seen=own, masks=made)
                 for turn, own, made in zip(turns, seen, masks, strict=True)
             ]
             sight = watching.get(id(intervention)) if name.endswith(MASK) else None
@@ -204,9 +208,24 @@ def see(x: Shaped[Tensor, "..."], hook: WiredPoint, seen: dict[str, Shaped[Tenso
     seen[hook.point.name] = x
 
 
-def _site(vlm: Wired, inputs: Inputs, name: str, step: int) -> Site:
-    point = vlm.hook_dict[name]
-    return Site(name, point.axes, point.point.layer, inputs.layouts, inputs.keys, step, model=vlm)
+def _site(vlm: Wired, inputs: Inputs, name: str, step: int, pooled: bool = True) -> Site:
+    """Where an edit takes place.
+
+    Args:
+        vlm: the open model.
+        inputs: the prepared inputs.
+        name: the point.
+        step: the decoding step.
+        pooled: whether the edit is listed after what pools tokens, if anything does.
+    """
+    point, layouts = vlm.hook_dict[name], inputs.layouts
+    deep = name.startswith("projector.deepstack")
+    if inputs.unpooled and (
+        (name.startswith("projector.") and not deep)  # passed before anything is pooled
+        or (not pooled and (deep or name == "hook_embed"))
+    ):
+        layouts = inputs.unpooled
+    return Site(name, point.axes, point.point.layer, layouts, inputs.keys, step, model=vlm)
 
 
 def _look(x: Shaped[Tensor, "..."], hook: WiredPoint, sight: Sight, sites: Sequence[Site]) -> None:
