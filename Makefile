@@ -23,10 +23,10 @@ test: $(STAMP)
 
 # The same numbers on another machine: other vector instructions, threads, kernels and order. Two
 # of the settings in tests/machines.py, chosen by TURN. Of the tests of numbers (model, edits,
-# probes, docstrings' examples) and of what is marked `slow` one share in 13, by turns: after 13
+# probes, docstrings' examples) and of what is marked `slow` one share in 25, by turns: after 25
 # days all of it was tried. SHARES=1 tries all of it at once.
 TURN ?= $(shell date +%j)
-SHARES ?= 13
+SHARES ?= 25
 machine: $(STAMP)
 	eval "$$($(BIN)/python tests/machines.py $(TURN))" && \
 		$(PYTEST) $${ORDER:--p no:randomly} -m "numbers or slow" --share $(TURN)/$(SHARES)
@@ -40,9 +40,9 @@ every: $(STAMP)
 	$(PYTEST) -p no:randomly
 
 # The tests that are marked so, under the oldest transformers that is declared and under the newest
-# that pip resolves today: of a third of the families, of others tomorrow. Every family is audited
+# that pip resolves today: of a fifth of the families, of others tomorrow. Every family is audited
 # under both each day, by `make compatibility`. PARTS=1 tries all at once.
-PARTS ?= 3
+PARTS ?= 5
 versions: transformers
 	for each in oldest newest; do \
 		PYTHONPATH=$(CURDIR)/$(AUDITS)/$$each $(PYTEST) $(UNTYPED) -p no:randomly -m versions \
