@@ -140,8 +140,9 @@ def test_which_way_patches_look_worked_out_on_paper():
         rows[0, 0, query, 1] += 0.4
         rows[0, 0, query, 1 + query] += 0.4
         rows[0, 0, query, 0] = 0.2
-    need = probes.looks_needs(vl.Inputs({}, (layout("bvvvvu", columns=2),)))
-    run = run_saving(["bvvvvu"], {"attn.hook_pattern": [need.reduce(rows)]}, columns=2)
+    own = (layout("bvvvvu", columns=2),)
+    looks = probes.looks_needs(vl.Inputs({}, own)).reduce.by(rows, own)
+    run = run_saving(["bvvvvu"], {"attn.hook_pattern": [looks]}, columns=2)
     found = probes.patch_looks(run)
     expected = {
         "right": -(0 + 0.5 + 0 + 0.5) / 4,

@@ -108,7 +108,7 @@ def test_patches_look_along_rows_and_columns_of_their_own_image(right, down):
         else:  # at the other image, which is no place on its own
             rows[0, 0, query, vision[query - 6]] = 1.0
     need = probes.looks_needs(vl.Inputs({}, (own,)))
-    run = with_layout(run_saving([LETTERS], {"attn.hook_pattern": [need.reduce(rows)]}))
+    run = with_layout(run_saving([LETTERS], {"attn.hook_pattern": [need.reduce.by(rows, (own,))]}))
     found = probes.patch_looks(run)
     assert found["right"].item() == pytest.approx(right)
     assert found["down"].item() == pytest.approx(down)

@@ -1,6 +1,6 @@
 """What a run is to keep, and what it kept."""
 
 from vlmlens.cache.activations import ActivationCache
-from vlmlens.cache.saving import Save
+from vlmlens.cache.saving import Placed, Save
 
-__all__ = ["ActivationCache", "Save"]
+__all__ = ["ActivationCache", "Placed", "Save"]

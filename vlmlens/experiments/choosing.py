@@ -13,8 +13,9 @@ from vlmlens.checks import one_of
 from vlmlens.errors import DataError, InputError
 from vlmlens.experiments.measures import Measure
 from vlmlens.graders import right_choice
-from vlmlens.interventions import Intervention
+from vlmlens.interventions import Intervention, as_edits
 from vlmlens.model import HookedVLM
+from vlmlens.model.doors.given import prepared
 from vlmlens.sample import Sample
 
 
@@ -168,7 +169,8 @@ class Choosing(Measure):
             answered=answered,
         )
         every = np.stack([probes.answer_log_prob(said, number).values for number in range(most)])
-        tokens = [[len(lay.answer()) for lay in one.layouts] for one in answered]
+        scored = [prepared(one, as_edits(interventions)) for one in answered]  # what is left
+        tokens = [[len(lay.answer()) for lay in one.layouts] for one in scored]
         return every.astype(float), np.array(tokens, dtype=float)
 
 

@@ -59,7 +59,8 @@ class Looking(Diagnosing):
         ]
         if any(sample.answer is not None for sample in samples):
             parts.append(_gold_by_layer(model, samples, inputs, interventions, self.system))
-        if all(layout.mask("system").any() for layout in inputs.layouts):
+        # Of the run: an edit may have dropped tokens, or pooled them.
+        if all(layout.mask("system").any() for layout in said.steps[0].inputs.layouts):
             against = probes.cross_modality_balance(said, text=("system",))
             parts.append(against.drop_vars("uniform").rename("cmb_system").to_dataset())
         # Outer: layers without attention have a stream, and no heads.
@@ -134,7 +135,7 @@ def _stream(model: HookedVLM, inputs: Inputs, interventions: Sequence[Interventi
     table["token_norm"].attrs = {"long_name": "L2 norm entering block 0", "units": "model units"}
     first = run.saved["blocks.0.hook_resid_pre"].float()
     alike = []
-    for index, layout in enumerate(inputs.layouts):
+    for index, layout in enumerate(run.inputs.layouts):
         here = onto(torch.from_numpy(layout.mask("vision")), first.device)
         unit = torch.nn.functional.normalize(first[index, here], dim=-1)
         n = len(unit)
@@ -149,19 +150,19 @@ def _stream(model: HookedVLM, inputs: Inputs, interventions: Sequence[Interventi
 
 def _patches(model: HookedVLM, inputs: Inputs, interventions: Sequence[Intervention]) -> xr.Dataset:
     """Which way vision queries look, and how many vision tokens are sinks."""
-    peaks = probes.sink_tokens(model.run(inputs, interventions, sinks.NEEDS, logits=False))
-    vision = np.stack([layout.mask("vision") for layout in inputs.layouts])
-    table = _looks(model, inputs, interventions)
+    run = model.run(inputs, interventions, sinks.NEEDS, logits=False)
+    peaks = probes.sink_tokens(run)
+    vision = np.stack([layout.mask("vision") for layout in run.inputs.layouts])
+    table = xr.Dataset(coords={"sample": probes.labels.samples(inputs)["sample"]})
+    if len(set(vision.sum(1).tolist())) == 1:
+        table = _looks(model, inputs, interventions)
     table["vision_sinks"] = ("sample", (peaks["sink"].values & vision).sum(1).astype(float))
     table["vision_sinks"].attrs = {"long_name": "vision tokens that are sinks", "units": "tokens"}
     return table
 
 
 def _looks(model: HookedVLM, inputs: Inputs, interventions: Sequence[Intervention]) -> xr.Dataset:
-    """``patch_looks``, where all samples have as many vision tokens; NaN where they differ."""
-    sizes = {layout.roles.count("vision") for layout in inputs.layouts}
-    if len(sizes) > 1:
-        return xr.Dataset(coords={"sample": probes.labels.samples(inputs)["sample"]})
+    """``patch_looks``, of samples that have equally many vision tokens under these edits."""
     found = probes.patch_looks(
         model.run(inputs, interventions, probes.looks_needs(inputs), logits=False)
     )

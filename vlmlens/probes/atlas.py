@@ -1,7 +1,6 @@
 """A head atlas: what each head does with the image, over a data set."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlmlens.annotations import checked
-from vlmlens.cache import Save
+from vlmlens.cache import Placed, Save
 from vlmlens.checks import shown
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.layout import TokenLayout
@@ -23,7 +22,7 @@ from vlmlens.probes.steps import LAST_ROWS
 from vlmlens.tensors import onto, suited
 
 NEEDS = (LAST_ROWS,)
-#: What ``Looks`` keeps of every head, in this order.
+#: What is kept of every head for ``patch_looks``, in this order.
 LOOKS = ("right", "down", "distance", "to_left", "to_right", "above", "below", "own", "share")
 LONG = {
     "share": ("share of all attention that goes to the image", "fraction"),
@@ -114,50 +113,49 @@ def _centres(
     return y[:, None, None, :, None], x[:, None, None, None, :]
 
 
-@dataclass(frozen=True)
-class Looks:
-    """What vision queries look at, reduced while the pass runs: see ``patch_looks``.
+def _looks(
+    rows: Float[Tensor, "batch head query key"], layouts: Sequence[TokenLayout]
+) -> Float[Tensor, "batch head look"]:
+    """The mean over vision queries of every number in ``LOOKS``, reduced while the pass runs."""
+    return torch.stack([_of_one(rows[i].float(), own) for i, own in enumerate(layouts)])
 
-    Attributes:
-        layouts: of the batch, so that patches have places.
-    """
 
-    layouts: tuple[TokenLayout, ...]
-
-    def __call__(
-        self, rows: Float[Tensor, "batch head query key"]
-    ) -> Float[Tensor, "batch head look"]:
-        """The mean over an image's queries of every number in ``LOOKS``."""
-        return torch.stack([self._one(rows[i].float(), lay) for i, lay in enumerate(self.layouts)])
-
-    def _one(
-        self, rows: Float[Tensor, "head query key"], layout: TokenLayout
-    ) -> Float[Tensor, "head look"]:
-        vision = np.flatnonzero(layout.mask("vision"))
-        place = {
-            name: suited(torch.from_numpy(getattr(layout, name)[vision]), rows)
-            for name in ("row", "column", "image")
-        }
-        weights = rows[..., onto(torch.from_numpy(vision), rows.device)]
-        dy = place["row"][None, :] - place["row"][:, None]  # query key
-        dx = place["column"][None, :] - place["column"][:, None]
-        same = (place["image"][None, :] == place["image"][:, None]) & (place["row"] >= 0)
-        weights = weights * same
-        share = weights.sum(-1)
-        p = (weights / share[..., None]).nan_to_num()
-        parts = torch.stack(
-            [dx, dy, (dx**2 + dy**2).sqrt()]
-            + [(m & same).float() for m in (dx < 0, dx > 0, dy < 0, dy > 0, (dx == 0) & (dy == 0))]
+def _of_one(
+    rows: Float[Tensor, "head query key"], layout: TokenLayout
+) -> Float[Tensor, "head look"]:
+    vision = np.flatnonzero(layout.mask("vision"))
+    if rows.shape[1] != len(vision):
+        raise InputError(
+            f"{rows.shape[1]} rows of {len(vision)} vision tokens: looks_needs(inputs) keeps all"
         )
-        looks = torch.einsum("hqk,lqk->hql", p, suited(parts, p))
-        seen = (share > 0)[..., None]
-        mean = (looks * seen).sum(1) / seen.sum(1)
-        return torch.cat([mean, share.mean(-1, keepdim=True)], dim=-1)
+    queries = np.flatnonzero(layout.row[vision] >= 0)  # newlines and registers have no place
+    here = vision[queries]
+    weights = rows[:, onto(torch.from_numpy(queries), rows.device)]
+    weights = weights[..., onto(torch.from_numpy(here), rows.device)]
+    grid = np.stack([layout.image[here], layout.tile[here]])
+    same = (grid[:, :, None] == grid[:, None]).all(0)
+    dy, dx = (x[here][None] - x[here][:, None] for x in (layout.row, layout.column))  # query key
+    ways = [dx < 0, dx > 0, dy < 0, dy > 0, np.eye(len(here), dtype=bool)]
+    parts = suited(torch.from_numpy(np.stack([dx, dy, np.hypot(dx, dy), *ways])), weights)
+    weights = weights * suited(torch.from_numpy(same), weights)
+    share = weights.sum(-1)
+    p = (weights / share[..., None]).nan_to_num()
+    looks = torch.einsum("hqk,lqk->hql", p, parts)
+    seen = (share > 0)[..., None]
+    mean = (looks * seen).sum(1) / seen.sum(1)
+    return torch.cat([mean, share.mean(-1, keepdim=True)], dim=-1)
+
+
+#: What ``patch_looks`` needs, of whatever inputs: its reduction is told where the patches lie.
+_LOOKED = Save("blocks.*.attn.hook_pattern", rows="vision", reduce=Placed(_looks))
 
 
 @checked
 def looks_needs(inputs: Inputs) -> Save:
-    """What ``patch_looks`` needs a run of these inputs to save.
+    """What ``patch_looks`` needs a run of these inputs to save, whatever edits make of them.
+
+    Raises:
+        EmptySelectionError: a sample that shows no image.
 
     Examples:
         >>> inputs = model.inputs(samples)
@@ -166,29 +164,38 @@ def looks_needs(inputs: Inputs) -> Save:
         >>> run.saved["blocks.0.attn.hook_pattern"].shape  # batch head look
         torch.Size([4, 4, 9])
     """
-    return Save("blocks.*.attn.hook_pattern", rows="vision", reduce=Looks(inputs.layouts))
+    for layout in inputs.layouts:
+        layout.positions("vision")  # says what is there, if nothing is
+    return _LOOKED
 
 
 @checked
 def patch_looks(run: Run) -> xr.Dataset:
     """Which way a head looks across the image: left, right, up or down, and how far.
 
-    For every vision query q, p its weights on the patches of its own image divided by their
+    For every patch q as a query, p its weights on the patches of its own grid divided by their
     sum; with dx, dy the way from q to a patch in patches:
 
         right = sum p dx,   down = sum p dy,   distance = sum p sqrt(dx^2 + dy^2)
         to_left = sum p[dx < 0],  to_right, above, below likewise;  own = p[q]
 
-    averaged over queries. Rows are reduced while the pass runs. In a causal model a patch sees
-    those before it only, so a head that spreads evenly looks up: compare heads with each other
-    or with ``to_left`` against ``to_right`` in the same row.
+    averaged over queries. A grid is an image, or where it has several, one of its tiles or
+    frames: each counts rows and columns of its own, a thumbnail's are wider than a tile's, and
+    between two of them there is no way in patches. So what goes to other tiles and frames is in
+    none of these. Nor are newlines and registers, which have no place. After edits that drop or
+    pool tokens it is about those that are left, on the coarse grid where they were pooled.
+
+    Rows are reduced while the pass runs. In a causal model a patch sees those before it only, so
+    a head that spreads evenly looks up: compare heads with each other or with ``to_left``
+    against ``to_right`` in the same row.
 
     Args:
         run: a run that saved ``looks_needs(inputs)``; its samples have equally many vision tokens.
 
     Returns:
-        The variables above and ``share`` (of the queries' whole attention), each (sample, layer,
-        head). Displacements in patches, the rest fractions.
+        The variables above and ``share`` (of the queries' whole attention, what goes to their
+        own grid), each (sample, layer, head). Displacements in patches, the rest fractions. NaN
+        where no query gives its grid anything.
 
     Raises:
         EmptySelectionError: the run saved no such rows.
@@ -205,9 +212,9 @@ def patch_looks(run: Run) -> xr.Dataset:
         raise EmptySelectionError("this run did not save looks_needs(inputs), for patch_looks")
     for name in needed:
         kept = run.saved.ways.get(name)
-        if kept is not None and not isinstance(kept[1], Looks):
+        if kept is not None and kept != (_LOOKED.rows, _LOOKED.reduce):
             raise InputError(
-                f"{name} was saved with reduce={shown(kept[1])}: run again with "
+                f"{name} was saved with rows={kept[0]!r}, reduce={shown(kept[1])}: run again with "
                 "save=looks_needs(inputs), for patch_looks"
             )
     found = run.saved.stack(LAST_ROWS.points).permute(1, 0, 2, 3)  # batch layer head look

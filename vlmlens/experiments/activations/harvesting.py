@@ -79,10 +79,11 @@ class Harvesting(Measure):
         if names[0].startswith(OUTSIDE):
             return self._of_tower(model, samples, interventions, names)
         inputs = model.inputs(samples, system=self.system)
-        saved = model.run(inputs, interventions, save=names, logits=False).saved
-        at = [self._positions(layout) for layout in inputs.layouts]
+        run = model.run(inputs, interventions, save=names, logits=False)
+        saved, layouts = run.saved, run.inputs.layouts  # without what an edit took out
+        at = [self._positions(layout) for layout in layouts]
         most = max(map(len, at))
-        table = _places(inputs.layouts, at, most)
+        table = _places(layouts, at, most)
         for name in names:
             kept = [self._kept(name, x[own]) for x, own in zip(saved[name], at, strict=True)]
             dims = ("sample", "token", *saved.axes[name][2:])
@@ -196,9 +197,9 @@ def _places(
     columns: dict[str, list[Shaped[np.ndarray, ...]]] = {}
     for layout, own in zip(layouts, at, strict=True):
         rows = own.numpy()
-        before = int(layout.mask("pad")[: rows[0]].sum())
+        there = np.flatnonzero(~layout.mask("pad"))
         marks = {
-            "position": (rows - before).astype(np.int32),
+            "position": np.searchsorted(there, rows).astype(np.int32),
             "role": np.array([layout.roles[row] for row in rows]),
             "word": np.array([layout.tokens[row] for row in rows]),
             **{name: getattr(layout, name)[rows].astype(np.int16) for name in MARKS},

@@ -151,7 +151,7 @@ class Running(Preparing):
         Args:
             prefill: from ``prefill``.
             cells: lists of interventions, each applied in order.
-            positions: whose logits are wanted, as in ``Save.rows``.
+            positions: whose logits are wanted, as in ``Save.rows``; the same number in every cell.
             unseen: let cells be whose keys no query sees, which change nothing: a map has such
                 places, and elsewhere they are a mistake.
             progress: called with the number of cells that were just done.

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from vlmlens.cache import ActivationCache, Save
+from vlmlens.cache import ActivationCache, Placed, Save
 from vlmlens.errors import InputError
 from vlmlens.inputs import Inputs
 from vlmlens.model.lifetime.level import Level
@@ -91,7 +91,7 @@ class Keeping:
         module = vlm.hf_model.get_submodule(_attention_path(vlm, name))
 
         def deliver(rows: Float[Tensor, "batch head rows key"]) -> None:
-            self._kept[name] = _reduced(item, rows) if item.reduce else rows
+            self._kept[name] = self._reduced(item, rows) if item.reduce else rows
 
         assert item.rows is not None
         size = self._tensors["input_ids"].shape[1]
@@ -107,12 +107,23 @@ class Keeping:
         x = x if item.rows is None else self._of_rows(x, hook, item.rows)
         x = x if torch.is_grad_enabled() else x.detach()
         # A function that writes into what it is given writes into a copy.
-        kept_now = _reduced(item, x.clone()) if item.reduce else x
+        kept_now = self._reduced(item, x.clone()) if item.reduce else x
         name = hook.point.name
         if hook.tap.pieces and name in self._kept:  # a tower that is called image by image
             kept_now = torch.cat([self._kept[name], kept_now], dim=hook.axes.index("patch"))
         self._kept[name] = kept_now
         return whole if torch.is_grad_enabled() else None
+
+    def _reduced(self, item: Save, x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+        assert item.reduce is not None
+        placed = isinstance(item.reduce, Placed)
+        made: Any = item.reduce.by(x, self._inputs.layouts) if placed else item.reduce(x)
+        if not isinstance(made, Tensor):
+            raise InputError(
+                f"the reduce of Save({item.points!r}) returned a {type(made).__name__}; it should "
+                "return the tensor to keep"
+            )
+        return made
 
     def _of_rows(
         self, x: Shaped[Tensor, "..."], hook: WiredPoint, wanted: Positions
@@ -159,17 +170,6 @@ def _attention_path(vlm: Wired, name: str) -> str:
     point = vlm.hook_dict[name]
     path = vlm.family.vision_layers if name.startswith("vision.") else vlm.family.lm_layers
     return f"{path}.{point.point.layer}.{point.tap.module}"
-
-
-def _reduced(item: Save, x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-    assert item.reduce is not None
-    made: Any = item.reduce(x)
-    if not isinstance(made, Tensor):
-        raise InputError(
-            f"the reduce of Save({item.points!r}) returned a {type(made).__name__}; it should "
-            "return the tensor to keep"
-        )
-    return made
 
 
 def _refuse_rows(point: WiredPoint) -> None:

@@ -13,12 +13,13 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from vlmlens.errors import InputError
 from vlmlens.interventions import Intervention
 from vlmlens.layout import TokenLayout
 from vlmlens.model.arithmetic.attending import MASKED
 from vlmlens.model.reuse.prefill import Prefill
 from vlmlens.model.wiring.wired import Wired
-from vlmlens.positions import chosen
+from vlmlens.positions import Positions, chosen
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,27 @@ def cone(
     if prefill.shares_keys:
         layer = 0
     return Cone(layer, 0 if prefill.keys is None else settled(position, prefill.masks))
+
+
+def left(layout: TokenLayout, positions: Positions, count: int) -> Int[Tensor, " row"]:
+    """Positions of a pass whose inputs were edited, as many as of the clean one.
+
+    Args:
+        layout: of the edited pass, in which what an edit took out is padding.
+        positions: which are meant.
+        count: how many they are in the clean pass.
+
+    Raises:
+        InputError: an edit took some of them out.
+        EmptySelectionError: it took out all of them.
+    """
+    found = np.flatnonzero(chosen(layout, positions))
+    if len(found) != count:
+        raise InputError(
+            f"positions={positions!r} are {count} of the prompt's and {len(found)} after a cell's "
+            "edits took tokens out: ask for some that stay, such as 'last', or run the cell alone"
+        )
+    return torch.from_numpy(found)
 
 
 def layer_of(vlm: Wired, name: str) -> int:

@@ -29,7 +29,7 @@ from vlmlens.model.passes.runs import Runs
 from vlmlens.model.passes.visibility import MASK, Sight, sight_of
 from vlmlens.model.passes.watching import new_level, seated
 from vlmlens.model.reuse.batching import in_batches
-from vlmlens.model.reuse.cone import Cone, as_whole, cone, layer_of, newest, settled
+from vlmlens.model.reuse.cone import Cone, as_whole, cone, layer_of, left, newest, settled
 from vlmlens.model.reuse.entering import before, blocks_of, refuse_hooks
 from vlmlens.model.reuse.prefill import Prefill, refuse_others
 from vlmlens.model.reuse.splice import skipped, spliced, text_inputs
@@ -107,7 +107,8 @@ def resume(
     for number in whole:
         run = vlm.run(prefill.inputs, cells[number], attention=prefill.attention)
         progress(number not in found)
-        found[number] = run.logits[0, onto(at, run.logits.device)]
+        own = left(run.inputs.layouts[0], positions, len(at))
+        found[number] = run.logits[0, onto(own, run.logits.device)]
     cones = {row.cell: row.cone for row in rows if row.cell not in whole}
     numbers = range(len(cells))
     return Resumed(

@@ -1,0 +1,63 @@
+"""Probes of edited runs: what was asked for before an edit is read with the layouts after it."""
+
+import pytest
+from conftest import picture
+from test_saved_otherwise import ASKED, NAMED, needs_of, numbers, same
+
+import vlmlens as vl
+from vlmlens.errors import VLMLensError
+from vlmlens.interventions import CompressVision, DropTokens
+from vlmlens.positions import Cell, Region, Role, Row
+from vlmlens.zoo.tiny import build
+
+SAMPLES = [
+    vl.Sample("What color?", (picture(0), picture(1))),
+    vl.Sample("Is it left?", (picture(2), picture(3))),
+]
+
+
+def dropping(positions, **more):
+    return DropTokens(where=vl.Where(positions=positions, **more))
+
+
+EDITS = {
+    "a row": dropping(Row(0)),
+    "the second picture": dropping(Region(image=1)),
+    "all but one": dropping(Role("vision") & ~Cell(1, 1, image=0)),
+    "of one sample": dropping(Row(0), samples=1),
+    "pooled": CompressVision(rows=2, columns=2),
+    "pooled to one": CompressVision(),
+}
+
+
+@pytest.fixture(scope="module", params=["llava", "qwen2_5_vl"])
+def vlm(request):
+    with vl.HookedVLM(*build(request.param), name=request.param) as model:
+        yield model
+
+
+def outcome(read):
+    """Numbers, or why there are none."""
+    try:
+        return numbers(read())
+    except VLMLensError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("name", ASKED)
+def test_needs_hold_whatever_edits_do_to_the_inputs(vlm, name, edit):
+    inputs, edit = vlm.inputs(SAMPLES), EDITS[edit]
+    made = edit.prepare(inputs)
+    pooling = (edit,) if isinstance(edit, CompressVision) else ()  # the rest was done
+
+    def read(given, edits, asked):
+        needs = [NAMED[name](asked)] if name in NAMED else list(needs_of(name))
+        return ASKED[name](vlm.run(given, edits, save=needs))
+
+    found = outcome(lambda: read(inputs, edit, inputs))
+    expected = outcome(lambda: read(made, pooling, made))
+    if isinstance(found, str) or isinstance(expected, str):
+        assert found == expected
+    else:
+        assert same(found, expected)
