@@ -146,6 +146,10 @@ def test_looks_of_other_rows_are_refused(any_vlm):
     with as_users(), pytest.raises(VLMLensError, match="looks_needs"):
         other = Save(need.points, "user", need.reduce)
         probes.patch_looks(any_vlm.run(inputs, save=other))
+    as_many = tuple(range(len(inputs.layouts[0].positions("vision"))))
+    run = any_vlm.run(inputs, save=Save(need.points, as_many, need.reduce))
+    with as_users(), pytest.raises(InputError, match="looks_needs"):
+        probes.patch_looks(run)
     with pytest.raises(VLMLensError, match="vision"):
         probes.looks_needs(any_vlm.inputs(vl.Sample("What?")))
 
