@@ -115,9 +115,9 @@ class Keeping:
         return whole if torch.is_grad_enabled() else None
 
     def _reduced(self, item: Save, x: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-        assert item.reduce is not None
-        placed = isinstance(item.reduce, Placed)
-        made: Any = item.reduce.by(x, self._inputs.layouts) if placed else item.reduce(x)
+        reduce = item.reduce
+        assert reduce is not None
+        made: Any = reduce.by(x, self._inputs.layouts) if isinstance(reduce, Placed) else reduce(x)
         if not isinstance(made, Tensor):
             raise InputError(
                 f"the reduce of Save({item.points!r}) returned a {type(made).__name__}; it should "
