@@ -31,9 +31,9 @@ def told(quiet: bool, as_json: bool) -> "bool | Callable[[Event], None]":
     if quiet and as_json:
         raise InputError("--quiet and --json: tell nothing, or events; take one of them")
     if quiet:
-        from transformers.utils import logging  # only now: it takes seconds
+        from vlmlens.zoo.opening.bars import without_bars  # only now: it takes seconds
 
-        logging.disable_progress_bar()  # the hub's as well
+        without_bars()
     return event if as_json else not quiet
 
 
