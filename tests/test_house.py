@@ -63,7 +63,7 @@ def privates(tree):
 def reached(tree):
     """Names with an underscore that a file takes of something other than itself."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
             if ast.unparse(node.value) not in ("self", "cls", "super()"):
                 yield node.attr
         elif isinstance(node, ast.ImportFrom):

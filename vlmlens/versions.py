@@ -5,10 +5,12 @@ own; but for ``refuse_older``, of faults that show in no name.
 """
 
 from functools import cache as remembered
+from importlib import import_module
 from inspect import signature
 from typing import Any
 
-from jaxtyping import Int
+import numpy as np
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from vlmlens.errors import InputError, UnsupportedModelError
@@ -69,6 +71,33 @@ def logits_at(module: Any, kept: Int[Tensor, " kept"], **given: Any) -> Any:
     output = module(**given)
     output.logits = output.logits[:, kept]
     return output
+
+
+def as_rgb(image: Any) -> UInt8[np.ndarray, "row column channel"]:
+    """A picture's bytes in RGB, as transformers composites them.
+
+    From 5.23 on it is asked for arrays by name, and warns of pictures.
+    """
+    convert = import_module("transformers.image_transforms").convert_to_rgb
+    named = {"return_numpy": True} if "return_numpy" in signature(convert).parameters else {}
+    return np.array(convert(image, **named))
+
+
+#: What video processors do where nobody says, and warn that a version to come will not.
+UNSAID = {"cap_pixels_per_frame": False}
+
+
+def unsaid(taker: Any) -> dict[str, Any]:
+    """What a video processor would warn of and do, as options that say so.
+
+    One that has no such option, or an answer of its own, is told nothing.
+    """
+    asked = getattr(taker.valid_kwargs, "__annotations__", {})
+    return {
+        name: value
+        for name, value in UNSAID.items()
+        if name in asked and getattr(taker, name, None) is None
+    }
 
 
 def refuse_older(since: str, what: str, otherwise: str) -> None:

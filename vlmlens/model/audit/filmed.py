@@ -13,6 +13,7 @@ from vlmlens.model.audit.findings import Invariant
 from vlmlens.model.lifetime.device import device_of
 from vlmlens.model.passes.runs import Audited
 from vlmlens.sample import Sample
+from vlmlens.versions import unsaid
 from vlmlens.video import Video
 
 QUESTION, RATE = "What moves?", 2
@@ -82,7 +83,8 @@ def _theirs(
     made = processor(
         text=[text],
         videos=[[frames]],
-        videos_kwargs={
+        videos_kwargs=unsaid(processor.video_processor)
+        | {
             "video_metadata": [known],
             "do_sample_frames": False,
             "return_metadata": True,  # Cosmos3 Edge's writes every frame's second by it

@@ -7,6 +7,7 @@ from typing import Any
 from vlmlens.checks import shown
 from vlmlens.errors import InputError
 from vlmlens.model.sequence.videos import Decoded
+from vlmlens.versions import unsaid
 
 #: So many rows of pixels pass for the channels of an array, where a processor has to guess.
 CHANNELS = (1, 3, 4)
@@ -85,12 +86,16 @@ def processed(
         options.setdefault("images_kwargs", {})["input_data_format"] = "channels_last"
     if videos:
         options["videos"] = [[video.frames for video in videos]]
-        options["videos_kwargs"] = dict(videos_told) | {
-            "video_metadata": [video.told() for video in videos],
-            "do_sample_frames": False,  # that is done
-            "input_data_format": "channels_last",
-            "return_metadata": True,
-        }
+        options["videos_kwargs"] = (
+            unsaid(processor.video_processor)
+            | dict(videos_told)
+            | {
+                "video_metadata": [video.told() for video in videos],
+                "do_sample_frames": False,  # that is done
+                "input_data_format": "channels_last",
+                "return_metadata": True,
+            }
+        )
     # A template that writes the start token itself must not get a second one.
     if bos and text.startswith(bos):
         options["add_special_tokens"] = False

@@ -17,6 +17,7 @@ from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import SizeDict, make_flat_list_of_images
 from transformers.processing_utils import ImagesKwargs
 
+from vlmlens.versions import as_rgb
 from vlmlens.zoo.opening.frames import pillow
 
 
@@ -239,8 +240,7 @@ def Molmo2Pixels(**settings: Any) -> Any:
             self, image: Any, *_: Any, **__: Any
         ) -> Shaped[Tensor, "channel row column"]:
             """A picture as bytes in RGB, for which transformers 5.20 calls torchvision."""
-            image = import_module("transformers.image_transforms").convert_to_rgb(image)
-            return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+            return torch.from_numpy(as_rgb(image)).permute(2, 0, 1).contiguous()
 
         def resize(
             self, image: Shaped[Tensor, "image channel _ _"], size: Any, **_: Any
