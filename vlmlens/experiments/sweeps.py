@@ -70,8 +70,10 @@ def sweep(
         corrupted: their counterparts, one each, whose prompts align with them.
         point: a point, or one of every layer; of the language model, the tower or the projector.
         over: what a cell edits of its layer: ``"pos"``, ``"role"``, ``"row"``, ``"column"`` or
-            ``"cell"`` of the first image; ``"head"``, ``"neuron"``, or ``"patch"``, a tower's own
-            positions; all of it, ``"layer"``. At scores and patterns ``"query"``, ``"key"``,
+            ``"cell"`` of the first image, the same one of all its tiles or frames together;
+            ``"tile"``, and ``("tile", "cell")`` for the cells of each; ``"head"``,
+            ``"neuron"``, or ``"patch"``, a tower's own positions; all of it, ``"layer"``. At scores
+            and patterns ``"query"``, ``"key"``,
             ``"query_role"``, ``"key_cell"`` and so on. Several at once, ``("head", "pos")``, for
             every combination.
         where: confines every cell: ``Where(positions="last")`` with ``over="head"``.
@@ -101,9 +103,10 @@ def sweep(
             are read. Workers of Ray or of a pool take some cells at a time.
 
     Returns:
-        (sample, layer) and what is swept over, ``"cell"`` as (``row``, ``column``); coordinates
-        ``clean`` and ``corrupted`` (sample), the two runs' scores. Over samples,
-        ``statistics.mean_map`` gives means with intervals.
+        (sample, layer) and what is swept over, ``"cell"`` as (``row``, ``column``), NaN where a
+        tile has no such cell; coordinates ``clean`` and ``corrupted`` (sample), the two runs'
+        scores, and ``tiles``, how many are edited together, of rows, columns and cells. Over
+        samples, ``statistics.mean_map`` gives means with intervals.
         Where pairs failed, the attribute ``failures`` lists them, as JSON.
 
     Raises:

@@ -5,12 +5,14 @@ from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from vlmlens.checks import one_of, shown
 from vlmlens.errors import EmptySelectionError, InputError
 from vlmlens.interventions import Intervention
 from vlmlens.layout import ROLES, TokenLayout
 from vlmlens.model import WiredPoint
-from vlmlens.positions import At, Cell, Column, Role, Row, Selection, as_selection, indices
+from vlmlens.positions import At, Cell, Column, Region, Role, Row, Selection, as_selection, indices
 from vlmlens.select import Where
 
 Label: TypeAlias = tuple[int | str, ...]
@@ -29,19 +31,31 @@ def each_role(layout: TokenLayout) -> dict[Label, Selection]:
 
 
 def each_row(layout: TokenLayout) -> dict[Label, Selection]:
-    """The rows of the first image, from the top."""
-    return {(row,): Row(row, image=0) for row in range(layout.grid(0)[0])}
+    """The rows of the first image, from the top: of all its tiles, the same row together."""
+    return {(row,): Row(row, image=0) for (row,) in _shown(layout, "row")}
 
 
 def each_column(layout: TokenLayout) -> dict[Label, Selection]:
-    """The columns of the first image, from the left."""
-    return {(column,): Column(column, image=0) for column in range(layout.grid(0)[1])}
+    """The columns of the first image, from the left: of all its tiles, the same one together."""
+    return {(column,): Column(column, image=0) for (column,) in _shown(layout, "column")}
 
 
 def each_cell(layout: TokenLayout) -> dict[Label, Selection]:
-    """The cells of the first image's grid."""
-    rows, columns = layout.grid(0)
-    return {(r, c): Cell(r, c, image=0) for r in range(rows) for c in range(columns)}
+    """The cells of the first image's grid: of all its tiles, the same cell together."""
+    return {(r, c): Cell(r, c, image=0) for r, c in _shown(layout, "row", "column")}
+
+
+def each_tile(layout: TokenLayout) -> dict[Label, Selection]:
+    """The tiles of the first image, its thumbnail among them; of a video, its frames."""
+    return {(tile,): Region(image=0, tile=tile) for (tile,) in _shown(layout, "tile")}
+
+
+def _shown(layout: TokenLayout, *names: str) -> list[Sequence[int]]:
+    """Which rows, columns or tiles the first image's patches are of, each once, in order."""
+    here = (layout.image == 0) & (layout.row >= 0) & ~layout.mask("pad")
+    if not here.any():
+        raise EmptySelectionError(f"no image whose rows and columns could be swept: {layout!r}")
+    return np.unique([getattr(layout, name)[here] for name in names], axis=1).T.tolist()
 
 
 #: Places in the sequence that ``over`` may name.
@@ -51,6 +65,7 @@ PLACES: dict[str, Callable[[TokenLayout], Mapping[Label, Selection]]] = {
     "row": each_row,
     "column": each_column,
     "cell": each_cell,
+    "tile": each_tile,
 }
 #: The same along one side of scores and patterns: ``"query"`` and ``"key"`` are its positions.
 SIDES = {"query": "queries", "key": "keys"}
@@ -138,6 +153,19 @@ def dims_of(kind: str) -> tuple[str, ...]:
         return (kind,)
     side = kind.removesuffix("cell")
     return (f"{side}row", f"{side}column")
+
+
+def tiles_together(dims: Sequence[str], layout: TokenLayout) -> int | None:
+    """On how many tiles of the first image each unit lies; None where units are of no grid.
+
+    Args:
+        dims: of the units, as ``dims_of`` gives them.
+        layout: the sample's.
+    """
+    for side in ("", *(f"{side}_" for side in SIDES)):
+        if {f"{side}row", f"{side}column"} & {*dims} and f"{side}tile" not in dims:
+            return len(each_tile(layout))
+    return None
 
 
 Change: TypeAlias = Callable[[Where], Where | None]

@@ -52,6 +52,7 @@ def placed(
         return values.assign_coords({name: (along, each) for name, each in every.items()})
     if not {"row", "column"} <= set(values.dims):
         raise InputError(f"values lie along pos, key, or row and column; these have {values.dims}")
+    _refuse_other_tiles(values, tile)
     grid = values.sizes["row"], values.sizes["column"]
     here = layout.vision(image, tile)
     shape = layout.grid(image, tile) if len(here) else (0, 0)
@@ -70,3 +71,16 @@ def placed(
     size = layout.sizes[image] if image < len(layout.sizes) else None
     sizes = {} if size is None else dict(zip(SIZE, size, strict=True))
     return values.assign_coords(edges | sizes)
+
+
+def _refuse_other_tiles(values: xr.DataArray, tile: int) -> None:
+    """Refuse a sweep's cells that are of another tile, or of several together."""
+    own = values.coords.get("tile")
+    if own is not None and own.ndim == 0 and int(own) != tile:
+        raise InputError(f"these values are of tile {int(own)}: say tile={int(own)}")
+    together = values.coords.get("tiles")
+    if together is not None and (together.values > 1).any():
+        raise InputError(
+            f"each of these values is of one cell in {int(together.max())} tiles together, which "
+            "look at several places: sweep(..., over=('tile', 'cell')) keeps them apart"
+        )

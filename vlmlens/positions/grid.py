@@ -18,10 +18,15 @@ from vlmlens.positions.written import Indices, indices
 class Region(Selection):
     """Vision tokens in chosen rows and columns of the grid, both counted from 0 at the top left.
 
+    Of an image in several tiles, and of a video's frames, they are rows and columns of each tile,
+    as many as the largest has.
+
     Attributes:
         rows: which rows; None for all.
         columns: which columns; None for all.
         image: which of the sample's images; None for each of them.
+        tile: which of the image's tiles, or frames; None for all. Only their rows and columns
+            count then.
 
     Examples:
         >>> from vlmlens.positions import Region
@@ -33,16 +38,21 @@ class Region(Selection):
     rows: Indices | None = None
     columns: Indices | None = None
     image: int | None = None
+    tile: Indices | None = None
 
     def mask(self, layout: TokenLayout) -> Mask:
         found = np.zeros(len(layout), dtype=bool)
         for image in _images(layout, self.image):
-            here = layout.vision(image)
+            shown, here = layout.image == image, layout.vision(image)
+            if self.tile is not None:
+                tiles = indices(self.tile, layout.tiles(image), "tile")
+                shown = shown & np.isin(layout.tile, tiles)
+                here = here[shown[here]]
             lines = {"row": (layout.row, self.rows), "column": (layout.column, self.columns)}
             meant = np.ones(len(here), dtype=bool)
             for what, (line, asked) in lines.items():
                 if asked is not None:
-                    count = int(line[layout.image == image].max()) + 1  # as they were shown
+                    count = int(line[shown].max(initial=-1)) + 1  # as they were shown
                     meant &= np.isin(line[here], indices(asked, count, what))
             found[here[meant]] = True
         return found

@@ -115,7 +115,10 @@ def test_who_says_how_many_frames_gets_as_many(seer, told, frames, monkeypatch):
     if seer.name == "gemma4":  # whose own num_frames goes before the fps that it is told
         monkeypatch.setattr(seer.processor.video_processor, "num_frames", None)
     same_as_plain(seer, given, plain(seer, [video], **theirs))
-    everyone = seer.inputs(asked(video), videos_kwargs=told | {"do_sample_frames": False})
+    if "num_frames" in told:
+        with pytest.raises(InputError, match=r"'num_frames': 4.* would change nothing"):
+            seer.inputs(asked(video), videos_kwargs=told | {"do_sample_frames": False})
+    everyone = seer.inputs(asked(video), videos_kwargs={"do_sample_frames": False})
     assert everyone.layouts[0].frames() * MERGED[str(seer.name)] == 24
 
 

@@ -16,6 +16,7 @@ from vlmlens.experiments.pairs.pieces import Both, CellWork, Plan
 from vlmlens.experiments.pairs.swept import Cell, Swept
 from vlmlens.experiments.pairs.told import ASKED, PAIR, asked_told, pair_told
 from vlmlens.experiments.readings import Reading, readings_of, units_of
+from vlmlens.experiments.units import tiles_together
 from vlmlens.identity import unit
 from vlmlens.layout import TokenLayout
 from vlmlens.model import HookedVLM, Inputs, Prefill
@@ -172,8 +173,10 @@ class Sweeping(CellWork):
         effect = effect_map(grid, layers, labels, places.dims)
         effect = with_words(effect, layout) if "pos" in places.dims else effect
         sample = corrupted or clean
+        tiles = tiles_together(places.dims, layout)
         return (
             effect.expand_dims("sample")
+            .assign_coords({} if tiles is None else {"tiles": ("sample", [tiles])})
             .assign_coords(
                 sample=[sample.id or sample.question],
                 clean=("sample", [top]),

@@ -72,8 +72,8 @@ class Preparing(AsTransformerLens):
 
         Raises:
             InputError: images and placeholders differ in number; the chat template drops, moves
-                or rewrites texts or images; it does not know what it is told; or the processor
-                refuses a picture. The message names the sample.
+                or rewrites texts or images; it does not know what it is told; the processor would
+                not look at an option, or refuses a picture. The message names the sample.
             ImageError: an image that cannot be read.
 
         Examples:

@@ -1,11 +1,12 @@
 """What an image processor is told for one call, and what it is while it is told that."""
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from vlmlens.checks import flag, refuse_unknown, shown
 from vlmlens.errors import InputError
+from vlmlens.model.sequence.settings import as_mapping, settings_of
+from vlmlens.model.sequence.unread import refuse_unread
 
 #: What would make an image processor hand out something else than the model takes.
 OURS = {
@@ -13,6 +14,8 @@ OURS = {
     "device": "inputs go where the model is",
     "data_format": "the model reads channels first",
     "input_data_format": "pictures are opened as RGB",
+    "return_legacy_image_output": "the model's inputs have the names that it takes",
+    "return_row_col_info": "the processor asks for it itself, and writes the rows and columns",
 }
 
 
@@ -35,10 +38,12 @@ def images_told(given: Any, processor: Any, config: Any) -> dict[str, Any]:
         return {}
     if not isinstance(given, Mapping):
         raise InputError(f"images_kwargs={shown(given)}: a mapping, {{'size': ...}}, is wanted")
-    known = [name for name in _known(processor.image_processor) if name not in OURS]
+    known = [name for name in settings_of(processor.image_processor) if name not in OURS]
     refuse_unknown(given, known, "images_kwargs", OURS)
     refuse_unfit(given, processor.image_processor, config, "images_kwargs")
-    return sized(given, processor.image_processor)
+    told = sized(given, processor.image_processor)
+    refuse_unread(told, processor.image_processor, "images_kwargs")
+    return told
 
 
 def sized(told: Mapping[str, Any], taker: Any) -> dict[str, Any]:
@@ -53,14 +58,6 @@ def sized(told: Mapping[str, Any], taker: Any) -> dict[str, Any]:
         return dict(told)
     size = as_mapping(told.get("size") or taker.size)
     return {name: x for name, x in told.items() if name not in PIXELS} | {"size": size | ends}
-
-
-def as_mapping(size: Any) -> Any:
-    """A size as it is written, of transformers' own kind of one; anything else as it is."""
-    if not is_dataclass(size):
-        return size
-    found = {each.name: getattr(size, each.name) for each in fields(size)}
-    return {name: x for name, x in found.items() if x is not None}
 
 
 def refuse_unfit(told: Mapping[str, Any], taker: Any, config: Any, what: str) -> None:
@@ -97,14 +94,8 @@ def with_options(processor: Any, told: Mapping[str, Any]) -> Any:
     """An image processor like this one that was made with what a call is told."""
     if not told:
         return processor
-    own = {name: getattr(processor, name, None) for name in _known(processor)}
-    # As it was written: constructors put sizes and numbers of pixels together.
-    own = {name: as_mapping(x) for name, x in own.items()}
+    own = settings_of(processor)  # as written: constructors put sizes and numbers together
     try:
         return type(processor)(**{k: v for k, v in (own | dict(told)).items() if v is not None})
     except Exception as error:  # constructors raise whatever they stumble over
         raise InputError(f"the model's processor refuses {dict(told)}: {error}") from error
-
-
-def _known(processor: Any) -> list[str]:
-    return list(getattr(processor.valid_kwargs, "__annotations__", {}))

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
-from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,9 @@ from vlmlens.checks import number, refuse_unknown, shown, whole
 from vlmlens.errors import ImageError, InputError, UnsupportedModelError
 from vlmlens.extras import require
 from vlmlens.families import FAMILIES, Family
+from vlmlens.model.sequence.choosing import HOW_MANY, choice, chosen_with, refuse_other_ways
 from vlmlens.model.sequence.pixels import OURS, refuse_unfit, sized
+from vlmlens.model.sequence.unread import refuse_unread
 from vlmlens.sample import Sample
 from vlmlens.versions import refuse_older
 from vlmlens.video import Video
@@ -27,20 +28,10 @@ NOT_TOLD = {
     "font": "a frame's time is drawn with model.processor.video_processor.font",
     "return_metadata": "inputs.layouts[sample].seconds are the frames' times",
 }
-#: What a processor takes off its settings before it chooses frames by the rest.
-NOT_OF_CHOOSING = (
-    *("input_data_format", "do_convert_rgb", "do_sample_frames", "device", "video_metadata"),
-)
-
-
-#: What says how many frames are chosen; processors take only one of them at a time.
-HOW_MANY = ("fps", "num_frames")
 #: Of what is said of frames, what is a number a second.
 RATES = ("fps", "max_fps")
 #: What goes where videos do not.
 FRAMES_INSTEAD = "Give frames as images: Sample(images=frames)"
-#: What processors ask for, and then choose without it.
-UNREAD = {"Glm46VVideoProcessor": ("fps",)}
 
 
 @dataclass(frozen=True)
@@ -151,6 +142,8 @@ def videos_told(given: Any, processor: Any, config: Any, family: Family) -> dict
             what = f"videos_kwargs[{name!r}]"
             rate = name in RATES
             told[name] = number(told[name], what, above=0) if rate else whole(told[name], what, 1)
+    refuse_other_ways(taker, told)
+    refuse_unread(told, taker, "videos_kwargs", partial(chosen_with, processor, told))
     return told
 
 
@@ -164,7 +157,7 @@ def decoded(video: Video, taker: Any, told: Mapping[str, Any]) -> Decoded:
     """
     from transformers.video_utils import VideoMetadata
 
-    choose = partial(_choice, taker, told)
+    choose = partial(choice, taker, told)
     if video.file is not None:
         return _from_file(video, choose)
     frames = np.stack([np.asarray(frame) for frame in video.opened()])
@@ -183,61 +176,6 @@ def decoded(video: Video, taker: Any, told: Mapping[str, Any]) -> Decoded:
     return Decoded(frames[list(chosen)], metadata, chosen, supposing.fps)
 
 
-def _choice(taker: Any, told: Mapping[str, Any], metadata: Any, **_: Any) -> list[int]:
-    """Numbers of the frames that a video processor chooses; it writes the rate that it supposes.
-
-    Who says how many wants them chosen, also of a processor that otherwise takes all of them; and
-    what its own settings say of how many is then of no account.
-    """
-    names = taker.valid_kwargs.__annotations__
-    settings = {name: getattr(taker, name, None) for name in names}
-    if any(told.get(name) is not None for name in HOW_MANY):
-        _refuse_unread(taker, told)
-        settings |= dict.fromkeys(HOW_MANY) | {"do_sample_frames": True}
-        taker = copy(taker)  # which falls back on its own, where it is told neither
-        vars(taker).update(dict.fromkeys(HOW_MANY))
-        if "skip_secs" in signature(taker.sample_frames).parameters:
-            settings |= {"fps": metadata.fps, "num_frames": metadata.total_num_frames}
-    settings |= told
-    if not settings["do_sample_frames"]:
-        return list(range(metadata.total_num_frames))
-    by = {name: x for name, x in settings.items() if name not in NOT_OF_CHOOSING}
-    try:
-        chosen = [int(n) for n in taker.sample_frames(metadata=metadata, **by)]
-    except Exception as error:  # processors raise whatever they stumble over
-        raise InputError(
-            f"the model's processor cannot choose frames of a video of "
-            f"{metadata.total_num_frames} frames: {error}. videos_kwargs={{'do_sample_frames': "
-            "False} takes all of them; {'num_frames': ...} or {'fps': ...} says how many"
-        ) from error
-    if not chosen:
-        raise InputError(
-            f"the model's processor chooses none of {metadata.total_num_frames} frames"
-        )
-    if "max_fps" in names and len(chosen) < (told.get("num_frames") or 0):
-        raise InputError(
-            f"videos_kwargs={{'num_frames': {told['num_frames']}}}: the model's processor chooses "
-            f"{len(chosen)} of {metadata.total_num_frames} frames, at most "
-            f"max_fps={settings['max_fps']} a second. Ask for no more than there are, and for "
-            f"more a second with videos_kwargs={{'num_frames': ..., 'max_fps': ...}}"
-        )
-    return chosen
-
-
-def _refuse_unread(taker: Any, told: Mapping[str, Any]) -> None:
-    """Refuse to be told how many frames by what a processor does not choose by."""
-    kind, known = type(taker).__name__, signature(taker.sample_frames).parameters
-    read = [name for name in HOW_MANY if name in known and name not in UNREAD.get(kind, ())]
-    for name in HOW_MANY:
-        if told.get(name) is not None and name not in read and told.get("do_sample_frames") is None:
-            raise InputError(
-                f"videos_kwargs={{{name!r}: {told[name]}}}: {kind} chooses frames "
-                f"{'by ' + ' or '.join(read) if read else 'by a rule of its own'}, and would not "
-                "look at it. Choose them yourself: give these frames, with "
-                "videos_kwargs={'do_sample_frames': False}"
-            )
-
-
 def _from_file(video: Video, choose: Any) -> Decoded:
     """The frames of a file that a processor chooses, as PyAV decodes them."""
     from transformers.video_utils import load_video
@@ -247,17 +185,26 @@ def _from_file(video: Video, choose: Any) -> Decoded:
     require("av", f"the video {video.named()}", instead)
     if video.file is None or not video.file.is_file():
         raise ImageError(f"cannot read the video {video.named()}: there is no such file")
+    asked: list[int] = []
+
+    def each_once(metadata: Any, **rest: Any) -> list[int]:
+        """A decoder hands out each frame once, in order; processors may choose one twice."""
+        asked.extend(choose(metadata, **rest))
+        return sorted({*asked})
+
     try:
-        frames, metadata = load_video(path, backend="pyav", sample_indices_fn=choose)
+        frames, metadata = load_video(path, backend="pyav", sample_indices_fn=each_once)
     except InputError:
         raise
     except Exception as error:  # decoders raise whatever they stumble over
         raise ImageError(f"cannot read the video {video.named()}: {error}") from error
     made: Any = metadata
-    chosen = tuple(int(n) for n in made.frames_indices)
-    if len(frames) != len(chosen):
+    decoded = [int(n) for n in made.frames_indices]
+    if len(frames) != len(decoded):
         raise ImageError(
             f"the video {video.named()} says that it has {made.total_num_frames} frames; of "
-            f"{len(chosen)} chosen ones {len(frames)} could be decoded"
+            f"{len(decoded)} chosen ones {len(frames)} could be decoded"
         )
-    return Decoded(np.asarray(frames), metadata, chosen)
+    made.frames_indices = asked
+    every = np.asarray(frames)[[decoded.index(n) for n in asked]]
+    return Decoded(every, made, tuple(asked))
