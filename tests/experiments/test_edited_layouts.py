@@ -1,44 +1,23 @@
 """What is measured of an edited run is about the tokens that it has, whoever measures it."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
 from closeness import assert_close
 from conftest import picture
+from edited import EDITS, Pooling, dropping
 
 import vlmlens as vl
 from vlmlens import experiments, probes
 from vlmlens.errors import EmptySelectionError, InputError, VLMLensError
 from vlmlens.experiments import Choosing, Harvesting, Looking, Measure
-from vlmlens.interventions import CompressVision, DropTokens
-from vlmlens.positions import Cell, Region, Role, Row, Text, chosen
+from vlmlens.interventions import CompressVision
+from vlmlens.positions import Row, Text, chosen
 from vlmlens.zoo.tiny import build
 
 POINT = "blocks.1.hook_resid_post"
 
 
-@dataclass(frozen=True)
-class Pooling(CompressVision):
-    """Of inputs that were pooled already: the activations alone."""
-
-    def prepare(self, inputs):
-        return inputs
-
-
-def dropping(positions, **more):
-    return DropTokens(where=vl.Where(positions=positions, **more))
-
-
-EDITS = {
-    "a row": dropping(Row(0)),
-    "the second picture": dropping(Region(image=1)),
-    "all but one": dropping(Role("vision") & ~Cell(1, 1, image=0)),
-    "of one sample": dropping(Row(0), samples=1),
-    "pooled": CompressVision(rows=2, columns=2),
-    "pooled to one": CompressVision(),
-}
 SAMPLES = [
     vl.Sample("What color?", (picture(0), picture(1)), "red", ("red", "blue"), id="a"),
     vl.Sample("Is it left?", (picture(2), picture(3)), "no", ("yes", "no"), id="b"),
@@ -68,7 +47,7 @@ def kinds(of=Measure):
 
 
 def test_every_measure_is_asked():
-    here = {kind.__name__ for kind in kinds() if kind.__module__.startswith("vlmlens.")}
+    here = {kind.__name__ for kind in kinds() if kind.__module__.startswith("vlmlens.experiments.")}
     assert here == set(MEASURES)
 
 

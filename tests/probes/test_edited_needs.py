@@ -1,43 +1,19 @@
 """Probes of edited runs: what was asked for before an edit is read with the layouts after it."""
 
-from dataclasses import dataclass
-
 import pytest
 from conftest import picture
+from edited import EDITS, Pooling
 from test_saved_otherwise import ASKED, NAMED, needs_of, numbers, same
 
 import vlmlens as vl
 from vlmlens.errors import VLMLensError
-from vlmlens.interventions import CompressVision, DropTokens
-from vlmlens.positions import Cell, Region, Role, Row
+from vlmlens.interventions import CompressVision
 from vlmlens.zoo.tiny import build
 
 SAMPLES = [
     vl.Sample("What color?", (picture(0), picture(1))),
     vl.Sample("Is it left?", (picture(2), picture(3))),
 ]
-
-
-@dataclass(frozen=True)
-class Pooling(CompressVision):
-    """Of inputs that were pooled already: the activations alone."""
-
-    def prepare(self, inputs):
-        return inputs
-
-
-def dropping(positions, **more):
-    return DropTokens(where=vl.Where(positions=positions, **more))
-
-
-EDITS = {
-    "a row": dropping(Row(0)),
-    "the second picture": dropping(Region(image=1)),
-    "all but one": dropping(Role("vision") & ~Cell(1, 1, image=0)),
-    "of one sample": dropping(Row(0), samples=1),
-    "pooled": CompressVision(rows=2, columns=2),
-    "pooled to one": CompressVision(),
-}
 
 
 @pytest.fixture(scope="module", params=["llava", "qwen2_5_vl"])

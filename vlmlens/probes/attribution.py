@@ -16,10 +16,11 @@ from vlmlens.errors import InputError
 from vlmlens.interventions import Intervention, Site
 from vlmlens.interventions.stored import refuse_misaligned, refuse_other_model
 from vlmlens.model import HookedVLM, Inputs, Run
+from vlmlens.model.decoding.likelihood import foretold
 from vlmlens.probes.grids import looking_at
 from vlmlens.probes.labels import array
 from vlmlens.select import Where
-from vlmlens.tensors import onto, suited
+from vlmlens.tensors import suited
 
 NEEDS = ()
 
@@ -41,10 +42,8 @@ def answer_score(run: Run) -> Float[Tensor, " sample"]:
     """
     ids = run.inputs.tensors["input_ids"]
     sums = []
-    for index, layout in enumerate(run.inputs.layouts):
-        told, said = layout.telling(), layout.answer()
-        there, said = (onto(torch.from_numpy(at), ids.device) for at in (told, said))
-        log_p = _wide(run.logits[index, there]).log_softmax(-1)
+    for index, (told, said) in enumerate(foretold(run.inputs.layouts, ids.device)):
+        log_p = _wide(run.logits[index, told]).log_softmax(-1)
         sums.append(log_p.gather(1, ids[index, said][:, None]).sum())
     return torch.stack(sums)
 

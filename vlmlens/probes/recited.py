@@ -5,8 +5,8 @@ import xarray as xr
 
 from vlmlens.annotations import checked
 from vlmlens.model import Run
+from vlmlens.model.decoding.likelihood import foretold
 from vlmlens.probes.labels import array
-from vlmlens.tensors import onto
 
 NEEDS = ()
 
@@ -34,10 +34,8 @@ def answer_recited(run: Run) -> xr.DataArray:
     """
     ids = run.inputs.tensors["input_ids"]
     right = []
-    for index, layout in enumerate(run.inputs.layouts):
-        told, said = layout.telling(), layout.answer()
-        there, said = (onto(torch.from_numpy(at), ids.device) for at in (told, said))
-        right.append(float((run.logits[index, there].argmax(-1) == ids[index, said]).all()))
+    for index, (told, said) in enumerate(foretold(run.inputs.layouts, ids.device)):
+        right.append(float((run.logits[index, told].argmax(-1) == ids[index, said]).all()))
     return array(
         torch.tensor(right),
         ("sample",),

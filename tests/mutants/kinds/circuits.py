@@ -151,8 +151,8 @@ CIRCUITS: tuple[Fault, ...] = (
     Fault(
         "an answer's tokens are read where they stand",
         "experiments/readings.py",
-        'return np.append(layout.mask("assistant")[1:], False)',
-        'return layout.mask("assistant")',
+        "found[layout.telling()] = True",
+        "found[layout.answer()] = True",
         (
             "experiments/test_scores_of_circuits.py::test_ends_are_transformers_own_and_everything_makes_up_the_way_between",
         ),

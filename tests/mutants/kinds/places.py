@@ -22,9 +22,9 @@ PLACES: tuple[Fault, ...] = (
     Fault(
         "gaps in threefold position ids are closed by the time axis alone",
         "interventions/prepare.py",
-        "used = ids[:, sample, stays].unique()",
-        "used = ids[0, sample, stays].unique()",
-        ("interventions/test_sequence.py::test_threefold_ids_close_up_over_all_their_axes",),
+        "used = np.unique(numbers[own])",
+        "used = np.unique(ids[0, own])",
+        ("interventions/test_reindexed.py::test_a_pooled_picture_is_numbered_as_one_of_its_grid",),
     ),
     Fault(
         "a fraction of depth is rounded",
@@ -59,15 +59,15 @@ PLACES: tuple[Fault, ...] = (
     Fault(
         "an answer is recited where one of its tokens is the likeliest",
         "probes/recited.py",
-        "hit[index, said - 1].all()",
-        "hit[index, said - 1].any()",
+        "argmax(-1) == ids[index, said]).all()",
+        "argmax(-1) == ids[index, said]).any()",
         ("probes/test_places.py::test_an_answer_is_recited_where_every_token_is_the_likeliest",),
     ),
     Fault(
         "an answer is recited where its tokens are the least likely",
         "probes/recited.py",
-        "logits[:, :-1].argmax(-1)",
-        "logits[:, :-1].argmin(-1)",
+        "logits[index, told].argmax(-1)",
+        "logits[index, told].argmin(-1)",
         ("probes/test_places.py::test_an_answer_is_recited_where_every_token_is_the_likeliest",),
     ),
     Fault(
@@ -87,8 +87,8 @@ PLACES: tuple[Fault, ...] = (
     Fault(
         "patches look at patches of other images",
         "probes/atlas.py",
-        "weights = weights * same",
-        "weights = weights * 1",
+        "grid[:, None]).all(0)",
+        "grid[:, None]).any(0)",
         ("probes/test_places.py::test_patches_look_along_rows_and_columns_of_their_own_image",),
     ),
     # What a picture is, which files are pictures, and where values lie on them.

@@ -80,8 +80,8 @@ RESULTS: tuple[Fault, ...] = (
     Fault(
         "a harvested token is one place off where samples are padded",
         "experiments/activations/harvesting.py",
-        'before = int(layout.mask("pad")[: rows[0]].sum())',
-        "before = 0",
+        '"position": np.searchsorted(there, rows)',
+        '"position": rows',
         ("experiments/test_harvest.py::test_what_is_kept_is_what_a_plain_hook_sees",),
     ),
     Fault(

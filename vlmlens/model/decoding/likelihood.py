@@ -1,6 +1,6 @@
 """How likely answers are, from the pass over their prompt."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
+from vlmlens.errors import EmptySelectionError
 from vlmlens.inputs import Inputs
 from vlmlens.interventions import Intervention
 from vlmlens.layout import TokenLayout
@@ -33,12 +34,27 @@ def answer_log_probs(
         EmptySelectionError: a sample without an answer, or with nothing before it.
     """
     sums = []
-    for row, layout in enumerate(layouts):
-        told, said = layout.telling(), layout.answer()
-        there, said = (onto(torch.from_numpy(at), ids.device) for at in (told, said))
-        log_p = logits[row, there].float().log_softmax(-1)
+    for row, (told, said) in enumerate(foretold(layouts, ids.device)):
+        log_p = logits[row, told].float().log_softmax(-1)
         sums.append(log_p.gather(1, ids[row, said][:, None]).sum())
     return torch.stack(sums)
+
+
+def foretold(
+    layouts: Sequence[TokenLayout], device: torch.device
+) -> Iterator[tuple[Int[Tensor, " answer"], Int[Tensor, " answer"]]]:
+    """Each sample's positions that tell its answer's tokens, and these tokens' own.
+
+    Raises:
+        EmptySelectionError: a sample without an answer, or with nothing before it.
+    """
+    for row, layout in enumerate(layouts):
+        if not len(layout.answer()):
+            raise EmptySelectionError(
+                f"sample {row} holds no answer: model.inputs(..., answers=...) gives one; {layout}"
+            )
+        told, said = layout.telling(), layout.answer()
+        yield onto(torch.from_numpy(told), device), onto(torch.from_numpy(said), device)
 
 
 def scores(
