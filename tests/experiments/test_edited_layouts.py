@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from closeness import assert_close
-from conftest import picture
+from conftest import by_turns, picture
 from edited import EDITS, Pooling, dropping
 
 import vlmlens as vl
@@ -35,7 +35,7 @@ MEASURES = {
 }
 
 
-@pytest.fixture(scope="module", params=["llava", "qwen2_5_vl"])
+@pytest.fixture(scope="module", params=by_turns(["llava", "qwen2_5_vl"], ["llava"]))
 def vlm(request):
     with vl.HookedVLM(*build(request.param), name=request.param) as model:
         yield model

@@ -1,13 +1,20 @@
 """An edit of hook_embed is one of what the language model is handed: nothing reads around it."""
 
+import pytest
 import torch
 from closeness import assert_apart, assert_close
-from conftest import QUESTIONS, picture
+from conftest import EVERY, KINDS, QUESTIONS, build, by_turns, picture
 
 import vlmlens as vl
 from vlmlens.interventions import ZeroAblate
 
 GONE = ZeroAblate("hook_embed", vl.Where(positions="vision"))
+
+
+@pytest.fixture(params=by_turns(EVERY, [*KINDS, "gemma4"]))
+def vlm(request):
+    with vl.HookedVLM(*build(request.param), name=request.param) as model:
+        yield model
 
 
 def by_hand(vlm, inputs):
@@ -26,13 +33,13 @@ def by_hand(vlm, inputs):
         hook.remove()
 
 
-def test_it_reaches_all_that_is_made_of_the_embeddings(every_vlm):
-    inputs = every_vlm.inputs([picture(0)], [QUESTIONS[0]])
-    expected, clean = by_hand(every_vlm, inputs), every_vlm.run(inputs).logits[:, -1]
-    assert_close(every_vlm.run(inputs, GONE).logits[:, -1], expected)
+def test_it_reaches_all_that_is_made_of_the_embeddings(vlm):
+    inputs = vlm.inputs([picture(0)], [QUESTIONS[0]])
+    expected, clean = by_hand(vlm, inputs), vlm.run(inputs).logits[:, -1]
+    assert_close(vlm.run(inputs, GONE).logits[:, -1], expected)
     assert_apart(clean, expected)
-    prefill = every_vlm.prefill(inputs)
-    assert_close(every_vlm.resume(prefill, [[GONE]]).logits[0], expected)
-    edited = every_vlm.prefill(inputs, interventions=GONE)
+    prefill = vlm.prefill(inputs)
+    assert_close(vlm.resume(prefill, [[GONE]]).logits[0], expected)
+    edited = vlm.prefill(inputs, interventions=GONE)
     assert_close(edited.logits, expected)
-    assert_close(every_vlm.resume(edited, [[]]).logits[0], expected)
+    assert_close(vlm.resume(edited, [[]]).logits[0], expected)

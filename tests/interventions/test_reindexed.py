@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import QUESTIONS, picture
+from conftest import EVERY, QUESTIONS, build, by_turns, picture
 
 import vlmlens as vl
 from vlmlens.interventions import CompressVision, DropTokens
@@ -28,12 +28,13 @@ def asked(vlm, rows, columns):
     pytest.skip(f"no picture of it has {rows} x {columns} tokens")
 
 
-@pytest.fixture(scope="module")
-def threefold(every_vlm):
-    given = every_vlm.inputs([picture(0, SIZE)], [QUESTIONS[0]])
-    if given.tensors["position_ids"].ndim < 3:
-        pytest.skip("its position ids count tokens")
-    return every_vlm, given
+@pytest.fixture(scope="module", params=by_turns(EVERY, ["qwen2_5_vl", "glm4v"]))
+def threefold(request):
+    with vl.HookedVLM(*build(request.param), name=request.param) as vlm:
+        given = vlm.inputs([picture(0, SIZE)], [QUESTIONS[0]])
+        if given.tensors["position_ids"].ndim < 3:
+            pytest.skip("its position ids count tokens")
+        yield vlm, given
 
 
 def test_a_pooled_picture_is_numbered_as_one_of_its_grid(threefold):

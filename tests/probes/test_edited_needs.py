@@ -1,7 +1,7 @@
 """Probes of edited runs: what was asked for before an edit is read with the layouts after it."""
 
 import pytest
-from conftest import picture
+from conftest import by_turns, picture
 from edited import EDITS, Pooling
 from test_saved_otherwise import ASKED, NAMED, needs_of, numbers, same
 
@@ -16,7 +16,7 @@ SAMPLES = [
 ]
 
 
-@pytest.fixture(scope="module", params=["llava", "qwen2_5_vl"])
+@pytest.fixture(scope="module", params=by_turns(["llava", "qwen2_5_vl"], ["llava"]))
 def vlm(request):
     with vl.HookedVLM(*build(request.param), name=request.param) as model:
         yield model
